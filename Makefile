@@ -1,0 +1,85 @@
+# Every target sets up what it needs. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The compiled llama-cpp-python is kept outside the checkout, under a key of everything that decides its bytes,
+# so a second clone does not compile again. pip's own wheel cache does not see CMAKE_ARGS (docs/adr/0002).
+WHEELHOUSE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lftool-dev/wheels
+LLAMA_CMAKE_ARGS := -DCMAKE_C_FLAGS=-ffp-contract=off -DCMAKE_CXX_FLAGS=-ffp-contract=off
+
+.PHONY: help
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/base: requirements/dev.lock
+	@echo "== virtual environment in $(VENV), packages pinned by hash in requirements/dev.lock"
+	$(PYTHON) -c 'import sys; sys.exit("lftool needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@touch $@
+
+$(VENV)/llama-cpp: $(VENV)/base requirements/llama-cpp.lock tools/build_llama_cpp.py
+	@$(BIN)/python tools/build_llama_cpp.py --wheelhouse "$(WHEELHOUSE)" --cmake-args "$(LLAMA_CMAKE_ARGS)"
+	@touch $@
+
+$(VENV)/ready: $(VENV)/llama-cpp pyproject.toml plugins/lftool-llamacpp/pyproject.toml
+	@echo "== lftool and plugins/lftool-llamacpp, editable"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e plugins/lftool-llamacpp
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/ready ## the environment, and nothing else
+
+.PHONY: demo
+demo: $(VENV)/ready ## build, inspect, verify and run the example
+	@$(BIN)/python tools/demo.py
+
+.PHONY: test
+test: $(VENV)/ready ## the tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+.PHONY: test-long
+test-long: $(VENV)/ready ## the tests that take minutes: every bit of a bundle, every file type
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+.PHONY: check
+check: $(VENV)/ready ## layers, types, lint, format, generated files
+	$(BIN)/lint-imports
+	$(BIN)/python -m mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python tools/generate.py --check
+	! grep -rnE 'https?://' requirements/
+
+.PHONY: coverage
+coverage: $(VENV)/ready ## the tests again, with branch coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -m "not slow"
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+.PHONY: generate
+generate: $(VENV)/ready ## rewrite schemas and the CLI reference from the code
+	$(BIN)/python tools/generate.py
+
+.PHONY: format
+format: $(VENV)/ready ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format -q .
+
+.PHONY: lock
+lock: $(VENV)/ready ## lock the example again after a change of the plugin
+	$(BIN)/lftool lock --project examples/tiny-story --upgrade plugin:lftool-llamacpp
+
+.PHONY: bench
+bench: $(VENV)/ready ## the budgets of docs/performance.md, as ratios in one run
+	$(BIN)/python benchmarks/bench.py
+
+.PHONY: clean
+clean: ## remove the environment and the caches of the checkout
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,129 @@
+"""Call `llama_model_quantize` through ctypes: parameters in, log lines out."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import llama_cpp  # noqa: TID253 - this module is only imported in child processes
+import numpy as np  # noqa: TID253 - likewise
+from attrs import frozen
+
+from lftool.api import GGML_TYPES, TensorType
+from lftool.errors import FormatError, RecipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_ERROR_LEVEL = 4
+# A progress line of llama-quant.cpp: `[   1/  30]  token_embd.weight - [256, 768, 1, 1], type = f16, …`; a dry run
+# ends it with the new type in parentheses when the type changes.
+_TENSOR_LINE = re.compile(r"\[ *(\d+)/ *(\d+)\] (.+?) +- \[[^\]]*\], type = +(\S+), (.*)")
+_NEW_TYPE = re.compile(r"\((\w+)\)\s*\Z")
+_PATTERN_CHARACTERS = re.compile(r"([.^$|()\[\]{}*+?\\])")
+
+
+@frozen(kw_only=True)
+class QuantizeCall:
+    """Parameters of one call; the file type by number, overrides by exact tensor name."""
+
+    file_type: int
+    overrides: tuple[TensorType, ...] = ()
+    imatrix: Mapping[str, np.ndarray] | None = None
+    allow_requantize: bool = False
+    pure: bool = False
+    dry_run: bool = False
+    threads: int = 1
+
+
+@frozen(kw_only=True)
+class TensorLine:
+    """One tensor, as llama.cpp reports it: position, count, name and the type that it gets (in a dry run)."""
+
+    index: int
+    count: int
+    name: str
+    type: str
+
+
+class _Log:
+    """Collects llama.cpp's log, which arrives in pieces of lines."""
+
+    def __init__(self, on_tensor: Callable[[TensorLine], None]) -> None:
+        self._on_tensor = on_tensor
+        self._line = ""
+        self.errors: list[str] = []
+        self.notices: list[str] = []
+
+    def __call__(self, level: int, text: bytes, _user: object) -> None:
+        self._line += text.decode(errors="replace")
+        while "\n" in self._line:
+            line, _, self._line = self._line.partition("\n")
+            match = _TENSOR_LINE.match(line.strip())
+            if match:
+                changed = _NEW_TYPE.search(match[5])
+                kind = (changed[1] if changed else match[4]).upper()
+                self._on_tensor(TensorLine(index=int(match[1]), count=int(match[2]), name=match[3].strip(), type=kind))
+            elif level >= _ERROR_LEVEL and line.strip(" ="):
+                self.errors.append(line.strip())
+            else:
+                self.notices.append(line.strip())
+
+
+def _override_array(overrides: tuple[TensorType, ...]) -> Any:  # noqa: ANN401 - a ctypes array of a type made at run time
+    """Anchored patterns: llama.cpp searches with them, so a bare name would hit longer ones too."""
+    array = (llama_cpp.llama_model_tensor_override * (len(overrides) + 1))()
+    for entry, override in zip(array, overrides, strict=False):
+        entry.pattern = b"^" + _PATTERN_CHARACTERS.sub(r"\\\1", override.tensor).encode() + b"$"
+        entry.type = GGML_TYPES[override.type].number
+    return array
+
+
+def _imatrix_array(imatrix: Mapping[str, np.ndarray]) -> Any:  # noqa: ANN401 - likewise
+    array = (llama_cpp.llama_model_imatrix_data * (len(imatrix) + 1))()
+    for entry, name in zip(array, sorted(imatrix), strict=False):
+        entry.name = name.encode()
+        entry.data = imatrix[name].ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        entry.size = imatrix[name].size
+    return array
+
+
+def quantize_file(source: Path, output: Path, call: QuantizeCall, on_tensor: Callable[[TensorLine], None]) -> None:
+    """Quantise `source` into `output`, or only report what would be made in a dry run.
+
+    Raises:
+        RecipeError: llama.cpp refuses the combination; the message is its own.
+        FormatError: llama.cpp cannot read the weights.
+    """
+    log = _Log(on_tensor)
+    callback = llama_cpp.llama_log_callback(log)
+    llama_cpp.llama_log_set(callback, None)
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.ftype = call.file_type
+    parameters.nthread = call.threads
+    parameters.allow_requantize = call.allow_requantize
+    parameters.pure = call.pure
+    parameters.dry_run = call.dry_run
+    keep = [_override_array(call.overrides), _imatrix_array(call.imatrix or {})]
+    if call.overrides:
+        parameters.tt_overrides = keep[0]
+    if call.imatrix:
+        parameters.imatrix = keep[1]
+    status = llama_cpp.llama_model_quantize(str(source).encode(), str(output).encode(), ctypes.byref(parameters))
+    del callback
+    if status == 0 and any("will require an imatrix" in line for line in log.notices):
+        raise RecipeError(
+            "this file type needs an importance matrix",
+            hints=("name one under [model] imatrix, or choose another type",),
+        )
+    if status != 0:
+        why = "; ".join(log.errors) or f"status {status}"
+        if "requantizing" in why:
+            raise RecipeError(
+                f"the weights are quantised already: {why}",
+                hints=("start from F16, BF16 or F32 weights, or set options = { allow_requantize = true }",),
+            )
+        raise FormatError(f"llama.cpp cannot quantise the weights: {why}")

@@ -1,0 +1,110 @@
+"""The quantizer: llama.cpp's own code, which has the semantics `ggml-q/1` when built without contraction."""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from lftool.api import TensorType, ToolIdentity, TransformPlan
+from lftool.errors import UnavailableError
+from lftool_llamacpp.file_types import FILE_TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from lftool.api import InputFile, TransformSpec
+    from lftool_llamacpp.library import QuantizeCall, TensorLine
+
+_LIBRARIES = ("libllama", "libggml")
+
+
+@frozen(kw_only=True)
+class Options:
+    """`options` of a target that this quantizer makes."""
+
+    allow_requantize: bool = field(default=False, metadata={"doc": "Quantise weights that are quantised already."})
+    pure: bool = field(default=False, metadata={"doc": "Give every tensor the file type's own type, no mixture."})
+
+
+class LlamaCppQuantizer:
+    """Calls `llama_model_quantize` of the installed llama-cpp-python."""
+
+    def tool(self) -> ToolIdentity:
+        """Return version and shared libraries of llama-cpp-python, without importing it."""
+        spec = importlib.util.find_spec("llama_cpp")
+        if spec is None or spec.origin is None:
+            raise UnavailableError(
+                "llama-cpp-python is not installed",
+                hints=("pip install llama-cpp-python, built with -ffp-contract=off: docs/how-to/install.md",),
+            )
+        folder = Path(spec.origin).parent / "lib"
+        real = {path.resolve() for path in folder.iterdir() if path.name.startswith(_LIBRARIES)}
+        return ToolIdentity(version=metadata.version("llama-cpp-python"), files=tuple(sorted(real)))
+
+    def _call(
+        self, spec: TransformSpec, inputs: Mapping[str, InputFile], threads: int, *, dry_run: bool
+    ) -> QuantizeCall:
+        from lftool_llamacpp.imatrix import read_imatrix  # noqa: PLC0415 - heavy, child processes only
+        from lftool_llamacpp.library import QuantizeCall  # noqa: PLC0415 - likewise
+
+        options = spec.options or Options()
+        return QuantizeCall(
+            file_type=FILE_TYPES[spec.produces],
+            overrides=spec.overrides,
+            imatrix=read_imatrix(inputs["imatrix"].path) if "imatrix" in inputs else None,
+            allow_requantize=options.allow_requantize,
+            pure=options.pure,
+            dry_run=dry_run,
+            threads=threads,
+        )
+
+    def probe(self, use: str, output: Path) -> None:
+        """Write the quantised form of the fixed model."""
+        from lftool_llamacpp.library import QuantizeCall, quantize_file  # noqa: PLC0415 - heavy, child processes only
+        from lftool_llamacpp.probe_model import probe_imatrix, write_probe_model  # noqa: PLC0415 - likewise
+
+        file_type, _, imatrix = use.partition("+")
+        source = Path("fingerprint-input.gguf").absolute()
+        write_probe_model(source)
+        call = QuantizeCall(file_type=FILE_TYPES[file_type], imatrix=probe_imatrix() if imatrix else None)
+        quantize_file(source, output, call, lambda _: None)
+
+    def plan(self, spec: TransformSpec, inputs: Mapping[str, InputFile]) -> TransformPlan:
+        """Return the type of every tensor, from a dry run of llama.cpp itself."""
+        from lftool_llamacpp.library import quantize_file  # noqa: PLC0415 - heavy, child processes only
+
+        tensors: list[TensorType] = []
+
+        def collect(line: TensorLine) -> None:
+            tensors.append(TensorType(tensor=line.name, type=line.type))
+
+        call = self._call(spec, inputs, 1, dry_run=True)
+        quantize_file(inputs["weights"].path, Path("never-written"), call, collect)
+        return TransformPlan(
+            parameters={
+                "file_type": spec.produces,
+                "overrides": [[item.tensor, item.type] for item in spec.overrides],
+                "imatrix": "imatrix" in inputs,
+                "allow_requantize": call.allow_requantize,
+                "pure": call.pure,
+            },
+            tensors=tuple(tensors),
+        )
+
+    def run(
+        self,
+        spec: TransformSpec,
+        inputs: Mapping[str, InputFile],
+        output: Path,
+        threads: int,
+        progress: Callable[[str, int, int], None],
+    ) -> None:
+        """Write the quantised weights."""
+        from lftool_llamacpp.library import quantize_file  # noqa: PLC0415 - heavy, child processes only
+
+        call = self._call(spec, inputs, threads, dry_run=False)
+        quantize_file(inputs["weights"].path, output, call, lambda line: progress(line.name, line.index, line.count))

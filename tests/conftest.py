@@ -1,0 +1,29 @@
+"""Fixtures of the whole suite; a test that changes the environment fails."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["lftool.testing.plugin"]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def unchanged_environment():
+    """Fail a test that leaks a variable or a working directory."""
+    before, folder = dict(os.environ), Path.cwd()
+    yield
+    after = {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"}
+    before.pop("PYTEST_CURRENT_TEST", None)
+    assert after == before, "the test changed the environment"
+    assert Path.cwd() == folder, "the test changed the working directory"
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout."""
+    return ROOT

@@ -1,0 +1,122 @@
+"""The public API: what a plugin may import.
+
+A plugin is a module behind an entry point of group `lftool`. It sets `LFTOOL_API` to the version it was written for
+and implements hooks that yield records:
+
+    from lftool.api import LFTOOL_API_VERSION, SourceType, hookimpl
+
+    LFTOOL_API = (1, 0)
+
+    @hookimpl
+    def lftool_sources():
+        yield SourceType(name="mem", summary="files in memory", schemes=("mem",), factory=MemorySource)
+
+Everything exported here follows semantic versioning of its own; see docs/reference/plugin-api.md.
+"""
+
+from __future__ import annotations
+
+from lftool.api.events import BytesFetched, Event, Notice, StageFinished, StageStarted, TensorDone
+from lftool.api.hookspecs import HOOKS, hookimpl
+from lftool.api.protocols import (
+    Backend,
+    Layout,
+    Observer,
+    Runtime,
+    Signer,
+    Source,
+    Transform,
+    Verifier,
+)
+from lftool.api.records import (
+    BackendType,
+    LayoutType,
+    ObserverType,
+    Record,
+    RuntimeType,
+    SignerType,
+    SourceType,
+    TransformType,
+    VerifierType,
+)
+from lftool.api.values import (
+    InputFile,
+    LaunchCommand,
+    LaunchRequest,
+    LayoutInputs,
+    LayoutPlan,
+    PlannedMember,
+    PlannedPrefix,
+    Probe,
+    Resolution,
+    RuntimeMember,
+    RuntimeParts,
+    SignerContext,
+    SourceContext,
+    SourceFile,
+    SourceRequest,
+    TensorType,
+    ToolIdentity,
+    TransformPlan,
+    TransformSpec,
+)
+from lftool.formats.ggml_types import BY_NAME as GGML_TYPES
+from lftool.formats.gguf import GGUFArray, GGUFHeader, GGUFTensor, read_gguf
+from lftool.formats.gguf_write import TensorData, write_gguf
+
+LFTOOL_API_VERSION = (1, 0)
+
+__all__ = [
+    "GGML_TYPES",
+    "HOOKS",
+    "LFTOOL_API_VERSION",
+    "Backend",
+    "BackendType",
+    "BytesFetched",
+    "Event",
+    "GGUFArray",
+    "GGUFHeader",
+    "GGUFTensor",
+    "InputFile",
+    "LaunchCommand",
+    "LaunchRequest",
+    "Layout",
+    "LayoutInputs",
+    "LayoutPlan",
+    "LayoutType",
+    "Notice",
+    "Observer",
+    "ObserverType",
+    "PlannedMember",
+    "PlannedPrefix",
+    "Probe",
+    "Record",
+    "Resolution",
+    "Runtime",
+    "RuntimeMember",
+    "RuntimeParts",
+    "RuntimeType",
+    "Signer",
+    "SignerContext",
+    "SignerType",
+    "Source",
+    "SourceContext",
+    "SourceFile",
+    "SourceRequest",
+    "SourceType",
+    "StageFinished",
+    "StageStarted",
+    "TensorData",
+    "TensorDone",
+    "TensorType",
+    "ToolIdentity",
+    "Transform",
+    "TransformPlan",
+    "TransformSpec",
+    "TransformType",
+    "Verifier",
+    "VerifierType",
+    "hookimpl",
+    "read_gguf",
+    "write_gguf",
+]

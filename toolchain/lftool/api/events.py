@@ -1,0 +1,58 @@
+"""Events that observers receive: frozen facts about what happened; nothing an observer does changes a build."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class Event:
+    """Base of all events."""
+
+
+@frozen(kw_only=True)
+class StageStarted(Event):
+    """A stage of a target began; `cached` when its output is already in the store."""
+
+    stage: str
+    target: str
+    detail: str = ""
+    cached: bool = False
+
+
+@frozen(kw_only=True)
+class StageFinished(Event):
+    """A stage of a target ended well, after `seconds`."""
+
+    stage: str
+    target: str
+    seconds: float
+    detail: str = ""
+
+
+@frozen(kw_only=True)
+class BytesFetched(Event):
+    """`done` of `total` bytes of a source's file have arrived."""
+
+    source: str
+    path: str
+    done: int
+    total: int
+
+
+@frozen(kw_only=True)
+class TensorDone(Event):
+    """Tensor number `index` of `count` has been quantised."""
+
+    target: str
+    tensor: str
+    index: int
+    count: int
+
+
+@frozen(kw_only=True)
+class Notice(Event):
+    """Something a person should read; `warning` when it may be a mistake."""
+
+    text: str
+    warning: bool = False

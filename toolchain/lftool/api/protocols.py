@@ -1,0 +1,142 @@
+"""What the objects behind the records can do. Implementations need not inherit; they are checked structurally."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from lftool.api.events import Event
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from lftool.api.values import (
+        InputFile,
+        LaunchCommand,
+        LaunchRequest,
+        LayoutInputs,
+        LayoutPlan,
+        Probe,
+        Resolution,
+        RuntimeParts,
+        SourceFile,
+        SourceRequest,
+        ToolIdentity,
+        TransformPlan,
+        TransformSpec,
+    )
+
+Progress = Callable[[str, int, int], None]
+Observer = Callable[[Event], None]
+
+
+class Source(Protocol):
+    """Files somewhere. The core hashes, limits, stores and retries; a source only resolves and delivers."""
+
+    def resolve(self, request: SourceRequest) -> Resolution:
+        """Return what the request means now. Never called in a locked build.
+
+        Raises:
+            FetchError: The remote does not answer, or has nothing there.
+            RecipeError: The request itself is wrong.
+        """
+
+    def open(
+        self, request: SourceRequest, revision: str, file: SourceFile, offset: int
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Return a context manager over the file's bytes from `offset` on.
+
+        Raises:
+            FetchError: It cannot be read, now or while iterating.
+        """
+
+
+class Transform(Protocol):
+    """Makes weights out of weights. All but `tool` runs in a process of its own with a cleared environment."""
+
+    def tool(self) -> ToolIdentity:
+        """Return version and files of what executes; must not import anything heavy."""
+
+    def probe(self, use: str, output: Path) -> None:
+        """Write to `output` what the tool makes of a fixed small input; its sha256 is the fingerprint.
+
+        Args:
+            use: A file type, with `+imatrix` behind it when an importance matrix is used.
+            output: Path to write.
+        """
+
+    def plan(self, spec: TransformSpec, inputs: Mapping[str, InputFile]) -> TransformPlan:
+        """Return what will be made; pure.
+
+        Raises:
+            RecipeError: The spec cannot be met with these inputs.
+        """
+
+    def run(
+        self, spec: TransformSpec, inputs: Mapping[str, InputFile], output: Path, threads: int, progress: Progress
+    ) -> None:
+        """Write the output. Neither `threads` nor the machine may change a byte of it.
+
+        Args:
+            spec: What to make.
+            inputs: Role to file: `weights`, and `imatrix` where the recipe has one.
+            output: Path to write.
+            threads: How many threads to use.
+            progress: Called as progress(tensor, index, count).
+        """
+
+
+class Backend(Protocol):
+    """Runs bundles on one kind of device."""
+
+    def probe(self) -> Probe:
+        """Return whether it can be used here. Runs in a child process with a time limit."""
+
+    def launch(self, request: LaunchRequest) -> LaunchCommand:
+        """Return the process that runs a bundle; must not import anything heavy."""
+
+
+class Layout(Protocol):
+    """Decides where things go in a bundle."""
+
+    def plan(self, inputs: LayoutInputs) -> LayoutPlan:
+        """Return prefix and members; pure."""
+
+
+class Runtime(Protocol):
+    """A numbered, frozen runtime."""
+
+    def parts(self) -> RuntimeParts:
+        """Return its bytes; the same ones for ever."""
+
+    def runner(self) -> Path | None:
+        """Return a script that backends can start with Python to run a bundle, if this runtime has one."""
+
+
+class Signer(Protocol):
+    """Signs bytes with one private key."""
+
+    @property
+    def scheme(self) -> str:
+        """The signature scheme, such as `ecdsa-p256-sha256`; names the verifier."""
+
+    def public_key(self) -> str:
+        """Return the public key, PEM."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature of `data`; the same bytes every time."""
+
+
+class Verifier(Protocol):
+    """Checks signatures of one scheme."""
+
+    def key_id(self, public_key: str) -> str:
+        """Return the key id of a PEM public key: sha256 of its DER SubjectPublicKeyInfo, hex.
+
+        Raises:
+            TrustError: Not a key of this scheme.
+        """
+
+    def verify(self, data: bytes, signature: bytes, public_key: str) -> bool:
+        """Tell whether `signature` is the one accepted encoding of a valid signature of `data`."""

@@ -1,0 +1,129 @@
+"""Records: what hooks yield. A record names a thing, says what it is for, and knows how to make it.
+
+A name can be locked; "whoever registered last" cannot. Names are lower-case words of the field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from lftool.api.protocols import Backend, Layout, Observer, Runtime, Signer, Source, Transform, Verifier
+from lftool.api.values import SignerContext, SourceContext
+
+if TYPE_CHECKING:
+    from attrs import Attribute
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*\Z")
+_SEMANTICS = re.compile(r"[a-z0-9][a-z0-9._+-]*/[1-9][0-9]*\Z")
+
+
+def _name(_instance: object, _attribute: Attribute[str], value: str) -> None:
+    if not _NAME.match(value):
+        raise ValueError(f"{value!r} is not a record name: lower-case letters, digits and . _ + -")
+
+
+def _semantics(_instance: object, _attribute: Attribute[str], value: str) -> None:
+    if not _SEMANTICS.match(value):
+        raise ValueError(f"{value!r} does not name semantics; write NAME/NUMBER, such as 'ggml-q/1'")
+
+
+def _not_empty(_instance: object, attribute: Attribute[Any], value: tuple[str, ...]) -> None:
+    if not value or isinstance(value, str):
+        raise ValueError(f"{attribute.name} must be a tuple with at least one entry")
+
+
+@frozen(kw_only=True)
+class Record:
+    """Base of all records.
+
+    Attributes:
+        name: How recipes and locks refer to it.
+        summary: One line for `lftool plugins list`.
+        options: An attrs class that the recipe's `options` table is structured as; None when there are none.
+    """
+
+    name: str = field(validator=_name)
+    summary: str
+    options: type | None = None
+
+
+@frozen(kw_only=True)
+class SourceType(Record):
+    """A source; `schemes` are the URI schemes that it resolves."""
+
+    schemes: tuple[str, ...] = field(validator=_not_empty)
+    factory: Callable[[SourceContext], Source]
+
+
+@frozen(kw_only=True)
+class TransformType(Record):
+    """A converter or quantizer.
+
+    Attributes:
+        consumes: Formats that it reads, such as `gguf`.
+        produces: File types that it makes, such as `Q4_K_M`.
+        semantics: Name and number of its arithmetic; two transforms of the same semantics make the same bits.
+        deterministic: Whether the same inputs give the same bytes; others are refused.
+    """
+
+    consumes: tuple[str, ...] = field(validator=_not_empty)
+    produces: tuple[str, ...] = field(validator=_not_empty)
+    semantics: str = field(validator=_semantics)
+    deterministic: bool = True
+    factory: Callable[[], Transform]
+
+
+@frozen(kw_only=True)
+class BackendType(Record):
+    """A backend: cpu, cuda, rocm, metal."""
+
+    factory: Callable[[], Backend]
+
+
+@frozen(kw_only=True)
+class LayoutType(Record):
+    """A bundle layout; `default_runtime` names the runtime it needs, None when it needs none."""
+
+    suffix: str
+    media_type: str
+    default_runtime: str | None = None
+    factory: Callable[[], Layout]
+
+
+@frozen(kw_only=True)
+class RuntimeType(Record):
+    """A runtime; `number` grows when its bytes change, and old numbers stay."""
+
+    number: int
+    factory: Callable[[], Runtime]
+
+    @property
+    def semantics(self) -> str:
+        """Name and number, as locks and manifests write it."""
+        return f"{self.name}/{self.number}"
+
+
+@frozen(kw_only=True)
+class SignerType(Record):
+    """A signer; `schemes` are the key reference schemes that it opens, such as `file` and `env`."""
+
+    schemes: tuple[str, ...] = field(validator=_not_empty)
+    factory: Callable[[SignerContext], Signer]
+
+
+@frozen(kw_only=True)
+class VerifierType(Record):
+    """A verifier; its name is the signature scheme."""
+
+    factory: Callable[[], Verifier]
+
+
+@frozen(kw_only=True)
+class ObserverType(Record):
+    """An observer of events."""
+
+    factory: Callable[[], Observer]

@@ -1,0 +1,187 @@
+"""What the core hands to plugins and takes from them: frozen values, keyword-only, so that fields can be added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+from attrs.validators import ge
+
+from lftool.models.digest import Artifact, Digest
+from lftool.models.manifest import PrefixRole, Role
+
+
+@frozen(kw_only=True)
+class SourceContext:
+    """Where a source works: the recipe's folder, and its structured `options` (None when the record has none)."""
+
+    project: Path
+    options: Any = None
+    offline: bool = False
+
+
+@frozen(kw_only=True)
+class SourceRequest:
+    """What the recipe asks a source for; globs match whole relative paths, `*` within one part, `**` across parts."""
+
+    uri: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class SourceFile:
+    """One file of a revision: relative path, size in bytes, and sha256 if the remote vouches for one."""
+
+    path: str
+    size: int = field(validator=ge(0))
+    sha256: Digest | None = None
+
+
+@frozen(kw_only=True)
+class Resolution:
+    """What a ref means now: an immutable revision and its files; no revision means that content is the revision."""
+
+    revision: str | None
+    files: tuple[SourceFile, ...]
+
+
+@frozen(kw_only=True)
+class InputFile:
+    """A checked, read-only input: where it lies and what it is."""
+
+    path: Path
+    artifact: Artifact
+
+
+@frozen(kw_only=True)
+class TensorType:
+    """A tensor and its type, by their names in the file."""
+
+    tensor: str
+    type: str
+
+
+@frozen(kw_only=True)
+class TransformSpec:
+    """What a transform is asked to make.
+
+    Attributes:
+        produces: The file type, one of the record's `produces`.
+        overrides: Exact tensor names; the core has expanded the recipe's globs.
+        options: The record's options class, structured; None when it has none.
+    """
+
+    produces: str
+    overrides: tuple[TensorType, ...] = ()
+    options: Any = None
+
+
+@frozen(kw_only=True)
+class ToolIdentity:
+    """What executes a transform: its version, and the files that decide its bytes."""
+
+    version: str
+    files: tuple[Path, ...]
+
+
+@frozen(kw_only=True)
+class TransformPlan:
+    """A pure function of spec and input headers; its canonical JSON enters the action.
+
+    Attributes:
+        parameters: Everything that decides the bytes: strings, integers, booleans, lists and tables of those.
+        tensors: The type of every tensor of the output, in file order.
+    """
+
+    parameters: Mapping[str, Any]
+    tensors: tuple[TensorType, ...]
+
+
+@frozen(kw_only=True)
+class Probe:
+    """What a backend found: whether it can be used here, why not, on which devices."""
+
+    available: bool
+    reason: str = ""
+    devices: tuple[str, ...] = ()
+    fingerprint: str = ""
+
+
+@frozen(kw_only=True)
+class LaunchRequest:
+    """A verified bundle to run: a path that opens the very file that was verified, and the user's arguments."""
+
+    bundle: str
+    runner: Path
+    arguments: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class LaunchCommand:
+    """The process that runs it: argument list and variables to set besides the inherited ones."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class RuntimeMember:
+    """A file that a runtime needs in the bundle."""
+
+    path: str
+    role: Role
+    data: bytes
+
+
+@frozen(kw_only=True)
+class RuntimeParts:
+    """A runtime's frozen bytes: the executable prefix and the members that it needs."""
+
+    prefix: bytes
+    members: tuple[RuntimeMember, ...] = ()
+
+
+@frozen(kw_only=True)
+class PlannedPrefix:
+    """What a bundle begins with."""
+
+    role: PrefixRole
+    artifact: Artifact
+
+
+@frozen(kw_only=True)
+class PlannedMember:
+    """A member to be written; the core puts members into their order."""
+
+    path: str
+    role: Role
+    artifact: Artifact
+
+
+@frozen(kw_only=True)
+class LayoutInputs:
+    """What there is to lay out: weights, and the runtime's stored parts where the layout asks for a runtime."""
+
+    weights: Artifact
+    runtime_prefix: Artifact | None = None
+    runtime_members: tuple[PlannedMember, ...] = ()
+
+
+@frozen(kw_only=True)
+class LayoutPlan:
+    """Where everything goes; no bytes."""
+
+    prefix: PlannedPrefix
+    members: tuple[PlannedMember, ...] = ()
+
+
+@frozen(kw_only=True)
+class SignerContext:
+    """The recipe's key reference, `scheme:rest`, and the folder that relative paths mean."""
+
+    project: Path
+    scheme: str
+    rest: str

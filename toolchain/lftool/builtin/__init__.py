@@ -1,0 +1,121 @@
+"""Built-in plugins: what a bare `pip install lftool` can do. They see the public API only, like everyone's plugins.
+
+Everything is imported when a record is used, so that listing costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lftool.api import (
+    LayoutType,
+    ObserverType,
+    RuntimeType,
+    SignerType,
+    SourceType,
+    VerifierType,
+    hookimpl,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lftool.api import Layout, Observer, Runtime, Signer, SignerContext, Source, SourceContext, Verifier
+
+LFTOOL_API = (1, 0)
+
+
+def _file_source(context: SourceContext) -> Source:
+    from lftool.builtin.file_source import FileSource  # noqa: PLC0415 - imported when used
+
+    return FileSource(context)
+
+
+def _gguf_layout() -> Layout:
+    from lftool.builtin.layouts import GGUFLayout  # noqa: PLC0415 - imported when used
+
+    return GGUFLayout()
+
+
+def _llamafile_layout() -> Layout:
+    from lftool.builtin.layouts import LlamafileLayout  # noqa: PLC0415 - imported when used
+
+    return LlamafileLayout()
+
+
+def _python_runtime() -> Runtime:
+    from lftool.builtin.python_runtime import PythonRuntime  # noqa: PLC0415 - imported when used
+
+    return PythonRuntime()
+
+
+def _key_signer(context: SignerContext) -> Signer:
+    from lftool.builtin.keys import KeySigner  # noqa: PLC0415 - imported when used
+
+    return KeySigner(context)
+
+
+def _p256_verifier() -> Verifier:
+    from lftool.builtin.keys import P256Verifier  # noqa: PLC0415 - imported when used
+
+    return P256Verifier()
+
+
+def _console() -> Observer:
+    from lftool.builtin.console import ConsoleObserver  # noqa: PLC0415 - imported when used
+
+    return ConsoleObserver()
+
+
+@hookimpl
+def lftool_sources() -> Iterator[SourceType]:
+    """Files beside the recipe."""
+    yield SourceType(name="file", summary="files in the recipe's folder", schemes=("file",), factory=_file_source)
+
+
+@hookimpl
+def lftool_layouts() -> Iterator[LayoutType]:
+    """The two layouts of the bundle format."""
+    yield LayoutType(
+        name="gguf",
+        summary="a GGUF with everything else behind it; llama.cpp loads it by path",
+        suffix=".gguf",
+        media_type="application/vnd.lftool.bundle.gguf",
+        factory=_gguf_layout,
+    )
+    yield LayoutType(
+        name="llamafile",
+        summary="an executable that starts by itself, weights mapped in place",
+        suffix=".llamafile",
+        media_type="application/vnd.lftool.bundle.llamafile",
+        default_runtime="python",
+        factory=_llamafile_layout,
+    )
+
+
+@hookimpl
+def lftool_runtimes() -> Iterator[RuntimeType]:
+    """The runtime that needs only sh, Python 3 and llama-cpp-python on the target."""
+    yield RuntimeType(
+        name="python", number=1, summary="a shell script that hands over to Python 3", factory=_python_runtime
+    )
+
+
+@hookimpl
+def lftool_signers() -> Iterator[SignerType]:
+    """Local P-256 keys."""
+    yield SignerType(
+        name="key", summary="a P-256 key in a file or a variable", schemes=("env", "file"), factory=_key_signer
+    )
+
+
+@hookimpl
+def lftool_verifiers() -> Iterator[VerifierType]:
+    """Signatures of local P-256 keys."""
+    yield VerifierType(name="ecdsa-p256-sha256", summary="ECDSA over P-256 with SHA-256", factory=_p256_verifier)
+
+
+@hookimpl
+def lftool_observers() -> Iterator[ObserverType]:
+    """What a person sees during a build."""
+    yield ObserverType(name="console", summary="progress on standard error", factory=_console)

@@ -1,0 +1,125 @@
+"""Files beside the recipe: `file:` URIs are relative to it and stay inside its tree."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
+from lftool.api import Resolution, SourceFile
+from lftool.errors import FetchError, RecipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lftool.api import SourceContext, SourceRequest
+
+_PIECE = 4 * 1024 * 1024
+_MAGIC_CHARACTERS = re.compile(r"[*?\[]")
+
+
+def glob_pattern(glob: str) -> re.Pattern[str]:
+    """Return the pattern of a glob: `*` and `?` within one part of a path, `**/` across parts."""
+    out = []
+    position = 0
+    while position < len(glob):
+        if glob.startswith("**/", position):
+            out.append("(?:.*/)?")
+            position += 3
+        elif glob.startswith("**", position):
+            out.append(".*")
+            position += 2
+        else:
+            char = glob[position]
+            out.append({"*": "[^/]*", "?": "[^/]"}.get(char, re.escape(char)))
+            position += 1
+    return re.compile("".join(out) + r"\Z")
+
+
+class FileSource:
+    """Opens files, folders and globs below the recipe's folder."""
+
+    def __init__(self, context: SourceContext) -> None:
+        self._root = context.project.resolve()
+
+    def _path_of(self, uri: str) -> str:
+        path = uri.removeprefix("file:")
+        if path.startswith("/") or not path:
+            raise RecipeError(
+                f"source {uri!r}: file: paths are relative to the recipe",
+                hints=("copy or link the file into the recipe's folder, and write file:NAME",),
+            )
+        if ".." in path.split("/"):
+            raise RecipeError(f"source {uri!r} leaves the recipe's folder")
+        return "/".join(part for part in path.split("/") if part not in {"", "."}) or "."
+
+    def _inside(self, path: Path, uri: str) -> Path:
+        """Return the real path, which must not have left the tree through a symlink."""
+        real = path.resolve()
+        if not real.is_relative_to(self._root):
+            raise RecipeError(
+                f"source {uri!r}: {path.relative_to(self._root)} is a symlink that leaves the recipe's folder"
+            )
+        return real
+
+    def _walk(self, folder: Path, uri: str) -> Iterator[Path]:
+        for path in sorted(folder.iterdir()):
+            real = self._inside(path, uri)
+            if real.is_dir():
+                if path.is_symlink():
+                    raise RecipeError(f"source {uri!r}: {path.relative_to(self._root)} is a symlink to a folder")
+                yield from self._walk(path, uri)
+            elif real.is_file():
+                yield path
+
+    def _select(self, uri: str) -> Iterator[tuple[str, Path]]:
+        """Yield (path within the source, path on disk)."""
+        wanted = self._path_of(uri)
+        magic = _MAGIC_CHARACTERS.search(wanted)
+        if magic:
+            base = self._root / wanted[: magic.start()].rpartition("/")[0]
+            pattern = glob_pattern(wanted)
+            for path in self._walk(base, uri) if base.is_dir() else ():
+                if pattern.match(path.relative_to(self._root).as_posix()):
+                    yield path.relative_to(base).as_posix(), path
+            return
+        path = self._root / wanted
+        if not path.exists():
+            raise FetchError(f"source {uri!r}: there is no {path}")
+        if self._inside(path, uri).is_dir():
+            for found in self._walk(path, uri):
+                yield found.relative_to(path).as_posix(), found
+        else:
+            yield path.name, path
+
+    def _chosen(self, request: SourceRequest) -> dict[str, Path]:
+        include = [glob_pattern(glob) for glob in request.include]
+        exclude = [glob_pattern(glob) for glob in request.exclude]
+        return {
+            name: path
+            for name, path in self._select(request.uri)
+            if (not include or any(p.match(name) for p in include)) and not any(p.match(name) for p in exclude)
+        }
+
+    def resolve(self, request: SourceRequest) -> Resolution:
+        """Return the files that the request means; their content is the revision."""
+        chosen = self._chosen(request)
+        if not chosen:
+            raise FetchError(f"source {request.uri!r}: no file matches")
+        files = tuple(SourceFile(path=name, size=path.stat().st_size) for name, path in sorted(chosen.items()))
+        return Resolution(revision=None, files=files)
+
+    @contextlib.contextmanager
+    def open(self, request: SourceRequest, revision: str, file: SourceFile, offset: int) -> Iterator[Iterator[bytes]]:
+        """Yield the file's bytes from `offset` on."""
+        del revision  # content is the revision, and the core checks it
+        path = self._chosen(request).get(file.path)
+        if path is None:
+            raise FetchError(f"source {request.uri!r}: {file.path} is not there any more")
+        try:
+            with self._inside(path, request.uri).open("rb") as opened:
+                opened.seek(offset)
+                yield iter(lambda: opened.read(_PIECE), b"")
+        except OSError as error:
+            raise FetchError(f"source {request.uri!r}: cannot read {file.path}: {error.strerror}") from error

@@ -1,0 +1,126 @@
+"""P-256 keys: deterministic ECDSA (RFC 6979) with low s; one accepted encoding of every signature."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from lftool.errors import TrustError
+from lftool.models.policy import P256
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from lftool.api import SignerContext
+
+# Order of the P-256 group, FIPS 186-5 / SEC 2 §2.4.2.
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+def _low_s(signature: bytes) -> bytes:
+    from cryptography.hazmat.primitives.asymmetric.utils import (
+        decode_dss_signature,
+        encode_dss_signature,
+    )
+
+    r, s = decode_dss_signature(signature)
+    return encode_dss_signature(r, min(s, _ORDER - s))
+
+
+def _public_pem(key: ec.EllipticCurvePublicKey) -> str:
+    from cryptography.hazmat.primitives import serialization
+
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def _load_private(pem: bytes, what: str) -> ec.EllipticCurvePrivateKey:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError) as error:
+        raise TrustError(
+            f"{what} holds no unencrypted PEM private key", hints=("make one with `lftool keygen -o PREFIX`",)
+        ) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
+        raise TrustError(f"{what} is not a P-256 key", hints=("make one with `lftool keygen -o PREFIX`",))
+    return key
+
+
+class KeySigner:
+    """Signs with a key in a file (`file:PATH`) or in a variable (`env:NAME`)."""
+
+    scheme = P256
+
+    def __init__(self, context: SignerContext) -> None:
+        self._reference = f"{context.scheme}:{context.rest}"
+        if context.scheme == "env":
+            text = os.environ.get(context.rest)
+            if not text:
+                raise TrustError(
+                    f"the variable {context.rest} that [sign] key names is not set",
+                    hints=(f"set {context.rest} to the text of the private key, or build with --no-sign",),
+                )
+            pem = text.encode()
+        else:
+            path = context.project / context.rest
+            try:
+                pem = path.read_bytes()
+            except OSError as error:
+                raise TrustError(
+                    f"cannot read the signing key {path}: {error.strerror}",
+                    hints=("make one with `lftool keygen -o PREFIX`, or build with --no-sign",),
+                ) from error
+        self._key = _load_private(pem, f"the key {self._reference}")
+
+    def public_key(self) -> str:
+        """Return the public key, PEM."""
+        return _public_pem(self._key.public_key())
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the DER signature with low s; the same bytes every time (RFC 6979)."""
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        return _low_s(self._key.sign(data, ec.ECDSA(hashes.SHA256(), deterministic_signing=True)))
+
+
+class P256Verifier:
+    """Verifies what `KeySigner` makes, and nothing that merely means the same."""
+
+    def _load(self, public_key: str) -> ec.EllipticCurvePublicKey:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        try:
+            key = serialization.load_pem_public_key(public_key.encode())
+        except ValueError as error:
+            raise TrustError("not a PEM public key", hints=("`lftool keygen` writes one as PREFIX.pub",)) from error
+        if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
+            raise TrustError("not a P-256 public key")
+        return key
+
+    def key_id(self, public_key: str) -> str:
+        """Return sha256 of the DER SubjectPublicKeyInfo, hex."""
+        from cryptography.hazmat.primitives import serialization
+
+        key = self._load(public_key)
+        der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        return hashlib.sha256(der).hexdigest()
+
+    def verify(self, data: bytes, signature: bytes, public_key: str) -> bool:
+        """Tell whether `signature` is valid, strict DER and low s."""
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        key = self._load(public_key)
+        try:
+            if _low_s(signature) != signature:
+                return False
+            key.verify(signature, data, ec.ECDSA(hashes.SHA256()))
+        except (InvalidSignature, ValueError):
+            return False
+        return True

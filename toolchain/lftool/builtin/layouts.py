@@ -1,0 +1,39 @@
+"""The two layouts: the GGUF as prefix, or a runtime as prefix with the GGUF as a member."""
+
+from __future__ import annotations
+
+from lftool.api import LayoutInputs, LayoutPlan, PlannedMember, PlannedPrefix
+from lftool.errors import RecipeError
+from lftool.models.manifest import WEIGHTS_PATH
+
+
+class GGUFLayout:
+    """The file is a GGUF for every reader of the format; the archive stands behind the last tensor."""
+
+    def plan(self, inputs: LayoutInputs) -> LayoutPlan:
+        """Return the plan.
+
+        Raises:
+            RecipeError: A runtime was asked for; a GGUF has no room for one.
+        """
+        if inputs.runtime_prefix is not None:
+            raise RecipeError("layout gguf has no runtime: the GGUF itself is the prefix")
+        return LayoutPlan(prefix=PlannedPrefix(role="gguf", artifact=inputs.weights))
+
+
+class LlamafileLayout:
+    """The file starts by itself; the GGUF is an aligned member and is mapped in place."""
+
+    def plan(self, inputs: LayoutInputs) -> LayoutPlan:
+        """Return the plan.
+
+        Raises:
+            RecipeError: There is no runtime.
+        """
+        if inputs.runtime_prefix is None:
+            raise RecipeError("layout llamafile needs a runtime")
+        weights = PlannedMember(path=WEIGHTS_PATH, role="weights", artifact=inputs.weights)
+        return LayoutPlan(
+            prefix=PlannedPrefix(role="runtime", artifact=inputs.runtime_prefix),
+            members=(weights, *inputs.runtime_members),
+        )

@@ -1,0 +1,190 @@
+"""Run the model of an lftool bundle in place: `runner.py BUNDLE [-p PROMPT]`. Runtime python/1, a frozen file.
+
+It needs Python 3.8 and llama-cpp-python, nothing of lftool. The weights are mapped where they lie in the bundle.
+"""
+
+import argparse
+import ctypes
+import hashlib
+import json
+import os
+import struct
+import sys
+
+
+def read_directory(bundle):
+    """Return member path to (data offset, size), from the central directory at the end of the file."""
+    size = bundle.seek(0, 2)
+    bundle.seek(max(0, size - 98))
+    tail = bundle.read()
+    length, start = struct.unpack("<II", tail[-10:-2])
+    if tail[-98:-94] == b"PK\6\6":
+        length, start = struct.unpack("<QQ", tail[-58:-42])
+    bundle.seek(start)
+    directory, at, found = bundle.read(length), 0, {}
+    while directory[at : at + 4] == b"PK\1\2":
+        size, names, extras = struct.unpack("<IHH", directory[at + 24 : at + 32])
+        offset = struct.unpack("<I", directory[at + 42 : at + 46])[0]
+        name = directory[at + 46 : at + 46 + names].decode()
+        extra = directory[at + 46 + names : at + 46 + names + extras]
+        if offset == 0xFFFFFFFF:
+            offset = struct.unpack("<Q", extra[-8:])[0]
+        if size == 0xFFFFFFFF:
+            size = struct.unpack("<Q", extra[4:12])[0]
+        bundle.seek(offset + 26)
+        found[name] = (offset + 30 + sum(struct.unpack("<HH", bundle.read(4))), size)
+        at += 46 + names + extras
+    return found
+
+
+class Bundle:
+    """The parts of a bundle that running needs."""
+
+    def __init__(self, path):
+        self.path = path
+        with open(path, "rb") as bundle:
+            self.members = read_directory(bundle)
+            if "lftool/bundle.json" not in self.members:
+                sys.exit(path + ": not an lftool bundle")
+            bundle.seek(self.members["lftool/bundle.json"][0])
+            self.manifest = json.loads(bundle.read(self.members["lftool/bundle.json"][1]).decode())
+        self.contract = self.manifest.get("run", {})
+        weights = [member["path"] for member in self.manifest["members"] if member["role"] == "weights"]
+        self.offset = self.members[weights[0]][0] if weights else 0
+
+    def verify(self):
+        """Compare every content with the digest that the manifest names; return the names of those that differ."""
+        wrong = []
+        contents = [("prefix", 0, self.manifest["prefix"])]
+        contents += [(member["path"], self.members[member["path"]][0], member) for member in self.manifest["members"]]
+        with open(self.path, "rb") as bundle:
+            for name, offset, content in contents:
+                bundle.seek(offset)
+                state, left = hashlib.sha256(), content["size"]
+                while left:
+                    piece = bundle.read(min(left, 1 << 22))
+                    if not piece:
+                        break
+                    state.update(piece)
+                    left -= len(piece)
+                if state.hexdigest() != content["sha256"]:
+                    wrong.append(name)
+        return wrong
+
+
+def load(bundle, context):
+    """Return llama_cpp.Llama with the weights mapped inside the bundle: llama.cpp gets a FILE* at their offset."""
+    try:
+        import llama_cpp
+    except ImportError:
+        sys.stderr.write(
+            "%s: needs llama-cpp-python; install it with: %s -m pip install llama-cpp-python\n"
+            % (bundle.path, sys.executable)
+        )
+        sys.exit(8)
+    libc = ctypes.CDLL(None)
+    libc.fopen.restype = ctypes.c_void_p
+    libc.fseeko.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int]
+
+    def from_bundle(path, params):
+        file = libc.fopen(os.fsencode(bundle.path), b"rb")
+        if not file or libc.fseeko(file, bundle.offset, 0):
+            return None
+        return llama_cpp.llama_cpp.llama_model_load_from_file_ptr(file, params)
+
+    llama_cpp.llama_cpp.llama_model_load_from_file = from_bundle
+    return llama_cpp.Llama(
+        model_path=bundle.path, n_ctx=context, seed=bundle.contract.get("seed", 0), use_mmap=True, verbose=False
+    )
+
+
+class Session:
+    """One model, one contract, one conversation."""
+
+    def __init__(self, bundle, options):
+        contract = bundle.contract
+        self.model = load(bundle, contract.get("context", 0))
+        self.sampling = {}
+        for name in ("temperature", "top_p", "min_p", "repeat_penalty"):
+            if name in contract:
+                self.sampling[name] = float(contract[name])
+        if "top_k" in contract:
+            self.sampling["top_k"] = contract["top_k"]
+        if contract.get("stop"):
+            self.sampling["stop"] = contract["stop"]
+        most = options.max_tokens or contract.get("max_tokens")
+        if most:
+            self.sampling["max_tokens"] = most
+        elif options.raw or "tokenizer.chat_template" not in self.model.metadata:
+            self.sampling["max_tokens"] = -1
+        self.raw = options.raw or "tokenizer.chat_template" not in self.model.metadata
+        self.messages = [{"role": "system", "content": contract["system"]}] if contract.get("system") else []
+
+    def answer(self, prompt):
+        """Write the answer to standard output as it comes."""
+        if self.raw:
+            stream = self.model.create_completion(prompt, stream=True, **self.sampling)
+            pieces = (part["choices"][0]["text"] for part in stream)
+        else:
+            self.messages.append({"role": "user", "content": prompt})
+            stream = self.model.create_chat_completion(self.messages, stream=True, **self.sampling)
+            pieces = (part["choices"][0]["delta"].get("content") or "" for part in stream)
+        said = []
+        for piece in pieces:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+            said.append(piece)
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+        self.messages.append({"role": "assistant", "content": "".join(said)})
+
+    def chat(self):
+        """Talk until the input ends."""
+        sys.stderr.write("Ctrl-D ends the conversation.\n")
+        while True:
+            try:
+                prompt = input("> ")
+            except EOFError:
+                sys.stdout.write("\n")
+                return
+            if prompt.strip():
+                self.answer(prompt)
+
+
+def main():
+    """Parse arguments and run."""
+    parser = argparse.ArgumentParser(
+        prog=os.path.basename(sys.argv[1]), description="Run the model in this file.", allow_abbrev=False
+    )
+    parser.add_argument("-p", "--prompt", help="answer this and exit; default: standard input, or a chat")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="at most N tokens an answer")
+    parser.add_argument("--raw", action="store_true", help="complete the text as given, without the chat template")
+    parser.add_argument("--verify", action="store_true", help="check every content against the manifest and exit")
+    options = parser.parse_args(sys.argv[2:])
+    bundle = Bundle(sys.argv[1])
+    if options.verify:
+        wrong = bundle.verify()
+        for name in wrong:
+            sys.stderr.write("%s: %s is not what the manifest names\n" % (bundle.path, name))
+        if wrong:
+            sys.exit(4)
+        sys.stdout.write("every content is what the manifest names; `lftool verify` also says who signed it\n")
+        return
+    prompt = options.prompt
+    if prompt is None and not sys.stdin.isatty():
+        prompt = sys.stdin.read()
+    session = Session(bundle, options)
+    if prompt is None:
+        session.chat()
+    else:
+        session.answer(prompt)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)

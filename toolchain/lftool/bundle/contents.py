@@ -1,0 +1,165 @@
+"""Hash the contents of a bundle: every byte once, in parallel, against the chunk table and the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from lftool.bundle.reader import read_exactly
+from lftool.errors import FormatError, IntegrityError
+from lftool.formats.gguf import GGUFHeader, read_gguf
+from lftool.models.digest import Artifact, Digest
+from lftool.models.manifest import CHUNK_SIZE, CHUNKS_PATH, Member, Prefix, is_large
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lftool.bundle.reader import Bundle
+
+_DIGEST_BYTES = 32
+_PIECE = 1024 * 1024
+
+
+@frozen(kw_only=True)
+class _Large:
+    """A content that the chunk table covers."""
+
+    name: str
+    offset: int
+    content: Prefix | Member
+
+    @property
+    def chunk_count(self) -> int:
+        return -(-self.content.size // CHUNK_SIZE)
+
+
+def _large_contents(bundle: Bundle) -> list[_Large]:
+    found = [_Large(name="the prefix", offset=0, content=bundle.manifest.prefix)]
+    found += [
+        _Large(name=member.path, offset=bundle.placed(member.path).data_offset, content=member)
+        for member in bundle.manifest.members
+        if is_large(member.role)
+    ]
+    return found
+
+
+class _ChunkHasher:
+    """Reads and hashes chunks with one buffer per thread, small enough to stay in the processor's cache."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._local = threading.local()
+
+    def digest(self, offset: int, size: int) -> bytes:
+        """Return the sha256 of `size` bytes at `offset`; of fewer, if the file ends."""
+        buffer: bytearray | None = getattr(self._local, "buffer", None)
+        if buffer is None:
+            buffer = self._local.buffer = bytearray(_PIECE)
+        view = memoryview(buffer)
+        state = hashlib.sha256()
+        while size > 0:
+            got = os.preadv(self._descriptor, [view[: min(size, _PIECE)]], offset)
+            if got == 0:
+                break
+            state.update(view[:got])
+            offset += got
+            size -= got
+        return state.digest()
+
+
+def _chunk_extents(contents: list[_Large]) -> Iterator[tuple[_Large, int, int]]:
+    for item in contents:
+        for start in range(0, item.content.size, CHUNK_SIZE):
+            yield item, start, min(CHUNK_SIZE, item.content.size - start)
+
+
+def check_contents(bundle: Bundle, *, threads: int | None = None) -> None:
+    """Hash every content byte once and compare with the chunk table and the manifest.
+
+    Args:
+        bundle: A bundle whose structure has been checked.
+        threads: How many to hash with; all processors by default.
+
+    Raises:
+        IntegrityError: A content is not what the manifest names; the message says which and where.
+        FormatError: The chunk table has the wrong size, or the weights are no sound GGUF.
+    """
+    for member in bundle.manifest.members:
+        if not is_large(member.role):
+            bundle.read_member(member.path)
+    large = _large_contents(bundle)
+    table = bundle.read_member(CHUNKS_PATH) if bundle.manifest.member(CHUNKS_PATH) else b""
+    if len(table) != _DIGEST_BYTES * sum(item.chunk_count for item in large):
+        raise FormatError(f"{bundle.name}: {CHUNKS_PATH} has {len(table)} bytes, which is not 32 for every chunk")
+    hasher = _ChunkHasher(bundle.descriptor)
+    extents = list(_chunk_extents(large))
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="verify") as pool:
+        digests = pool.map(lambda extent: hasher.digest(extent[0].offset + extent[1], extent[2]), extents)
+        for index, (digest, (item, start, size)) in enumerate(zip(digests, extents, strict=True)):
+            if digest != table[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES]:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise IntegrityError(
+                    f"{bundle.name}: {item.name}: bytes {start} to {start + size} have been changed: expected sha256"
+                    f" {table[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES].hex()}, got {digest.hex()}"
+                )
+    weights_header(bundle)
+
+
+def weights_header(bundle: Bundle) -> GGUFHeader:
+    """Return the header of the weights, checked to fill exactly the extent that the manifest gives them.
+
+    Raises:
+        FormatError: Not a sound GGUF, or bytes hide behind its last tensor.
+    """
+    offset, size = bundle.weights_extent()
+    with os.fdopen(os.dup(bundle.descriptor), "rb") as file:
+        return read_gguf(file, size, f"{bundle.name}: weights", start=offset)
+
+
+def _flat(bundle: Bundle, offset: int, size: int) -> tuple[Artifact, int]:
+    state, crc = hashlib.sha256(), 0
+    position = offset
+    while position < offset + size:
+        piece = read_exactly(bundle.descriptor, position, min(CHUNK_SIZE, offset + size - position), bundle.name)
+        state.update(piece)
+        crc = zlib.crc32(piece, crc)
+        position += len(piece)
+    return Artifact(Digest(state.hexdigest()), size), crc
+
+
+def check_flat_digests(bundle: Bundle) -> None:
+    """Recompute the flat sha256 and CRC-32 of prefix and members; the second half of `--full`.
+
+    Raises:
+        IntegrityError: The manifest names other ones.
+    """
+    prefix = bundle.manifest.prefix
+    contents = [("the prefix", 0, prefix)] + [
+        (member.path, bundle.placed(member.path).data_offset, member) for member in bundle.manifest.members
+    ]
+    for name, offset, content in contents:
+        artifact, crc = _flat(bundle, offset, content.size)
+        content.artifact.require(artifact, f"{bundle.name}: {name}")
+        if f"{crc:08x}" != content.crc32:
+            raise IntegrityError(f"{bundle.name}: {name}: expected CRC-32 {content.crc32}, got {crc:08x}")
+
+
+def unsigned_artifact(bundle: Bundle) -> Artifact:
+    """Return the name of U, computed from the file: its bytes up to the first signature, and the directory of U."""
+    arrangement = bundle.unsigned_arrangement()
+    state = hashlib.sha256()
+    position = 0
+    while position < arrangement.directory_offset:
+        piece = read_exactly(
+            bundle.descriptor, position, min(CHUNK_SIZE, arrangement.directory_offset - position), bundle.name
+        )
+        state.update(piece)
+        position += len(piece)
+    state.update(arrangement.directory)
+    return Artifact(Digest(state.hexdigest()), arrangement.size)

@@ -1,0 +1,154 @@
+"""Copy a blob into a file inside the kernel, sharing extents where the file system can, and hash it beside the copy."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import struct
+import threading
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lftool.errors import IntegrityError, StorageError
+from lftool.models.manifest import CHUNK_SIZE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lftool.models.digest import Artifact
+
+_FICLONERANGE = 0x4020940D  # _IOW(0x94, 13, struct file_clone_range), include/uapi/linux/fs.h
+_MAX_COPY = 1 << 28  # between two pieces a cancelled copy notices
+
+
+class CorruptBlobError(IntegrityError):
+    """A blob of the store is not what its name says; the stage that made it can make it again."""
+
+    code = "corrupt-blob"
+
+    def __init__(self, artifact: Artifact, message: str) -> None:
+        super().__init__(message)
+        self.artifact = artifact
+
+
+class BlobFacts(Protocol):
+    """CRC-32 and chunk digests of a blob, as `lftool.store` remembers them."""
+
+    @property
+    def crc32(self) -> int:
+        """CRC-32 of the whole."""
+
+    @property
+    def chunks(self) -> bytes:
+        """The sha256 of every 4 MiB, 32 bytes each."""
+
+
+def _share_extents(source: int, destination: int, size: int, offset: int) -> bool:
+    """Let the file system share the blob's extents; tell whether it did."""
+    try:
+        fcntl.ioctl(destination, _FICLONERANGE, struct.pack("=qQQQ", source, 0, size, offset))
+    except OSError:
+        return False
+    return True
+
+
+def _copy_range(source: int, destination: int, size: int, offset: int, stop: threading.Event) -> None:
+    done = 0
+    while done < size and not stop.is_set():
+        try:
+            got = os.copy_file_range(source, destination, min(size - done, _MAX_COPY), done, offset + done)
+        except OSError as error:
+            if error.errno not in {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+                raise
+            _copy_through_memory(source, destination, size, offset, done)
+            return
+        if got == 0:
+            raise StorageError("a blob of the store became shorter while it was copied")
+        done += got
+
+
+def _copy_through_memory(source: int, destination: int, size: int, offset: int, done: int) -> None:
+    while done < size:
+        piece = os.pread(source, min(CHUNK_SIZE, size - done), done)
+        if not piece:
+            raise StorageError("a blob of the store became shorter while it was copied")
+        written = 0
+        while written < len(piece):
+            written += os.pwrite(destination, piece[written:], offset + done + written)
+        done += len(piece)
+
+
+class _Rechecker:
+    """Reads a blob once; feeds the running hash of the bundle and re-checks chunk digests and CRC-32."""
+
+    def __init__(self, source: int, artifact: Artifact, facts: BlobFacts) -> None:
+        self._source = source
+        self._artifact = artifact
+        self._facts = facts
+
+    def run(self, running: Any, helper: ThreadPoolExecutor) -> None:  # noqa: ANN401 - hashlib has no public type
+        crc = 0
+        buffers = [bytearray(CHUNK_SIZE), bytearray(CHUNK_SIZE)]
+        position, index, pending = 0, 0, None
+        while position < self._artifact.size:
+            view = memoryview(buffers[index % 2])[: min(CHUNK_SIZE, self._artifact.size - position)]
+            filled = 0
+            while filled < len(view):
+                got = os.preadv(self._source, [view[filled:]], position + filled)
+                if got == 0:
+                    self._corrupt("ends early")
+                filled += got
+            if pending is not None:
+                pending.result()
+            pending = helper.submit(running.update, view)
+            if hashlib.sha256(view).digest() != self._facts.chunks[index * 32 : index * 32 + 32]:
+                pending.result()
+                self._corrupt(f"bytes {position} to {position + len(view)} have changed")
+            crc = zlib.crc32(view, crc)
+            position += len(view)
+            index += 1
+        if pending is not None:
+            pending.result()
+        if crc != self._facts.crc32:
+            self._corrupt("its CRC-32 has changed")
+
+    def _corrupt(self, why: str) -> None:
+        raise CorruptBlobError(self._artifact, f"the cached blob {self._artifact.sha256} was corrupted: {why}")
+
+
+def copy_blob(blob: Path, artifact: Artifact, facts: BlobFacts, destination: int, offset: int, running: Any) -> None:  # noqa: ANN401 - hashlib has no public type
+    """Copy a blob to `offset` of the open file `destination`, and feed its bytes to the hash `running`.
+
+    Args:
+        blob: File of the store.
+        artifact: What it must be.
+        facts: What its CRC-32 and chunk digests must be.
+        destination: File descriptor of the bundle in the making.
+        offset: Where the blob goes, in bytes.
+        running: A hashlib object.
+
+    Raises:
+        CorruptBlobError: The blob is not what it must be.
+        OSError: It cannot be copied.
+    """
+    source = os.open(blob, os.O_RDONLY | os.O_CLOEXEC)
+    stop = threading.Event()
+    try:
+        with ThreadPoolExecutor(2, thread_name_prefix="copy") as pool:
+            copying = pool.submit(_copy, source, destination, artifact.size, offset, stop)
+            try:
+                _Rechecker(source, artifact, facts).run(running, pool)
+            except BaseException:
+                stop.set()
+                raise
+            copying.result()
+    finally:
+        os.close(source)
+
+
+def _copy(source: int, destination: int, size: int, offset: int, stop: threading.Event) -> None:
+    if not _share_extents(source, destination, size, offset):
+        _copy_range(source, destination, size, offset, stop)

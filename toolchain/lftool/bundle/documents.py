@@ -1,0 +1,104 @@
+"""The documents in a bundle: provenance and bill of materials; both pure functions of the slices.
+
+Nothing here depends on time, host, user, plugin or tool version: those would change U.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from lftool.codec.canonical import canonical_json
+from lftool.models.manifest import LOCK_PATH, RECIPE_PATH
+
+if TYPE_CHECKING:
+    from lftool.models.digest import Artifact, Digest
+    from lftool.models.lock import Lock
+    from lftool.models.recipe import Recipe
+
+# Identifiers, not addresses: SLSA asks for a URI that names the build type and the builder (docs/reference/provenance.md).
+BUILD_TYPE = "urn:lftool:buildtypes:bundle:v1"
+BUILDER_ID = "urn:lftool:builders:local:v1"
+
+_SPDX_ID = re.compile(r"[A-Za-z0-9.+-]+\Z")
+
+
+def _dependency(name: str, digest: Digest, **annotations: str) -> dict[str, Any]:
+    made: dict[str, Any] = {"name": name, "digest": {"sha256": digest.hex}}
+    if annotations:
+        made["annotations"] = annotations
+    return made
+
+
+def provenance_predicate(recipe_digest: Digest, lock_digest: Digest, lock: Lock, target: str) -> dict[str, Any]:
+    """Return the SLSA provenance v1 predicate of a bundle, without subject.
+
+    Args:
+        recipe_digest: sha256 of the bytes of the recipe's slice.
+        lock_digest: sha256 of the bytes of the lock's slice.
+        lock: The slice.
+        target: The target's name.
+    """
+    dependencies = [_dependency(RECIPE_PATH, recipe_digest), _dependency(LOCK_PATH, lock_digest)]
+    for name, source in sorted(lock.sources.items()):
+        dependencies += [
+            _dependency(f"source:{name}/{file.path}", file.sha256, revision=source.revision, size=str(file.size))
+            for file in source.files
+        ]
+    for name, tool in sorted(lock.tools.items()):
+        dependencies += [_dependency(f"tool:{name}#{use}", digest) for use, digest in sorted(tool.fingerprints.items())]
+    dependencies += [_dependency(f"runtime:{name}", item.sha256) for name, item in sorted(lock.runtimes.items())]
+    return {
+        "buildDefinition": {
+            "buildType": BUILD_TYPE,
+            "externalParameters": {"lock": LOCK_PATH, "recipe": RECIPE_PATH, "target": target},
+            "internalParameters": {"rules": str(lock.rules)},
+            "resolvedDependencies": dependencies,
+        },
+        "runDetails": {"builder": {"id": BUILDER_ID}},
+    }
+
+
+def _licenses(expression: str) -> list[dict[str, Any]]:
+    if _SPDX_ID.match(expression):
+        return [{"license": {"id": expression}}]
+    return [{"expression": expression}]
+
+
+def sbom(recipe: Recipe, target: str, weights: Artifact, lock: Lock) -> bytes:
+    """Return a CycloneDX 1.6 bill of materials of the weights; no serial number and no time, which are optional."""
+    component: dict[str, Any] = {
+        "bom-ref": "weights",
+        "type": "machine-learning-model",
+        "name": recipe.bundle.name,
+        "version": recipe.bundle.version,
+        "hashes": [{"alg": "SHA-256", "content": weights.sha256.hex}],
+    }
+    if recipe.bundle.description:
+        component["description"] = recipe.bundle.description
+    if recipe.bundle.license:
+        component["licenses"] = _licenses(recipe.bundle.license)
+    quantize = recipe.targets[target].quantize
+    if quantize:
+        component["modelCard"] = {"properties": [{"name": "lftool:quantize", "value": quantize}]}
+    files = [
+        {
+            "bom-ref": f"source:{name}/{file.path}",
+            "type": "data",
+            "name": f"{name}/{file.path}",
+            "version": source.revision,
+            "hashes": [{"alg": "SHA-256", "content": file.sha256.hex}],
+        }
+        for name, source in sorted(lock.sources.items())
+        for file in source.files
+    ]
+    return canonical_json(
+        {
+            "bomFormat": "CycloneDX",
+            "specVersion": "1.6",
+            "version": 1,
+            "metadata": {"component": component},
+            "components": files,
+            "dependencies": [{"ref": "weights", "dependsOn": [item["bom-ref"] for item in files]}],
+        }
+    )

@@ -1,0 +1,241 @@
+"""Read a bundle strictly: parse within budgets, regenerate every structural byte, compare.
+
+What comes out is a view whose structure is canonical and agrees with its manifest; contents have not been hashed yet
+(`contents.py`), nor has anybody been trusted (`lftool.trust`).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+from typing import TYPE_CHECKING, NoReturn
+
+from attrs import frozen
+
+from lftool.bundle.structure import (
+    END64_SIZE,
+    END_SIZE,
+    LOCATOR_SIZE,
+    Arrangement,
+    DirectoryEntry,
+    Entry,
+    Placed,
+    arrange,
+    local_header,
+    parse_directory,
+    parse_end,
+)
+from lftool.codec.manifests import parse_manifest
+from lftool.errors import FormatError, StorageError
+from lftool.models.digest import Artifact, Digest
+from lftool.models.manifest import MANIFEST_PATH, SIGNATURE_PREFIX, BundleManifest, is_large
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+MAX_DIRECTORY = 16 * 1024 * 1024
+MAX_MEMBERS = 16_384
+MAX_MANIFEST = 16 * 1024 * 1024
+MAX_SIGNATURE = 64 * 1024
+MAX_SIGNATURES = 64
+
+
+@frozen(kw_only=True)
+class Bundle:
+    """A bundle whose structure has been checked. `descriptor` stays the caller's to close."""
+
+    descriptor: int
+    name: str
+    status: os.stat_result
+    manifest: BundleManifest
+    manifest_bytes: bytes
+    arrangement: Arrangement
+    signatures: tuple[bytes, ...]
+
+    @property
+    def manifest_digest(self) -> Digest:
+        """M, the identity of the bundle."""
+        return Digest.of(self.manifest_bytes)
+
+    @property
+    def size(self) -> int:
+        """Size of the file in bytes."""
+        return self.arrangement.size
+
+    def placed(self, path: str) -> Placed:
+        """Return where the member at `path` is.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for item in self.arrangement.members:
+            if item.entry.path == path:
+                return item
+        raise KeyError(path)
+
+    def weights_extent(self) -> tuple[int, int]:
+        """Return (offset, size) of the weights in the file, in bytes."""
+        weights = self.manifest.weights
+        if weights is self.manifest.prefix:
+            return 0, weights.size
+        return self.placed(weights.path).data_offset, weights.size  # type: ignore[union-attr]  # not the prefix, so a member
+
+    def read_member(self, path: str) -> bytes:
+        """Return the content of a small member, checked against the manifest.
+
+        Raises:
+            FormatError: It is not what the manifest says.
+        """
+        item = self.placed(path)
+        data = read_exactly(self.descriptor, item.data_offset, item.entry.size, self.name)
+        member = self.manifest.member(path)
+        if member is not None and Artifact.of(data) != member.artifact:
+            raise FormatError(f"{self.name}: {path} is not what the manifest names")
+        return data
+
+    def unsigned_arrangement(self) -> Arrangement:
+        """Return the arrangement of U: this one without signature members."""
+        kept = [item.entry for item in self.arrangement.members if not item.entry.path.startswith(SIGNATURE_PREFIX)]
+        return arrange(self.manifest.prefix.size, kept)
+
+
+def read_exactly(descriptor: int, offset: int, size: int, what: str) -> bytes:
+    """Return `size` bytes at `offset`.
+
+    Raises:
+        FormatError: The file ends before.
+        StorageError: It cannot be read.
+    """
+    pieces = []
+    while size:
+        try:
+            piece = os.pread(descriptor, min(size, 1 << 24), offset)
+        except OSError as error:
+            raise StorageError(f"cannot read {what}: {error.strerror}") from error
+        if not piece:
+            raise FormatError(f"{what}: ends at byte {offset}, in the middle of something")
+        pieces.append(piece)
+        offset += len(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def manifest_entries(
+    manifest: BundleManifest, manifest_bytes: bytes, signatures: Sequence[tuple[str, bytes]]
+) -> list[Entry]:
+    """Return the archive entries of a bundle, in order: members, the manifest, signatures."""
+    entries = [
+        Entry(path=member.path, size=member.size, crc32=int(member.crc32, 16), aligned=is_large(member.role))
+        for member in manifest.members
+    ]
+    small = [(MANIFEST_PATH, manifest_bytes), *signatures]
+    return entries + [Entry(path=path, size=len(data), crc32=zlib.crc32(data), aligned=False) for path, data in small]
+
+
+def signature_path(data: bytes) -> str:
+    """Return the member path of a signature: the first 16 hex digits of its sha256."""
+    return f"{SIGNATURE_PREFIX}{Digest.of(data).hex[:16]}.json"
+
+
+class _Framing:
+    """Parses one file; every refusal names it."""
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        self.descriptor = descriptor
+        self.name = name
+        self.status = os.fstat(descriptor)
+        self.size = self.status.st_size
+
+    def fail(self, message: str) -> NoReturn:
+        raise FormatError(f"{self.name}: not a bundle: {message}")
+
+    def directory(self) -> list[DirectoryEntry]:
+        tail_size = min(self.size, END64_SIZE + LOCATOR_SIZE + END_SIZE)
+        tail = read_exactly(self.descriptor, self.size - tail_size, tail_size, self.name)
+        try:
+            offset, size, count = parse_end(tail, self.size)
+        except ValueError as error:
+            self.fail(str(error))
+        if size > MAX_DIRECTORY or count > MAX_MEMBERS:
+            self.fail(
+                f"a directory of {size} bytes and {count} members, at most {MAX_DIRECTORY} and {MAX_MEMBERS} are allowed"
+            )
+        try:
+            return parse_directory(read_exactly(self.descriptor, offset, size, self.name), count)
+        except ValueError as error:
+            self.fail(str(error))
+
+    def content(self, found: DirectoryEntry, most: int) -> bytes:
+        if found.size > most:
+            self.fail(f"{found.path} has {found.size} bytes, at most {most} are allowed")
+        header = local_header(Entry(path=found.path, size=found.size, crc32=found.crc32, aligned=False))
+        return read_exactly(self.descriptor, found.offset + len(header), found.size, self.name)
+
+    def compare(self, arrangement: Arrangement) -> None:
+        """Compare every structural byte with the regenerated one."""
+        if arrangement.size != self.size:
+            self.fail(f"{self.size} bytes, but its manifest describes {arrangement.size}")
+        for item in arrangement.members:
+            start = item.header_offset - item.gap
+            expected = bytes(item.gap) + item.header
+            if read_exactly(self.descriptor, start, len(expected), self.name) != expected:
+                self.fail(f"the local header of {item.entry.path}, or the gap before it, is not canonical")
+        offset = arrangement.directory_offset
+        if read_exactly(self.descriptor, offset, self.size - offset, self.name) != arrangement.directory:
+            self.fail("the directory is not canonical")
+
+
+def read_bundle(descriptor: int, name: str) -> Bundle:
+    """Return a checked view of the bundle behind an open file descriptor.
+
+    Args:
+        descriptor: Open for reading; whoever verified it must go on using this very descriptor.
+        name: Name of the file, for messages.
+
+    Raises:
+        FormatError: Not a bundle, not canonical, or over a budget.
+        StorageError: It cannot be read.
+    """
+    framing = _Framing(descriptor, name)
+    found = framing.directory()
+    inner = [entry for entry in found if not entry.path.startswith(SIGNATURE_PREFIX)]
+    if not inner or inner[-1].path != MANIFEST_PATH:
+        framing.fail(f"it has no {MANIFEST_PATH} where one must be")
+    signed = found[len(inner) :]
+    if len(signed) > MAX_SIGNATURES or any(not entry.path.startswith(SIGNATURE_PREFIX) for entry in signed):
+        framing.fail(f"signatures must be the last members, at most {MAX_SIGNATURES}")
+    manifest_bytes = framing.content(inner[-1], MAX_MANIFEST)
+    manifest = parse_manifest(manifest_bytes, f"{name}: {MANIFEST_PATH}")
+    signatures = [(entry.path, framing.content(entry, MAX_SIGNATURE)) for entry in signed]
+    paths = [path for path, _ in signatures]
+    if paths != sorted(set(paths)) or any(path != signature_path(data) for path, data in signatures):
+        framing.fail("signature members must be named by their sha256, and sorted")
+    arrangement = arrange(manifest.prefix.size, manifest_entries(manifest, manifest_bytes, signatures))
+    framing.compare(arrangement)
+    return Bundle(
+        descriptor=descriptor,
+        name=name,
+        status=framing.status,
+        manifest=manifest,
+        manifest_bytes=manifest_bytes,
+        arrangement=arrangement,
+        signatures=tuple(data for _, data in signatures),
+    )
+
+
+def open_for_reading(path: Path) -> int:
+    """Return a file descriptor of the regular file at `path`.
+
+    Raises:
+        StorageError: It is not there, or no regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StorageError(f"cannot open {path}: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StorageError(f"{path} is not a regular file")
+    return descriptor

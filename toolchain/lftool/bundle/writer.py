@@ -1,0 +1,196 @@
+"""Write a bundle: body first, while hashing; then, once U is known, signatures and directory; then give it its name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import define, frozen
+
+from lftool.bundle.copying import copy_blob
+from lftool.bundle.reader import manifest_entries, signature_path
+from lftool.bundle.structure import Arrangement, arrange
+from lftool.codec.manifests import emit_manifest
+from lftool.models.digest import Artifact, Digest
+from lftool.models.manifest import (
+    ROLE_RANK,
+    BundleManifest,
+    Member,
+    Prefix,
+    is_large,
+    member_order,
+)
+from lftool.models.recipe import RunContract
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from lftool.api import LayoutPlan, PlannedMember
+    from lftool.bundle.copying import BlobFacts
+
+
+class Blobs(Protocol):
+    """The part of the store that packing needs."""
+
+    def path(self, artifact: Artifact) -> Path:
+        """Return where a blob is."""
+
+    def facts(self, artifact: Artifact) -> BlobFacts:
+        """Return CRC-32 and chunk digests of a blob."""
+
+    def put_bytes(self, data: bytes, what: str) -> Artifact:
+        """Store `data`."""
+
+
+class OutputFile(Protocol):
+    """A file in the making, as `lftool.store.durable` yields it."""
+
+    @property
+    def file(self) -> Any:  # noqa: ANN401 - a binary file
+        """The open file."""
+
+
+@frozen(kw_only=True)
+class Identity:
+    """What a manifest says besides its contents."""
+
+    name: str
+    version: str
+    target: str
+    layout: str
+    backend: str
+    run: RunContract
+
+
+def chunk_table(plan: LayoutPlan, blobs: Blobs) -> bytes:
+    """Return the content of `lftool/chunks`: sha256 per 4 MiB of the prefix, then of each large member in order."""
+    ordered = sorted((member for member in plan.members if is_large(member.role)), key=_planned_order)
+    artifacts = [plan.prefix.artifact, *(member.artifact for member in ordered)]
+    return b"".join(blobs.facts(artifact).chunks for artifact in artifacts)
+
+
+def _planned_order(member: PlannedMember) -> tuple[int, str]:
+    return (ROLE_RANK[member.role], member.path)
+
+
+def make_manifest(
+    identity: Identity, plan: LayoutPlan, documents: Iterable[PlannedMember], blobs: Blobs
+) -> BundleManifest:
+    """Return the manifest of a layout plan and the small documents beside it."""
+    members = [
+        Member(
+            path=member.path,
+            role=member.role,
+            size=member.artifact.size,
+            sha256=member.artifact.sha256,
+            crc32=f"{blobs.facts(member.artifact).crc32:08x}",
+        )
+        for member in (*plan.members, *documents)
+    ]
+    prefix = plan.prefix
+    return BundleManifest(
+        name=identity.name,
+        version=identity.version,
+        target=identity.target,
+        layout=identity.layout,
+        backend=identity.backend,
+        prefix=Prefix(
+            role=prefix.role,
+            size=prefix.artifact.size,
+            sha256=prefix.artifact.sha256,
+            crc32=f"{blobs.facts(prefix.artifact).crc32:08x}",
+        ),
+        members=tuple(sorted(members, key=member_order)),
+        run=identity.run,
+    )
+
+
+@frozen
+class _Pulsing:
+    """A hash that, at every piece, gives the build a chance to stop."""
+
+    state: Any
+    pulse: Callable[[], None]
+
+    def update(self, data: bytes | memoryview) -> None:
+        self.pulse()
+        self.state.update(data)
+
+
+@define
+class BundleWriter:
+    """One bundle in the making; its parts must be called in order: body, then finish.
+
+    Attributes:
+        manifest: What to write.
+        blobs: Where the contents are.
+        pulse: Called now and then; what it raises ends the writing.
+    """
+
+    manifest: BundleManifest
+    blobs: Blobs
+    pulse: Callable[[], None] = lambda: None
+    _state: Any = None
+    _manifest_bytes: bytes = b""
+
+    def _arrange(self, signatures: Sequence[tuple[str, bytes]]) -> Arrangement:
+        entries = manifest_entries(self.manifest, self._manifest_bytes, signatures)
+        return arrange(self.manifest.prefix.size, entries)
+
+    @property
+    def manifest_digest(self) -> Digest:
+        """M, the identity of the bundle."""
+        return Digest.of(emit_manifest(self.manifest))
+
+    def write_body(self, out: OutputFile) -> Artifact:
+        """Write all but directory and signatures; return the name of U.
+
+        Raises:
+            CorruptBlobError: A blob of the store is not what its name says.
+            OSError: It cannot be written.
+        """
+        self._manifest_bytes = emit_manifest(self.manifest)
+        self._state = hashlib.sha256()
+        arrangement = self._arrange(())
+        self._copy(self.manifest.prefix.artifact, out, 0)
+        contents: Mapping[str, Member] = {member.path: member for member in self.manifest.members}
+        for item in arrangement.members:
+            self._write(bytes(item.gap) + item.header, out, item.header_offset - item.gap)
+            member = contents.get(item.entry.path)
+            if member is None:
+                self._write(self._manifest_bytes, out, item.data_offset)
+            else:
+                self._copy(member.artifact, out, item.data_offset)
+        unsigned = self._state.copy()
+        unsigned.update(arrangement.directory)
+        return Artifact(Digest(unsigned.hexdigest()), arrangement.size)
+
+    def _copy(self, artifact: Artifact, out: OutputFile, offset: int) -> None:
+        out.file.flush()
+        facts = self.blobs.facts(artifact)
+        hasher = _Pulsing(self._state, self.pulse)
+        copy_blob(self.blobs.path(artifact), artifact, facts, out.file.fileno(), offset, hasher)
+
+    def _write(self, data: bytes, out: OutputFile, offset: int) -> None:
+        out.file.seek(offset)
+        out.file.write(data)
+        self._state.update(data)
+
+    def finish(self, out: OutputFile, signatures: Sequence[bytes]) -> Artifact:
+        """Write signature members and the directory; return the name of the whole file: S, or U without signatures.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        members = sorted((signature_path(data), data) for data in signatures)
+        arrangement = self._arrange(members)
+        placed = {item.entry.path: item for item in arrangement.members}
+        for path, data in members:
+            item = placed[path]
+            self._write(item.header, out, item.header_offset)
+            self._write(data, out, item.data_offset)
+        self._write(arrangement.directory, out, arrangement.directory_offset)
+        out.file.flush()
+        return Artifact(Digest(self._state.hexdigest()), arrangement.size)

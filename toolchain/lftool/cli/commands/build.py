@@ -1,0 +1,91 @@
+"""`lftool build`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lftool.cli.options import json_option, print_json, project_option, say, size_text
+
+if TYPE_CHECKING:
+    from lftool.pipeline.plan import BuildPlan
+    from lftool.pipeline.runner import BuiltBundle
+
+
+@click.command("build")
+@click.argument("targets", nargs=-1, metavar="[TARGET]...")
+@project_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder for bundles; default: dist beside the recipe.",
+)
+@click.option("--locked", is_flag=True, help="The lock must be fresh and complete; every output must be what it names.")
+@click.option("--frozen", is_flag=True, help="--locked and --offline.")
+@click.option("--offline", is_flag=True, help="Ask no remote source.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, build nothing.")
+@click.option("--no-sign", is_flag=True, help="Stop at the unsigned bundle.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Threads to use; never changes a byte.")
+@json_option
+def command(
+    targets: tuple[str, ...],
+    project: Path | None,
+    output: Path | None,
+    locked: bool,
+    frozen: bool,
+    offline: bool,
+    dry_run: bool,
+    no_sign: bool,
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    """Build bundles: resolve, fetch, quantize, pack, sign. All targets unless some are named."""
+    from lftool.ops.building import BuildOptions, build_project, plan_project
+    from lftool.ops.project import find_project, open_ports
+
+    found = find_project(project)
+    options = BuildOptions(
+        targets=targets,
+        output=output or found.root / "dist",
+        locked=locked or frozen,
+        relock=sys.stdin.isatty() and sys.stderr.isatty(),
+        sign=not no_sign,
+    )
+    ports = open_ports(found, online=not (offline or frozen), threads=jobs)
+    if dry_run:
+        _show_plan(plan_project(found, ports, options), as_json)
+        return
+    built = build_project(found, ports, options)
+    if as_json:
+        print_json({"bundles": [_as_json(item) for item in built]})
+        return
+    for item in built:
+        say(f"{item.path}  {size_text(item.artifact.size)}  sha256 {item.artifact.sha256}")
+
+
+def _as_json(item: BuiltBundle) -> dict[str, object]:
+    return {
+        "target": item.target,
+        "path": str(item.path),
+        "size": item.artifact.size,
+        "unsigned_sha256": item.unsigned.sha256.hex,
+        "sha256": item.artifact.sha256.hex,
+        "signed": item.signed,
+    }
+
+
+def _show_plan(plan: BuildPlan, as_json: bool) -> None:
+    if as_json:
+        steps = [
+            {"stage": s.stage, "targets": list(s.targets), "detail": s.detail, "cached": s.cached} for s in plan.steps
+        ]
+        print_json({"steps": steps})
+        return
+    for step in plan.steps:
+        state = "  cached" if step.cached else ""
+        say(f"{step.stage:>9}  {', '.join(step.targets)}  {step.detail}{state}")

@@ -1,0 +1,19 @@
+"""`lftool init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lftool.cli.options import note
+
+
+@click.command("init")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=Path())
+@click.option("--name", help="Name of the bundle; default: name of the folder.")
+def command(directory: Path, name: str | None) -> None:
+    """Write a recipe to start from into DIRECTORY (default: here)."""
+    from lftool.ops.starting import start_project
+
+    note(f"wrote {start_project(directory, name)}; next: lftool lock")

@@ -1,0 +1,73 @@
+"""`lftool lock`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lftool.cli.options import json_option, note, print_json, project_option, say
+
+
+@click.command("lock")
+@project_option
+@click.option("--check", is_flag=True, help="Only say whether the lock is the recipe's; offline, writes nothing.")
+@click.option(
+    "--upgrade",
+    is_flag=False,
+    flag_value="*",
+    multiple=True,
+    metavar="[NAME]",
+    help="Let pins move: a source, tool:NAME, plugin:NAME; all without NAME.",
+)
+@click.option(
+    "--record",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="BUNDLE",
+    help="Take outputs from a bundle built elsewhere; may be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the changes, write nothing.")
+@json_option
+def command(
+    project: Path | None, check: bool, upgrade: tuple[str, ...], record: tuple[Path, ...], dry_run: bool, as_json: bool
+) -> None:
+    """Pin every input and tool that the recipe names; keep pins and outputs that still fit."""
+    from lftool.ops.locking import check_lock, lock_project, record_bundles
+    from lftool.ops.project import find_project, open_ports
+
+    if sum([check, bool(upgrade), bool(record)]) > 1 or (dry_run and (check or record)):
+        raise click.UsageError(
+            "--check, --upgrade and --record exclude one another, and --dry-run goes with --upgrade only"
+        )
+    found = find_project(project)
+    if check:
+        check_lock(found)
+        if as_json:
+            print_json({"fresh": True})
+        else:
+            note("lftool.lock is fresh")
+        return
+    ports = open_ports(found)
+    if record:
+        targets = record_bundles(found, record, ports)
+        if as_json:
+            print_json({"recorded": list(targets)})
+        else:
+            note(f"recorded: {', '.join(targets)}")
+        return
+    result = lock_project(found, ports, upgrade=_names(upgrade), dry_run=dry_run)
+    if as_json:
+        print_json({"changes": list(result.changes), "written": result.written})
+        return
+    for line in result.changes:
+        say(line)
+    note(
+        {True: "wrote lftool.lock", False: "nothing written" if dry_run else "lftool.lock is unchanged"}[result.written]
+    )
+
+
+def _names(upgrade: tuple[str, ...]) -> set[str] | None:
+    if not upgrade:
+        return None
+    return set() if "*" in upgrade else set(upgrade)

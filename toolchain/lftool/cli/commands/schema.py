@@ -1,0 +1,16 @@
+"""`lftool schema`."""
+
+from __future__ import annotations
+
+import click
+
+from lftool.cli.options import print_json
+
+
+@click.command("schema")
+@click.argument("name", type=click.Choice(["recipe", "lock", "manifest"]))
+def command(name: str) -> None:
+    """Print the JSON Schema of the recipe, the lock or the bundle manifest."""
+    from lftool.codec.schemas import json_schema
+
+    print_json(json_schema(name))

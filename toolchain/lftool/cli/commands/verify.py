@@ -1,0 +1,74 @@
+"""`lftool verify`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lftool.cli.options import bundle_argument, chosen_policy, json_option, print_json, say, trust_options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lftool.ops.verifying import Verification
+
+
+@click.command("verify")
+@bundle_argument
+@trust_options
+@click.option("--full", is_flag=True, help="Also recompute flat digests, CRC-32s and sha256 of the unsigned bundle.")
+@click.option("--allow-unsigned", is_flag=True, help="Check integrity only, and say so.")
+@click.option(
+    "--allow-other-signatures", is_flag=True, help="List signatures that no trusted key verifies; do not fail."
+)
+@json_option
+def command(
+    bundle: Path,
+    key: Path | None,
+    trust: Path | None,
+    full: bool,
+    allow_unsigned: bool,
+    allow_other_signatures: bool,
+    as_json: bool,
+) -> None:
+    """Check every byte of BUNDLE, and that somebody you trust signed it."""
+    from lftool.ops.verifying import VerifyOptions, verify_bundle
+
+    options = VerifyOptions(
+        policy=chosen_policy(key, trust),
+        full=full,
+        allow_unsigned=allow_unsigned,
+        allow_other_signatures=allow_other_signatures,
+    )
+    found = verify_bundle(bundle, options)
+    if as_json:
+        print_json(_as_json(found))
+        return
+    checked = "every byte, flat digests and CRC-32s" if full else "every byte"
+    say(f"{bundle.name}: {checked} as its manifest says; M {found.manifest_digest}")
+    if found.signed_by:
+        say(f"signed by {', '.join(found.signed_by)}, which you trust")
+    else:
+        say("integrity only: nobody vouches for it")
+    if found.signatures is not None:
+        for result in found.signatures.of("untrusted"):
+            say(f"not covered: signature by key {result.key_id}: {result.reason}")
+
+
+def _as_json(found: Verification) -> dict[str, Any]:
+    results = found.signatures.results if found.signatures else ()
+    return {
+        "bundle": str(found.path.absolute()),
+        "name": found.manifest.name,
+        "version": found.manifest.version,
+        "target": found.manifest.target,
+        "manifest_sha256": found.manifest_digest.hex,
+        "unsigned_sha256": found.unsigned.sha256.hex if found.unsigned else None,
+        "integrity": True,
+        "full": found.full,
+        "signed_by": list(found.signed_by),
+        "signatures": [
+            {"verdict": r.verdict, "key_id": r.key_id, "key_name": r.key_name, "reason": r.reason} for r in results
+        ],
+    }

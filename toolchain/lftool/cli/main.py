@@ -1,0 +1,118 @@
+"""Entry point: commands are imported when they are asked for, errors become messages and exit statuses here only."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from lftool import __version__
+from lftool.errors import ExitStatus, LftoolError
+
+# Command to module below lftool.cli.commands and one line of help, so that `--help` imports nothing.
+COMMANDS = {
+    "init": "Write a recipe to start from.",
+    "lock": "Pin what the recipe names.",
+    "build": "Build bundles from recipe and lock.",
+    "verify": "Check a bundle and who signed it.",
+    "inspect": "Show what is in a bundle.",
+    "run": "Run a bundle's model in place.",
+    "extract": "Write the parts of a bundle as files.",
+    "keygen": "Make a key pair for signing.",
+    "schema": "Print the JSON Schema of a file format.",
+    "plugins": "Show installed plugins.",
+    "cache": "Look after the cache.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the command names in the order of a release."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"lftool.cli.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        """Write the command list without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit statuses are the same in every command: docs/reference/exit-codes.md",
+)
+@click.version_option(__version__, "--version", message="lftool %(version)s")
+@click.option("--traceback", is_flag=True, help="Show where in the code an error came from.")
+@click.option("--no-plugins", is_flag=True, help="Load built-in plugins only.")
+@click.pass_context
+def cli(context: click.Context, traceback: bool, no_plugins: bool) -> None:
+    """Build, lock, sign and verify single-file LLM bundles, reproducible bit for bit."""
+    context.obj = {"traceback": traceback}
+    if no_plugins:
+        os.environ["LFTOOL_PLUGINS"] = ""
+
+
+def _show(error: LftoolError) -> None:
+    click.echo(f"error: {error.message}", err=True)
+    for hint in error.hints:
+        click.echo(f"  hint: {hint}", err=True)
+
+
+def _report(error: Exception) -> ExitStatus:
+    """Print an error and return its exit status."""
+    match error:
+        case LftoolError():
+            _show(error)
+            return error.exit_status
+        case click.exceptions.NoArgsIsHelpError():
+            click.echo(error.format_message(), err=True)
+            return ExitStatus.USAGE
+        case click.ClickException():
+            error.show()
+            return ExitStatus.USAGE
+        case OSError():
+            where = f" {error.filename}" if error.filename else ""
+            click.echo(f"error: {error.strerror or error}{where}", err=True)
+            return ExitStatus.IO
+        case _:
+            click.echo(f"error: internal: {type(error).__name__}: {error}", err=True)
+            click.echo("  hint: this is a bug; run again with `lftool --traceback …` and report it", err=True)
+            return ExitStatus.IO
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit status; the only place where errors become text."""
+    try:
+        result: Any = cli.main(arguments, prog_name="lftool", standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; nothing half-written is left", err=True)
+        return int(ExitStatus.INTERRUPTED)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader has gone; nothing more to say
+        return int(ExitStatus.OK)
+    except Exception as error:
+        if "--traceback" in arguments:
+            raise
+        return int(_report(error))
+    return result if isinstance(result, int) else int(ExitStatus.OK)
+
+
+def main() -> None:
+    """Run lftool as a program."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

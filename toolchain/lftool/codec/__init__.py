@@ -1,0 +1,1 @@
+"""Values to bytes and back: strict, canonical, with errors that name the path."""

@@ -1,0 +1,139 @@
+"""The strict cattrs converter: no coercion, no unknown keys, kebab-case renames from the models' metadata.
+
+cattrs by default turns 5 into "5" and "7" into 7, and cannot leave a default out; both would let a typo pass.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import types
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+from cattrs import Converter  # noqa: TID253 - this module is only imported where it is used
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override  # noqa: TID253 - likewise
+
+from lftool.models.digest import Digest
+from lftool.models.reals import canonical_real
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+_KINDS = {str: "a string", int: "an integer", bool: "true or false", dt.date: "a date"}
+
+
+def kind_of(value: object) -> str:
+    """Name the TOML or JSON kind of `value`, for messages."""
+    if value is None:
+        return "null"
+    names = {bool: "a boolean", int: "an integer", float: "a float", str: "a string", list: "an array", dict: "a table"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _strict(kind: type) -> Callable[[Any, Any], Any]:
+    def structure(value: Any, _type: Any) -> Any:  # noqa: ANN401 - cattrs' signature
+        if type(value) is not kind:
+            raise ValueError(f"expected {_KINDS[kind]}, got {kind_of(value)}")
+        return value
+
+    return structure
+
+
+def _real(value: Any, _type: Any) -> str:  # noqa: ANN401 - cattrs' signature
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"expected a number, got {kind_of(value)}")  # noqa: TRY004 - one error kind for callers
+    return canonical_real(value)
+
+
+def _digest(value: Any, _type: Any) -> Digest:  # noqa: ANN401 - cattrs' signature
+    if not isinstance(value, str):
+        raise ValueError(f"expected a sha256, got {kind_of(value)}")  # noqa: TRY004 - one error kind for callers
+    return Digest(value)
+
+
+def _overrides(cls: type) -> dict[str, Any]:
+    found = {}
+    for attribute in attrs.fields(cls):
+        metadata = attribute.metadata
+        found[attribute.name] = override(
+            rename=metadata.get("key"),
+            omit_if_default=not metadata.get("always", False),
+            struct_hook=_real if metadata.get("real") else None,
+        )
+    return found
+
+
+def _structure_class(cls: type, converter: Converter) -> Callable[[Any, Any], Any]:
+    structure: Callable[[Any, Any], Any] = make_dict_structure_fn(
+        cls, converter, _cattrs_forbid_extra_keys=True, **_overrides(cls)
+    )
+    constants = {
+        attribute.metadata.get("key", attribute.name): attribute.metadata["const"]
+        for attribute in attrs.fields(cls)
+        if "const" in attribute.metadata
+    }
+
+    def strict(value: Any, type_: Any) -> Any:  # noqa: ANN401 - cattrs' signature
+        if not isinstance(value, Mapping):
+            raise ValueError(f"expected a table, got {kind_of(value)}")  # noqa: TRY004 - one error kind for callers
+        for key, constant in constants.items():
+            if key not in value:
+                raise KeyError(key)
+            if value[key] != constant or type(value[key]) is not type(constant):
+                raise ValueError(f"{key} must be {constant!r}, not {value[key]!r}")
+        return structure(value, type_)
+
+    return strict
+
+
+def _structure_tuple(type_: Any, converter: Converter) -> Callable[[Any, Any], Any]:  # noqa: ANN401 - cattrs' signature
+    inner_type = types.GenericAlias(list, type_.__args__[:1])
+    inner = converter.get_structure_hook(inner_type)
+
+    def structure(value: Any, _type: Any) -> Any:  # noqa: ANN401 - cattrs' signature
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"expected an array, got {kind_of(value)}")  # noqa: TRY004 - one error kind for callers
+        return tuple(inner(value, inner_type))
+
+    return structure
+
+
+def _structure_mapping(type_: Any, converter: Converter) -> Callable[[Any, Any], Any]:  # noqa: ANN401 - cattrs' signature
+    inner_type = types.GenericAlias(dict, type_.__args__)
+    inner = converter.get_structure_hook(inner_type)
+
+    def structure(value: Any, _type: Any) -> Any:  # noqa: ANN401 - cattrs' signature
+        if not isinstance(value, dict):
+            raise ValueError(f"expected a table, got {kind_of(value)}")  # noqa: TRY004 - one error kind for callers
+        return inner(value, inner_type)
+
+    return structure
+
+
+@lru_cache(maxsize=1)
+def converter() -> Converter:
+    """Return the converter that every model goes through."""
+    made = Converter(detailed_validation=True, forbid_extra_keys=True, omit_if_default=True)
+    for kind in _KINDS:
+        made.register_structure_hook(kind, _strict(kind))
+    made.register_structure_hook(Digest, _digest)
+    made.register_unstructure_hook(Digest, str)
+    made.register_unstructure_hook(dt.date, lambda value: value)
+    made.register_structure_hook_factory(lambda t: attrs.has(t) and t is not Digest, _structure_class)
+    made.register_structure_hook_factory(
+        lambda t: getattr(t, "__origin__", None) is tuple and t.__args__[-1] is Ellipsis, _structure_tuple
+    )
+    made.register_structure_hook_factory(lambda t: getattr(t, "__origin__", None) is Mapping, _structure_mapping)
+    made.register_unstructure_hook_factory(
+        lambda t: attrs.has(t) and t is not Digest, lambda cls: make_dict_unstructure_fn(cls, made, **_overrides(cls))
+    )
+    return made
+
+
+def to_plain(value: object) -> Any:  # noqa: ANN401 - plain data is dynamic
+    """Return `value` as dicts, lists, strings and integers, defaults left out."""
+    return converter().unstructure(value)

@@ -1,0 +1,91 @@
+"""Recipes: text to value, value to canonical projection, projection to slice.
+
+The projection drops comments, layout and `[sign]`; its bytes are what the lock's recipe digest covers. A slice is the
+projection of one target, and is itself a valid recipe.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from lftool.codec.toml_in import parse_toml, structure
+from lftool.codec.toml_out import emit_toml
+from lftool.errors import RecipeError
+from lftool.models.digest import Digest
+from lftool.models.reals import canonical_real
+from lftool.models.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def parse_recipe(data: bytes, what: str) -> Recipe:
+    """Return the recipe that `data` spells.
+
+    Args:
+        data: TOML.
+        what: Name of the file, for messages.
+
+    Raises:
+        RecipeError: Not TOML, an unknown key, a wrong type, a missing value.
+    """
+    return structure(parse_toml(data, what, RecipeError), Recipe, what, RecipeError)
+
+
+def _without_floats(value: object) -> Any:  # noqa: ANN401 - plain data is dynamic
+    if isinstance(value, float):
+        return canonical_real(value)
+    if isinstance(value, dict):
+        return {key: _without_floats(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_floats(item) for item in value]
+    return value
+
+
+def recipe_projection(recipe: Recipe) -> dict[str, Any]:
+    """Return what of a recipe can change a byte that is built, as plain data."""
+    from lftool.codec.converter import to_plain  # noqa: PLC0415 - cattrs is heavy; see the start-up test
+
+    plain: dict[str, Any] = _without_floats(to_plain(attrs.evolve(recipe, sign=None)))
+    return plain
+
+
+def emit_recipe(recipe: Recipe) -> bytes:
+    """Return the canonical bytes of the recipe's projection."""
+    return emit_toml(recipe_projection(recipe))
+
+
+def recipe_digest(recipe: Recipe) -> Digest:
+    """Return the digest of the recipe's projection."""
+    return Digest.of(emit_recipe(recipe))
+
+
+def slice_recipe(recipe: Recipe, target: str) -> Recipe:
+    """Return the recipe of one target: other targets, unused sources and `[sign]` dropped."""
+    spec = recipe.targets[target]
+    roles = {recipe.model.weights}
+    model = recipe.model
+    if spec.quantize is None:
+        model = attrs.evolve(model, imatrix=None)
+    elif model.imatrix is not None:
+        roles.add(model.imatrix)
+    return attrs.evolve(
+        recipe,
+        sources={name: source for name, source in recipe.sources.items() if name in roles},
+        model=model,
+        targets={target: spec},
+        sign=None,
+    )
+
+
+def flatten(value: object, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (`targets.q4.quantize`, value) pairs of nested tables."""
+    from lftool.codec.problems import join  # noqa: PLC0415 - cattrs is heavy; see the start-up test
+
+    if isinstance(value, dict) and value:
+        for key in sorted(value):
+            yield from flatten(value[key], join(path, key).lstrip("."))
+    else:
+        yield path, value

@@ -1,0 +1,134 @@
+"""JSON Schema of recipe, lock and manifest, generated from the models: one truth, no second description to keep up."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
+
+import attrs
+
+from lftool.models.digest import Digest
+from lftool.models.lock import Lock
+from lftool.models.manifest import BundleManifest
+from lftool.models.names import NAME_PATTERN
+from lftool.models.recipe import Recipe
+
+SCHEMAS: dict[str, type] = {"recipe": Recipe, "lock": Lock, "manifest": BundleManifest}
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_REAL = {
+    "anyOf": [
+        {"type": "number"},
+        {"type": "string", "pattern": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"},
+    ]
+}
+
+
+class _Builder:
+    """Collects the definitions that one schema refers to."""
+
+    def __init__(self) -> None:
+        self.definitions: dict[str, Any] = {}
+
+    def of(self, kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a type expression
+        """Return the schema of one type expression."""
+        if kind is Any:
+            return {}
+        if kind is str:
+            return {"type": "string"}
+        if kind is bool:
+            return {"type": "boolean"}
+        if kind is int:
+            return {"type": "integer"}
+        if kind is Digest:
+            return {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+        if attrs.has(kind):
+            return self.reference(kind)
+        return self.generic(kind)
+
+    def generic(self, kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a type expression
+        """Return the schema of a parametrised type."""
+        origin, arguments = get_origin(kind), get_args(kind)
+        if origin is tuple:
+            return {"type": "array", "items": self.of(arguments[0])}
+        if origin is Mapping:
+            return {"type": "object", "additionalProperties": self.of(arguments[1])}
+        if origin is Literal:
+            return {"enum": list(arguments)}
+        rest = [argument for argument in arguments if argument is not type(None)]
+        if len(rest) == 1:  # an optional value is left out, never null
+            return self.of(rest[0])
+        raise TypeError(f"no schema for {kind!r}")
+
+    def reference(self, cls: type) -> dict[str, Any]:
+        """Return a reference to the definition of `cls`, adding it first."""
+        if cls.__name__ not in self.definitions:
+            self.definitions[cls.__name__] = {}
+            self.definitions[cls.__name__] = self.table(cls)
+        return {"$ref": f"#/$defs/{cls.__name__}"}
+
+    def table(self, cls: type) -> dict[str, Any]:
+        """Return the definition of one attrs class."""
+        hints = typing.get_type_hints(cls, include_extras=True)
+        properties, required = {}, []
+        for attribute in attrs.fields(cls):
+            metadata = attribute.metadata
+            key = metadata.get("key", attribute.name)
+            schema = dict(_REAL) if metadata.get("real") else self.of(hints[attribute.name])
+            if "const" in metadata:
+                schema = {"const": metadata["const"]}
+            schema.update(_LIMITS.get((cls.__name__, attribute.name), {}))
+            if "doc" in metadata and "$ref" not in schema:
+                schema["description"] = metadata["doc"]
+            properties[key] = schema
+            if attribute.default is attrs.NOTHING or "const" in metadata:
+                required.append(key)
+        made: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": properties}
+        if required:
+            made["required"] = sorted(required)
+        made["description"] = (cls.__doc__ or "").splitlines()[0]
+        return made
+
+
+_NAME = {"pattern": f"^{NAME_PATTERN}$"}
+_NAMED = {"minProperties": 1, "propertyNames": _NAME}
+_AT_LEAST_ONE = {"minimum": 1}
+_SIZE = {"minimum": 0}
+# Rules that validators hold and a type cannot say; the corpus in schemas/examples keeps both in step.
+_LIMITS: dict[tuple[str, str], dict[str, Any]] = {
+    ("BundleInfo", "name"): _NAME,
+    ("BundleInfo", "version"): _NAME,
+    ("BundleManifest", "name"): _NAME,
+    ("BundleManifest", "version"): _NAME,
+    ("BundleManifest", "target"): _NAME,
+    ("BundleManifest", "layout"): _NAME,
+    ("BundleManifest", "backend"): _NAME,
+    ("Recipe", "sources"): _NAMED,
+    ("Recipe", "targets"): _NAMED,
+    ("SourceSpec", "uri"): {"minLength": 1},
+    ("SignSpec", "key"): {"pattern": "^[^:]+:.+$"},
+    ("RunContract", "context"): _AT_LEAST_ONE,
+    ("RunContract", "max_tokens"): _AT_LEAST_ONE,
+    ("RunContract", "seed"): {"minimum": 0, "maximum": 2**32 - 2},
+    ("RunContract", "top_k"): _SIZE,
+    ("LockedSource", "files"): {"minItems": 1},
+    ("LockedFile", "size"): _SIZE,
+    ("Prefix", "size"): _AT_LEAST_ONE,
+    ("Prefix", "crc32"): {"pattern": "^[0-9a-f]{8}$"},
+    ("Member", "size"): _SIZE,
+    ("Member", "crc32"): {"pattern": "^[0-9a-f]{8}$"},
+}
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """Return the JSON Schema called `name`: recipe, lock or manifest."""
+    cls = SCHEMAS[name]
+    builder = _Builder()
+    table = builder.table(cls)
+    return {
+        "$schema": _DIALECT,
+        "title": f"lftool {name}, version 1",
+        **table,
+        "$defs": dict(sorted(builder.definitions.items())),
+    }

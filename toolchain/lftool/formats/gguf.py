@@ -1,0 +1,318 @@
+"""A budgeted reader of GGUF headers (versions 2 and 3).
+
+It bounds every count before it allocates, never recurses, and accepts a file only if its tensors are sorted,
+contiguous, aligned, in bounds, and end exactly where the file ends: nothing can hide between or behind them. It reads
+no tensor data. Rules: the GGUF specification in ggml's docs/gguf.md, and the cases of llama.cpp's tests/test-gguf.cpp.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, BinaryIO
+
+from attrs import frozen
+
+from lftool.errors import FormatError
+from lftool.formats.ggml_types import BY_NUMBER, GGMLType
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+MAGIC = b"GGUF"
+DEFAULT_ALIGNMENT = 32
+
+MAX_HEADER = 256 * 1024 * 1024
+MAX_KEYS = 65_536
+MAX_TENSORS = 65_536
+MAX_KEY_BYTES = 65_535
+MAX_NAME_BYTES = 255
+MAX_STRING_BYTES = 16 * 1024 * 1024
+MAX_ARRAY_ELEMENTS = 16 * 1024 * 1024
+MAX_ARRAY_STRINGS = 4 * 1024 * 1024
+MAX_DIMENSIONS = 4
+MAX_ALIGNMENT = 65_536
+_MAX_I64 = 2**63 - 1
+
+_SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<B", 10: "<Q", 11: "<q", 12: "<d"}
+_BOOL, _STRING, _ARRAY = 7, 8, 9
+
+# A file of these first bytes is a Python pickle or holds one; loading it would run code.
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+@frozen(kw_only=True)
+class GGUFArray:
+    """An array value: element type number, element count, and where its elements stand in the file (bytes)."""
+
+    element_type: int
+    count: int
+    start: int
+    end: int
+
+
+@frozen(kw_only=True)
+class GGUFTensor:
+    """One tensor: dimensions fastest first, offset and size in bytes relative to the start of the data."""
+
+    name: str
+    dimensions: tuple[int, ...]
+    type: GGMLType
+    offset: int
+    size: int
+
+
+GGUFValue = int | float | bool | str | GGUFArray
+
+
+@frozen(kw_only=True)
+class GGUFHeader:
+    """What a GGUF file says of itself before its tensor data."""
+
+    version: int
+    alignment: int
+    metadata: Mapping[str, GGUFValue]
+    tensors: tuple[GGUFTensor, ...]
+    data_offset: int
+    size: int
+
+    @property
+    def elements(self) -> int:
+        """Number of weights."""
+        total = 0
+        for tensor in self.tensors:
+            count = 1
+            for dimension in tensor.dimensions:
+                count *= dimension
+            total += count
+        return total
+
+    def bytes_by_type(self) -> dict[str, int]:
+        """Return the bytes that each tensor type takes, sorted by name."""
+        sums: dict[str, int] = {}
+        for tensor in self.tensors:
+            sums[tensor.type.name] = sums.get(tensor.type.name, 0) + tensor.size
+        return dict(sorted(sums.items()))
+
+
+class _Cursor:
+    """Reads forward through the header, refusing to pass the budget or the end of the file."""
+
+    def __init__(self, file: BinaryIO, start: int, size: int, what: str) -> None:
+        self.what = what
+        self.limit = min(size, MAX_HEADER)
+        self.truncated = size <= MAX_HEADER
+        self.position = 0
+        self._file = file
+        self._start = start
+        self._buffer = b""
+        self._buffer_start = 0
+
+    def fail(self, message: str) -> NoReturn:
+        raise FormatError(f"{self.what}: not a sound GGUF: {message}")
+
+    def take(self, count: int) -> bytes:
+        end = self.position + count
+        if end > self.limit:
+            if self.truncated:
+                self.fail(f"the file ends at byte {self.limit} inside its header: it is truncated")
+            self.fail(f"the header is larger than {MAX_HEADER} bytes")
+        if end > self._buffer_start + len(self._buffer):
+            self._file.seek(self._start + self.position)
+            self._buffer_start = self.position
+            self._buffer = self._file.read(min(max(count, 1 << 20), self.limit - self.position))
+            if len(self._buffer) < count:
+                self.fail(
+                    f"the file ends at byte {self.position + len(self._buffer)} inside its header: it is truncated"
+                )
+        offset = self.position - self._buffer_start
+        self.position = end
+        return self._buffer[offset : offset + count]
+
+    def skip(self, count: int) -> None:
+        if self.position + count > self.limit:
+            self.take(count)
+        self.position += count
+
+    def number(self, layout: str) -> int:
+        value: int = struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
+        return value
+
+    def string(self, most: int, what: str) -> str:
+        length = self.number("<Q")
+        if length > most:
+            self.fail(f"{what} of {length} bytes, at most {most} are allowed")
+        try:
+            return self.take(length).decode()
+        except UnicodeDecodeError:
+            self.fail(f"{what} is not UTF-8")
+
+
+def _skip_strings(cursor: _Cursor, count: int, key: str) -> None:
+    if count > MAX_ARRAY_STRINGS:
+        cursor.fail(f"array {key!r} has {count} strings, at most {MAX_ARRAY_STRINGS} are allowed")
+    for _ in range(count):
+        length = cursor.number("<Q")
+        if length > MAX_STRING_BYTES:
+            cursor.fail(f"array {key!r} has a string of {length} bytes, at most {MAX_STRING_BYTES} are allowed")
+        cursor.skip(length)
+
+
+def _array(cursor: _Cursor, key: str) -> GGUFArray:
+    kind = cursor.number("<I")
+    count = cursor.number("<Q")
+    if kind == _ARRAY:
+        cursor.fail(f"array {key!r} holds arrays; nested arrays are refused")
+    if kind != _STRING and kind not in _SCALARS:
+        cursor.fail(f"array {key!r} has the unknown element type {kind}")
+    if count > MAX_ARRAY_ELEMENTS:
+        cursor.fail(f"array {key!r} has {count} elements, at most {MAX_ARRAY_ELEMENTS} are allowed")
+    start = cursor.position
+    if kind == _STRING:
+        _skip_strings(cursor, count, key)
+    else:
+        cursor.skip(count * struct.calcsize(_SCALARS[kind]))
+    return GGUFArray(element_type=kind, count=count, start=start, end=cursor.position)
+
+
+def _value(cursor: _Cursor, key: str) -> GGUFValue:
+    kind = cursor.number("<I")
+    if kind == _ARRAY:
+        return _array(cursor, key)
+    if kind == _STRING:
+        return cursor.string(MAX_STRING_BYTES, f"the value of {key!r}")
+    if kind not in _SCALARS:
+        cursor.fail(f"{key!r} has the unknown value type {kind}")
+    layout = _SCALARS[kind]
+    value: int | float = struct.unpack(layout, cursor.take(struct.calcsize(layout)))[0]
+    if kind == _BOOL:
+        if value not in (0, 1):
+            cursor.fail(f"{key!r} is a boolean of value {value}")
+        return bool(value)
+    return value
+
+
+def _metadata(cursor: _Cursor, count: int) -> dict[str, GGUFValue]:
+    found: dict[str, GGUFValue] = {}
+    for _ in range(count):
+        key = cursor.string(MAX_KEY_BYTES, "a key")
+        if not key:
+            cursor.fail("a key is empty")
+        if key in found:
+            cursor.fail(f"the key {key!r} stands twice")
+        found[key] = _value(cursor, key)
+    return found
+
+
+def _tensor(cursor: _Cursor, alignment: int) -> GGUFTensor:
+    name = cursor.string(MAX_NAME_BYTES, "a tensor name")
+    rank = cursor.number("<I")
+    if not 1 <= rank <= MAX_DIMENSIONS:
+        cursor.fail(f"tensor {name!r} has {rank} dimensions, 1 to {MAX_DIMENSIONS} are allowed")
+    dimensions = tuple(cursor.number("<Q") for _ in range(rank))
+    number = cursor.number("<I")
+    kind = BY_NUMBER.get(number)
+    if kind is None:
+        cursor.fail(f"tensor {name!r} has the unknown type {number}")
+    elements = 1
+    for dimension in dimensions:
+        if dimension < 1:
+            cursor.fail(f"tensor {name!r} has a dimension of {dimension}")
+        elements *= dimension
+        if elements > _MAX_I64:
+            cursor.fail(f"tensor {name!r} has more elements than fit into 63 bits")
+    if dimensions[0] % kind.block_elements:
+        cursor.fail(
+            f"tensor {name!r}: a row of {dimensions[0]} is not whole blocks of {kind.block_elements} ({kind.name})"
+        )
+    size = elements // kind.block_elements * kind.block_bytes
+    offset = cursor.number("<Q")
+    if offset % alignment:
+        cursor.fail(f"tensor {name!r} starts at {offset}, which is not aligned to {alignment}")
+    return GGUFTensor(name=name, dimensions=dimensions, type=kind, offset=offset, size=size)
+
+
+def _alignment(cursor: _Cursor, metadata: Mapping[str, GGUFValue]) -> int:
+    value = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
+    if type(value) is not int or not 1 <= value <= MAX_ALIGNMENT or value & (value - 1):
+        cursor.fail(f"general.alignment is {value!r}, not a power of two up to {MAX_ALIGNMENT}")
+    return value
+
+
+def padding(position: int, alignment: int) -> int:
+    """Return how many bytes bring `position` to a multiple of `alignment`."""
+    return -position % alignment
+
+
+def _check_extent(cursor: _Cursor, tensors: tuple[GGUFTensor, ...], alignment: int, available: int) -> None:
+    """Tensors must follow one another without gap or overlap and end where the file ends."""
+    expected = 0
+    for tensor in tensors:
+        if tensor.offset < expected:
+            cursor.fail(
+                f"tensor {tensor.name!r} starts at {tensor.offset} and overlaps the one before, which ends at {expected}"
+            )
+        if tensor.offset > expected:
+            cursor.fail(
+                f"tensor {tensor.name!r} starts at {tensor.offset}, expected {expected}: {tensor.offset - expected} bytes hide before it"
+            )
+        expected = tensor.offset + tensor.size + padding(tensor.size, alignment)
+        if expected > _MAX_I64 or tensor.offset + tensor.size > available:
+            cursor.fail(
+                f"tensor {tensor.name!r} ends {tensor.offset + tensor.size - available} bytes past the end of the file:"
+                " it is truncated, or its header lies"
+            )
+    if expected != available:
+        kind = (
+            f"{available - expected} bytes follow"
+            if available > expected
+            else f"{expected - available} padding bytes are missing after"
+        )
+        cursor.fail(f"{kind} the last tensor")
+
+
+def read_gguf(file: BinaryIO, size: int, what: str, *, start: int = 0) -> GGUFHeader:
+    """Read and check the header of a GGUF file.
+
+    Args:
+        file: Seekable binary file.
+        size: Bytes that the GGUF takes, header and tensor data, from `start`.
+        what: Name of the file, for messages.
+        start: Where the GGUF begins in `file`, in bytes.
+
+    Returns:
+        The header; every offset in it has been checked against `size`.
+
+    Raises:
+        FormatError: Not GGUF, truncated, over a budget, or tensors that overlap, hide bytes or leave the file.
+    """
+    cursor = _Cursor(file, start, size, what)
+    magic = cursor.take(4)
+    if magic != MAGIC:
+        if magic.startswith(_PICKLES) or magic == b"PK\x03\x04":
+            raise FormatError(
+                f"{what}: looks like a pickle checkpoint; those run code when loaded and are refused",
+                hints=("use the model's GGUF or safetensors files",),
+            )
+        cursor.fail(f"it starts with {magic!r}, not {MAGIC!r}")
+    version = cursor.number("<I")
+    if version not in (2, 3):
+        cursor.fail(f"version {version}; 2 and 3 are known, little-endian")
+    tensor_count, key_count = cursor.number("<Q"), cursor.number("<Q")
+    if tensor_count > MAX_TENSORS:
+        cursor.fail(f"{tensor_count} tensors, at most {MAX_TENSORS} are allowed")
+    if key_count > MAX_KEYS:
+        cursor.fail(f"{key_count} keys, at most {MAX_KEYS} are allowed")
+    metadata = _metadata(cursor, key_count)
+    alignment = _alignment(cursor, metadata)
+    tensors = tuple(_tensor(cursor, alignment) for _ in range(tensor_count))
+    names = {tensor.name for tensor in tensors}
+    if len(names) != len(tensors):
+        cursor.fail("a tensor name stands twice")
+    data_offset = cursor.position + padding(cursor.position, alignment) if tensors else cursor.position
+    if data_offset > size:
+        cursor.fail(f"the file ends at byte {size} before its tensor data: it is truncated")
+    _check_extent(cursor, tensors, alignment, size - data_offset)
+    return GGUFHeader(
+        version=version, alignment=alignment, metadata=metadata, tensors=tensors, data_offset=data_offset, size=size
+    )

@@ -1,0 +1,94 @@
+"""Write GGUF version 3: for fixed probe inputs, plugins that make weights, and tests."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, BinaryIO
+
+from attrs import frozen
+
+from lftool.formats.ggml_types import BY_NAME
+from lftool.formats.gguf import DEFAULT_ALIGNMENT, MAGIC, padding
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_VERSION = 3
+_U32, _I32, _F32, _BOOL, _STRING, _ARRAY, _I64 = 4, 5, 6, 7, 8, 9, 11
+_MAX_U32 = 2**32 - 1
+
+WritableValue = bool | int | float | str | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]
+
+
+@frozen(kw_only=True)
+class TensorData:
+    """A tensor to write: dimensions fastest first, type by name, and the bytes of its blocks."""
+
+    name: str
+    dimensions: tuple[int, ...]
+    type: str
+    data: bytes
+
+
+def _string(text: str) -> bytes:
+    encoded = text.encode()
+    return struct.pack("<Q", len(encoded)) + encoded
+
+
+def _scalar(value: float | str) -> tuple[int, bytes]:
+    match value:
+        case bool():
+            return _BOOL, struct.pack("<B", value)
+        case int():
+            if 0 <= value <= _MAX_U32:
+                return _U32, struct.pack("<I", value)
+            return _I64, struct.pack("<q", value)
+        case float():
+            return _F32, struct.pack("<f", value)
+        case str():
+            return _STRING, _string(value)
+
+
+def _value(value: WritableValue) -> bytes:
+    if not isinstance(value, tuple):
+        kind, data = _scalar(value)
+        return struct.pack("<I", kind) + data
+    kinds = {_I32 if isinstance(item, int) else _scalar(item)[0] for item in value} or {_STRING}
+    if len(kinds) != 1:
+        raise ValueError("the elements of an array must have one type")
+    kind = kinds.pop()
+    items = b"".join(struct.pack("<i", item) if kind == _I32 else _scalar(item)[1] for item in value)
+    return struct.pack("<IIQ", _ARRAY, kind, len(value)) + items
+
+
+def gguf_header(metadata: Mapping[str, WritableValue], tensors: Sequence[TensorData], sizes: Sequence[int]) -> bytes:
+    """Return the header, padded to where tensor data begins.
+
+    Args:
+        metadata: Keys and values, in the order to write. Integers become u32 where they fit, in arrays i32.
+        tensors: Names, dimensions and types; their `data` is not looked at.
+        sizes: Size of each tensor's data in bytes.
+    """
+    parts = [MAGIC, struct.pack("<IQQ", _VERSION, len(tensors), len(metadata))]
+    parts += [_string(key) + _value(value) for key, value in metadata.items()]
+    offset = 0
+    for tensor, size in zip(tensors, sizes, strict=True):
+        rank = len(tensor.dimensions)
+        parts.append(_string(tensor.name) + struct.pack("<I", rank) + struct.pack(f"<{rank}Q", *tensor.dimensions))
+        parts.append(struct.pack("<IQ", BY_NAME[tensor.type].number, offset))
+        offset += size + padding(size, DEFAULT_ALIGNMENT)
+    header = b"".join(parts)
+    return header + bytes(padding(len(header), DEFAULT_ALIGNMENT))
+
+
+def write_gguf(file: BinaryIO, metadata: Mapping[str, WritableValue], tensors: Sequence[TensorData]) -> None:
+    """Write a whole GGUF, tensors in the order given, each padded to 32 bytes.
+
+    Raises:
+        ValueError: A value or an array has no GGUF type.
+        OSError: It cannot be written.
+    """
+    file.write(gguf_header(metadata, tensors, [len(tensor.data) for tensor in tensors]))
+    for tensor in tensors:
+        file.write(tensor.data)
+        file.write(bytes(padding(len(tensor.data), DEFAULT_ALIGNMENT)))

@@ -1,0 +1,1 @@
+"""The plugin host: discovery, attribution, the registry, and plugin code in processes of its own."""

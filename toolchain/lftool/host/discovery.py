@@ -1,0 +1,163 @@
+"""Find and load plugins: sorted, attributed, one failure never another plugin's.
+
+pluggy's own `load_setuptools_entrypoints` walks distributions in file-system order, silently drops a second one with
+the same entry-point name, lets one broken import end the process and accepts misspelt hooks; so this is our own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Literal
+
+import pluggy
+from attrs import frozen
+
+from lftool import __version__
+from lftool.api import HOOKS, LFTOOL_API_VERSION
+from lftool.api.hookspecs import Hooks
+from lftool.errors import PluginError
+from lftool.host.origin import CORE, Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import ModuleType
+
+GROUP = "lftool"
+ALLOW_LIST = "LFTOOL_PLUGINS"
+BUILTIN = "lftool.builtin"
+
+Status = Literal["active", "blocked", "failed", "incompatible"]
+
+
+@frozen(kw_only=True)
+class Plugin:
+    """One plugin that was found, whether it could be used or not."""
+
+    origin: Origin
+    status: Status
+    reason: str = ""
+    records: tuple[tuple[str, Any], ...] = ()
+    distribution: metadata.Distribution | None = None
+
+
+def _allowed() -> frozenset[str] | None:
+    text = os.environ.get(ALLOW_LIST)
+    return None if text is None else frozenset(name.strip() for name in text.split(",") if name.strip())
+
+
+def _entry_points() -> list[tuple[Origin, metadata.EntryPoint, metadata.Distribution]]:
+    found = []
+    for distribution in metadata.distributions():
+        for entry in distribution.entry_points:
+            if entry.group == GROUP:
+                origin = Origin(
+                    distribution=distribution.name,
+                    version=distribution.version,
+                    entry_point=entry.name,
+                    module=entry.module,
+                )
+                found.append((origin, entry, distribution))
+    found.sort(key=lambda item: (item[0].distribution, item[0].entry_point, item[0].module))
+    unique: list[tuple[Origin, metadata.EntryPoint, metadata.Distribution]] = []
+    for item in found:  # the same distribution twice on sys.path: Python imports the first
+        if not unique or unique[-1][0] != item[0]:
+            unique.append(item)
+    return unique
+
+
+def _check_duplicates(entries: Iterable[tuple[Origin, metadata.EntryPoint, metadata.Distribution]]) -> None:
+    seen: dict[str, Origin] = {}
+    for origin, _, _ in entries:
+        first = seen.setdefault(origin.entry_point, origin)
+        if first is not origin:
+            raise PluginError(
+                f"two plugins are called {origin.entry_point!r}: {first.distribution} {first.version}"
+                f" and {origin.distribution} {origin.version}",
+                hints=("uninstall one of them", f"or name the ones to load in {ALLOW_LIST}"),
+            )
+
+
+def _materialise(module: ModuleType, name: str) -> tuple[tuple[str, Any], ...]:
+    """Call every hook of `module` and check what it yields; the caller attributes what goes wrong."""
+    manager = pluggy.PluginManager("lftool")
+    manager.add_hookspecs(Hooks)
+    manager.register(module, name=name)
+    for attribute in dir(module):
+        marked = getattr(getattr(module, attribute, None), "lftool_impl", None)
+        if marked is not None and (marked.get("wrapper") or marked.get("hookwrapper")):
+            raise TypeError(f"{attribute} is a wrapper; registration hooks yield records and wrap nothing")
+        if marked is not None and attribute not in HOOKS:
+            close = difflib.get_close_matches(attribute, HOOKS, n=1)
+            meant = f"; did you mean {close[0]!r}?" if close else f"; the hooks are {', '.join(sorted(HOOKS))}"
+            raise TypeError(f"{attribute!r} is not a hook{meant}")
+    manager.check_pending()
+    records: list[tuple[str, Any]] = []
+    for hook, kind in HOOKS.items():
+        for implementation in getattr(manager.hook, hook).get_hookimpls():
+            for record in implementation.function():
+                if not isinstance(record, kind):
+                    raise TypeError(f"{hook} yielded {type(record).__name__}, not {kind.__name__}")
+                records.append((hook, record))
+    return tuple(records)
+
+
+def _incompatible(module: ModuleType) -> str:
+    wanted = getattr(module, "LFTOOL_API", None)
+    if not (
+        isinstance(wanted, tuple) and len(wanted) == len(LFTOOL_API_VERSION) and all(type(n) is int for n in wanted)
+    ):
+        return f"it does not set LFTOOL_API = {LFTOOL_API_VERSION}"
+    if wanted[0] != LFTOOL_API_VERSION[0] or wanted > LFTOOL_API_VERSION:
+        return f"it is written for API {wanted[0]}.{wanted[1]}, this lftool has {LFTOOL_API_VERSION[0]}.{LFTOOL_API_VERSION[1]}"
+    return ""
+
+
+def load(origin: Origin, distribution: metadata.Distribution | None) -> Plugin:
+    """Import one plugin and collect its records; a failure becomes part of the result."""
+    try:
+        module = importlib.import_module(origin.module)
+        reason = _incompatible(module)
+        if reason:
+            return Plugin(origin=origin, status="incompatible", reason=reason, distribution=distribution)
+        records = _materialise(module, f"{origin.distribution}:{origin.entry_point}")
+    except Exception as error:  # noqa: BLE001 - whatever a plugin raises is the plugin's failure, and is kept
+        reason = f"{type(error).__name__}: {error}"
+        return Plugin(origin=origin, status="failed", reason=reason, distribution=distribution)
+    return Plugin(origin=origin, status="active", records=records, distribution=distribution)
+
+
+def builtin_plugin() -> Plugin:
+    """Load the built-in plugins.
+
+    Raises:
+        PluginError: They are broken, which is a broken installation.
+    """
+    origin = Origin(distribution=CORE, version=__version__, entry_point="builtin", module=BUILTIN)
+    plugin = load(origin, None)
+    if plugin.status != "active":
+        raise PluginError(f"{origin}: {plugin.reason}")
+    return plugin
+
+
+def discover(*, third_party: bool = True) -> tuple[Plugin, ...]:
+    """Return the built-in plugin and, unless told otherwise, every installed one, in order of distribution and name.
+
+    Raises:
+        PluginError: Two plugins share an entry-point name.
+    """
+    found = [builtin_plugin()]
+    if third_party:
+        allowed = _allowed()
+        entries = _entry_points()
+        chosen = [entry for entry in entries if allowed is None or entry[0].entry_point in allowed]
+        _check_duplicates(chosen)
+        for origin, _, distribution in entries:
+            if allowed is not None and origin.entry_point not in allowed:
+                reason = f"not in {ALLOW_LIST}"
+                found.append(Plugin(origin=origin, status="blocked", reason=reason, distribution=distribution))
+            else:
+                found.append(load(origin, distribution))
+    return tuple(found)

@@ -1,0 +1,202 @@
+"""Run plugin code in a child process with a cleared environment, and bring back results, progress and errors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from lftool import errors
+from lftool.api import InputFile, Probe, TransformPlan, TransformSpec
+from lftool.errors import LftoolError, PluginError
+from lftool.host.wire import Task, decode_plan, encode_inputs, encode_spec
+from lftool.store.durable import scratch_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from lftool.api import BackendType, TransformType
+    from lftool.host.registry import Registered
+
+
+# All that a child sees: nothing of the user's environment can change a byte.
+_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
+_KEPT = ("PATH", "SYSTEMROOT", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+_TAIL_LINES = 12
+_PROBE_SECONDS = 60.0
+
+
+class Workers:
+    """Child processes that are alive, so that an interrupt can end them all."""
+
+    def __init__(self) -> None:
+        self._alive: set[subprocess.Popen[str]] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def stop(self) -> None:
+        """End every child now, and refuse new ones."""
+        with self._lock:
+            self._closed = True
+            for process in self._alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def start(self, scratch: Path) -> Iterator[subprocess.Popen[str]]:
+        """Start a worker that works in `scratch`; it is gone after the block."""
+        environment = {key: os.environ[key] for key in _KEPT if key in os.environ}
+        environment |= {**_ENVIRONMENT, "HOME": str(scratch), "TMPDIR": str(scratch)}
+        with self._lock:
+            if self._closed:
+                raise KeyboardInterrupt
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "lftool.host.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=(scratch / "stderr").open("wb"),
+                text=True,
+                env=environment,
+                cwd=scratch,
+                start_new_session=True,
+            )
+            self._alive.add(process)
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+            with self._lock:
+                self._alive.discard(process)
+
+
+def _error(message: dict[str, Any], registered: Registered[Any]) -> LftoolError:
+    if message["kind"] == "error":
+        cls = getattr(errors, message["code"], PluginError)
+        made: LftoolError = cls(message["message"], hints=tuple(message["hints"]))
+        return made
+    failure = PluginError(f"{registered.origin} failed: {message['message']}")
+    failure.add_note(message["trace"])
+    return failure
+
+
+def _died(process: subprocess.Popen[str], scratch: Path, registered: Registered[Any], method: str) -> PluginError:
+    tail = (scratch / "stderr").read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+    code = process.wait()
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+    return PluginError("\n".join([f"{registered.origin} died in {method} ({how}); the last it printed:", *tail]))
+
+
+class Isolated:
+    """Calls plugin objects in child processes; scratch folders lie under `temporary`."""
+
+    def __init__(self, temporary: Path, workers: Workers) -> None:
+        self._temporary = temporary
+        self._workers = workers
+
+    def _call(
+        self,
+        registered: Registered[Any],
+        hook: str,
+        method: str,
+        arguments: dict[str, Any],
+        progress: Callable[[str, int, int], None] | None = None,
+        seconds: float | None = None,
+    ) -> Any:  # noqa: ANN401 - plain data
+        task = Task(
+            module=registered.origin.module, kind=hook, name=registered.record.name, method=method, arguments=arguments
+        )
+        with (
+            scratch_directory(self._temporary) as scratch,
+            self._workers.start(scratch) as process,
+        ):
+            assert process.stdin is not None  # noqa: S101 - both are pipes
+            assert process.stdout is not None  # noqa: S101
+            timer = threading.Timer(seconds, process.kill) if seconds else None
+            if timer:
+                timer.start()
+            try:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.write(json.dumps(attrs.asdict(task)) + "\n")
+                    process.stdin.flush()
+                for line in process.stdout:
+                    message = json.loads(line)
+                    if message["kind"] == "progress":
+                        if progress:
+                            progress(message["tensor"], message["index"], message["count"])
+                    elif message["kind"] == "result":
+                        return message["value"]
+                    else:
+                        raise _error(message, registered)
+            finally:
+                if timer:
+                    timer.cancel()
+            raise _died(process, scratch, registered, method)
+
+    def probe_transform(self, registered: Registered[TransformType], use: str, output: Path) -> None:
+        """Have a transform write what it makes of its fixed input for `use`.
+
+        Raises:
+            LftoolError: What the plugin raised, or PluginError when it died.
+        """
+        self._call(registered, "lftool_quantizers", "probe", {"use": use, "output": str(output)})
+
+    def plan(
+        self,
+        registered: Registered[TransformType],
+        spec: TransformSpec,
+        options: dict[str, Any],
+        inputs: dict[str, InputFile],
+    ) -> TransformPlan:
+        """Have a transform plan.
+
+        Raises:
+            LftoolError: What the plugin raised, or PluginError when it died.
+        """
+        arguments = {"spec": encode_spec(spec, options), "inputs": encode_inputs(inputs)}
+        return decode_plan(self._call(registered, "lftool_quantizers", "plan", arguments))
+
+    def run(
+        self,
+        registered: Registered[TransformType],
+        spec: TransformSpec,
+        options: dict[str, Any],
+        inputs: dict[str, InputFile],
+        output: Path,
+        threads: int,
+        progress: Callable[[str, int, int], None],
+    ) -> None:
+        """Have a transform write its output.
+
+        Raises:
+            LftoolError: What the plugin raised, or PluginError when it died.
+        """
+        arguments = {
+            "spec": encode_spec(spec, options),
+            "inputs": encode_inputs(inputs),
+            "output": str(output),
+            "threads": threads,
+        }
+        self._call(registered, "lftool_quantizers", "run", arguments, progress)
+
+    def probe_backend(self, registered: Registered[BackendType]) -> Probe:
+        """Have a backend look at this machine, within a time limit.
+
+        Raises:
+            PluginError: It failed or died; drivers do.
+        """
+        found = self._call(registered, "lftool_backends", "probe", {}, seconds=_PROBE_SECONDS)
+        return Probe(**{**found, "devices": tuple(found["devices"])})

@@ -1,0 +1,192 @@
+"""The registry: records by kind and name, each with the plugin that it came from."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from attrs import frozen
+
+from lftool.api import (
+    BackendType,
+    LayoutType,
+    ObserverType,
+    Record,
+    RuntimeType,
+    SignerType,
+    SourceType,
+    TransformType,
+    VerifierType,
+)
+from lftool.errors import LftoolError, PluginError, RecipeError, UnavailableError
+from lftool.host.discovery import Plugin, discover
+from lftool.host.origin import Origin, distribution_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lftool.models.digest import Digest
+
+R = TypeVar("R", bound=Record)
+
+# Known schemes of plugins that may not be installed: what to say instead of "unknown".
+_KNOWN_ELSEWHERE = {"hf": "lftool-hf", "s3": "lftool-s3", "gs": "lftool-s3", "az": "lftool-s3", "oci": "lftool-oci"}
+
+
+@frozen(kw_only=True)
+class Registered(Generic[R]):
+    """A record and the plugin that yielded it."""
+
+    record: R
+    origin: Origin
+
+
+class Registry:
+    """What the loaded plugins offer; iteration is by name."""
+
+    def __init__(self, plugins: Sequence[Plugin]) -> None:
+        self.plugins = tuple(plugins)
+        self._by_kind: dict[type[Record], dict[str, Registered[Record]]] = {}
+        for plugin in self.plugins:
+            for _, record in plugin.records:
+                self._add(record, plugin.origin)
+
+    @classmethod
+    def discovered(cls, *, third_party: bool = True) -> Registry:
+        """Return the registry of what is installed here.
+
+        Raises:
+            PluginError: Two plugins, or two records of a kind, share a name.
+        """
+        return cls(discover(third_party=third_party))
+
+    def _add(self, record: Record, origin: Origin) -> None:
+        names = self._by_kind.setdefault(type(record), {})
+        if record.name in names:
+            raise PluginError(
+                f"two plugins provide the {_noun(type(record))} {record.name!r}: {names[record.name].origin} and {origin}",
+                hints=("uninstall one of them, or name the plugins to load in LFTOOL_PLUGINS",),
+            )
+        names[record.name] = Registered(record=record, origin=origin)
+
+    def all(self, kind: type[R]) -> tuple[Registered[R], ...]:
+        """Return all records of `kind`, by name."""
+        found = self._by_kind.get(kind, {})
+        return tuple(found[name] for name in sorted(found))  # type: ignore[misc]  # the key decides the type
+
+    def _missing(self, kind: type[Record], wanted: str, valid: Sequence[str], error: type[LftoolError]) -> LftoolError:
+        noun = _noun(kind)
+        close = difflib.get_close_matches(wanted, valid, n=1, cutoff=0.5)
+        close = close or [name for name in valid if name.lower() == wanted.lower()]
+        meant = f"; did you mean {close[0]!r}?" if close else f"; installed: {', '.join(valid) or 'none'}"
+        hints = tuple(
+            f"{plugin.origin} could not be used: {plugin.reason}"
+            for plugin in self.plugins
+            if plugin.status in {"failed", "incompatible", "blocked"}
+        )
+        return error(f"unknown {noun} {wanted!r}{meant}", hints=hints)
+
+    def get(self, kind: type[R], name: str, error: type[LftoolError] = RecipeError) -> Registered[R]:
+        """Return the record of `kind` called `name`.
+
+        Raises:
+            LftoolError: Of class `error`; there is none. The message names the nearest, and plugins that failed.
+        """
+        found = self.all(kind)
+        for registered in found:
+            if registered.record.name == name:
+                return registered
+        raise self._missing(kind, name, [item.record.name for item in found], error)
+
+    def source(self, scheme: str) -> Registered[SourceType]:
+        """Return the source for a URI scheme.
+
+        Raises:
+            RecipeError: No installed plugin knows it.
+        """
+        found = self.all(SourceType)
+        for registered in found:
+            if scheme in registered.record.schemes:
+                return registered
+        if scheme in _KNOWN_ELSEWHERE:
+            raise UnavailableError(
+                f"no installed plugin opens {scheme}: sources", hints=(f"install {_KNOWN_ELSEWHERE[scheme]}",)
+            )
+        schemes = sorted(scheme for item in found for scheme in item.record.schemes)
+        raise self._missing(SourceType, scheme, schemes, RecipeError)
+
+    def signer(self, scheme: str) -> Registered[SignerType]:
+        """Return the signer for a key reference scheme.
+
+        Raises:
+            RecipeError: No installed plugin knows it.
+        """
+        found = self.all(SignerType)
+        for registered in found:
+            if scheme in registered.record.schemes:
+                return registered
+        raise self._missing(SignerType, scheme, sorted(s for item in found for s in item.record.schemes), RecipeError)
+
+    def quantizer(self, produces: str, name: str | None = None) -> Registered[TransformType]:
+        """Return the quantizer that makes file type `produces`: the one called `name`, or the only one.
+
+        Raises:
+            RecipeError: None makes it, or several do and the recipe names none.
+        """
+        found = self.all(TransformType)
+        if name is not None:
+            found = (self.get(TransformType, name),)
+        able = [item for item in found if produces in item.record.produces]
+        if len(able) == 1:
+            return able[0]
+        if able:
+            names = ", ".join(repr(item.record.name) for item in able)
+            raise RecipeError(
+                f"several quantizers make {produces}: {names}",
+                hints=('name one of them: `quantizer = "…"` in the target',),
+            )
+        if not found:
+            failed = tuple(f"{p.origin} could not be used: {p.reason}" for p in self.plugins if p.reason)
+            raise UnavailableError(
+                "no quantizer is installed", hints=("install one: pip install 'lftool[cpu]'", *failed)
+            )
+        valid = sorted({file_type for item in found for file_type in item.record.produces})
+        close = difflib.get_close_matches(produces.upper(), valid, n=1, cutoff=0.3)
+        meant = f"; did you mean {close[0]!r}?" if close else f"; valid: {', '.join(valid)}"
+        raise RecipeError(f"unknown quantisation {produces!r}{meant}")
+
+    def digest(self, origin: Origin) -> Digest:
+        """Return the digest of the distribution that `origin` belongs to."""
+        for plugin in self.plugins:
+            if plugin.origin == origin and plugin.distribution is not None:
+                return distribution_digest(plugin.distribution, origin.module)
+        raise PluginError(f"{origin}: not installed as a distribution, so it cannot be pinned")
+
+    def observers(self) -> tuple[Registered[ObserverType], ...]:
+        """Return all observers."""
+        return self.all(ObserverType)
+
+
+_NOUNS: dict[type[Record], str] = {
+    SourceType: "source scheme",
+    TransformType: "quantizer",
+    BackendType: "backend",
+    LayoutType: "layout",
+    RuntimeType: "runtime",
+    SignerType: "key scheme",
+    VerifierType: "signature scheme",
+    ObserverType: "observer",
+}
+
+
+def _noun(kind: type[Record]) -> str:
+    return _NOUNS[kind]
+
+
+def guard(origin: Origin) -> Callable[[Exception], PluginError]:
+    """Return a function that turns what a plugin raised into an error that names the plugin."""
+
+    def wrap(error: Exception) -> PluginError:
+        return PluginError(f"{origin} failed: {type(error).__name__}: {error}")
+
+    return wrap

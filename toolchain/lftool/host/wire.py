@@ -1,0 +1,72 @@
+"""What parent and worker say to each other: one JSON object a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from lftool.api import InputFile, TensorType, TransformPlan, TransformSpec
+from lftool.models.digest import Artifact, Digest
+
+
+@frozen(kw_only=True)
+class Task:
+    """One call of a plugin's object in a worker.
+
+    Attributes:
+        module: Module of the plugin; its records are looked up there and nowhere else.
+        kind: Name of the hook that yields the record.
+        name: Name of the record.
+        method: What to call on the object that the record makes.
+        arguments: Plain data; see `encode_*` and `decode_*`.
+    """
+
+    module: str
+    kind: str
+    name: str
+    method: str
+    arguments: dict[str, Any]
+
+
+def encode_inputs(inputs: dict[str, InputFile]) -> dict[str, Any]:
+    """Return input files as plain data."""
+    return {
+        role: {"path": str(item.path), "sha256": item.artifact.sha256.hex, "size": item.artifact.size}
+        for role, item in inputs.items()
+    }
+
+
+def decode_inputs(plain: dict[str, Any]) -> dict[str, InputFile]:
+    """Return input files from plain data."""
+    return {
+        role: InputFile(path=Path(item["path"]), artifact=Artifact(Digest(item["sha256"]), item["size"]))
+        for role, item in plain.items()
+    }
+
+
+def encode_spec(spec: TransformSpec, options: Any) -> dict[str, Any]:  # noqa: ANN401 - plain options
+    """Return a spec as plain data; `options` is the table as the recipe wrote it."""
+    return {
+        "produces": spec.produces,
+        "overrides": [[item.tensor, item.type] for item in spec.overrides],
+        "options": options,
+    }
+
+
+def decode_spec(plain: dict[str, Any], options: Any) -> TransformSpec:  # noqa: ANN401 - structured options
+    """Return a spec from plain data, with its structured options."""
+    overrides = tuple(TensorType(tensor=tensor, type=kind) for tensor, kind in plain["overrides"])
+    return TransformSpec(produces=plain["produces"], overrides=overrides, options=options)
+
+
+def encode_plan(plan: TransformPlan) -> dict[str, Any]:
+    """Return a plan as plain data."""
+    return {"parameters": dict(plan.parameters), "tensors": [[item.tensor, item.type] for item in plan.tensors]}
+
+
+def decode_plan(plain: dict[str, Any]) -> TransformPlan:
+    """Return a plan from plain data."""
+    tensors = tuple(TensorType(tensor=tensor, type=kind) for tensor, kind in plain["tensors"])
+    return TransformPlan(parameters=plain["parameters"], tensors=tensors)

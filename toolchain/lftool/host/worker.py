@@ -1,0 +1,106 @@
+"""The child process in which plugin code runs: `python -m lftool.host.worker`, one task on standard input.
+
+It loads the one plugin that the task names. Whatever native code prints goes to standard error; the wire is a copy of
+standard output that native code does not know. When the parent dies, standard input ends and so does this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any
+
+from attrs import define
+
+from lftool.api import HOOKS, Record, TransformType
+from lftool.codec.toml_in import structure
+from lftool.errors import LftoolError, RecipeError
+from lftool.host.wire import decode_inputs, decode_spec, encode_plan
+
+
+@define
+class Wire:
+    """Where messages to the parent go; callbacks of native threads may write too."""
+
+    out: IO[str]
+    lock: threading.Lock
+
+    def send(self, **message: Any) -> None:  # noqa: ANN401 - plain data
+        """Send one message."""
+        with self.lock:
+            self.out.write(json.dumps(message) + "\n")
+            self.out.flush()
+
+
+def find_record(module_name: str, hook: str, name: str) -> Record:
+    """Return the record called `name` that `module_name` yields from `hook`.
+
+    Raises:
+        LookupError: There is none.
+    """
+    for record in getattr(import_module(module_name), hook)():
+        if isinstance(record, HOOKS[hook]) and record.name == name:
+            return record
+    raise LookupError(f"{module_name}.{hook} yields no {name!r}")
+
+
+def _call_transform(record: TransformType, method: str, arguments: dict[str, Any], wire: Wire) -> Any:  # noqa: ANN401
+    transform = record.factory()
+    if method == "probe":
+        transform.probe(arguments["use"], Path(arguments["output"]))
+        return None
+    plain = arguments["spec"]
+    options = structure(plain["options"], record.options, "options", RecipeError) if record.options else None
+    spec, inputs = decode_spec(plain, options), decode_inputs(arguments["inputs"])
+    if method == "plan":
+        return encode_plan(transform.plan(spec, inputs))
+
+    def progress(tensor: str, index: int, count: int) -> None:
+        wire.send(kind="progress", tensor=tensor, index=index, count=count)
+
+    transform.run(spec, inputs, Path(arguments["output"]), arguments["threads"], progress)
+    return None
+
+
+def perform(task: dict[str, Any], wire: Wire) -> Any:  # noqa: ANN401 - plain data
+    """Do what `task` says and return the result as plain data."""
+    record = find_record(task["module"], task["kind"], task["name"])
+    if isinstance(record, TransformType):
+        return _call_transform(record, task["method"], task["arguments"], wire)
+    probe = record.factory().probe()  # type: ignore[attr-defined]  # the parent only sends backends here
+    return {
+        "available": probe.available,
+        "reason": probe.reason,
+        "devices": list(probe.devices),
+        "fingerprint": probe.fingerprint,
+    }
+
+
+def main() -> None:
+    """Read one task, do it, and report."""
+    wire = Wire(os.fdopen(os.dup(1), "w"), threading.Lock())
+    os.dup2(2, 1)
+    task = json.loads(sys.stdin.readline())
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    try:
+        result = perform(task, wire)
+    except LftoolError as error:
+        wire.send(kind="error", code=type(error).__name__, message=error.message, hints=list(error.hints))
+    except Exception as error:  # noqa: BLE001 - the parent names the plugin and shows the trace on request
+        wire.send(kind="crash", message=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+    else:
+        wire.send(kind="result", value=result)
+
+
+def _die_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

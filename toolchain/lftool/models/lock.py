@@ -1,0 +1,197 @@
+"""The lock, `lftool.lock`: exactly which bytes go in and come out (docs/reference/lock.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+from attrs.validators import ge
+
+from lftool.models.digest import Artifact, Digest
+
+if TYPE_CHECKING:
+    from attrs import Attribute
+
+LOCK_VERSION = 1
+RULES = 1
+LOCK_NAME = "lftool.lock"
+RECIPE_NAME = "lftool.toml"
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _relative_path(_instance: object, _attribute: Attribute[str], value: str) -> None:
+    parts = value.split("/")
+    if (
+        not value
+        or value.startswith("/")
+        or "\\" in value
+        or _CONTROL.search(value)
+        or any(p in {"", ".", ".."} for p in parts)
+    ):
+        raise ValueError(f"{value!r} is not a relative path with / between its parts")
+
+
+@frozen(kw_only=True)
+class LockedFile:
+    """One file of a source: both size and sha256 are required."""
+
+    path: str = field(validator=_relative_path, metadata={"doc": "Path within the source."})
+    size: int = field(validator=ge(0), metadata={"doc": "Size in bytes."})
+    sha256: Digest = field(metadata={"doc": "SHA-256 of the content."})
+
+    @property
+    def artifact(self) -> Artifact:
+        """The file's content, by name."""
+        return Artifact(self.sha256, self.size)
+
+
+@frozen(kw_only=True)
+class LockedSource:
+    """What was asked for, and the immutable thing that it meant."""
+
+    uri: str = field(metadata={"doc": "The request, as the recipe wrote it."})
+    include: tuple[str, ...] = field(default=(), metadata={"doc": "The request's include globs."})
+    exclude: tuple[str, ...] = field(default=(), metadata={"doc": "The request's exclude globs."})
+    options: Mapping[str, Any] = field(factory=dict, metadata={"doc": "The request's plugin options."})
+    revision: str = field(metadata={"doc": "The immutable revision: commit, version id or content digest."})
+    files: tuple[LockedFile, ...] = field(metadata={"doc": "Every file, sorted by path."})
+
+    def __attrs_post_init__(self) -> None:
+        paths = [file.path for file in self.files]
+        if paths != sorted(set(paths)):
+            raise ValueError("files must be sorted by path, without a duplicate")
+        if not paths:
+            raise ValueError("a locked source has at least one file")
+
+
+@frozen(kw_only=True)
+class LockedPlugin:
+    """A plugin distribution that the build runs."""
+
+    version: str = field(metadata={"doc": "Version of the distribution."})
+    sha256: Digest = field(metadata={"doc": "SHA-256 over the sorted paths and digests of its files."})
+
+
+@frozen(kw_only=True)
+class LockedTool:
+    """Semantics of a transform, and the fingerprints that prove that a tool has them."""
+
+    provider: str | None = field(
+        default=None, metadata={"doc": "Name of the tool that executed it; not part of a slice."}
+    )
+    version: str | None = field(default=None, metadata={"doc": "Version of that tool; not part of a slice."})
+    fingerprints: Mapping[str, Digest] = field(
+        metadata={"doc": "Per use, the sha256 of the file that the tool makes of a fixed input."}
+    )
+
+
+@frozen(kw_only=True)
+class LockedRuntime:
+    """A numbered, frozen runtime."""
+
+    sha256: Digest = field(metadata={"doc": "SHA-256 over the names and digests of its parts."})
+
+
+@frozen(kw_only=True)
+class LockedQuantize:
+    """The quantize stage of a target."""
+
+    semantics: str = field(metadata={"doc": "The arithmetic, such as `ggml-q/1`; names an entry of `tools`."})
+    uses: str = field(metadata={"doc": "Which fingerprint of the tool this target depends on."})
+    quantizer: str | None = field(
+        default=None, metadata={"doc": "The quantizer that executed it; not part of a slice."}
+    )
+    plan: Digest = field(metadata={"doc": "SHA-256 of the canonical plan: parameters and the type of every tensor."})
+    action: Digest = field(metadata={"doc": "SHA-256 over pinned inputs, plan and fingerprint."})
+    sha256: Digest | None = field(default=None, metadata={"doc": "SHA-256 of the output."})
+    size: int | None = field(default=None, metadata={"doc": "Size of the output in bytes."})
+
+    def __attrs_post_init__(self) -> None:
+        if (self.sha256 is None) != (self.size is None):
+            raise ValueError("an output needs both sha256 and size")
+
+    @property
+    def output(self) -> Artifact | None:
+        """The quantised weights, once a build has recorded them."""
+        return None if self.sha256 is None or self.size is None else Artifact(self.sha256, self.size)
+
+
+@frozen(kw_only=True)
+class LockedPack:
+    """The pack stage of a target."""
+
+    action: Digest = field(
+        metadata={"doc": "SHA-256 over the quantize stage or the weights, slice, layout, runtime and rules."}
+    )
+    manifest: Digest | None = field(default=None, metadata={"doc": "M: sha256 of lftool/bundle.json."})
+    sha256: Digest | None = field(default=None, metadata={"doc": "sha256 of U, the unsigned bundle."})
+    size: int | None = field(default=None, metadata={"doc": "Size of U in bytes."})
+
+    def __attrs_post_init__(self) -> None:
+        if len({self.manifest is None, self.sha256 is None, self.size is None}) != 1:
+            raise ValueError("an output needs manifest, sha256 and size together")
+
+    @property
+    def output(self) -> Artifact | None:
+        """The unsigned bundle U, once a build has recorded it."""
+        return None if self.sha256 is None or self.size is None else Artifact(self.sha256, self.size)
+
+
+@frozen(kw_only=True)
+class LockedTarget:
+    """One target, stage by stage."""
+
+    runtime: str | None = field(
+        default=None, metadata={"doc": "The runtime, such as `python/1`; names an entry of `runtimes`."}
+    )
+    quantize: LockedQuantize | None = field(
+        default=None, metadata={"doc": "Absent when the weights are packed as they are."}
+    )
+    pack: LockedPack | None = field(default=None, metadata={"doc": "Not part of a slice."})
+
+
+@frozen(kw_only=True)
+class LockedRecipe:
+    """The recipe that the lock belongs to."""
+
+    sha256: Digest = field(
+        metadata={"doc": "SHA-256 of the recipe's canonical projection: without comments and [sign]."}
+    )
+    fields: Mapping[str, Any] = field(
+        factory=dict, metadata={"doc": "The projection, flattened; so that a stale lock can say what changed."}
+    )
+
+
+@frozen(kw_only=True)
+class Lock:
+    """A whole lock."""
+
+    lock_version: int = field(
+        default=LOCK_VERSION,
+        metadata={"key": "lock-version", "const": LOCK_VERSION, "doc": "Version of this file format.", "always": True},
+    )
+    rules: int = field(
+        default=RULES,
+        metadata={"const": RULES, "doc": "Number of the byte-affecting rules of the bundle format.", "always": True},
+    )
+    recipe: LockedRecipe
+    sources: Mapping[str, LockedSource]
+    plugins: Mapping[str, LockedPlugin] = field(factory=dict)
+    tools: Mapping[str, LockedTool] = field(factory=dict)
+    runtimes: Mapping[str, LockedRuntime] = field(factory=dict)
+    targets: Mapping[str, LockedTarget]
+
+    def __attrs_post_init__(self) -> None:
+        for name, target in self.targets.items():
+            stage = target.quantize
+            if stage is not None:
+                tool = self.tools.get(stage.semantics)
+                if tool is None or stage.uses not in tool.fingerprints:
+                    raise ValueError(
+                        f"targets.{name}.quantize uses {stage.uses!r} of {stage.semantics!r}, which tools does not hold"
+                    )
+            if target.runtime is not None and target.runtime not in self.runtimes:
+                raise ValueError(f"targets.{name}.runtime is {target.runtime!r}, which runtimes does not hold")

@@ -1,0 +1,154 @@
+"""The recipe, `lftool.toml`: what a person asks for (docs/reference/recipe.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import field, frozen
+from attrs.validators import and_, ge, le, min_len
+
+from lftool.models.names import check_name
+from lftool.models.reals import is_canonical_real
+
+if TYPE_CHECKING:
+    from attrs import Attribute
+
+Intermediate = Literal["f32", "f16", "bf16"]
+
+
+def _name(_instance: object, _attribute: Attribute[str], value: str) -> None:
+    check_name(value)
+
+
+def _names(_instance: object, attribute: Attribute[Mapping[str, object]], value: Mapping[str, object]) -> None:
+    for key in value:
+        check_name(key)
+    if not value:
+        raise ValueError(f"at least one entry is needed under {attribute.name!r}")
+
+
+def _real(_instance: object, _attribute: Attribute[str | None], value: str | None) -> None:
+    if value is not None and not is_canonical_real(value):
+        raise ValueError(f"{value!r} is not a canonical decimal number")
+
+
+def _key_reference(_instance: object, _attribute: Attribute[str], value: str) -> None:
+    scheme, _, rest = value.partition(":")
+    if not scheme or not rest:
+        raise ValueError("a key is named as file:PATH or env:NAME; secrets are never written into a recipe")
+
+
+@frozen(kw_only=True)
+class BundleInfo:
+    """`[bundle]`: what the result is called."""
+
+    name: str = field(validator=_name, metadata={"doc": "Name of the bundle; part of its file name."})
+    version: str = field(validator=_name, metadata={"doc": "Version of the bundle; part of its file name."})
+    license: str | None = field(default=None, metadata={"doc": "SPDX licence expression of the weights."})
+    description: str | None = field(default=None, metadata={"doc": "One sentence about the model."})
+
+
+@frozen(kw_only=True)
+class SourceSpec:
+    """`[sources.NAME]`: where files come from."""
+
+    uri: str = field(validator=min_len(1), metadata={"doc": "Where the files are; the scheme picks the source plugin."})
+    include: tuple[str, ...] = field(default=(), metadata={"doc": "Globs of paths to take; all if empty."})
+    exclude: tuple[str, ...] = field(default=(), metadata={"doc": "Globs of paths to leave out."})
+    options: Mapping[str, Any] = field(factory=dict, metadata={"doc": "Options of the source plugin."})
+
+
+@frozen(kw_only=True)
+class ModelSpec:
+    """`[model]`: which source plays which part."""
+
+    weights: str = field(metadata={"doc": "Name of the source that holds the weights."})
+    imatrix: str | None = field(default=None, metadata={"doc": "Name of the source that holds an importance matrix."})
+
+
+@frozen(kw_only=True)
+class TargetSpec:
+    """`[targets.NAME]`: one bundle to build."""
+
+    layout: str = field(metadata={"doc": "How the bundle is laid out: `llamafile` starts by itself, `gguf` is a GGUF."})
+    quantize: str | None = field(
+        default=None,
+        metadata={"doc": "File type to quantise to, such as `Q4_K_M`; none keeps the weights as they are."},
+    )
+    quantizer: str | None = field(
+        default=None, metadata={"doc": "Quantizer plugin to use when several offer the file type."}
+    )
+    backend: str = field(default="cpu", metadata={"doc": "Where the weights are quantised and run."})
+    runtime: str | None = field(
+        default=None, metadata={"doc": "What makes a `llamafile` bundle start; default `python`."}
+    )
+    overrides: Mapping[str, str] = field(factory=dict, metadata={"doc": "Tensor name or glob to tensor type."})
+    options: Mapping[str, Any] = field(factory=dict, metadata={"doc": "Options of the quantizer plugin."})
+
+
+@frozen(kw_only=True)
+class RunContract:
+    """`[run]`: how the model is meant to be run; it travels in the bundle. Reals are canonical decimal strings."""
+
+    context: int | None = field(
+        default=None,
+        validator=lambda i, a, v: v is None or ge(1)(i, a, v),
+        metadata={"doc": "Context length in tokens."},
+    )
+    max_tokens: int | None = field(
+        default=None,
+        validator=lambda i, a, v: v is None or ge(1)(i, a, v),
+        metadata={"doc": "Most tokens of one answer."},
+    )
+    seed: int | None = field(
+        default=None,
+        validator=lambda i, a, v: v is None or and_(ge(0), le(2**32 - 2))(i, a, v),
+        metadata={"doc": "Seed of the sampler."},
+    )
+    system: str | None = field(default=None, metadata={"doc": "System prompt."})
+    stop: tuple[str, ...] = field(default=(), metadata={"doc": "Strings that end an answer."})
+    top_k: int | None = field(
+        default=None,
+        validator=lambda i, a, v: v is None or ge(0)(i, a, v),
+        metadata={"doc": "Sample among the K likeliest tokens; 0 is all."},
+    )
+    temperature: str | None = field(
+        default=None, validator=_real, metadata={"doc": "Sampling temperature; 0 is greedy.", "real": True}
+    )
+    top_p: str | None = field(default=None, validator=_real, metadata={"doc": "Nucleus sampling mass.", "real": True})
+    min_p: str | None = field(
+        default=None,
+        validator=_real,
+        metadata={"doc": "Least probability relative to the likeliest token.", "real": True},
+    )
+    repeat_penalty: str | None = field(
+        default=None, validator=_real, metadata={"doc": "Penalty on repeated tokens; 1 is none.", "real": True}
+    )
+
+
+@frozen(kw_only=True)
+class SignSpec:
+    """`[sign]`: which key signs; never part of what is built."""
+
+    key: str = field(validator=_key_reference, metadata={"doc": "`file:PATH` or `env:NAME` of the private key."})
+
+
+@frozen(kw_only=True)
+class Recipe:
+    """A whole recipe."""
+
+    bundle: BundleInfo
+    sources: Mapping[str, SourceSpec] = field(validator=_names)
+    model: ModelSpec
+    targets: Mapping[str, TargetSpec] = field(validator=_names)
+    run: RunContract = field(factory=RunContract)
+    sign: SignSpec | None = None
+
+    def __attrs_post_init__(self) -> None:
+        for role in ("weights", "imatrix"):
+            name = getattr(self.model, role)
+            if name is not None and name not in self.sources:
+                raise ValueError(
+                    f"model.{role} names the source {name!r}, but the recipe has {', '.join(sorted(self.sources))}"
+                )

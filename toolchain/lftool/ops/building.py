@@ -1,0 +1,122 @@
+"""`lftool build`: from a fresh lock to bundles, recording outputs the first time and comparing ever after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from lftool.api import Notice
+from lftool.errors import LockError, UsageError
+from lftool.models.lock import LOCK_NAME
+from lftool.ops.locking import check_lock, lock_project, record_outputs
+from lftool.pipeline.freshness import staleness
+from lftool.pipeline.plan import BuildPlan, Present, plan_build
+from lftool.pipeline.runner import BuildRequest, BuiltBundle, run_build
+from lftool.pipeline.stages.sign import open_key
+from lftool.store.collect import collect_if_due
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lftool.models.lock import Lock
+    from lftool.ops.project import Project
+    from lftool.pipeline.ports import Ports
+
+DEFAULT_CACHE_BYTES = 100 * 1024**3
+
+
+@frozen(kw_only=True)
+class BuildOptions:
+    """How to build.
+
+    Attributes:
+        targets: Names of targets; all when empty.
+        output: Folder for bundles.
+        locked: The lock must be fresh and hold every output; it is not written.
+        relock: Make or renew the lock if need be, as on a terminal; else a missing or stale lock is an error.
+        sign: Sign when the recipe says with which key.
+        cache_bytes: Bound of the store, kept after the build.
+    """
+
+    targets: tuple[str, ...] = ()
+    output: Path = Path("dist")
+    locked: bool = False
+    relock: bool = False
+    sign: bool = True
+    cache_bytes: int = DEFAULT_CACHE_BYTES
+
+
+def _chosen(project: Project, wanted: Sequence[str]) -> tuple[str, ...]:
+    unknown = [name for name in wanted if name not in project.recipe.targets]
+    if unknown:
+        valid = ", ".join(sorted(project.recipe.targets))
+        raise UsageError(f"the recipe has no target {unknown[0]!r}; it has {valid}")
+    return tuple(sorted(set(wanted))) or tuple(sorted(project.recipe.targets))
+
+
+def _fresh_lock(project: Project, ports: Ports, options: BuildOptions) -> Lock:
+    if options.relock and not options.locked:
+        lock = project.read_lock()
+        if lock is None or staleness(project.recipe, lock):
+            why = "is missing" if lock is None else "is stale"
+            ports.emit(Notice(text=f"{LOCK_NAME} {why}; locking"))
+            return lock_project(project, ports).lock
+        return lock
+    return check_lock(project)
+
+
+def _require_outputs(lock: Lock, targets: Sequence[str]) -> None:
+    for name in targets:
+        locked = lock.targets[name]
+        stages = {"quantize": locked.quantize, "pack": locked.pack}
+        for stage, entry in stages.items():
+            if entry is not None and entry.output is None:
+                raise LockError(
+                    f"{LOCK_NAME} has no output for targets.{name}, stage {stage}; --locked compares with what is locked",
+                    hints=("build once without --locked, or `lftool lock --record BUNDLE`, and commit the lock",),
+                )
+
+
+def plan_project(project: Project, ports: Ports, options: BuildOptions) -> BuildPlan:
+    """Return what a build would do; nothing is written.
+
+    Raises:
+        LockError: The lock is missing or stale.
+    """
+    lock = check_lock(project)
+    targets = _chosen(project, options.targets)
+    if options.locked:
+        _require_outputs(lock, targets)
+    return plan_build(project.recipe, lock, targets, _present(ports), signed=options.sign)
+
+
+def _present(ports: Ports) -> Present:
+    return Present(blob=ports.store.blobs.holds, action=lambda action: ports.store.actions.get(action) is not None)
+
+
+def build_project(project: Project, ports: Ports, options: BuildOptions) -> list[BuiltBundle]:
+    """Build bundles.
+
+    Raises:
+        LockError: The lock is missing, stale, or without an output that `locked` needs.
+        NotReproducibleError: A stage made other bytes than the lock names.
+        LftoolError: Whatever a stage raises; what existed before is unchanged.
+    """
+    targets = _chosen(project, options.targets)
+    with ports.store.in_use():
+        lock = _fresh_lock(project, ports, options)
+        if options.locked:
+            _require_outputs(lock, targets)
+        signing = project.recipe.sign is not None and options.sign
+        key = open_key(project.recipe.sign, project.root, ports.registry) if signing and project.recipe.sign else None
+        plan = plan_build(project.recipe, lock, targets, _present(ports), signed=signing)
+        request = BuildRequest(recipe=project.recipe, lock=lock, output=options.output.absolute(), key=key)
+        built = run_build(request, plan, ports)
+        if not options.locked:
+            record_outputs(project, lock, built, ports)
+    if key is None:
+        ports.emit(Notice(text="unsigned: the recipe has no [sign]" if options.sign else "unsigned: --no-sign"))
+    collect_if_due(ports.store, options.cache_bytes)
+    return built

@@ -1,0 +1,30 @@
+"""`lftool extract`: the parts of a bundle as files, once every one of them has been checked."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from lftool.bundle.contents import check_contents
+from lftool.bundle.extract import extract
+from lftool.bundle.reader import open_for_reading, read_bundle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def extract_bundle(path: Path, directory: Path) -> list[Path]:
+    """Write the parts of the bundle at `path` below `directory`; return their paths.
+
+    Raises:
+        IntegrityError: A content is not what the manifest names; nothing is written.
+        UsageError: The folder is not empty.
+        StorageError: It cannot be written.
+    """
+    descriptor = open_for_reading(path)
+    try:
+        bundle = read_bundle(descriptor, path.name)
+        check_contents(bundle)
+        return extract(bundle, directory)
+    finally:
+        os.close(descriptor)

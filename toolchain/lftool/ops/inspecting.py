@@ -1,0 +1,60 @@
+"""`lftool inspect`: what is in a bundle, without trusting or running anything; built-in plugins only."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from lftool.bundle.contents import weights_header
+from lftool.bundle.reader import open_for_reading, read_bundle
+from lftool.formats.gguf import GGUFHeader
+from lftool.models.digest import Digest
+from lftool.models.manifest import PROVENANCE_PATH, BundleManifest
+from lftool.ops.verifying import signer_hints
+
+
+@frozen(kw_only=True)
+class Inspection:
+    """What a bundle says of itself; its contents have not been hashed, its signatures not checked.
+
+    Attributes:
+        offsets: Member path to data offset in bytes.
+        key_ids: Ids of the keys that the signatures name, unproven.
+    """
+
+    path: Path
+    size: int
+    manifest: BundleManifest
+    manifest_digest: Digest
+    offsets: dict[str, int]
+    header: GGUFHeader
+    provenance: Any
+    key_ids: tuple[str, ...]
+
+
+def inspect_bundle(path: Path) -> Inspection:
+    """Return what the bundle at `path` says of itself.
+
+    Raises:
+        StorageError: It cannot be read.
+        FormatError: It is not a canonical bundle.
+    """
+    descriptor = open_for_reading(path)
+    try:
+        bundle = read_bundle(descriptor, path.name)
+        return Inspection(
+            path=path,
+            size=bundle.size,
+            manifest=bundle.manifest,
+            manifest_digest=bundle.manifest_digest,
+            offsets={item.entry.path: item.data_offset for item in bundle.arrangement.members},
+            header=weights_header(bundle),
+            provenance=json.loads(bundle.read_member(PROVENANCE_PATH)),
+            key_ids=signer_hints(bundle),
+        )
+    finally:
+        os.close(descriptor)

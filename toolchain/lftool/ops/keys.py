@@ -1,0 +1,29 @@
+"""`lftool keygen`: a new key pair in two files, never over existing ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lftool.errors import UsageError
+from lftool.store.durable import write_durably
+from lftool.trust.keys import generate_key_pair
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def make_key_pair(prefix: Path) -> tuple[Path, Path]:
+    """Write `PREFIX.key` (mode 0600) and `PREFIX.pub`; return both paths.
+
+    Raises:
+        UsageError: One of them exists.
+        StorageError: They cannot be written.
+    """
+    private, public = prefix.with_name(prefix.name + ".key"), prefix.with_name(prefix.name + ".pub")
+    for path in (private, public):
+        if path.exists():
+            raise UsageError(f"{path} exists already", hints=("choose another prefix; a key is never overwritten",))
+    private_pem, public_pem = generate_key_pair()
+    write_durably(private, private_pem, "key", mode=0o600)
+    write_durably(public, public_pem, "key", mode=0o644)
+    return private, public

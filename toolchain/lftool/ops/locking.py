@@ -1,0 +1,183 @@
+"""`lftool lock`: make, check, upgrade and fill in a project's lock."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import attrs
+from attrs import frozen
+
+from lftool.bundle.contents import check_contents, unsigned_artifact
+from lftool.bundle.reader import open_for_reading, read_bundle
+from lftool.codec.locks import differences, emit_lock, parse_lock, slice_lock
+from lftool.codec.recipes import emit_recipe, flatten, slice_recipe
+from lftool.errors import LockError, NotReproducibleError, UsageError
+from lftool.models.digest import Digest
+from lftool.models.lock import LOCK_NAME, Lock
+from lftool.models.manifest import LOCK_PATH, RECIPE_PATH
+from lftool.pipeline.freshness import staleness
+from lftool.pipeline.locker import ALL, Upgrade, check_upgrade, empty_lock, make_lock
+from lftool.store.durable import write_durably
+from lftool.store.locking import advisory_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+    from lftool.models.lock import LockedTarget
+    from lftool.ops.project import Project
+    from lftool.pipeline.ports import Ports
+    from lftool.pipeline.runner import BuiltBundle
+
+
+@frozen(kw_only=True)
+class LockResult:
+    """What locking did: the differences to the lock before, and whether it was written."""
+
+    lock: Lock
+    changes: tuple[str, ...]
+    written: bool
+
+
+def _changes(old: Lock | None, new: Lock) -> tuple[str, ...]:
+    from lftool.codec.converter import to_plain  # noqa: PLC0415 - cattrs is heavy; see the start-up test
+
+    before = dict(flatten(to_plain(old))) if old else {}
+    after = dict(flatten(to_plain(new)))
+    return tuple(line for line in differences(before, after) if not line.startswith("recipe.fields"))
+
+
+def lock_project(
+    project: Project, ports: Ports, *, upgrade: Collection[str] | None = None, dry_run: bool = False
+) -> LockResult:
+    """Make or renew the lock of `project`.
+
+    Args:
+        project: The project.
+        ports: Its ports.
+        upgrade: None moves no pin; an empty collection moves all; else names of sources, `tool:` and `plugin:` names.
+        dry_run: Write nothing.
+
+    Raises:
+        LftoolError: Whatever resolving raises; the lock is then as it was.
+    """
+    old = project.read_lock()
+    base = old or empty_lock(project.recipe)
+    chosen = Upgrade() if upgrade is None else check_upgrade(upgrade or {ALL}, project.recipe, base)
+    with ports.store.in_use():
+        lock = make_lock(project.recipe, base, chosen, ports)
+    data = emit_lock(lock)
+    changed = not project.lock_path.exists() or project.lock_path.read_bytes() != data
+    if changed and not dry_run:
+        write_durably(project.lock_path, data, "lock")
+    return LockResult(lock=lock, changes=_changes(old, lock), written=changed and not dry_run)
+
+
+def check_lock(project: Project) -> Lock:
+    """Return the lock if it is the lock of the recipe; offline, in milliseconds, no plugin loaded.
+
+    Raises:
+        LockError: Missing, malformed or stale; the message lists every difference.
+    """
+    lock = project.require_lock()
+    stale = staleness(project.recipe, lock)
+    if stale:
+        lines = "\n".join(f"  {line}" for line in stale)
+        raise LockError(f"{LOCK_NAME} is stale:\n{lines}", hints=("bring it up to date: lftool lock",))
+    return lock
+
+
+def _with_output(locked: LockedTarget, built: BuiltBundle) -> LockedTarget:
+    stage = locked.quantize
+    if stage is not None and built.weights is not None:
+        stage = attrs.evolve(stage, sha256=built.weights.sha256, size=built.weights.size)
+    pack = locked.pack
+    if pack is not None:
+        pack = attrs.evolve(pack, manifest=built.manifest, sha256=built.unsigned.sha256, size=built.unsigned.size)
+    return attrs.evolve(locked, quantize=stage, pack=pack)
+
+
+def _merge(project: Project, used: Lock, outputs: dict[str, LockedTarget], ports: Ports) -> bool:
+    """Write outputs into the lock on disk, re-read under the project's lock so that parallel builds keep each other's."""
+    key = Digest.of(os.fsencode(project.lock_path)).hex
+    with advisory_lock(ports.store.root / "locks" / f"project-{key}"):
+        current = project.require_lock()
+        targets = dict(current.targets)
+        for name, made in outputs.items():
+            theirs, ours = current.targets.get(name), used.targets.get(name)
+            if theirs is None or ours is None or theirs.pack is None or ours.pack is None:
+                continue
+            if theirs.pack.action == ours.pack.action and theirs.pack.output is None:
+                targets[name] = made
+        data = emit_lock(attrs.evolve(current, targets=targets))
+        if project.lock_path.read_bytes() == data:
+            return False
+        write_durably(project.lock_path, data, "lock")
+        return True
+
+
+def record_outputs(project: Project, lock: Lock, built: Sequence[BuiltBundle], ports: Ports) -> bool:
+    """Add the outputs of a first build to the lock; return whether it changed."""
+    return _merge(project, lock, {item.target: _with_output(lock.targets[item.target], item) for item in built}, ports)
+
+
+def record_bundles(project: Project, paths: Sequence[Path], ports: Ports) -> tuple[str, ...]:
+    """Take outputs from bundles that were built elsewhere; return the targets recorded.
+
+    Every bundle is checked whole, and its slices must be the ones that this recipe and lock give.
+
+    Raises:
+        IntegrityError: A bundle is not what it says.
+        LockError: The lock is stale, or a bundle was built from another recipe or lock.
+        NotReproducibleError: The lock names other outputs already.
+    """
+    lock = check_lock(project)
+    outputs: dict[str, LockedTarget] = {}
+    for path in paths:
+        name, locked = _output_of(project, lock, path)
+        outputs[name] = locked
+    _merge(project, lock, outputs, ports)
+    return tuple(sorted(outputs))
+
+
+def _output_of(project: Project, lock: Lock, path: Path) -> tuple[str, LockedTarget]:
+    descriptor = open_for_reading(path)
+    try:
+        bundle = read_bundle(descriptor, path.name)
+        check_contents(bundle)
+        target = bundle.manifest.target
+        locked = lock.targets.get(target)
+        if locked is None or locked.pack is None:
+            raise UsageError(f"{path.name} is target {target!r}, which the recipe does not have")
+        theirs = parse_lock(bundle.read_member(LOCK_PATH), f"{path.name}: {LOCK_PATH}")
+        filled = locked
+        if locked.quantize is not None:
+            stage = theirs.targets[target].quantize
+            output = stage.output if stage else None
+            if output is None:
+                raise LockError(f"{path.name}: its lock names no quantised weights")
+            if locked.quantize.output not in {None, output}:
+                raise NotReproducibleError(
+                    f"{path.name}, stage quantize: the lock names sha256 {locked.quantize.sha256}, the bundle {output.sha256}"
+                )
+            filled = attrs.evolve(
+                locked, quantize=attrs.evolve(locked.quantize, sha256=output.sha256, size=output.size)
+            )
+        expected = attrs.evolve(lock, targets={**lock.targets, target: filled})
+        slices = (
+            (RECIPE_PATH, emit_recipe(slice_recipe(project.recipe, target))),
+            (LOCK_PATH, emit_lock(slice_lock(expected, project.recipe, target))),
+        )
+        for member, data in slices:
+            if bundle.read_member(member) != data:
+                raise LockError(f"{path.name} was built from another recipe or lock: its {member} differs from ours")
+        unsigned = unsigned_artifact(bundle)
+        if locked.pack.output not in {None, unsigned}:
+            raise NotReproducibleError(
+                f"{path.name}, stage pack: the lock names U {locked.pack.sha256}, the bundle is {unsigned.sha256}"
+            )
+        pack = attrs.evolve(locked.pack, manifest=bundle.manifest_digest, sha256=unsigned.sha256, size=unsigned.size)
+        return target, attrs.evolve(filled, pack=pack)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,126 @@
+"""Find a project, read its recipe and lock, and open the ports that work on it goes through."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from lftool.codec.locks import parse_lock
+from lftool.codec.recipes import parse_recipe
+from lftool.codec.toml_in import read_bytes
+from lftool.errors import LockError, RecipeError, UsageError
+from lftool.host.registry import Registry, guard
+from lftool.models.lock import LOCK_NAME, RECIPE_NAME
+from lftool.models.recipe import Recipe
+from lftool.pipeline.ports import Ports
+from lftool.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lftool.api import Event
+    from lftool.models.lock import Lock
+
+
+@frozen(kw_only=True)
+class Project:
+    """A folder with a recipe."""
+
+    root: Path
+    recipe: Recipe
+
+    @property
+    def lock_path(self) -> Path:
+        """Where the lock is, or will be."""
+        return self.root / LOCK_NAME
+
+    def read_lock(self) -> Lock | None:
+        """Return the lock, or None when there is none.
+
+        Raises:
+            LockError: It cannot be read or is malformed.
+        """
+        if not self.lock_path.exists():
+            return None
+        return parse_lock(read_bytes(self.lock_path, LOCK_NAME, LockError), LOCK_NAME)
+
+    def require_lock(self) -> Lock:
+        """Return the lock.
+
+        Raises:
+            LockError: It is missing, unreadable or malformed.
+        """
+        lock = self.read_lock()
+        if lock is None:
+            raise LockError(f"there is no {LOCK_NAME} in {self.root}", hints=("make one: lftool lock",))
+        return lock
+
+
+def find_project(given: Path | None) -> Project:
+    """Return the project in `given`, or in the nearest folder upwards that has a recipe.
+
+    Raises:
+        UsageError: There is none.
+        RecipeError: Its recipe is wrong.
+    """
+    start = Path(given) if given is not None else Path.cwd()
+    candidates = [start] if given is not None else [start, *start.resolve().parents]
+    for folder in candidates:
+        path = folder / RECIPE_NAME
+        if path.is_file():
+            recipe = parse_recipe(read_bytes(path, RECIPE_NAME, RecipeError), RECIPE_NAME)
+            return Project(root=folder.resolve(), recipe=recipe)
+    where = f"in {start}" if given is not None else f"in {start} or any folder above it"
+    raise UsageError(f"there is no {RECIPE_NAME} {where}", hints=("write one: lftool init",))
+
+
+def cache_root() -> Path:
+    """Return the folder of the store: `$XDG_CACHE_HOME/lftool`."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "lftool"
+
+
+def open_store() -> Store:
+    """Return the user's store."""
+    return Store(cache_root())
+
+
+def observing(registry: Registry) -> Callable[[Event], None]:
+    """Return a function that hands events to every registered observer; one that fails is dropped, not the build."""
+    observers = []
+    for registered in registry.observers():
+        try:
+            observers.append((registered.origin, registered.record.factory()))
+        except Exception as error:  # noqa: BLE001 - observers are observational
+            _complain(str(guard(registered.origin)(error)))
+
+    def emit(event: Event) -> None:
+        for item in list(observers):
+            try:
+                item[1](event)
+            except Exception as error:  # noqa: BLE001 - observers are observational
+                observers.remove(item)
+                _complain(str(guard(item[0])(error)))
+
+    return emit
+
+
+def _complain(text: str) -> None:
+    logging.getLogger("lftool").warning("%s", text)
+
+
+def open_ports(project: Project, *, third_party: bool = True, online: bool = True, threads: int | None = None) -> Ports:
+    """Return the ports for work on `project`.
+
+    Raises:
+        PluginError: Two plugins share a name.
+    """
+    registry = Registry.discovered(third_party=third_party)
+    ports = Ports(project=project.root, store=open_store(), registry=registry, emit=observing(registry), online=online)
+    if threads is not None:
+        ports.threads = threads
+    return ports

@@ -1,0 +1,65 @@
+"""Whether a lock belongs to a recipe: exact, offline, in milliseconds. Shared by `lock --check`, `build`, `--dry-run`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lftool.codec.locks import differences, locked_recipe
+from lftool.codec.recipes import recipe_digest, slice_recipe
+from lftool.pipeline.identity import pack_action, quantize_action, use_of
+from lftool.pipeline.selection import quantize_inputs, weights_file
+
+if TYPE_CHECKING:
+    from lftool.models.lock import Lock, LockedTarget
+    from lftool.models.recipe import Recipe
+
+
+def target_pack_action(recipe: Recipe, lock: Lock, target: str, locked: LockedTarget) -> object:
+    """Return the pack action that recipe and pins give for a target."""
+    weights = locked.quantize or weights_file(recipe, lock).artifact
+    runtime = (locked.runtime, lock.runtimes[locked.runtime]) if locked.runtime else None
+    return pack_action(recipe_digest(slice_recipe(recipe, target)), weights, runtime)
+
+
+def _target_problems(recipe: Recipe, lock: Lock, name: str) -> list[str]:
+    spec, locked = recipe.targets[name], lock.targets.get(name)
+    if locked is None or locked.pack is None:
+        return [f"targets.{name}: not in the lock"]
+    found = []
+    stage = locked.quantize
+    if (spec.quantize is None) != (stage is None):
+        found.append(f"targets.{name}.quantize: the lock has {'no such stage' if stage is None else 'a stage'}")
+    if spec.quantize is not None and stage is not None:
+        inputs = quantize_inputs(recipe, lock)
+        use = use_of(spec.quantize, inputs)
+        if stage.uses != use:
+            found.append(f"targets.{name}.quantize.uses: {stage.uses!r}, the recipe needs {use!r}")
+        expected = quantize_action(inputs, stage.semantics, stage.uses, lock.tools[stage.semantics], stage.plan)
+        if expected != stage.action:
+            found.append(f"targets.{name}.quantize.action: {stage.action}, the pins give {expected}")
+    expected_pack = target_pack_action(recipe, lock, name, locked)
+    if expected_pack != locked.pack.action:
+        found.append(f"targets.{name}.pack.action: {locked.pack.action}, the pins give {expected_pack}")
+    return found
+
+
+def staleness(recipe: Recipe, lock: Lock) -> list[str]:
+    """Return what keeps `lock` from being the lock of `recipe`, a line a difference; nothing when it is fresh."""
+    current = locked_recipe(recipe)
+    found = differences(dict(lock.recipe.fields), dict(current.fields))
+    if not found and lock.recipe.sha256 != current.sha256:
+        found.append(f"recipe.sha256: {lock.recipe.sha256}, the recipe has {current.sha256}")
+    if found:
+        return found
+    for name, source in sorted(recipe.sources.items()):
+        locked = lock.sources.get(name)
+        if locked is None:
+            found.append(f"sources.{name}: not in the lock")
+        elif (locked.uri, locked.include, locked.exclude) != (source.uri, source.include, source.exclude):
+            found.append(f"sources.{name}: the lock answers another request")
+    found += [f"sources.{name}: not in the recipe" for name in sorted(lock.sources.keys() - recipe.sources.keys())]
+    found += [f"targets.{name}: not in the recipe" for name in sorted(lock.targets.keys() - recipe.targets.keys())]
+    if not found:
+        for name in sorted(recipe.targets):
+            found += _target_problems(recipe, lock, name)
+    return found

@@ -1,0 +1,106 @@
+"""What enters a cache key, and nothing else: the one place that decides it.
+
+An action is the sha256 of canonical JSON over pinned inputs, parameters and tool fingerprints. Times, paths, hosts,
+thread counts, plugin and tool versions stay out: they do not decide a byte.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lftool.codec.canonical import canonical_json
+from lftool.models.digest import Artifact, Digest
+from lftool.models.lock import RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lftool.api import RuntimeParts, ToolIdentity, TransformPlan
+    from lftool.models.lock import LockedQuantize, LockedRuntime, LockedTool
+
+
+def _digest(value: dict[str, Any]) -> Digest:
+    return Digest.of(canonical_json(value))
+
+
+def _plain(artifact: Artifact) -> dict[str, Any]:
+    return {"sha256": artifact.sha256.hex, "size": artifact.size}
+
+
+def use_of(file_type: str, inputs: Mapping[str, object]) -> str:
+    """Return which fingerprint a target depends on: the file type, with `+imatrix` where there is one."""
+    return f"{file_type}+imatrix" if "imatrix" in inputs else file_type
+
+
+def plan_digest(plan: TransformPlan) -> Digest:
+    """Return the digest of a transform's plan: parameters and the type of every tensor."""
+    tensors = [[item.tensor, item.type] for item in plan.tensors]
+    return _digest({"parameters": dict(plan.parameters), "tensors": tensors})
+
+
+def quantize_action(inputs: Mapping[str, Artifact], semantics: str, use: str, tool: LockedTool, plan: Digest) -> Digest:
+    """Return the action of a quantize stage."""
+    return _digest(
+        {
+            "stage": "quantize",
+            "inputs": {role: _plain(artifact) for role, artifact in inputs.items()},
+            "semantics": semantics,
+            "use": use,
+            "fingerprint": tool.fingerprints[use].hex,
+            "plan": plan.hex,
+        }
+    )
+
+
+def pack_action(
+    recipe_slice: Digest, weights: Artifact | LockedQuantize, runtime: tuple[str, LockedRuntime] | None
+) -> Digest:
+    """Return the action of a pack stage.
+
+    Args:
+        recipe_slice: Digest of the recipe's slice: names, layout, run contract, sources.
+        weights: The pinned weights, or the quantize stage that makes them.
+        runtime: Name and lock entry of the runtime, for layouts that have one.
+    """
+    source = {"artifact": _plain(weights)} if isinstance(weights, Artifact) else {"action": weights.action.hex}
+    return _digest(
+        {
+            "stage": "pack",
+            "rules": RULES,
+            "recipe": recipe_slice.hex,
+            "weights": source,
+            "runtime": {"name": runtime[0], "sha256": runtime[1].sha256.hex} if runtime else None,
+        }
+    )
+
+
+def runtime_digest(parts: RuntimeParts) -> Digest:
+    """Return the digest of a runtime: over the names and digests of its parts."""
+    pieces = [["prefix", Digest.of(parts.prefix).hex]]
+    pieces += [[member.path, Digest.of(member.data).hex] for member in parts.members]
+    return Digest.of(canonical_json(sorted(pieces)))
+
+
+def content_revision(files: list[tuple[str, Artifact]]) -> str:
+    """Return the revision of files that have no other: a digest over their paths and contents."""
+    return f"sha256:{_digest({path: _plain(artifact) for path, artifact in files})}"
+
+
+def probe_action(tool_files: Digest, plugin: Digest, identity: ToolIdentity, use: str) -> Digest:
+    """Return the key under which a fingerprint is remembered: the loaded libraries and the plugin that calls them."""
+    return _digest(
+        {"memo": "fingerprint", "files": tool_files.hex, "plugin": plugin.hex, "version": identity.version, "use": use}
+    )
+
+
+def plan_action(tool_files: Digest, plugin: Digest, spec: dict[str, Any], inputs: Mapping[str, Artifact]) -> Digest:
+    """Return the key under which a transform's plan is remembered."""
+    return _digest(
+        {
+            "memo": "plan",
+            "files": tool_files.hex,
+            "plugin": plugin.hex,
+            "spec": spec,
+            "inputs": {role: _plain(artifact) for role, artifact in inputs.items()},
+        }
+    )

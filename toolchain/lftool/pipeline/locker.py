@@ -1,0 +1,206 @@
+"""Make a lock: pin what is new, keep what still fits, move only what was asked to move."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+from attrs import frozen
+
+from lftool.api import LayoutType, RuntimeType
+from lftool.codec.locks import locked_recipe
+from lftool.codec.recipes import recipe_digest, slice_recipe
+from lftool.errors import RecipeError, UsageError
+from lftool.models.lock import (
+    Lock,
+    LockedPack,
+    LockedPlugin,
+    LockedQuantize,
+    LockedRuntime,
+    LockedSource,
+    LockedTarget,
+    LockedTool,
+)
+from lftool.models.recipe import Recipe
+from lftool.pipeline.identity import pack_action, plan_digest, quantize_action, runtime_digest, use_of
+from lftool.pipeline.overrides import check_overrides
+from lftool.pipeline.ports import Ports
+from lftool.pipeline.selection import needed_files, weights_file
+from lftool.pipeline.stages.fetch import fetch
+from lftool.pipeline.stages.pack import runtime_name
+from lftool.pipeline.stages.resolve import resolve
+from lftool.pipeline.tasks import quantization, weights_header
+from lftool.pipeline.tools import Tool, fingerprint, plan_transform, require_pinned_plugin, tool_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from lftool.host.origin import Origin
+    from lftool.models.recipe import SourceSpec
+
+ALL = "*"
+
+
+@frozen(kw_only=True)
+class Upgrade:
+    """What may move: names of sources, `tool:NAME`, `plugin:NAME`, or everything."""
+
+    names: frozenset[str] = frozenset()
+
+    def source(self, name: str) -> bool:
+        """Whether the pin of a source may move."""
+        return ALL in self.names or name in self.names
+
+    def tool(self, semantics: str, provider: str) -> bool:
+        """Whether the fingerprints of a tool may move."""
+        return bool({ALL, f"tool:{semantics}", f"tool:{provider}"} & self.names)
+
+    def plugin(self, distribution: str) -> bool:
+        """Whether the pin of a plugin may move."""
+        return bool({ALL, f"plugin:{distribution}"} & self.names)
+
+
+def check_upgrade(names: Collection[str], recipe: Recipe, lock: Lock) -> Upgrade:
+    """Return the upgrade that `names` mean.
+
+    Raises:
+        UsageError: A name that is neither a source, nor a tool or plugin of the lock.
+    """
+    tools = {f"tool:{name}" for name in lock.tools} | {f"tool:{item.provider}" for item in lock.tools.values()}
+    valid = set(recipe.sources) | tools | {f"plugin:{name}" for name in lock.plugins}
+    unknown = sorted(set(names) - valid - {ALL})
+    if unknown:
+        raise UsageError(f"nothing called {unknown[0]!r} to upgrade; valid: {', '.join(sorted(valid))}")
+    return Upgrade(names=frozenset(names))
+
+
+def empty_lock(recipe: Recipe) -> Lock:
+    """Return a lock of `recipe` that pins nothing yet."""
+    return Lock(recipe=locked_recipe(recipe), sources={}, targets={})
+
+
+@attrs.define
+class _Locker:
+    """Collects the parts of a new lock, consulting the old one."""
+
+    recipe: Recipe
+    old: Lock
+    upgrade: Upgrade
+    ports: Ports
+    plugins: dict[str, LockedPlugin] = attrs.field(factory=dict)
+    tools: dict[str, LockedTool] = attrs.field(factory=dict)
+    runtimes: dict[str, LockedRuntime] = attrs.field(factory=dict)
+
+    def source(self, name: str, spec: SourceSpec) -> LockedSource:
+        old = self.old.sources.get(name)
+        request = (spec.uri, spec.include, spec.exclude, dict(spec.options))
+        kept = old is not None and (old.uri, old.include, old.exclude, dict(old.options)) == request
+        made = old if kept and old is not None and not self.upgrade.source(name) else resolve(spec, name, self.ports)
+        self.pin_plugin(self.ports.registry.source(spec.uri.partition(":")[0]).origin)
+        return made
+
+    def pin_plugin(self, origin: Origin) -> None:
+        if origin.is_builtin or origin.distribution in self.plugins:
+            return
+        old = self.old.plugins.get(origin.distribution)
+        if old is not None and not self.upgrade.plugin(origin.distribution):
+            self.plugins[origin.distribution] = old
+            return
+        digest = self.ports.registry.digest(origin)
+        self.plugins[origin.distribution] = LockedPlugin(version=origin.version, sha256=digest)
+
+    def pin_tool(self, tool: Tool, use: str) -> LockedTool:
+        record = tool.registered.record
+        old = self.old.tools.get(record.semantics)
+        so_far = self.tools.get(record.semantics)
+        pinned = None
+        if old is not None and not self.upgrade.tool(record.semantics, record.name):
+            pinned = old.fingerprints.get(use)
+        prints = dict(so_far.fingerprints) if so_far else {}
+        prints[use] = pinned or fingerprint(tool, use, self.ports)
+        version = old.version if pinned and old is not None else tool.identity.version
+        made = LockedTool(provider=record.name, version=version, fingerprints=prints)
+        self.tools[record.semantics] = made
+        return made
+
+    def quantize(self, target: str, sources: Mapping[str, LockedSource]) -> LockedQuantize:
+        pinned = attrs.evolve(self.old, sources=sources)
+        wanted = quantization(self.recipe, pinned, target, self.ports)
+        self.pin_plugin(wanted.registered.origin)
+        tool = tool_of(wanted.registered, self.ports)
+        if not self.upgrade.plugin(wanted.registered.origin.distribution):
+            require_pinned_plugin(tool, self.old)
+        record = wanted.registered.record
+        plan = plan_transform(tool, wanted.spec, wanted.options, wanted.inputs, self.ports)
+        check_overrides(wanted.spec.overrides, plan, target)
+        use = use_of(wanted.spec.produces, wanted.inputs)
+        locked_tool = self.pin_tool(tool, use)
+        digest = plan_digest(plan)
+        action = quantize_action(wanted.inputs, record.semantics, use, locked_tool, digest)
+        old = self.old.targets.get(target)
+        output = old.quantize.output if old and old.quantize and old.quantize.action == action else None
+        return LockedQuantize(
+            semantics=record.semantics,
+            uses=use,
+            quantizer=record.name,
+            plan=digest,
+            action=action,
+            sha256=output.sha256 if output else None,
+            size=output.size if output else None,
+        )
+
+    def runtime(self, target: str) -> str | None:
+        name = runtime_name(self.recipe.targets[target], self.ports.registry)
+        if name is None:
+            return None
+        registered = self.ports.registry.get(RuntimeType, name)
+        self.pin_plugin(registered.origin)
+        semantics = registered.record.semantics
+        self.runtimes[semantics] = LockedRuntime(sha256=runtime_digest(registered.record.factory().parts()))
+        return semantics
+
+    def target(self, name: str, sources: Mapping[str, LockedSource]) -> LockedTarget:
+        spec = self.recipe.targets[name]
+        self.pin_plugin(self.ports.registry.get(LayoutType, spec.layout).origin)
+        pinned = attrs.evolve(self.old, sources=sources)
+        weights = weights_file(self.recipe, pinned)
+        stage = None
+        if spec.quantize is not None:
+            stage = self.quantize(name, sources)
+        else:
+            if spec.overrides:
+                raise RecipeError(f"targets.{name}.overrides: there is no quantize stage to apply them to")
+            weights_header(weights.artifact, f"source {self.recipe.model.weights!r}", self.ports)
+        runtime = self.runtime(name)
+        entry = (runtime, self.runtimes[runtime]) if runtime else None
+        digest = recipe_digest(slice_recipe(self.recipe, name))
+        action = pack_action(digest, stage or weights.artifact, entry)
+        old = self.old.targets.get(name)
+        kept = old.pack if old and old.pack and old.pack.action == action else None
+        return LockedTarget(runtime=runtime, quantize=stage, pack=kept or LockedPack(action=action))
+
+
+def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports) -> Lock:
+    """Return the lock of `recipe`.
+
+    Pins of `old` are kept where the recipe still asks for the same, outputs where their action is unchanged.
+
+    Raises:
+        RecipeError: The recipe cannot be built.
+        FetchError: A source does not deliver.
+        UnavailableError: A pinned plugin is not the installed one.
+    """
+    locker = _Locker(recipe, old, upgrade, ports)
+    sources = {name: locker.source(name, spec) for name, spec in sorted(recipe.sources.items())}
+    pinned = attrs.evolve(old, sources=sources)
+    for name, file in needed_files(recipe, pinned):
+        fetch(recipe.sources[name], sources[name], file, name, ports)
+    targets = {name: locker.target(name, sources) for name in sorted(recipe.targets)}
+    return Lock(
+        recipe=locked_recipe(recipe),
+        sources=sources,
+        plugins=locker.plugins,
+        tools=locker.tools,
+        runtimes=locker.runtimes,
+        targets=targets,
+    )

@@ -1,0 +1,61 @@
+"""Open a source: from a recipe's entry to the plugin's object, options structured, failures attributed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from lftool.api import Source, SourceContext
+from lftool.codec.toml_in import structure
+from lftool.errors import LftoolError, RecipeError
+from lftool.host.registry import guard
+
+if TYPE_CHECKING:
+    from lftool.host.registry import Registered
+    from lftool.models.recipe import SourceSpec
+    from lftool.pipeline.ports import Ports
+
+
+def scheme_of(uri: str, name: str) -> str:
+    """Return the scheme of a source URI, refusing what must not end up in a lock.
+
+    Raises:
+        RecipeError: No scheme, user information or a query string.
+    """
+    scheme, colon, rest = uri.partition(":")
+    if not colon or not scheme.isalnum():
+        raise RecipeError(
+            f"sources.{name}.uri: {uri!r} has no scheme", hints=(f"for a file beside the recipe, write file:{uri}",)
+        )
+    if scheme != "file":
+        parts = urlsplit(uri)
+        if "@" in parts.netloc and scheme in {"http", "https", "s3"}:
+            raise RecipeError(
+                f"sources.{name}.uri: user information is refused: it would end up in the lock",
+                hints=("give credentials to the source's own configuration or variables",),
+            )
+        if "?" in rest:
+            raise RecipeError(f"sources.{name}.uri: a query string is refused: it would end up in the lock")
+    return scheme
+
+
+def open_source(spec: SourceSpec, name: str, ports: Ports) -> tuple[Registered[Any], Source]:
+    """Return the record and the source that a recipe's entry means.
+
+    Raises:
+        RecipeError: No plugin opens it, or its options are wrong.
+    """
+    registered = ports.registry.source(scheme_of(spec.uri, name))
+    record = registered.record
+    options: object = None
+    if record.options is not None:
+        options = structure(dict(spec.options), record.options, f"lftool.toml: sources.{name}.options", RecipeError)
+    elif spec.options:
+        raise RecipeError(f"sources.{name}.options: the source {record.name!r} has no options")
+    context = SourceContext(project=ports.project, options=options, offline=not ports.online)
+    try:
+        return registered, record.factory(context)
+    except LftoolError:
+        raise
+    except Exception as error:
+        raise guard(registered.origin)(error) from error

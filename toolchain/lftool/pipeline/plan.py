@@ -1,0 +1,108 @@
+"""The build plan: a pure function of recipe, lock and what is already there; what `--dry-run` prints and builds follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from attrs import frozen
+
+from lftool.models.digest import Artifact, Digest
+from lftool.pipeline.selection import needed_files, weights_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lftool.models.lock import Lock
+    from lftool.models.recipe import Recipe
+
+StageName = Literal["fetch", "quantize", "pack", "sign"]
+
+
+@frozen(kw_only=True)
+class Step:
+    """One piece of work. Targets that need the same work share it.
+
+    Attributes:
+        key: What it makes: a digest for fetch and quantize, the target for pack and sign.
+        cached: Whether its output is in the store already.
+    """
+
+    stage: StageName
+    key: str
+    targets: tuple[str, ...]
+    detail: str
+    cached: bool
+
+
+@frozen(kw_only=True)
+class BuildPlan:
+    """All steps of a build, in an order in which they can be done."""
+
+    steps: tuple[Step, ...]
+
+    def of(self, stage: StageName) -> tuple[Step, ...]:
+        """Return the steps of one stage."""
+        return tuple(step for step in self.steps if step.stage == stage)
+
+
+@frozen(kw_only=True)
+class Present:
+    """What is already there, as two questions."""
+
+    blob: Callable[[Artifact], bool]
+    action: Callable[[Digest], bool]
+
+
+def _quantize_steps(recipe: Recipe, lock: Lock, targets: Sequence[str], present: Present) -> list[Step]:
+    sharing: dict[Digest, list[str]] = {}
+    for target in targets:
+        stage = lock.targets[target].quantize
+        if stage is not None:
+            sharing.setdefault(stage.action, []).append(target)
+    return [
+        Step(
+            stage="quantize",
+            key=action.hex,
+            targets=tuple(names),
+            detail=f"{recipe.targets[names[0]].quantize} with {lock.targets[names[0]].quantize.quantizer}",  # type: ignore[union-attr]  # has a stage
+            cached=present.action(action),
+        )
+        for action, names in sharing.items()
+    ]
+
+
+def plan_build(recipe: Recipe, lock: Lock, targets: Sequence[str], present: Present, *, signed: bool) -> BuildPlan:
+    """Return what a build of `targets` does.
+
+    Args:
+        recipe: The recipe.
+        lock: Its fresh lock.
+        targets: Names of targets, in the order to build.
+        present: What is already there.
+        signed: Whether bundles are signed.
+    """
+    quantizes = _quantize_steps(recipe, lock, targets, present)
+    to_make = {target for step in quantizes if not step.cached for target in step.targets}
+    unquantized = {target for target in targets if lock.targets[target].quantize is None}
+    steps = []
+    weights = weights_file(recipe, lock)
+    for name, file in needed_files(recipe, lock):
+        users = [t for t in targets if t in to_make or (t in unquantized and file == weights)]
+        if users:
+            steps.append(
+                Step(
+                    stage="fetch",
+                    key=file.sha256.hex,
+                    targets=tuple(users),
+                    detail=f"{name}/{file.path}, {file.size / 1e6:.1f} MB",
+                    cached=present.blob(file.artifact),
+                )
+            )
+    steps += quantizes
+    for target in targets:
+        layout = recipe.targets[target].layout
+        steps.append(Step(stage="pack", key=target, targets=(target,), detail=f"layout {layout}", cached=False))
+        if signed and recipe.sign is not None:
+            steps.append(Step(stage="sign", key=target, targets=(target,), detail=recipe.sign.key, cached=False))
+    return BuildPlan(steps=tuple(steps))

@@ -1,0 +1,51 @@
+"""What stages work through: store, registry, child processes, events, and the word to stop."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import define, field
+
+from lftool.api import Event
+from lftool.host.isolated import Isolated, Workers
+from lftool.host.registry import Registry
+from lftool.store.store import Store
+
+
+@define(kw_only=True)
+class Ports:
+    """The outside world, as one build sees it.
+
+    Attributes:
+        project: Folder of the recipe.
+        emit: Receives events; never fails a build.
+        threads: How many threads one stage may use in all.
+        online: Whether remote sources may be asked.
+    """
+
+    project: Path
+    store: Store
+    registry: Registry
+    emit: Callable[[Event], None]
+    threads: int = field(factory=lambda: os.cpu_count() or 1)
+    online: bool = True
+    workers: Workers = field(factory=Workers)
+    cancelled: threading.Event = field(factory=threading.Event)
+
+    @property
+    def isolated(self) -> Isolated:
+        """Plugin objects, each call in a child process."""
+        return Isolated(self.store.temporary, self.workers)
+
+    def cancel(self) -> None:
+        """End child processes and make running stages stop soon."""
+        self.cancelled.set()
+        self.workers.stop()
+
+    def check_cancelled(self) -> None:
+        """Raise KeyboardInterrupt once the build has been cancelled."""
+        if self.cancelled.is_set():
+            raise KeyboardInterrupt

@@ -1,0 +1,225 @@
+"""Run a build plan: independent work in parallel, shared work once, a corrupted blob made again once."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+from attrs import frozen
+
+from lftool.api import StageFinished, StageStarted
+from lftool.bundle.copying import CorruptBlobError
+from lftool.errors import IntegrityError, NotReproducibleError
+from lftool.models.digest import Artifact, Digest
+from lftool.models.lock import Lock
+from lftool.models.recipe import Recipe
+from lftool.pipeline.finished import find_finished
+from lftool.pipeline.selection import needed_files, weights_file
+from lftool.pipeline.stages.fetch import fetch
+from lftool.pipeline.stages.pack import plan_pack, writer_of
+from lftool.pipeline.stages.quantize import QuantizeTask, quantize
+from lftool.pipeline.stages.sign import SigningKey, sign
+from lftool.pipeline.tasks import quantization, weights_header
+from lftool.pipeline.tools import tool_of
+from lftool.store.durable import durable_file, storage_errors, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from lftool.pipeline.plan import BuildPlan, Step
+    from lftool.pipeline.ports import Ports
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class BuiltBundle:
+    """One bundle that a build made, or found finished."""
+
+    target: str
+    path: Path
+    manifest: Digest
+    unsigned: Artifact
+    artifact: Artifact
+    signed: bool
+    weights: Artifact | None
+
+
+@frozen(kw_only=True)
+class BuildRequest:
+    """What to build: `lock` must be fresh; `key` is None for unsigned bundles."""
+
+    recipe: Recipe
+    lock: Lock
+    output: Path
+    key: SigningKey | None
+
+
+def _wait_all(futures: Iterable[Future[T]], ports: Ports) -> list[T]:
+    """Return all results; at the first failure, or an interrupt, stop the rest and raise it."""
+    pending = list(futures)
+    try:
+        done, _ = wait(pending, return_when=FIRST_EXCEPTION)
+        failed = [future for future in done if future.exception() is not None]
+        if failed:
+            for future in pending:
+                future.cancel()
+            failed[0].result()
+        return [future.result() for future in pending]
+    except BaseException:
+        ports.cancel()
+        raise
+
+
+class _Run:
+    """One build in progress."""
+
+    def __init__(self, request: BuildRequest, plan: BuildPlan, ports: Ports) -> None:
+        self.request = request
+        self.plan = plan
+        self.ports = ports
+        self.quantized: dict[str, Artifact] = {}
+
+    def fetch(self, step: Step) -> None:
+        for name, file in needed_files(self.request.recipe, self.request.lock):
+            if file.sha256.hex == step.key:
+                started = time.monotonic()
+                if step.cached and self.ports.store.blobs.is_sound(file.artifact):
+                    self.ports.emit(StageStarted(stage="fetch", target=name, detail=file.path, cached=True))
+                    return
+                spec, locked = self.request.recipe.sources[name], self.request.lock.sources[name]
+                self.ports.emit(StageStarted(stage="fetch", target=name, detail=file.path))
+                fetch(spec, locked, file, name, self.ports)
+                seconds = time.monotonic() - started
+                detail = f"{file.path}, {file.size / 1e6:.1f} MB"
+                self.ports.emit(StageFinished(stage="fetch", target=name, seconds=seconds, detail=detail))
+
+    def quantize(self, step: Step, threads: int) -> None:
+        recipe, lock, target = self.request.recipe, self.request.lock, step.targets[0]
+        locked = lock.targets[target].quantize
+        if locked is None:
+            return
+        known = self.ports.store.actions.get(locked.action)
+        if (
+            known is not None
+            and locked.output in {None, known["weights"]}
+            and self.ports.store.blobs.is_sound(known["weights"])
+        ):
+            made = known["weights"]
+            for name in step.targets:
+                self.ports.emit(StageStarted(stage="quantize", target=name, detail=step.detail, cached=True))
+        else:
+            for name, file in needed_files(recipe, lock):
+                fetch(recipe.sources[name], lock.sources[name], file, name, self.ports)
+            wanted = quantization(recipe, lock, target, self.ports)
+            task = QuantizeTask(
+                target=target, spec=wanted.spec, options=wanted.options, inputs=wanted.inputs, locked=locked
+            )
+            made = quantize(task, tool_of(wanted.registered, self.ports), lock, threads, self.ports)
+        for name in step.targets:
+            self.quantized[name] = made
+
+    def weights(self, target: str) -> Artifact:
+        if target in self.quantized:
+            return self.quantized[target]
+        artifact = weights_file(self.request.recipe, self.request.lock).artifact
+        weights_header(artifact, f"source {self.request.recipe.model.weights!r}", self.ports)
+        return artifact
+
+    def lock_with_outputs(self, target: str) -> Lock:
+        """The lock with this target's quantised weights filled in: a slice names them."""
+        locked = self.request.lock.targets[target]
+        if locked.quantize is None:
+            return self.request.lock
+        made = self.quantized[target]
+        stage = attrs.evolve(locked.quantize, sha256=made.sha256, size=made.size)
+        targets = {**self.request.lock.targets, target: attrs.evolve(locked, quantize=stage)}
+        return attrs.evolve(self.request.lock, targets=targets)
+
+    def pack(self, target: str) -> BuiltBundle:
+        ports, key = self.ports, self.request.key
+        started = time.monotonic()
+        plan = plan_pack(self.request.recipe, self.lock_with_outputs(target), target, self.weights(target), ports)
+        path = self.request.output / plan.file_name
+        locked = self.request.lock.targets[target].pack
+        writer = writer_of(plan, ports)
+        finished = find_finished(path, writer.manifest_digest, locked, key, plan, ports)
+        if finished is not None:
+            ports.emit(StageStarted(stage="pack", target=target, detail=str(path.name), cached=True))
+            return self._built(target, path, writer.manifest_digest, finished.unsigned, finished.artifact)
+        ports.emit(StageStarted(stage="pack", target=target))
+        with storage_errors("write", path), durable_file(self.request.output, "bundle") as out:
+            unsigned = writer.write_body(out)
+            self._require(target, writer.manifest_digest, unsigned)
+            ports.emit(StageFinished(stage="pack", target=target, seconds=time.monotonic() - started, detail=path.name))
+            signatures = [] if key is None else [sign(plan, writer.manifest_digest, unsigned.sha256, key)]
+            artifact = writer.finish(out, signatures)
+            out.commit(path, mode=0o755 if plan.manifest.prefix.role == "runtime" else 0o644)
+        if key is not None:
+            detail = f"key {key.key_id[:16]}"
+            ports.emit(StageFinished(stage="sign", target=target, seconds=0.0, detail=detail))
+        return self._built(target, path, writer.manifest_digest, unsigned, artifact)
+
+    def _built(self, target: str, path: Path, manifest: Digest, unsigned: Artifact, artifact: Artifact) -> BuiltBundle:
+        return BuiltBundle(
+            target=target,
+            path=path,
+            manifest=manifest,
+            unsigned=unsigned,
+            artifact=artifact,
+            signed=self.request.key is not None,
+            weights=self.quantized.get(target),
+        )
+
+    def _require(self, target: str, manifest: Digest, unsigned: Artifact) -> None:
+        locked = self.request.lock.targets[target].pack
+        if locked is None or locked.output is None:
+            return
+        if (manifest, unsigned) != (locked.manifest, locked.output):
+            raise NotReproducibleError(
+                f"targets.{target}, stage pack: the lock names M {locked.manifest} and U {locked.output.sha256}"
+                f" ({locked.output.size} bytes), this build made M {manifest} and U {unsigned.sha256} ({unsigned.size} bytes)",
+                hints=("a lock of another lftool with the same rules must give the same bytes; please report this",),
+            )
+
+    def target_work(self, target: str) -> BuiltBundle:
+        """Pack a target; when a blob of the store turns out to be corrupted, set it aside, make it again, pack again."""
+        try:
+            return self.pack(target)
+        except CorruptBlobError as error:
+            with contextlib.suppress(IntegrityError):  # check() sets it aside
+                self.ports.store.blobs.check(error.artifact)
+            for step in self.plan.steps:
+                if step.stage == "fetch" and target in step.targets:
+                    self.fetch(attrs.evolve(step, cached=False))
+                if step.stage == "quantize" and target in step.targets:
+                    self.quantize(step, self.ports.threads)
+            return self.pack(target)
+
+
+def run_build(request: BuildRequest, plan: BuildPlan, ports: Ports) -> list[BuiltBundle]:
+    """Do what `plan` says and return the bundles, in the plan's order.
+
+    Raises:
+        NotReproducibleError: A stage made other bytes than the lock names.
+        LftoolError: Whatever a stage raises; nothing that existed before is changed.
+    """
+    run = _Run(request, plan, ports)
+    quantizes = plan.of("quantize")
+    workers = max(1, min(ports.threads, len(quantizes) or 1))
+    with storage_errors("create", request.output):
+        request.output.mkdir(parents=True, exist_ok=True)
+    sweep(request.output)
+
+    def together(work: Callable[[Step], T], steps: Iterable[Step]) -> list[T]:
+        with ThreadPoolExecutor(workers, thread_name_prefix="stage") as pool:
+            return _wait_all([pool.submit(work, step) for step in steps], ports)
+
+    together(run.fetch, plan.of("fetch"))
+    threads = max(1, ports.threads // workers)
+    together(lambda step: run.quantize(step, threads), quantizes)
+    return together(lambda step: run.target_work(step.key), plan.of("pack"))

@@ -1,0 +1,82 @@
+"""fetch: pinned files of a source come into the store; bytes that are not the pinned ones do not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from lftool.api import BytesFetched, Source, SourceFile, SourceRequest
+from lftool.errors import IntegrityError, LftoolError
+from lftool.host.registry import Registered, guard
+from lftool.models.digest import Artifact
+from lftool.pipeline.opening import open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lftool.models.lock import LockedFile, LockedSource
+    from lftool.models.recipe import SourceSpec
+    from lftool.pipeline.ports import Ports
+
+
+@frozen(kw_only=True)
+class SourceReader:
+    """An opened source and the request that it answers; `name` is the recipe's name for it."""
+
+    registered: Registered[Any]
+    source: Source
+    request: SourceRequest
+    name: str
+
+    def _pieces(self, file: SourceFile, revision: str, ports: Ports) -> Iterator[bytes]:
+        """Iterate inside the guard: a generator's failure comes while it is consumed, not when it is called."""
+        done = 0
+        try:
+            with self.source.open(self.request, revision, file, 0) as pieces:
+                for piece in pieces:
+                    ports.check_cancelled()
+                    done += len(piece)
+                    ports.emit(BytesFetched(source=self.name, path=file.path, done=done, total=file.size))
+                    yield piece
+        except LftoolError:
+            raise
+        except Exception as error:
+            raise guard(self.registered.origin)(error) from error
+
+    def fetch(self, file: SourceFile, revision: str, ports: Ports) -> Artifact:
+        """Bring one file into the store.
+
+        Raises:
+            IntegrityError: It is not what the lock, or the source itself, says; nothing is stored.
+            FetchError: It cannot be read.
+        """
+        expected = Artifact(file.sha256, file.size) if file.sha256 else None
+        what = f"source {self.name!r}, file {file.path}"
+        pieces = self._pieces(file, revision, ports)
+        try:
+            artifact = ports.store.blobs.put(pieces, what, expected=expected, limit=file.size)
+        except IntegrityError as error:
+            if expected is None:
+                raise
+            hint = f"if the change is wanted: lftool lock --upgrade {self.name}"
+            raise IntegrityError(f"{error.message}; it has changed since it was locked", hints=(hint,)) from error
+        if artifact.size != file.size:
+            raise IntegrityError(f"{what}: {artifact.size} bytes arrived, the source announced {file.size}")
+        return artifact
+
+
+def fetch(spec: SourceSpec, locked: LockedSource, wanted: LockedFile, name: str, ports: Ports) -> Artifact:
+    """Make sure that a pinned file is in the store and sound; a corrupted blob is fetched again.
+
+    Raises:
+        IntegrityError: The source delivers other bytes than the pinned ones.
+        FetchError: The source does not deliver.
+    """
+    if ports.store.blobs.is_sound(wanted.artifact):
+        return wanted.artifact
+    registered, source = open_source(spec, name, ports)
+    request = SourceRequest(uri=locked.uri, include=locked.include, exclude=locked.exclude)
+    reader = SourceReader(registered=registered, source=source, request=request, name=name)
+    file = SourceFile(path=wanted.path, size=wanted.size, sha256=wanted.sha256)
+    return reader.fetch(file, locked.revision, ports)

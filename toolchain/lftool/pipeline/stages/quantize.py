@@ -1,0 +1,114 @@
+"""quantize: pinned weights become the file that the plan describes, in a child process, checked before it is stored."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from lftool.api import StageFinished, StageStarted, TensorDone, TransformPlan, TransformSpec
+from lftool.errors import FormatError, NotReproducibleError
+from lftool.formats.gguf import read_gguf
+from lftool.models.digest import Artifact, Digest
+from lftool.models.lock import LockedQuantize
+from lftool.pipeline.identity import plan_digest
+from lftool.pipeline.tools import (
+    Tool,
+    input_files,
+    plan_transform,
+    require_pinned_fingerprint,
+    require_pinned_plugin,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lftool.models.lock import Lock
+    from lftool.pipeline.ports import Ports
+
+
+@frozen(kw_only=True)
+class QuantizeTask:
+    """One quantize stage: which target, what to make of which inputs, and what the lock expects."""
+
+    target: str
+    spec: TransformSpec
+    options: dict[str, Any]
+    inputs: dict[str, Artifact]
+    locked: LockedQuantize
+
+
+def _check_output(path: Path, plan: TransformPlan, tool: Tool) -> None:
+    """The output must be a sound GGUF with exactly the tensors and types of the plan."""
+    what = f"the output of {tool.registered.record.name}"
+    with path.open("rb") as file:
+        header = read_gguf(file, path.stat().st_size, what)
+    made = {tensor.name: tensor.type.name for tensor in header.tensors}
+    planned = {item.tensor: item.type for item in plan.tensors}
+    wrong = sorted(name for name in made.keys() | planned.keys() if made.get(name) != planned.get(name))
+    if wrong:
+        name = wrong[0]
+        raise FormatError(f"{what}: tensor {name} is {made.get(name)}, planned was {planned.get(name)}")
+
+
+def quantize(task: QuantizeTask, tool: Tool, lock: Lock, threads: int, ports: Ports) -> Artifact:
+    """Return the quantised weights, from the action cache or by making them.
+
+    Raises:
+        NotReproducibleError: What was made is not what the lock names.
+        UnavailableError: The installed plugin or tool is not the pinned one.
+        FormatError: The input or the output is no sound GGUF.
+    """
+    locked = task.locked
+    with ports.store.doing(locked.action):
+        known = ports.store.actions.get(locked.action)
+        if (
+            known is not None
+            and locked.output in {None, known["weights"]}
+            and ports.store.blobs.is_sound(known["weights"])
+        ):
+            ports.emit(StageStarted(stage="quantize", target=task.target, detail=task.spec.produces, cached=True))
+            return known["weights"]
+        require_pinned_plugin(tool, lock)
+        expected = lock.tools[locked.semantics].fingerprints[locked.uses]
+        require_pinned_fingerprint(tool, locked.semantics, locked.uses, expected, ports)
+        plan = plan_transform(tool, task.spec, task.options, task.inputs, ports)
+        _require_plan(task, plan_digest(plan))
+        made = _run(task, tool, plan, threads, ports)
+        if locked.output is not None and made != locked.output:
+            raise NotReproducibleError(
+                f"targets.{task.target}, stage quantize: the lock names sha256 {locked.output.sha256}"
+                f" ({locked.output.size} bytes), this build made sha256 {made.sha256} ({made.size} bytes)",
+                hints=(
+                    "both files are in the cache; the tool or the machine differs in a way its fingerprint does not show",
+                ),
+            )
+        ports.store.actions.put(locked.action, {"weights": made})
+        return made
+
+
+def _require_plan(task: QuantizeTask, got: Digest) -> None:
+    if got != task.locked.plan:
+        raise NotReproducibleError(
+            f"targets.{task.target}, stage quantize: the lock names plan {task.locked.plan}, the tool plans {got}",
+            hints=("lock again: lftool lock --upgrade tool:" + task.locked.semantics,),
+        )
+
+
+def _run(task: QuantizeTask, tool: Tool, plan: TransformPlan, threads: int, ports: Ports) -> Artifact:
+    started = time.monotonic()
+    ports.emit(StageStarted(stage="quantize", target=task.target, detail=task.spec.produces))
+    inputs = input_files(task.inputs, ports)
+
+    def progress(tensor: str, index: int, count: int) -> None:
+        ports.emit(TensorDone(target=task.target, tensor=tensor, index=index, count=count))
+
+    made = ports.store.blobs.put_with(
+        lambda path: ports.isolated.run(tool.registered, task.spec, task.options, inputs, path, threads, progress),
+        lambda path: _check_output(path, plan, tool),
+    )
+    seconds = time.monotonic() - started
+    detail = f"{task.spec.produces}, {made.size / 1e6:.1f} MB"
+    ports.emit(StageFinished(stage="quantize", target=task.target, seconds=seconds, detail=detail))
+    return made

@@ -1,0 +1,57 @@
+"""resolve: a request becomes an immutable revision and files of known size and digest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lftool.api import Resolution, Source, SourceRequest
+from lftool.errors import LftoolError, UnavailableError
+from lftool.host.registry import guard
+from lftool.models.lock import LockedFile, LockedSource
+from lftool.pipeline.identity import content_revision
+from lftool.pipeline.opening import open_source
+from lftool.pipeline.stages.fetch import SourceReader
+
+if TYPE_CHECKING:
+    from lftool.host.registry import Registered
+    from lftool.models.recipe import SourceSpec
+    from lftool.pipeline.ports import Ports
+
+
+def _resolve(registered: Registered[Any], source: Source, request: SourceRequest) -> Resolution:
+    try:
+        found = source.resolve(request)
+    except LftoolError:
+        raise
+    except Exception as error:
+        raise guard(registered.origin)(error) from error
+    if not getattr(found, "files", ()):
+        raise guard(registered.origin)(TypeError("resolve() must return a Resolution with at least one file"))
+    return found
+
+
+def resolve(spec: SourceSpec, name: str, ports: Ports) -> LockedSource:
+    """Resolve one source. Files whose digest the remote does not vouch for are fetched and hashed.
+
+    Raises:
+        RecipeError: The request is wrong.
+        FetchError: The source has nothing there, or does not answer.
+    """
+    registered, source = open_source(spec, name, ports)
+    if not ports.online and not registered.origin.is_builtin:
+        raise UnavailableError(f"source {name!r} cannot be resolved offline")
+    request = SourceRequest(uri=spec.uri, include=spec.include, exclude=spec.exclude)
+    found = _resolve(registered, source, request)
+    reader = SourceReader(registered=registered, source=source, request=request, name=name)
+    files = []
+    for file in sorted(found.files, key=lambda item: item.path):
+        sha256 = file.sha256 or reader.fetch(file, found.revision or "", ports).sha256
+        files.append(LockedFile(path=file.path, size=file.size, sha256=sha256))
+    return LockedSource(
+        uri=spec.uri,
+        include=spec.include,
+        exclude=spec.exclude,
+        options=dict(spec.options),
+        revision=found.revision or content_revision([(file.path, file.artifact) for file in files]),
+        files=tuple(files),
+    )

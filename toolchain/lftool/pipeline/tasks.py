@@ -1,0 +1,70 @@
+"""From a recipe and pins to quantize tasks: inputs, options and expanded overrides of one target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from lftool.api import TransformSpec, TransformType
+from lftool.codec.toml_in import structure
+from lftool.errors import RecipeError
+from lftool.formats.gguf import read_gguf
+from lftool.host.registry import Registered
+from lftool.models.digest import Artifact
+from lftool.pipeline.overrides import expand_overrides
+from lftool.pipeline.selection import quantize_inputs
+
+if TYPE_CHECKING:
+    from lftool.api import GGUFHeader
+    from lftool.models.lock import Lock
+    from lftool.models.recipe import Recipe
+    from lftool.pipeline.ports import Ports
+
+
+@frozen(kw_only=True)
+class Quantization:
+    """What a target asks of its quantizer; `options` as the recipe wrote them."""
+
+    registered: Registered[TransformType]
+    spec: TransformSpec
+    options: dict[str, Any]
+    inputs: dict[str, Artifact]
+
+
+def weights_header(artifact: Artifact, what: str, ports: Ports) -> GGUFHeader:
+    """Return the header of weights in the store.
+
+    Raises:
+        FormatError: They are no sound GGUF.
+    """
+    path = ports.store.blobs.require(artifact, what)
+    with path.open("rb") as file:
+        return read_gguf(file, artifact.size, what)
+
+
+def quantization(recipe: Recipe, lock: Lock, target: str, ports: Ports) -> Quantization:
+    """Return what `target` asks of its quantizer; its weights must be in the store.
+
+    Raises:
+        RecipeError: Unknown file type, quantizer or option, or an override that cannot be met.
+        FormatError: The weights are no sound GGUF.
+    """
+    target_spec = recipe.targets[target]
+    if target_spec.quantize is None:
+        raise RecipeError(f"targets.{target} has no quantize stage")
+    registered = ports.registry.quantizer(target_spec.quantize, target_spec.quantizer)
+    record = registered.record
+    if not record.deterministic:
+        raise RecipeError(
+            f"the quantizer {record.name!r} does not make the same bytes twice; a bundle cannot be locked"
+        )
+    where = f"lftool.toml: targets.{target}.options"
+    options = structure(dict(target_spec.options), record.options, where, RecipeError) if record.options else None
+    if record.options is None and target_spec.options:
+        raise RecipeError(f"{where}: the quantizer {record.name!r} has no options")
+    inputs = quantize_inputs(recipe, lock)
+    header = weights_header(inputs["weights"], f"source {recipe.model.weights!r}", ports)
+    overrides = expand_overrides(target_spec.overrides, header, target)
+    spec = TransformSpec(produces=target_spec.quantize, overrides=overrides, options=options)
+    return Quantization(registered=registered, spec=spec, options=dict(target_spec.options), inputs=inputs)

@@ -1,0 +1,54 @@
+"""The action cache: what an action made, so that it is not done again; written only after every output is stored."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from lftool.models.digest import Artifact, Digest
+from lftool.store.durable import write_durably
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from lftool.store.cas import ContentStore
+
+
+class ActionCache:
+    """Maps an action digest to named outputs."""
+
+    def __init__(self, root: Path, blobs: ContentStore) -> None:
+        self._root = root
+        self._blobs = blobs
+
+    def _path(self, action: Digest) -> Path:
+        return self._root / action.hex[:2] / action.hex[2:]
+
+    def get(self, action: Digest) -> dict[str, Artifact] | None:
+        """Return the outputs of `action`; None when unknown, undecodable, or when a blob is missing."""
+        try:
+            kept = json.loads(self._path(action).read_bytes())
+            outputs = {name: Artifact(Digest(item["sha256"]), item["size"]) for name, item in kept.items()}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+        if not outputs or not all(self._blobs.holds(artifact) for artifact in outputs.values()):
+            return None
+        return outputs
+
+    def put(self, action: Digest, outputs: Mapping[str, Artifact]) -> None:
+        """Remember that `action` made `outputs`, which are in the store."""
+        kept = {name: {"sha256": item.sha256.hex, "size": item.size} for name, item in sorted(outputs.items())}
+        write_durably(self._path(action), json.dumps(kept).encode(), "action", mode=0o600)
+
+    def forget(self, action: Digest) -> None:
+        """Drop what is known of `action`."""
+        self._path(action).unlink(missing_ok=True)
+
+    def entries(self) -> Iterator[Digest]:
+        """Yield the digests of all remembered actions, sorted."""
+        for path in sorted(self._root.glob("[0-9a-f][0-9a-f]/*")):
+            try:
+                yield Digest(path.parent.name + path.name)
+            except ValueError:
+                continue

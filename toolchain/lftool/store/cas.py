@@ -1,0 +1,200 @@
+"""The content-addressed store: blobs under (sha256, size), checked before they are trusted, quarantined when wrong."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from lftool.errors import IntegrityError, StorageError
+from lftool.models.digest import Artifact, Digest
+from lftool.models.manifest import CHUNK_SIZE
+from lftool.store.durable import durable_file, storage_errors, write_durably
+from lftool.store.hashing import Blob, BlobHasher, Facts, hash_pieces, read_chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from lftool.store.stamps import Stamps
+
+_CRC_BYTES = 4
+_DIGEST_BYTES = 32
+_KIND = "blob"
+
+
+class ContentStore:
+    """Blobs by digest, under `root`; temporary files under `temporary`, on the same file system."""
+
+    def __init__(self, root: Path, temporary: Path, quarantine: Path, stamps: Stamps) -> None:
+        self._root = root
+        self._temporary = temporary
+        self._quarantine = quarantine
+        self._stamps = stamps
+
+    def path(self, artifact: Artifact) -> Path:
+        """Return where the artifact is kept, present or not."""
+        name = artifact.sha256.hex
+        return self._root / name[:2] / name[2:]
+
+    def _facts_path(self, artifact: Artifact) -> Path:
+        return self.path(artifact).with_suffix(".facts")
+
+    def holds(self, artifact: Artifact) -> bool:
+        """Tell whether a blob of that name and size is there; its content is not read."""
+        try:
+            return self.path(artifact).stat().st_size == artifact.size
+        except OSError:
+            return False
+
+    def put(
+        self, pieces: Iterable[bytes], what: str, *, expected: Artifact | None = None, limit: int | None = None
+    ) -> Artifact:
+        """Store a stream, hashing it while it is written.
+
+        Args:
+            pieces: The content.
+            what: What it is, for messages.
+            expected: Name that the content must turn out to have; bytes beyond its size end the transfer at once.
+            limit: Most bytes to accept when the name is not known.
+
+        Raises:
+            IntegrityError: Size or digest is not the expected one; nothing is stored.
+            StorageError: It could not be written; nothing is stored.
+        """
+        most = expected.size if expected else limit
+        with durable_file(self._temporary, "blob") as out, BlobHasher() as hasher:
+            for piece in pieces:
+                if most is not None and hasher.size + len(piece) > most:
+                    raise IntegrityError(f"{what}: more than the {most} bytes that are expected")
+                hasher.update(piece)
+                out.file.write(piece)
+            blob = hasher.finish()
+            if expected is not None:
+                expected.require(blob.artifact, what)
+            out.commit(self.path(blob.artifact))
+        self._write_facts(blob)
+        return blob.artifact
+
+    def put_bytes(self, data: bytes, what: str) -> Artifact:
+        """Store `data`, unless the very bytes are there already."""
+        artifact = Artifact.of(data)
+        try:
+            if self.path(artifact).read_bytes() == data:
+                self.touch(artifact)
+                return artifact
+        except OSError:
+            pass
+        return self.put([data], what, expected=artifact)
+
+    def put_with(self, write: Callable[[Path], None], check: Callable[[Path], None]) -> Artifact:
+        """Store a file that `write` makes at the path it is given, once `check` has accepted it.
+
+        The file is hashed after `check`, made read-only and durable, and renamed; it is never copied.
+        """
+        with durable_file(self._temporary, "blob") as out:
+            write(out.path)
+            check(out.path)
+            with storage_errors("read", out.path), out.path.open("rb") as made:
+                blob = hash_pieces(read_chunks(made))
+            out.commit(self.path(blob.artifact))
+        self._write_facts(blob)
+        return blob.artifact
+
+    def _write_facts(self, blob: Blob) -> None:
+        data = blob.facts.crc32.to_bytes(_CRC_BYTES, "big") + blob.facts.chunks
+        write_durably(self._facts_path(blob.artifact), data, "facts", mode=0o600)
+
+    def facts(self, artifact: Artifact) -> Facts:
+        """Return CRC-32 and chunk digests of a blob, from beside it or by reading it.
+
+        Raises:
+            IntegrityError: The blob is not what its name says.
+            StorageError: It is not there.
+        """
+        chunks = -(-artifact.size // CHUNK_SIZE)
+        try:
+            data = self._facts_path(artifact).read_bytes()
+        except OSError:
+            data = b""
+        if len(data) == _CRC_BYTES + chunks * _DIGEST_BYTES:
+            return Facts(crc32=int.from_bytes(data[:_CRC_BYTES], "big"), chunks=data[_CRC_BYTES:])
+        return self.check(artifact).facts
+
+    def check(self, artifact: Artifact) -> Blob:
+        """Read a blob whole, rewrite its facts, and quarantine it if it is not what its name says.
+
+        Raises:
+            IntegrityError: The content has another digest or size; the blob has been set aside.
+            StorageError: It is not there or cannot be read.
+        """
+        path = self.path(artifact)
+        with storage_errors("read", path), path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            blob = hash_pieces(read_chunks(file))
+            after = os.fstat(file.fileno())
+        if blob.artifact != artifact:
+            self.quarantine(artifact)
+            artifact.require(blob.artifact, f"the cached blob {path} was corrupted and has been set aside")
+        self._write_facts(blob)
+        self._stamps.remember(before, after, _KIND, {"sha256": artifact.sha256.hex})
+        return blob
+
+    def require(self, artifact: Artifact, what: str) -> Path:
+        """Return the path of a blob whose content has been checked, now or under an unchanged stamp.
+
+        Raises:
+            IntegrityError: The content is wrong; the blob has been set aside.
+            StorageError: It is not there.
+        """
+        path = self.path(artifact)
+        try:
+            status = path.stat()
+        except OSError:
+            raise StorageError(f"{what} is not in the store ({path})") from None
+        known = self._stamps.recall(status, _KIND)
+        if status.st_size != artifact.size or known is None or known.get("sha256") != artifact.sha256.hex:
+            self.check(artifact)
+        self.touch(artifact)
+        return path
+
+    def is_sound(self, artifact: Artifact) -> bool:
+        """Tell whether the blob is there and is what its name says; a corrupted one has been set aside."""
+        try:
+            self.require(artifact, "blob")
+        except (StorageError, IntegrityError):
+            return False
+        return True
+
+    def touch(self, artifact: Artifact) -> None:
+        """Note that the blob was used now, for garbage collection; the blob's own times stay as they are."""
+        try:
+            os.utime(self._facts_path(artifact))
+        except OSError:
+            return
+
+    def quarantine(self, artifact: Artifact) -> None:
+        """Take a corrupted blob out of use, keeping it for a person to look at."""
+        path = self.path(artifact)
+        with storage_errors("set aside", path):
+            self._quarantine.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                path.replace(self._quarantine / artifact.sha256.hex)  # failpoints: not a durable write, see check()
+            self._facts_path(artifact).unlink(missing_ok=True)
+
+    def remove(self, artifact: Artifact) -> None:
+        """Delete a blob."""
+        self._facts_path(artifact).unlink(missing_ok=True)
+        self.path(artifact).unlink(missing_ok=True)
+
+    def blobs(self) -> Iterator[tuple[Artifact, float]]:
+        """Yield every blob and when it was last used (seconds since the epoch), sorted by digest."""
+        for folder in sorted(self._root.glob("[0-9a-f][0-9a-f]")):
+            for path in sorted(folder.iterdir()):
+                if path.suffix:
+                    continue
+                try:
+                    artifact = Artifact(Digest(folder.name + path.name), path.stat().st_size)
+                    used = self._facts_path(artifact)
+                    yield artifact, (used if used.exists() else path).stat().st_mtime
+                except (OSError, ValueError):
+                    continue  # removed meanwhile, or not ours

@@ -1,0 +1,111 @@
+"""Garbage collection: least recently used blobs go first, until the store is within its bound."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from lftool.errors import IntegrityError, StorageError
+from lftool.models.digest import Digest
+from lftool.store.durable import sweep
+from lftool.store.locking import advisory_lock
+
+if TYPE_CHECKING:
+    from lftool.store.store import Store
+
+_DAY_SECONDS = 86_400
+
+
+@frozen(kw_only=True)
+class Usage:
+    """What the store takes, in bytes."""
+
+    blobs: int
+    bytes: int
+    actions: int
+    quarantined: int
+
+
+@frozen(kw_only=True)
+class Collected:
+    """What a collection did; `busy` when another process was using the store and nothing was done."""
+
+    removed_blobs: int
+    removed_bytes: int
+    kept_bytes: int
+    busy: bool = False
+
+
+@frozen(kw_only=True)
+class Verified:
+    """What a full check found; corrupted blobs have been set aside, and actions that made them forgotten."""
+
+    blobs: int
+    bytes: int
+    corrupted: tuple[Digest, ...]
+
+
+def measure(store: Store) -> Usage:
+    """Return what the store takes."""
+    sizes = [artifact.size for artifact, _ in store.blobs.blobs()]
+    quarantined = sum(path.stat().st_size for path in store.quarantine.glob("*"))
+    return Usage(
+        blobs=len(sizes), bytes=sum(sizes), actions=sum(1 for _ in store.actions.entries()), quarantined=quarantined
+    )
+
+
+def verify_all(store: Store) -> Verified:
+    """Read every blob and compare it with its name."""
+    count, total, corrupted = 0, 0, []
+    for artifact, _ in list(store.blobs.blobs()):
+        count += 1
+        total += artifact.size
+        try:
+            store.blobs.check(artifact)
+        except (IntegrityError, StorageError):
+            corrupted.append(artifact.sha256)
+    for action in list(store.actions.entries()):
+        if store.actions.get(action) is None:
+            store.actions.forget(action)
+    return Verified(blobs=count, bytes=total, corrupted=tuple(corrupted))
+
+
+def collect(store: Store, most_bytes: int) -> Collected:
+    """Remove least recently used blobs until at most `most_bytes` are left, and litter of dead processes.
+
+    Nothing is removed while another lftool uses the store.
+    """
+    with advisory_lock(store.use_lock, wait=False) as held:
+        if not held:
+            return Collected(removed_blobs=0, removed_bytes=0, kept_bytes=measure(store).bytes, busy=True)
+        sweep(store.temporary)
+        found = sorted(store.blobs.blobs(), key=lambda item: (item[1], item[0]))
+        kept = sum(artifact.size for artifact, _ in found)
+        removed = removed_bytes = 0
+        for artifact, _ in found:
+            if kept <= most_bytes:
+                break
+            store.blobs.remove(artifact)
+            kept -= artifact.size
+            removed += 1
+            removed_bytes += artifact.size
+        for action in list(store.actions.entries()):
+            if store.actions.get(action) is None:
+                store.actions.forget(action)
+    return Collected(removed_blobs=removed, removed_bytes=removed_bytes, kept_bytes=kept)
+
+
+def collect_if_due(store: Store, most_bytes: int) -> Collected | None:
+    """Collect if that was not done within a day; return None when it was."""
+    marker = store.root / "last-collect"
+    try:
+        if time.time() - marker.stat().st_mtime < _DAY_SECONDS:
+            return None
+    except OSError:
+        pass
+    done = collect(store, most_bytes)
+    if not done.busy:
+        marker.touch()
+    return done

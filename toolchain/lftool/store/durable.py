@@ -1,0 +1,181 @@
+"""The only way this project writes a file that lasts: unique temporary name, fsync, rename, directory fsync.
+
+A failure before the rename leaves what was there before; a killed process leaves at most a temporary file, which
+`sweep` removes once its writer is gone (the writer holds a lock on it as long as it lives).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from typing import TYPE_CHECKING, BinaryIO
+
+from lftool.errors import StorageError
+from lftool.store.failpoints import failpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Every write path has a label; tests/store/test_failpoints.py walks label and step.
+LABELS = ("blob", "facts", "action", "stamp", "lock", "bundle", "key", "extract", "recipe")
+STEPS = ("created", "before-fsync", "after-fsync", "before-rename", "after-rename", "before-dirsync", "after-dirsync")
+
+_TEMPORARY_PREFIX = ".lftool-"
+_TEMPORARY_SUFFIX = ".tmp"
+
+
+@contextlib.contextmanager
+def storage_errors(action: str, path: Path | str) -> Iterator[None]:
+    """Turn an OSError inside the block into a StorageError that says what was tried, on what, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        hints = {
+            errno.ENOSPC: (
+                "free some space, or set XDG_CACHE_HOME to a larger disk; `lftool cache gc` shrinks the cache",
+            ),
+            errno.EDQUOT: ("your quota is used up; free some space",),
+            errno.EROFS: ("the file system is read-only; choose another folder",),
+            errno.EACCES: ("check the permissions of the folder",),
+        }.get(error.errno or 0, ())
+        raise StorageError(f"cannot {action} {path}: {error.strerror or error}", hints=hints) from error
+
+
+def sync_directory(directory: Path, label: str) -> None:
+    """Make a rename inside `directory` survive a power cut."""
+    failpoint(label, "before-dirsync")
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    failpoint(label, "after-dirsync")
+
+
+def _create(directory: Path, label: str) -> tuple[int, Path]:
+    """Create and lock a temporary file; a sweeper that got in between is noticed by the link count."""
+    while True:
+        path = directory / f"{_TEMPORARY_PREFIX}{label}-{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(OSError):  # a file system without locks: sweep will leave the file alone
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_nlink == 1:
+            return handle, path
+        os.close(handle)
+
+
+class DurableFile:
+    """A file in the making; nothing has its final name before `commit`."""
+
+    def __init__(self, file: BinaryIO, temporary: Path, label: str) -> None:
+        self.file = file
+        self.path = temporary
+        self._label = label
+        self.committed = False
+
+    def commit(self, destination: Path, *, mode: int = 0o444) -> None:
+        """Give the file its name, replacing what was there.
+
+        Raises:
+            StorageError: It could not be written; what was there before is unchanged.
+        """
+        with storage_errors("write", destination):
+            self.file.flush()
+            failpoint(self._label, "before-fsync")
+            os.fchmod(self.file.fileno(), mode)
+            os.fsync(self.file.fileno())
+            failpoint(self._label, "after-fsync")
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            failpoint(self._label, "before-rename")
+            self.path.replace(destination)
+            self.committed = True
+            failpoint(self._label, "after-rename")
+            sync_directory(destination.parent, self._label)
+
+
+@contextlib.contextmanager
+def durable_file(directory: Path, label: str) -> Iterator[DurableFile]:
+    """Yield a new file in `directory`; unless committed it is gone after the block.
+
+    Args:
+        directory: On the same file system as the destination.
+        label: Which write path this is, one of `LABELS`.
+
+    Raises:
+        StorageError: It cannot be created.
+    """
+    with storage_errors("create a file in", directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        handle, path = _create(directory, label)
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            failpoint(label, "created")
+            made = DurableFile(file, path, label)
+            yield made
+    except OSError as error:
+        with storage_errors("write", path):
+            raise error from None
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def write_durably(destination: Path, data: bytes, label: str, *, mode: int = 0o644) -> None:
+    """Write `data` to `destination`, replacing it at once or not at all.
+
+    Raises:
+        StorageError: It could not be written; what was there before is unchanged.
+    """
+    with durable_file(destination.parent, label) as out:
+        out.file.write(data)
+        out.commit(destination, mode=mode)
+
+
+@contextlib.contextmanager
+def scratch_directory(parent: Path) -> Iterator[Path]:
+    """Yield an empty folder in `parent` that is gone after the block.
+
+    Raises:
+        StorageError: It cannot be created.
+    """
+    path = parent / f"{_TEMPORARY_PREFIX}work-{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
+    with storage_errors("create a folder in", parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(handle)
+
+
+def sweep(directory: Path) -> int:
+    """Remove temporary files and folders in `directory` whose owner is dead; return how many."""
+    removed = 0
+    try:
+        names = sorted(path.name for path in directory.iterdir())
+    except OSError:
+        return 0
+    for name in names:
+        if not (name.startswith(_TEMPORARY_PREFIX) and name.endswith(_TEMPORARY_SUFFIX)):
+            continue
+        path = directory / name
+        with contextlib.suppress(OSError):
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+                removed += 1
+            finally:
+                os.close(handle)
+    return removed

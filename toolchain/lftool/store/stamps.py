@@ -1,0 +1,73 @@
+"""Stamps remember digests of files, so that an unchanged file is not hashed again; they never remember a verdict.
+
+A stamp is (device, inode, size, mtime, ctime, all in nanoseconds) and facts about the content. A file younger than two
+seconds gets none (its time stamp cannot tell two writes apart), nor does a file that others may write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+import time
+from typing import TYPE_CHECKING
+
+from lftool.errors import StorageError
+from lftool.store.durable import write_durably
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_SETTLED_NS = 2_000_000_000
+
+
+def _identity(status: os.stat_result) -> dict[str, int]:
+    return {
+        "dev": status.st_dev,
+        "ino": status.st_ino,
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "ctime_ns": status.st_ctime_ns,
+    }
+
+
+def _is_settled(status: os.stat_result, now_ns: int) -> bool:
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return False
+    return now_ns - max(status.st_mtime_ns, status.st_ctime_ns) >= _SETTLED_NS
+
+
+class Stamps:
+    """Facts about files, kept under `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def _path(self, status: os.stat_result, kind: str) -> Path:
+        key = hashlib.sha256(f"{kind}:{status.st_dev}:{status.st_ino}".encode()).hexdigest()
+        return self._directory / key[:2] / key[2:]
+
+    def recall(self, status: os.stat_result, kind: str) -> dict[str, str] | None:
+        """Return the facts of `kind` remembered about the file, if it has not changed since."""
+        try:
+            kept = json.loads(self._path(status, kind).read_bytes())
+        except (OSError, ValueError):
+            return None
+        if not isinstance(kept, dict) or kept.get("stamp") != _identity(status):
+            return None
+        facts = kept.get("facts")
+        if not isinstance(facts, dict) or not all(isinstance(value, str) for value in facts.values()):
+            return None
+        return facts
+
+    def remember(self, before: os.stat_result, after: os.stat_result, kind: str, facts: Mapping[str, str]) -> None:
+        """Remember `facts` about a file that was read between the two stats; silently not, where that is unsafe."""
+        if _identity(before) != _identity(after) or not _is_settled(after, time.time_ns()):
+            return
+        data = json.dumps({"stamp": _identity(after), "facts": dict(facts)}, sort_keys=True).encode()
+        try:
+            write_durably(self._path(after, kind), data, "stamp", mode=0o600)
+        except StorageError:
+            return  # a cache that cannot be written costs time, never the result

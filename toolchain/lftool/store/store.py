@@ -1,0 +1,56 @@
+"""The folders of one store, `$XDG_CACHE_HOME/lftool/{cas-v1,ac-v1,tmp,locks}`, and what works on them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from lftool.store.actions import ActionCache
+from lftool.store.cas import ContentStore
+from lftool.store.durable import storage_errors, sweep
+from lftool.store.locking import advisory_lock
+from lftool.store.stamps import Stamps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lftool.models.digest import Digest
+
+_CACHEDIR_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by lftool; see https://bford.info/cachedir/\n"
+
+
+class Store:
+    """A content-addressed store, an action cache and stamps, under one root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.temporary = root / "tmp"
+        self.quarantine = root / "quarantine"
+        self.use_lock = root / "locks" / "use"
+        self.stamps = Stamps(root / "stamps-v1")
+        self.blobs = ContentStore(root / "cas-v1", self.temporary, self.quarantine, self.stamps)
+        self.actions = ActionCache(root / "ac-v1", self.blobs)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep garbage collection out during the block, and remove what killed processes left behind.
+
+        Raises:
+            StorageError: The store cannot be created.
+        """
+        with storage_errors("use the cache at", self.root):
+            self.temporary.mkdir(parents=True, exist_ok=True)
+            tag = self.root / "CACHEDIR.TAG"
+            if not tag.exists():
+                tag.touch()
+                tag.write_text(_CACHEDIR_TAG)  # a marker for backup tools; nothing reads it back
+        sweep(self.temporary)
+        with advisory_lock(self.use_lock, shared=True):
+            yield
+
+    @contextlib.contextmanager
+    def doing(self, action: Digest) -> Iterator[None]:
+        """Let one process at a time do `action`; the others then find it in the cache."""
+        with advisory_lock(self.root / "locks" / action.hex):
+            yield

@@ -1,0 +1,11 @@
+"""For tests of lftool and of plugins: small models, projects to run commands in, a fake source.
+
+`pytest_plugins = ["lftool.testing.plugin"]` gives the fixtures.
+"""
+
+from __future__ import annotations
+
+from lftool.testing.models import tiny_gguf
+from lftool.testing.project import Outcome, ProjectFolder
+
+__all__ = ["Outcome", "ProjectFolder", "tiny_gguf"]

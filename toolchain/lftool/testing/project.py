@@ -1,0 +1,122 @@
+"""A folder to run lftool in: in this process for speed, or in one of its own where that is the point."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from lftool.cli.main import run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """What a command did: exit status, standard output, standard error."""
+
+    status: int
+    out: str
+    err: str
+
+    def json(self) -> Any:  # noqa: ANN401 - JSON is dynamic
+        """Return standard output as JSON."""
+        return json.loads(self.out)
+
+    def assert_success(self) -> Outcome:
+        """Return self if the command succeeded.
+
+        Raises:
+            AssertionError: It did not; the message holds what it printed.
+        """
+        if self.status != 0:
+            raise AssertionError(
+                f"exit status {self.status}\n--- standard output\n{self.out}\n--- standard error\n{self.err}"
+            )
+        return self
+
+
+@frozen(kw_only=True)
+class ProjectFolder:
+    """A project in `root` whose cache and configuration lie in `home`."""
+
+    root: Path
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that a command of this project runs with."""
+        return {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("LFTOOL_", "XDG_"))},
+            "HOME": str(self.home),
+            "XDG_CACHE_HOME": str(self.cache.parent),
+            "XDG_CONFIG_HOME": str(self.home / "config"),
+        }
+
+    @property
+    def cache(self) -> Path:
+        """The store."""
+        return self.home / "cache" / "lftool"
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe."""
+        return self.root / "lftool.toml"
+
+    @property
+    def lock(self) -> Path:
+        """The lock."""
+        return self.root / "lftool.lock"
+
+    def write_recipe(self, text: str) -> None:
+        """Write the recipe."""
+        self.recipe.write_text(text)
+
+    def run(self, *arguments: str | Path) -> Outcome:
+        """Run a command in this process, in the project's folder."""
+        out, err = io.StringIO(), io.StringIO()
+        before, folder = dict(os.environ), os.getcwd()  # noqa: PTH109 - a plain string to go back to
+        os.environ.clear()
+        os.environ.update(self.environment)
+        os.chdir(self.root)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                status = run([str(argument) for argument in arguments])
+        finally:
+            os.chdir(folder)
+            os.environ.clear()
+            os.environ.update(before)
+        return Outcome(status=status, out=out.getvalue(), err=err.getvalue())
+
+    def start(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start a command in a process of its own and return it; standard streams are pipes."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "lftool.cli.main", *map(str, arguments)],
+            cwd=self.root,
+            env={**self.environment, **(env or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def spawn(
+        self, *arguments: str | Path, env: Mapping[str, str] | None = None, stdin: str = "", timeout: float = 120
+    ) -> Outcome:
+        """Run a command in a process of its own."""
+        process = self.start(*arguments, env=env)
+        try:
+            out, err = process.communicate(stdin, timeout=timeout)
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
+        return Outcome(status=process.returncode, out=out, err=err)

@@ -1,0 +1,132 @@
+"""Check signatures against an explicit trust policy; the result is data, and nothing here raises for a bad signature."""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import TYPE_CHECKING, Literal
+
+from attrs import frozen
+
+from lftool.codec.canonical import parse_canonical_json
+from lftool.errors import FormatError
+from lftool.models.digest import Digest
+from lftool.models.manifest import BundleManifest
+from lftool.trust.envelope import decode_envelope
+from lftool.trust.statement import Statement, decode_statement
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
+
+    from lftool.api import Verifier
+    from lftool.models.policy import TrustedKey, TrustPolicy
+
+Verdict = Literal["trusted", "refused", "untrusted"]
+
+
+@frozen(kw_only=True)
+class Claim:
+    """What is signed about: the bundle as it was found."""
+
+    manifest: BundleManifest
+    manifest_digest: Digest
+    provenance: bytes
+
+
+@frozen(kw_only=True)
+class SignatureResult:
+    """One signature: whose it is, and what the policy says.
+
+    Attributes:
+        verdict: `trusted`; `refused` by the policy although the key is known and the signature valid; `untrusted`
+            when no key of the policy verifies it.
+        key_id: The hint in the envelope; proven only when the verdict is not `untrusted`.
+        key_name: What the policy calls the key.
+        reason: Why not, in one sentence.
+    """
+
+    verdict: Verdict
+    key_id: str
+    key_name: str = ""
+    reason: str = ""
+    unsigned: Digest | None = None
+
+
+@frozen(kw_only=True)
+class SignatureReport:
+    """All signatures of a bundle. True when at least one is trusted and none is refused."""
+
+    results: tuple[SignatureResult, ...]
+
+    def __bool__(self) -> bool:
+        return any(r.verdict == "trusted" for r in self.results) and not any(
+            r.verdict == "refused" for r in self.results
+        )
+
+    def of(self, verdict: Verdict) -> tuple[SignatureResult, ...]:
+        """Return the results of one verdict."""
+        return tuple(result for result in self.results if result.verdict == verdict)
+
+
+def _mismatch(statement: Statement, claim: Claim) -> str:
+    if statement.manifest != claim.manifest_digest:
+        return f"it is about another bundle: it names M {statement.manifest}, this bundle has {claim.manifest_digest}"
+    if statement.bundle != claim.manifest.stem:
+        return f"it is about {statement.bundle!r}, this bundle is {claim.manifest.stem!r}"
+    if statement.predicate != parse_canonical_json(claim.provenance, "lftool/provenance.json"):
+        return "its predicate is not the provenance in the bundle"
+    return ""
+
+
+def _policy_refusal(key: TrustedKey, claim: Claim, today: dt.date) -> str:
+    if not any(fnmatch.fnmatchcase(claim.manifest.name, pattern) for pattern in key.bundles):
+        return f"the key {key.name!r} may sign {', '.join(key.bundles)}, not {claim.manifest.name!r}"
+    if key.not_before is not None and today < key.not_before:
+        return f"the key {key.name!r} is valid from {key.not_before} on"
+    if key.not_after is not None and today > key.not_after:
+        return f"the key {key.name!r} was valid until {key.not_after}"
+    return ""
+
+
+def check_signature(
+    data: bytes, claim: Claim, policy: TrustPolicy, verifiers: Mapping[str, Verifier], today: dt.date
+) -> SignatureResult:
+    """Check one signature member against a policy.
+
+    Args:
+        data: The member's bytes.
+        claim: The bundle as it was found.
+        policy: Who is trusted.
+        verifiers: Scheme to verifier, for every scheme of the policy.
+        today: The day to check validity for.
+
+    Raises:
+        FormatError: The member's bytes are not the one accepted encoding.
+    """
+    envelope = decode_envelope(data, "signature member")
+    for key in policy.keys:
+        if not verifiers[key.scheme].verify(envelope.signed_bytes, envelope.signature, key.public_key):
+            continue
+        key_id = verifiers[key.scheme].key_id(key.public_key)
+        if envelope.key_id != key_id:
+            raise FormatError(f"signature member: names key {envelope.key_id}, but key {key_id} made it")
+        statement = decode_statement(envelope.payload, "signed statement")
+        wrong = _mismatch(statement, claim)
+        if wrong:
+            return SignatureResult(verdict="untrusted", key_id=key_id, key_name=key.name, reason=wrong)
+        refusal = _policy_refusal(key, claim, today)
+        return SignatureResult(
+            verdict="refused" if refusal else "trusted",
+            key_id=key_id,
+            key_name=key.name,
+            reason=refusal,
+            unsigned=statement.unsigned,
+        )
+    return SignatureResult(verdict="untrusted", key_id=envelope.key_id, reason="no trusted key verifies it")
+
+
+def check_signatures(
+    signatures: Sequence[bytes], claim: Claim, policy: TrustPolicy, verifiers: Mapping[str, Verifier], today: dt.date
+) -> SignatureReport:
+    """Check every signature member of a bundle; see `check_signature`."""
+    return SignatureReport(results=tuple(check_signature(data, claim, policy, verifiers, today) for data in signatures))
