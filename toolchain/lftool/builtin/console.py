@@ -35,7 +35,8 @@ class ConsoleObserver:
         if self._bars is not None:
             self._bars.console.print(line, highlight=False, markup=False)
         else:
-            pass
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
 
     def _line(self, event: Event) -> str:
         match event:

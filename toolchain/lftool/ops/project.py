@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,8 @@ from lftool.errors import LockError, RecipeError, UsageError
 from lftool.host.registry import Registry, guard
 from lftool.models.lock import LOCK_NAME, RECIPE_NAME
 from lftool.models.recipe import Recipe
+from lftool.ops.caching import open_store
 from lftool.pipeline.ports import Ports
-from lftool.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,17 +75,6 @@ def find_project(given: Path | None) -> Project:
             return Project(root=folder.resolve(), recipe=recipe)
     where = f"in {start}" if given is not None else f"in {start} or any folder above it"
     raise UsageError(f"there is no {RECIPE_NAME} {where}", hints=("write one: lftool init",))
-
-
-def cache_root() -> Path:
-    """Return the folder of the store: `$XDG_CACHE_HOME/lftool`."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "lftool"
-
-
-def open_store() -> Store:
-    """Return the user's store."""
-    return Store(cache_root())
 
 
 def observing(registry: Registry) -> Callable[[Event], None]:

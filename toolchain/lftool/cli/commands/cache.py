@@ -33,7 +33,7 @@ class SizeType(click.ParamType[int]):
 
 
 def _store() -> Store:
-    from lftool.ops.project import open_store
+    from lftool.ops.caching import open_store
 
     return open_store()
 

@@ -31,13 +31,12 @@ def command(
     trust: Path | None,
 ) -> None:
     """Run the model in BUNDLE, in place. Its integrity is checked first, always."""
-    from lftool.ops.project import open_store
+    from lftool.ops.caching import open_store
     from lftool.ops.running import prepare_run, user_policy
-    from lftool.ops.verifying import read_policy
 
     policy = chosen_policy(key, trust)
     if policy is None and user_policy().is_file():
-        policy = read_policy(user_policy())
+        policy = chosen_policy(None, user_policy())
     arguments = [] if prompt is None else ["--prompt", prompt]
     arguments += [] if max_tokens is None else ["--max-tokens", str(max_tokens)]
     arguments += ["--raw"] if raw else []

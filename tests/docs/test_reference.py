@@ -1,0 +1,92 @@
+"""The reference names every key, its examples parse, and no link is broken."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+from lftool.api import HOOKS
+from lftool.codec.locks import parse_lock
+from lftool.codec.policies import parse_policy
+from lftool.codec.problems import keys_of
+from lftool.codec.recipes import parse_recipe
+from lftool.errors import ExitStatus
+from lftool.models import lock, manifest, policy, recipe
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+PARSERS = {"# lftool.toml": parse_recipe, "# lftool.lock": parse_lock, "# trust.toml": parse_policy}
+
+_TOML = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"^(```|~~~).*?^\1$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_FIRST_CELL = re.compile(r"^\| `([^`]+)`", re.MULTILINE)
+
+
+def pages() -> list[Path]:
+    return sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
+
+
+def examples() -> Iterator[tuple[str, str, str]]:
+    for page in sorted(REFERENCE.glob("*.md")):
+        for number, body in enumerate(_TOML.findall(page.read_text()), 1):
+            yield page.name, f"{page.name}-{number}", body
+
+
+def classes_of(module: object) -> list[type]:
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and attrs.has(value) and value.__module__ == module.__name__
+    ]
+
+
+@pytest.mark.parametrize(
+    ("page", "body"), [pytest.param(page, body, id=name) for page, name, body in examples()]
+)
+def test_example_parses(page, body):
+    head = body.splitlines()[0].strip()
+    parser = next((parser for start, parser in PARSERS.items() if head.startswith(start)), None)
+    assert parser is not None or not head.startswith("# lftool"), head
+    if parser is not None:
+        parser(body.encode(), page)
+
+
+def test_examples_of_every_kind_exist():
+    heads = [body.splitlines()[0] for _, _, body in examples()]
+    for start in PARSERS:
+        assert any(head.startswith(start) for head in heads), start
+
+
+@pytest.mark.parametrize(
+    ("page", "module"),
+    [("recipe.md", recipe), ("lock.md", lock), ("bundle-format.md", manifest), ("trust-policy.md", policy)],
+)
+def test_every_key_has_a_row(page, module):
+    named = set(_FIRST_CELL.findall((REFERENCE / page).read_text()))
+    for cls in classes_of(module):
+        missing = set(keys_of(cls)) - named
+        assert not missing, f"{page} has no row for {sorted(missing)} of {cls.__name__}"
+
+
+def test_every_exit_status_has_a_row():
+    named = set(_FIRST_CELL.findall((REFERENCE / "exit-codes.md").read_text()))
+    assert {str(int(status)) for status in ExitStatus} == named
+
+
+def test_every_hook_and_record_is_named():
+    text = (REFERENCE / "plugin-api.md").read_text()
+    for hook, record in HOOKS.items():
+        assert f"`{hook}`" in text
+        assert f"`{record.__name__}`" in text
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    for target in _LINK.findall(_CODE.sub("", page.read_text())):
+        if target.startswith(("http://", "https://", "mailto:", "#")):
+            continue
+        path = (page.parent / target.partition("#")[0]).resolve()
+        assert path.exists(), f"{page.relative_to(ROOT)} links to {target}"

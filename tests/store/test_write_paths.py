@@ -1,0 +1,226 @@
+"""No module writes a file that lasts but through `store/durable.py`, where failpoints stand around every step."""
+
+from __future__ import annotations
+
+import ast
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from attrs import frozen
+
+from lftool.store.durable import LABELS, STEPS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DURABLE = "store/durable.py"
+
+# Writes outside of a failpoint's reach: (module, function, call), each with the reason why it needs none.
+ALLOWED = {
+    # The temporary file that every durable write starts from; the failpoint `created` follows at once.
+    (DURABLE, "_create", "os.open"),
+    (DURABLE, "durable_file", "os.fdopen"),
+    # An empty file to hold an advisory lock on; nothing reads it, nothing is wrong when it is missing.
+    ("store/locking.py", "advisory_lock", "os.open"),
+    # A corrupted blob is moved out of use; before and after, it is missing from the store in every way that matters.
+    ("store/cas.py", "ContentStore.quarantine", "replace"),
+    # A marker for backup tools; nothing reads it back.
+    ("store/store.py", "Store.in_use", "touch"),
+    ("store/store.py", "Store.in_use", "write_text"),
+    # An empty file whose time says when garbage was last collected; a lost one means one more collection.
+    ("store/collect.py", "collect_if_due", "touch"),
+    # What a child process printed, in its scratch folder, gone with it.
+    ("host/isolated.py", "Workers.start", "open"),
+    # The pipe to the parent process, not a file.
+    ("host/worker.py", "main", "os.fdopen"),
+    # The reader of standard output has gone: what is still to be written goes nowhere.
+    ("cli/main.py", "run", "open"),
+    # Not a file's `open`: a source's, which reads.
+    ("pipeline/stages/fetch.py", "SourceReader._pieces", "open"),
+    # /dev/null for what is still to be printed once the reader has gone.
+    ("builtin/python_runtime/runner.py", "", "os.open"),
+    # Arranges tests; nothing here has to survive a power cut.
+    ("testing/models.py", "tiny_gguf", "open"),
+    ("testing/project.py", "ProjectFolder.write_recipe", "write_text"),
+}
+
+ALWAYS_WRITES = {
+    "os": {"fsync", "fdatasync", "rename", "renames", "replace", "link", "symlink", "mkfifo", "mknod", "truncate"},
+    "shutil": {"copy", "copy2", "copyfile", "copytree", "move", "make_archive", "unpack_archive"},
+    "tempfile": {"mkstemp", "mkdtemp", "NamedTemporaryFile", "TemporaryFile", "TemporaryDirectory", "SpooledTemporaryFile"},
+}
+PATH_WRITES = {"write_bytes", "write_text", "rename", "hardlink_to", "symlink_to", "link_to"}
+OPEN_FLAGS_THAT_WRITE = {"O_CREAT", "O_WRONLY", "O_RDWR", "O_TRUNC", "O_APPEND", "O_TMPFILE"}
+
+
+@frozen
+class Write:
+    """One call that writes: where, in which function, what, and the function's syntax."""
+
+    module: str
+    function: str
+    call: str
+    line: int
+    scope: ast.AST
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.module, self.function, self.call)
+
+
+def _mode(call: ast.Call, position: int) -> str:
+    """The mode of an `open` call; an unknown expression counts as writing."""
+    given = [keyword.value for keyword in call.keywords if keyword.arg == "mode"] or call.args[position : position + 1]
+    if not given:
+        return "r"
+    return str(given[0].value) if isinstance(given[0], ast.Constant) else "w"
+
+
+def _what_it_writes(call: ast.Call) -> str | None:
+    function = call.func
+    if isinstance(function, ast.Name):
+        return "open" if function.id == "open" and set(_mode(call, 1)) & set("wax+") else None
+    if not isinstance(function, ast.Attribute):
+        return None
+    name = function.attr
+    module = function.value.id if isinstance(function.value, ast.Name) else ""
+    if name in ALWAYS_WRITES.get(module, ()):
+        return f"{module}.{name}"
+    if module == "os":
+        if name == "fdopen":
+            return "os.fdopen" if set(_mode(call, 1)) & set("wax+") else None
+        if name == "open":
+            flags = {node.attr for node in ast.walk(call.args[1]) if isinstance(node, ast.Attribute)}
+            return "os.open" if flags & OPEN_FLAGS_THAT_WRITE else None
+        return None
+    if name == "open":
+        return "open" if set(_mode(call, 0)) & set("wax+") else None
+    if name == "replace":  # str.replace takes two, Path.replace one
+        return "replace" if len(call.args) == 1 and not call.keywords else None
+    if name == "touch":  # ContentStore.touch takes an artifact, Path.touch no more than keywords
+        return None if call.args else "touch"
+    return name if name in PATH_WRITES else None
+
+
+def _walk(module: str, node: ast.AST, names: tuple[str, ...], scope: ast.AST) -> Iterator[Write]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Call):
+            what = _what_it_writes(child)
+            if what is not None:
+                yield Write(module, ".".join(names), what, child.lineno, scope)
+        if isinstance(child, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            yield from _walk(module, child, (*names, child.name), child)
+        else:
+            yield from _walk(module, child, names, scope)
+
+
+def _modules(repository: Path) -> dict[str, ast.Module]:
+    root = repository / "toolchain" / "lftool"
+    return {str(path.relative_to(root)): ast.parse(path.read_bytes()) for path in sorted(root.rglob("*.py"))}
+
+
+@pytest.fixture(scope="module")
+def writes(repository) -> list[Write]:
+    """Every call in toolchain/lftool that writes."""
+    return [write for name, module in _modules(repository).items() for write in _walk(name, module, (), module)]
+
+
+def _steps(scope: ast.AST) -> list[tuple[int, str]]:
+    """The failpoints of a function: line and step."""
+    return sorted(
+        (node.lineno, str(node.args[1].value))
+        for node in ast.walk(scope)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "failpoint"
+        and isinstance(node.args[1], ast.Constant)
+    )
+
+
+def _surrounding(write: Write) -> tuple[str, str]:
+    """The nearest failpoints before and after a call, in the same function."""
+    steps = _steps(write.scope)
+    before = [step for line, step in steps if line < write.line]
+    after = [step for line, step in steps if line > write.line]
+    return (before[-1] if before else "", after[0] if after else "")
+
+
+def test_every_write_outside_of_durable_is_on_the_list_of_exceptions(writes):
+    assert sorted(write.key for write in writes if write.module != DURABLE and write.key not in ALLOWED) == []
+
+
+def test_every_exception_on_the_list_still_exists(writes):
+    assert sorted(ALLOWED - {write.key for write in writes}) == []
+
+
+def test_every_fsync_and_rename_in_durable_stands_between_its_two_failpoints(writes):
+    found = {
+        (write.call, *_surrounding(write))
+        for write in writes
+        if write.module == DURABLE and write.key not in ALLOWED
+    }
+    assert found == {
+        ("os.fsync", "before-fsync", "after-fsync"),
+        ("replace", "before-rename", "after-rename"),
+        ("os.fsync", "before-dirsync", "after-dirsync"),
+    }
+
+
+def test_the_steps_that_tests_walk_are_the_failpoints_that_durable_has(repository):
+    steps = [step for _, step in _steps(_modules(repository)[DURABLE])]
+    assert sorted(steps) == sorted(STEPS)
+
+
+def test_failpoints_stand_nowhere_else(repository):
+    elsewhere = [name for name, module in _modules(repository).items() if _steps(module) and name != DURABLE]
+    assert elsewhere == []
+
+
+def test_the_labels_that_tests_walk_are_the_labels_that_write_paths_have(repository):
+    """`durable_file(directory, label)` and `write_durably(destination, data, label)`, labels written out."""
+    used = set()
+    for name, module in _modules(repository).items():
+        if name == DURABLE:
+            continue
+        for node in ast.walk(module):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                position = {"durable_file": 1, "write_durably": 2}.get(node.func.id)
+                if position is not None:
+                    label = node.args[position]
+                    used.add(label.value if isinstance(label, ast.Constant) else ast.unparse(label))
+    assert used == set(LABELS)
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ("path.write_bytes(b'')", "write_bytes"),
+        ("path.write_text('')", "write_text"),
+        ("path.open('wb')", "open"),
+        ("path.open(mode='a')", "open"),
+        ("open(path, 'x')", "open"),
+        ("open(path, mode='r+')", "open"),
+        ("open(path)", None),
+        ("path.open('rb')", None),
+        ("os.open(path, os.O_RDONLY | os.O_CREAT)", "os.open"),
+        ("os.open(path, os.O_RDONLY)", None),
+        ("os.rename(a, b)", "os.rename"),
+        ("os.replace(a, b)", "os.replace"),
+        ("a.replace(b)", "replace"),
+        ("text.replace('a', 'b')", None),
+        ("os.link(a, b)", "os.link"),
+        ("os.fsync(handle)", "os.fsync"),
+        ("shutil.copyfile(a, b)", "shutil.copyfile"),
+        ("tempfile.mkstemp()", "tempfile.mkstemp"),
+    ],
+)
+def test_the_search_knows_a_write_when_it_sees_one(source, what):
+    call = ast.parse(source, mode="eval").body
+    assert isinstance(call, ast.Call)
+    assert _what_it_writes(call) == what
+
+
+def test_the_flags_that_the_search_knows_are_flags():
+    assert all(hasattr(os, flag) for flag in OPEN_FLAGS_THAT_WRITE)

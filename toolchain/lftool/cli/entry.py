@@ -1,0 +1,17 @@
+"""The console script. `--version` answers before the argument parser is imported: scripts ask for it often."""
+
+from __future__ import annotations
+
+import sys
+
+from lftool import __version__
+
+
+def main() -> None:
+    """Run lftool as a program."""
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"lftool {__version__}\n")
+        return
+    from lftool.cli.main import main as run_command
+
+    run_command()
