@@ -7,6 +7,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+import lftool.api
 from lftool.api import HOOKS
 from lftool.codec.locks import parse_lock
 from lftool.codec.policies import parse_policy
@@ -14,6 +15,8 @@ from lftool.codec.problems import keys_of
 from lftool.codec.recipes import parse_recipe
 from lftool.errors import ExitStatus
 from lftool.models import lock, manifest, policy, recipe
+from lftool_llamacpp.file_types import FILE_TYPES
+from lftool_llamacpp.quantizer import Options
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -43,9 +46,7 @@ def classes_of(module: object) -> list[type]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("page", "body"), [pytest.param(page, body, id=name) for page, name, body in examples()]
-)
+@pytest.mark.parametrize(("page", "body"), [pytest.param(page, body, id=name) for page, name, body in examples()])
 def test_example_parses(page, body):
     head = body.splitlines()[0].strip()
     parser = next((parser for start, parser in PARSERS.items() if head.startswith(start)), None)
@@ -81,6 +82,26 @@ def test_every_hook_and_record_is_named():
     for hook, record in HOOKS.items():
         assert f"`{hook}`" in text
         assert f"`{record.__name__}`" in text
+
+
+def test_every_public_name_is_documented():
+    text = (REFERENCE / "plugin-api.md").read_text()
+    missing = [name for name in lftool.api.__all__ if not re.search(rf"\b{name}\b", text)]
+    assert not missing
+
+
+def test_every_option_and_file_type_of_the_quantizer_is_documented():
+    text = (REFERENCE / "recipe.md").read_text()
+    assert set(keys_of(Options)) <= set(_FIRST_CELL.findall(text))
+    listed = text.partition("Its file types:")[2].partition(". ")[0].replace("\n", " ")
+    assert sorted(FILE_TYPES) == sorted(name.strip() for name in listed.split(","))
+
+
+def test_every_variable_is_documented():
+    named = set(_FIRST_CELL.findall((REFERENCE / "environment.md").read_text()))
+    code = "".join(path.read_text() for path in (ROOT / "toolchain").rglob("*") if path.suffix in {".py", ".sh"})
+    used = set(re.findall(r"\b(?:LFTOOL|XDG)_[A-Z_]+\b", code))
+    assert used - named == {"LFTOOL_API", "LFTOOL_API_VERSION", "LFTOOL_SIGNING_KEY"}
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda path: path.relative_to(ROOT).as_posix())

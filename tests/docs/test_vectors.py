@@ -96,7 +96,11 @@ def test_signature_path_and_pre_authentication_encoding():
 
 def test_page_shows_the_vectors():
     flat = "".join(PAGE.split())
-    shown = [VECTORS[name][key] for name in ("member", "zip64_member") for key in ("local_header", "central_record", "end_records")]
+    shown = [
+        VECTORS[name][key]
+        for name in ("member", "zip64_member")
+        for key in ("local_header", "central_record", "end_records")
+    ]
     shown += [VECTORS["canonical_json"]["sha256"], VECTORS["manifest"]["m"], VECTORS["signature"]["pae"]]
     shown += [VECTORS["arrangement"]["directory_sha256"]]
     for text in shown:

@@ -27,7 +27,7 @@ from lftool.pipeline.overrides import check_overrides
 from lftool.pipeline.ports import Ports
 from lftool.pipeline.selection import needed_files, weights_file
 from lftool.pipeline.stages.fetch import fetch
-from lftool.pipeline.stages.pack import runtime_name
+from lftool.pipeline.stages.pack import require_pinned_runtime, runtime_name
 from lftool.pipeline.stages.resolve import resolve
 from lftool.pipeline.tasks import quantization, weights_header
 from lftool.pipeline.tools import Tool, fingerprint, plan_transform, require_pinned_plugin, tool_of
@@ -156,7 +156,11 @@ class _Locker:
         registered = self.ports.registry.get(RuntimeType, name)
         self.pin_plugin(registered.origin)
         semantics = registered.record.semantics
-        self.runtimes[semantics] = LockedRuntime(sha256=runtime_digest(registered.record.factory().parts()))
+        found = LockedRuntime(sha256=runtime_digest(registered.record.factory().parts()))
+        pinned = self.old.runtimes.get(semantics)
+        if pinned is not None and ALL not in self.upgrade.names:
+            require_pinned_runtime(semantics, pinned, found)
+        self.runtimes[semantics] = found
         return semantics
 
     def target(self, name: str, sources: Mapping[str, LockedSource]) -> LockedTarget:

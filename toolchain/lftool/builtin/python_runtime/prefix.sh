@@ -1,6 +1,6 @@
 #!/bin/sh
 # An lftool bundle, runtime python/1. It is also a ZIP: `unzip -l` lists what is inside. Usage: this file --help
-for python in "${LFTOOL_PYTHON:-}" python3 python; do
+for python in "${LFTOOL_PYTHON:-}" python3; do
   if [ -n "$python" ] && command -v "$python" >/dev/null 2>&1; then
     exec "$python" -c '
 import struct, sys

@@ -102,7 +102,7 @@ class Session:
     """One model, one contract, one conversation."""
 
     def __init__(self, bundle, options):
-        contract = bundle.contract
+        contract = self.contract = bundle.contract
         self.model = load(bundle, contract.get("context", 0))
         self.sampling = {}
         for name in ("temperature", "top_p", "min_p", "repeat_penalty"):
@@ -131,15 +131,22 @@ class Session:
             pieces = (part["choices"][0]["delta"].get("content") or "" for part in stream)
         said = []
         for piece in pieces:
-            sys.stdout.write(piece)
-            sys.stdout.flush()
-            said.append(piece)
+            if not said and not self.raw:
+                piece = piece.lstrip()  # a template ends before the space that begins an answer
+            if piece:
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+                said.append(piece)
         sys.stdout.write("\n")
         sys.stdout.flush()
         self.messages.append({"role": "assistant", "content": "".join(said)})
 
     def chat(self):
         """Talk until the input ends."""
+        try:
+            import readline  # noqa: F401 - gives input() line editing
+        except ImportError:
+            pass
         sys.stderr.write("Ctrl-D ends the conversation.\n")
         while True:
             try:
@@ -148,7 +155,11 @@ class Session:
                 sys.stdout.write("\n")
                 return
             if prompt.strip():
-                self.answer(prompt)
+                try:
+                    self.answer(prompt)
+                except ValueError as error:  # the conversation has outgrown the context
+                    sys.stderr.write("%s; starting a new conversation\n" % error)
+                    self.messages = self.messages[: 1 if self.contract.get("system") else 0]
 
 
 def main():
@@ -173,6 +184,8 @@ def main():
     prompt = options.prompt
     if prompt is None and not sys.stdin.isatty():
         prompt = sys.stdin.read()
+        if not prompt.strip():
+            sys.exit("%s: no prompt: give -p, or write one to standard input" % bundle.path)
     session = Session(bundle, options)
     if prompt is None:
         session.chat()
@@ -185,6 +198,9 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit(130)
+    except ValueError as error:  # llama-cpp-python's own refusals: a model it does not know, a prompt that is too long
+        sys.stderr.write("%s: %s\n" % (sys.argv[1], error))
+        sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
