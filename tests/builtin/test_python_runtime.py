@@ -6,9 +6,9 @@ from lftool.builtin.python_runtime import PythonRuntime
 from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
-PREFIX = "@PREFIX@"
-RUNNER = "@RUNNER@"
-RUNTIME = "@RUNTIME@"
+PREFIX = "8121bc36021a9884cde1a66e5c635ecded05426d4b54ce9f46b84df4ae495226"
+RUNNER = "ec5752eb22feee59d36043e11f0ff3b9ecd0fd5e35a7be9a32f98b8ec591e6d5"
+RUNTIME = "053a0ba75c72de1b27ee3d7d22c9951e6e356f7278dee4342e3a131a684ab4b8"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

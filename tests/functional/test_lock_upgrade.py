@@ -120,8 +120,7 @@ def test_an_unknown_name_is_refused_with_the_valid_ones(quantized_project):
 
     assert (outcome.status, outcome.err) == (
         2,
-        "error: nothing called 'bsae' to upgrade;"
-        " valid: base, plugin:lftool-llamacpp, tool:ggml-q/1, tool:llama.cpp\n",
+        "error: nothing called 'bsae' to upgrade; valid: base, plugin:lftool-llamacpp, tool:ggml-q/1, tool:llama.cpp\n",
     )
     assert quantized_project.lock.read_bytes() == before
 
@@ -190,9 +189,9 @@ def test_a_changed_file_beside_the_weights_gives_a_bundle_that_can_be_built_agai
     tiny_gguf(project.root / "model" / "model.gguf", width=32)
     (project.root / "model" / "README.md").write_text("first")
     project.write_recipe(
-        TWO_SOURCES.replace("file:model.gguf", "file:model").replace('imatrix = "matrix"\n', "").replace(
-            '[sources.matrix]\nuri = "file:model.imatrix"\n', ""
-        )
+        TWO_SOURCES.replace("file:model.gguf", "file:model")
+        .replace('imatrix = "matrix"\n', "")
+        .replace('[sources.matrix]\nuri = "file:model.imatrix"\n', "")
     )
     project.run("lock").assert_success()
     project.run("build").assert_success()

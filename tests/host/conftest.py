@@ -61,7 +61,9 @@ class Lftool:
     def listed(self, **variables: str) -> dict[str, dict]:
         """`lftool plugins list --json` of third-party plugins of the site, by distribution."""
         shown = self("plugins", "list", "--json", **variables).assert_success().json()["plugins"]
-        return {item["distribution"]: item for item in shown if item["distribution"] not in {"lftool", "lftool-llamacpp"}}
+        return {
+            item["distribution"]: item for item in shown if item["distribution"] not in {"lftool", "lftool-llamacpp"}
+        }
 
 
 @pytest.fixture

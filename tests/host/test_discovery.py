@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from lftool.testing import Outcome, tiny_gguf
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SOURCE = """
 @hookimpl
@@ -70,7 +73,10 @@ FAILURES = {
     "import error": ("import not_there", "ModuleNotFoundError: No module named 'not_there'"),
     "syntax error": ("\ndef\n", "SyntaxError: invalid syntax (broken.py, line 5)"),
     "exception while importing": ("raise ValueError('not today')", "ValueError: not today"),
-    "exit while importing": ("import sys; sys.exit('a script without a guard')", "SystemExit: a script without a guard"),
+    "exit while importing": (
+        "import sys; sys.exit('a script without a guard')",
+        "SystemExit: a script without a guard",
+    ),
     "misspelt hook": (
         source("demo").replace("lftool_sources", "lftool_source"),
         "TypeError: 'lftool_source' is not a hook; did you mean 'lftool_sources'?",
@@ -161,15 +167,22 @@ def test_two_distributions_with_one_entry_point_name_are_an_error_that_names_bot
     )
 
 
+BACKEND = """
+@hookimpl
+def lftool_backends():
+    yield BackendType(name="npu", summary="a backend", factory=print)
+"""
+
+
 def test_two_records_of_one_name_are_an_error_that_names_both_origins(site, lftool):
-    site.install("second-shop", source("demo", "two"), version="2.0")
-    site.install("first-shop", source("demo", "one"))
+    site.install("second-shop", BACKEND, version="2.0")
+    site.install("first-shop", BACKEND)
     lftool.project.write_recipe(RECIPE.format(uri="file:model.gguf", more=""))
     assert lftool("lock") == Outcome(
         status=8,
         out="",
         err=(
-            "error: two plugins provide the source scheme 'demo': plugin 'first-shop' of first-shop 1.0"
+            "error: two plugins provide the backend 'npu': plugin 'first-shop' of first-shop 1.0"
             " and plugin 'second-shop' of second-shop 2.0\n"
             "  hint: uninstall one of them, or name the plugins to load in LFTOOL_PLUGINS\n"
         ),
@@ -348,7 +361,9 @@ def test_broken_plugin_of_a_known_scheme_is_named_rather_than_recommended(site, 
     lftool.project.write_recipe(RECIPE.format(uri="hf://org/repo@main", more=""))
     done = lftool("lock")
     assert done.status == 8
-    assert "plugin 'hf' of lftool-hf 1.0 could not be used: ModuleNotFoundError: No module named 'not_there'" in done.err
+    assert (
+        "plugin 'hf' of lftool-hf 1.0 could not be used: ModuleNotFoundError: No module named 'not_there'" in done.err
+    )
 
 
 def test_known_scheme_without_its_plugin_says_what_to_install(lftool):

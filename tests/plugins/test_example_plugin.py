@@ -142,7 +142,9 @@ def _replace_text(path: Path, old: str, new: str) -> None:
 
 def test_plugin_imports_only_the_public_api(repository: Path) -> None:
     sources = (repository / "docs" / "examples" / "lftool-example" / "src").rglob("*.py")
-    imported = {name for path in sources for name in re.findall(r"(?m)^ *(?:from|import) (lftool\.\w+)", path.read_text())}
+    imported = {
+        name for path in sources for name in re.findall(r"(?m)^ *(?:from|import) (lftool\.\w+)", path.read_text())
+    }
     assert imported == {"lftool.api", "lftool.errors", "lftool.models"}
 
 
@@ -150,7 +152,12 @@ def test_its_own_tests_pass(repository: Path) -> None:
     folder = repository / "docs" / "examples" / "lftool-example"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", folder / "pyproject.toml"]
     done = subprocess.run(
-        [*command, "--rootdir", folder], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        [*command, "--rootdir", folder],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
     assert re.search(r"^7 passed in ", done.stdout, re.MULTILINE), done.stdout

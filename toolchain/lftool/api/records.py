@@ -50,12 +50,22 @@ class Record:
     summary: str
     options: type | None = None
 
+    @property
+    def key(self) -> str:
+        """What must be unique among the records of a kind: the name, as a rule."""
+        return self.name
+
 
 @frozen(kw_only=True)
 class SourceType(Record):
-    """A source; `schemes` are the URI schemes that it resolves."""
+    """A source; `schemes` are the URI schemes that it resolves.
+
+    Attributes:
+        local: Whether it works without a network; only such sources are opened under `--offline`.
+    """
 
     schemes: tuple[str, ...] = field(validator=_not_empty)
+    local: bool = False
     factory: Callable[[SourceContext], Source]
 
 
@@ -105,6 +115,11 @@ class RuntimeType(Record):
     def semantics(self) -> str:
         """Name and number, as locks and manifests write it."""
         return f"{self.name}/{self.number}"
+
+    @property
+    def key(self) -> str:
+        """Name and number: old numbers stay beside new ones."""
+        return self.semantics
 
 
 @frozen(kw_only=True)

@@ -70,7 +70,9 @@ def _console() -> Observer:
 @hookimpl
 def lftool_sources() -> Iterator[SourceType]:
     """Files beside the recipe."""
-    yield SourceType(name="file", summary="files in the recipe's folder", schemes=("file",), factory=_file_source)
+    yield SourceType(
+        name="file", summary="files in the recipe's folder", schemes=("file",), local=True, factory=_file_source
+    )
 
 
 @hookimpl

@@ -6,6 +6,7 @@ What comes out is a view whose structure is canonical and agrees with its manife
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import zlib
@@ -32,7 +33,7 @@ from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import MANIFEST_PATH, SIGNATURE_PREFIX, BundleManifest, is_large
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 MAX_DIRECTORY = 16 * 1024 * 1024
@@ -40,6 +41,7 @@ MAX_MEMBERS = 16_384
 MAX_MANIFEST = 16 * 1024 * 1024
 MAX_SIGNATURE = 64 * 1024
 MAX_SIGNATURES = 64
+MAX_SMALL_MEMBER = 64 * 1024 * 1024
 
 
 @frozen(kw_only=True)
@@ -208,6 +210,9 @@ def read_bundle(descriptor: int, name: str) -> Bundle:
         framing.fail(f"signatures must be the last members, at most {MAX_SIGNATURES}")
     manifest_bytes = framing.content(inner[-1], MAX_MANIFEST)
     manifest = parse_manifest(manifest_bytes, f"{name}: {MANIFEST_PATH}")
+    for member in manifest.members:
+        if not is_large(member.role) and member.size > MAX_SMALL_MEMBER:
+            framing.fail(f"{member.path} has {member.size} bytes, at most {MAX_SMALL_MEMBER} are allowed for its role")
     signatures = [(entry.path, framing.content(entry, MAX_SIGNATURE)) for entry in signed]
     paths = [path for path, _ in signatures]
     if paths != sorted(set(paths)) or any(path != signature_path(data) for path, data in signatures):
@@ -223,6 +228,21 @@ def read_bundle(descriptor: int, name: str) -> Bundle:
         arrangement=arrangement,
         signatures=tuple(data for _, data in signatures),
     )
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Bundle]:
+    """Yield a checked view of the bundle at `path`; its descriptor is open during the block.
+
+    Raises:
+        StorageError: It cannot be read.
+        FormatError: It is not a canonical bundle.
+    """
+    descriptor = open_for_reading(path)
+    try:
+        yield read_bundle(descriptor, path.name)
+    finally:
+        os.close(descriptor)
 
 
 def open_for_reading(path: Path) -> int:

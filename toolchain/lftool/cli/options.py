@@ -39,7 +39,7 @@ def chosen_policy(key: Path | None, trust: Path | None) -> TrustPolicy | None:
     Raises:
         click.UsageError: Both are given.
     """
-    from lftool.ops.verifying import policy_of_key, read_policy
+    from lftool.ops.trusting import policy_of_key, read_policy
 
     if key is not None and trust is not None:
         raise click.UsageError("give --key or --trust, not both")

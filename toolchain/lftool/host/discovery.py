@@ -142,15 +142,19 @@ def builtin_plugin() -> Plugin:
     return plugin
 
 
-def discover(*, third_party: bool = True) -> tuple[Plugin, ...]:
+def discover(*, third_party: bool = True, only: frozenset[str] | None = None) -> tuple[Plugin, ...]:
     """Return the built-in plugin and, unless told otherwise, every installed one, in order of distribution and name.
+
+    Args:
+        third_party: Whether to look at installed distributions at all.
+        only: Entry-point names; nothing else is imported. Default: the allow list, or everything.
 
     Raises:
         PluginError: Two plugins share an entry-point name.
     """
     found = [builtin_plugin()]
     if third_party:
-        allowed = _allowed()
+        allowed = _allowed() if only is None else only
         entries = _entry_points()
         chosen = [entry for entry in entries if allowed is None or entry[0].entry_point in allowed]
         _check_duplicates(chosen)

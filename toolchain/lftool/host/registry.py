@@ -23,11 +23,12 @@ from lftool.host.discovery import Plugin, discover
 from lftool.host.origin import Origin, distribution_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from lftool.models.digest import Digest
 
 R = TypeVar("R", bound=Record)
+S = TypeVar("S", SourceType, SignerType)
 
 # Known schemes of plugins that may not be installed: what to say instead of "unknown".
 _KNOWN_ELSEWHERE = {"hf": "lftool-hf", "s3": "lftool-s3", "gs": "lftool-s3", "az": "lftool-s3", "oci": "lftool-oci"}
@@ -52,22 +53,22 @@ class Registry:
                 self._add(record, plugin.origin)
 
     @classmethod
-    def discovered(cls, *, third_party: bool = True) -> Registry:
-        """Return the registry of what is installed here.
+    def discovered(cls, *, third_party: bool = True, only: frozenset[str] | None = None) -> Registry:
+        """Return the registry of what is installed here; of third parties, `only` those, if given.
 
         Raises:
             PluginError: Two plugins, or two records of a kind, share a name.
         """
-        return cls(discover(third_party=third_party))
+        return cls(discover(third_party=third_party, only=only))
 
     def _add(self, record: Record, origin: Origin) -> None:
         names = self._by_kind.setdefault(type(record), {})
-        if record.name in names:
+        if record.key in names:
             raise PluginError(
-                f"two plugins provide the {_noun(type(record))} {record.name!r}: {names[record.name].origin} and {origin}",
+                f"two plugins provide the {_noun(type(record))} {record.key!r}: {names[record.key].origin} and {origin}",
                 hints=("uninstall one of them, or name the plugins to load in LFTOOL_PLUGINS",),
             )
-        names[record.name] = Registered(record=record, origin=origin)
+        names[record.key] = Registered(record=record, origin=origin)
 
     def all(self, kind: type[R]) -> tuple[Registered[R], ...]:
         """Return all records of `kind`, by name."""
@@ -98,34 +99,74 @@ class Registry:
                 return registered
         raise self._missing(kind, name, [item.record.name for item in found], error)
 
+    def _by_scheme(self, kind: type[S], scheme: str) -> Registered[S] | None:
+        """Return the one record of `kind` that opens `scheme`, if there is one.
+
+        Raises:
+            PluginError: Several plugins claim the scheme.
+        """
+        able = [item for item in self.all(kind) if scheme in item.record.schemes]
+        if len(able) > 1:
+            raise PluginError(
+                f"two plugins provide the {_noun(kind)} {scheme!r}: {able[0].origin} and {able[1].origin}",
+                hints=("uninstall one of them, or name the plugins to load in LFTOOL_PLUGINS",),
+            )
+        return able[0] if able else None
+
+    def _schemes(self, kind: type[S]) -> list[str]:
+        return sorted(scheme for item in self.all(kind) for scheme in item.record.schemes)
+
     def source(self, scheme: str) -> Registered[SourceType]:
         """Return the source for a URI scheme.
 
         Raises:
             RecipeError: No installed plugin knows it.
+            UnavailableError: A plugin that is not installed does.
+            PluginError: Several plugins claim it.
         """
-        found = self.all(SourceType)
-        for registered in found:
-            if scheme in registered.record.schemes:
-                return registered
+        found = self._by_scheme(SourceType, scheme)
+        if found is not None:
+            return found
         if scheme in _KNOWN_ELSEWHERE:
             raise UnavailableError(
                 f"no installed plugin opens {scheme}: sources", hints=(f"install {_KNOWN_ELSEWHERE[scheme]}",)
             )
-        schemes = sorted(scheme for item in found for scheme in item.record.schemes)
-        raise self._missing(SourceType, scheme, schemes, RecipeError)
+        raise self._missing(SourceType, scheme, self._schemes(SourceType), RecipeError)
 
     def signer(self, scheme: str) -> Registered[SignerType]:
         """Return the signer for a key reference scheme.
 
         Raises:
             RecipeError: No installed plugin knows it.
+            PluginError: Several plugins claim it.
         """
-        found = self.all(SignerType)
-        for registered in found:
-            if scheme in registered.record.schemes:
-                return registered
-        raise self._missing(SignerType, scheme, sorted(s for item in found for s in item.record.schemes), RecipeError)
+        found = self._by_scheme(SignerType, scheme)
+        if found is None:
+            raise self._missing(SignerType, scheme, self._schemes(SignerType), RecipeError)
+        return found
+
+    def runtime(self, name: str, pinned: str | None = None) -> Registered[RuntimeType]:
+        """Return the runtime called `name`: the pinned number, or the newest.
+
+        Raises:
+            RecipeError: No installed plugin provides it.
+            UnavailableError: The pinned number is not installed.
+        """
+        numbers = sorted(
+            (item for item in self.all(RuntimeType) if item.record.name == name), key=lambda item: item.record.number
+        )
+        if not numbers:
+            raise self._missing(RuntimeType, name, sorted({r.record.name for r in self.all(RuntimeType)}), RecipeError)
+        if pinned is None:
+            return numbers[-1]
+        for item in numbers:
+            if item.record.semantics == pinned:
+                return item
+        have = ", ".join(item.record.semantics for item in numbers)
+        raise UnavailableError(
+            f"the lock pins runtime {pinned}, installed is {have}",
+            hints=("install the lftool or plugin that the lock was made with", "or move on: lftool lock --upgrade"),
+        )
 
     def quantizer(self, produces: str, name: str | None = None) -> Registered[TransformType]:
         """Return the quantizer that makes file type `produces`: the one called `name`, or the only one.
@@ -181,12 +222,3 @@ _NOUNS: dict[type[Record], str] = {
 
 def _noun(kind: type[Record]) -> str:
     return _NOUNS[kind]
-
-
-def guard(origin: Origin) -> Callable[[Exception], PluginError]:
-    """Return a function that turns what a plugin raised into an error that names the plugin."""
-
-    def wrap(error: Exception) -> PluginError:
-        return PluginError(f"{origin} failed: {type(error).__name__}: {error}")
-
-    return wrap

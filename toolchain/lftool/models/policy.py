@@ -18,6 +18,9 @@ class TrustedKey:
     name: str = field(validator=min_len(1), metadata={"doc": "What people call this key."})
     public_key: str = field(metadata={"key": "public-key", "doc": "The public key, PEM."})
     scheme: str = field(default=P256, metadata={"doc": "Signature scheme; picks the verifier."})
+    plugin: str | None = field(
+        default=None, metadata={"doc": "Plugin that provides the scheme's verifier; none for built-in schemes."}
+    )
     bundles: tuple[str, ...] = field(default=("*",), metadata={"doc": "Globs of bundle names that the key may sign."})
     not_before: dt.date | None = field(
         default=None, metadata={"key": "not-before", "doc": "First day on which signatures of this key are accepted."}

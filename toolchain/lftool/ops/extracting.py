@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from lftool.bundle.contents import check_contents
 from lftool.bundle.extract import extract
-from lftool.bundle.reader import open_for_reading, read_bundle
+from lftool.bundle.reader import opened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,10 +20,6 @@ def extract_bundle(path: Path, directory: Path) -> list[Path]:
         UsageError: The folder is not empty.
         StorageError: It cannot be written.
     """
-    descriptor = open_for_reading(path)
-    try:
-        bundle = read_bundle(descriptor, path.name)
+    with opened(path) as bundle:
         check_contents(bundle)
         return extract(bundle, directory)
-    finally:
-        os.close(descriptor)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from lftool.bundle.contents import weights_header
-from lftool.bundle.reader import open_for_reading, read_bundle
+from lftool.bundle.reader import opened
 from lftool.formats.gguf import GGUFHeader
 from lftool.models.digest import Digest
 from lftool.models.manifest import PROVENANCE_PATH, BundleManifest
-from lftool.ops.verifying import signer_hints
+from lftool.ops.trusting import signer_hints
 
 
 @frozen(kw_only=True)
@@ -43,9 +42,7 @@ def inspect_bundle(path: Path) -> Inspection:
         StorageError: It cannot be read.
         FormatError: It is not a canonical bundle.
     """
-    descriptor = open_for_reading(path)
-    try:
-        bundle = read_bundle(descriptor, path.name)
+    with opened(path) as bundle:
         return Inspection(
             path=path,
             size=bundle.size,
@@ -56,5 +53,3 @@ def inspect_bundle(path: Path) -> Inspection:
             provenance=json.loads(bundle.read_member(PROVENANCE_PATH)),
             key_ids=signer_hints(bundle),
         )
-    finally:
-        os.close(descriptor)

@@ -9,7 +9,7 @@ import attrs
 from attrs import frozen
 
 from lftool.bundle.contents import check_contents, unsigned_artifact
-from lftool.bundle.reader import open_for_reading, read_bundle
+from lftool.bundle.reader import opened
 from lftool.codec.locks import differences, emit_lock, parse_lock, slice_lock
 from lftool.codec.recipes import emit_recipe, flatten, slice_recipe
 from lftool.errors import LockError, NotReproducibleError, UsageError
@@ -142,9 +142,7 @@ def record_bundles(project: Project, paths: Sequence[Path], ports: Ports) -> tup
 
 
 def _output_of(project: Project, lock: Lock, path: Path) -> tuple[str, LockedTarget]:
-    descriptor = open_for_reading(path)
-    try:
-        bundle = read_bundle(descriptor, path.name)
+    with opened(path) as bundle:
         check_contents(bundle)
         target = bundle.manifest.target
         locked = lock.targets.get(target)
@@ -179,5 +177,3 @@ def _output_of(project: Project, lock: Lock, path: Path) -> tuple[str, LockedTar
             )
         pack = attrs.evolve(locked.pack, manifest=bundle.manifest_digest, sha256=unsigned.sha256, size=unsigned.size)
         return target, attrs.evolve(filled, pack=pack)
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,8 @@ from lftool.codec.locks import parse_lock
 from lftool.codec.recipes import parse_recipe
 from lftool.codec.toml_in import read_bytes
 from lftool.errors import LockError, RecipeError, UsageError
-from lftool.host.registry import Registry, guard
+from lftool.host.guarding import plugin_failure
+from lftool.host.registry import Registry
 from lftool.models.lock import LOCK_NAME, RECIPE_NAME
 from lftool.models.recipe import Recipe
 from lftool.ops.caching import open_store
@@ -84,7 +85,7 @@ def observing(registry: Registry) -> Callable[[Event], None]:
         try:
             observers.append((registered.origin, registered.record.factory()))
         except Exception as error:  # noqa: BLE001 - observers are observational
-            _complain(str(guard(registered.origin)(error)))
+            _complain(str(plugin_failure(registered.origin, error)))
 
     def emit(event: Event) -> None:
         for item in list(observers):
@@ -92,7 +93,7 @@ def observing(registry: Registry) -> Callable[[Event], None]:
                 item[1](event)
             except Exception as error:  # noqa: BLE001 - observers are observational
                 observers.remove(item)
-                _complain(str(guard(item[0])(error)))
+                _complain(str(plugin_failure(item[0], error)))
 
     return emit
 

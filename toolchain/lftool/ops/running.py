@@ -11,9 +11,10 @@ from attrs import frozen
 from lftool.api import BackendType, LaunchCommand, LaunchRequest, RuntimeType
 from lftool.bundle.contents import check_contents
 from lftool.bundle.reader import Bundle, open_for_reading, read_bundle
-from lftool.errors import LftoolError, UnavailableError
-from lftool.host.registry import Registry, guard
-from lftool.ops.verifying import require_trust, signature_report, signer_hints, today_utc
+from lftool.errors import UnavailableError
+from lftool.host.guarding import guarded
+from lftool.host.registry import Registry
+from lftool.ops.trusting import require_trust, signature_report, signer_hints, today_utc
 
 if TYPE_CHECKING:
     from lftool.models.policy import TrustPolicy
@@ -105,12 +106,8 @@ def prepare_run(
                 error.message, hints=("install one: pip install 'lftool[cpu]'", *error.hints)
             ) from None
         request = LaunchRequest(bundle=f"/dev/fd/{descriptor}", runner=_runner(registry), arguments=arguments)
-        try:
+        with guarded(registered.origin):
             command = registered.record.factory().launch(request)
-        except LftoolError:
-            raise
-        except Exception as error:
-            raise guard(registered.origin)(error) from error
     except BaseException:
         os.close(descriptor)
         raise

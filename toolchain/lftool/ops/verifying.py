@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool.api import Verifier, VerifierType
 from lftool.bundle.contents import check_contents, check_flat_digests, unsigned_artifact
 from lftool.bundle.reader import Bundle, open_for_reading, read_bundle
-from lftool.codec.policies import parse_policy
-from lftool.codec.toml_in import read_bytes
-from lftool.errors import IntegrityError, PolicyError, TrustError
-from lftool.host.registry import Registry
+from lftool.errors import IntegrityError, TrustError
 from lftool.models.digest import Artifact, Digest
-from lftool.models.manifest import PROVENANCE_PATH, BundleManifest
-from lftool.models.policy import P256, TrustedKey, TrustPolicy
-from lftool.trust.envelope import decode_envelope
-from lftool.trust.verification import Claim, SignatureReport, check_signatures
+from lftool.models.manifest import BundleManifest
+from lftool.models.policy import TrustPolicy
+from lftool.ops.trusting import require_trust, signature_report, today_utc
+from lftool.trust.verification import SignatureReport
+
+if TYPE_CHECKING:
+    import datetime as dt
 
 
 @frozen(kw_only=True)
@@ -60,67 +59,6 @@ class Verification:
         return tuple(sorted({result.key_name for result in self.signatures.of("trusted")}))
 
 
-def policy_of_key(path: Path) -> TrustPolicy:
-    """Return the policy that trusts one public key for everything.
-
-    Raises:
-        TrustError: The file cannot be read.
-    """
-    pem = read_bytes(path, "--key", TrustError).decode(errors="replace")
-    return TrustPolicy(keys=(TrustedKey(name=path.name, public_key=pem),))
-
-
-def read_policy(path: Path) -> TrustPolicy:
-    """Return the policy in a file.
-
-    Raises:
-        TrustError: It cannot be read or is malformed.
-    """
-    return parse_policy(read_bytes(path, "trust policy", TrustError), str(path))
-
-
-def _verifiers(policy: TrustPolicy) -> dict[str, Verifier]:
-    schemes = {key.scheme for key in policy.keys}
-    registry = Registry.discovered(third_party=bool(schemes - {P256}))
-    verifiers = {scheme: registry.get(VerifierType, scheme, TrustError).record.factory() for scheme in sorted(schemes)}
-    for key in policy.keys:
-        verifiers[key.scheme].key_id(key.public_key)
-    return verifiers
-
-
-def claim_of(bundle: Bundle) -> Claim:
-    """Return what signatures of `bundle` must be about."""
-    return Claim(
-        manifest=bundle.manifest,
-        manifest_digest=bundle.manifest_digest,
-        provenance=bundle.read_member(PROVENANCE_PATH),
-    )
-
-
-def signature_report(bundle: Bundle, policy: TrustPolicy, today: dt.date) -> SignatureReport:
-    """Check the signatures of a bundle against a policy."""
-    return check_signatures(bundle.signatures, claim_of(bundle), policy, _verifiers(policy), today)
-
-
-def require_trust(report: SignatureReport, name: str, *, allow_other: bool = False) -> None:
-    """Raise unless at least one trusted key signed, none was refused, and no signature is left uncovered.
-
-    Raises:
-        TrustError: Unsigned, or a signature that no trusted key verifies.
-        PolicyError: A valid signature that the policy refuses.
-    """
-    if not report.results:
-        raise TrustError(f"{name} is unsigned", hints=("to check integrity only, and know that: --allow-unsigned",))
-    for result in report.of("refused"):
-        raise PolicyError(f"{name}: {result.reason}")
-    others = report.of("untrusted")
-    if others and not (allow_other and report.of("trusted")):
-        raise TrustError(
-            f"{name}: signature by key {others[0].key_id}: {others[0].reason}",
-            hints=("trust that key in a policy file",) if report else ("give the signer's public key: --key PUB",),
-        )
-
-
 def _check_unsigned_subject(report: SignatureReport, unsigned: Artifact, name: str) -> None:
     for result in report.of("trusted"):
         if result.unsigned != unsigned.sha256:
@@ -150,7 +88,12 @@ def verify_descriptor(
         if report is not None:
             _check_unsigned_subject(report, unsigned, path.name)
     if report is not None and (report.results or not options.allow_unsigned):
-        require_trust(report, path.name, allow_other=options.allow_other_signatures)
+        require_trust(
+            report,
+            path.name,
+            allow_other=options.allow_other_signatures,
+            unsigned_hint="to check integrity only, and know that: --allow-unsigned",
+        )
     if report is None and not options.allow_unsigned:
         raise TrustError(
             f"{path.name}: nobody said whom to trust", hints=("give --key PUB, --trust FILE, or --allow-unsigned",)
@@ -176,13 +119,3 @@ def verify_bundle(path: Path, options: VerifyOptions, today: dt.date | None = No
         return verify_descriptor(descriptor, path, options, today or today_utc())[1]
     finally:
         os.close(descriptor)
-
-
-def today_utc() -> dt.date:
-    """Return the current day; the clock is read here and nowhere below."""
-    return dt.datetime.now(dt.UTC).date()
-
-
-def signer_hints(bundle: Bundle) -> tuple[str, ...]:
-    """Return the key ids that the signatures claim, unproven."""
-    return tuple(decode_envelope(data, "signature member").key_id for data in bundle.signatures)

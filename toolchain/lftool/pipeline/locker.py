@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 from attrs import frozen
 
-from lftool.api import LayoutType, RuntimeType
+from lftool.api import LayoutType
 from lftool.codec.locks import locked_recipe
 from lftool.codec.recipes import recipe_digest, slice_recipe
 from lftool.errors import RecipeError, UsageError
@@ -24,13 +24,14 @@ from lftool.models.lock import (
 from lftool.models.recipe import Recipe
 from lftool.pipeline.identity import pack_action, plan_digest, quantize_action, runtime_digest, use_of
 from lftool.pipeline.overrides import check_overrides
+from lftool.pipeline.pins import require_pinned_plugin, require_pinned_runtime
 from lftool.pipeline.ports import Ports
 from lftool.pipeline.selection import needed_files, weights_file
 from lftool.pipeline.stages.fetch import fetch
-from lftool.pipeline.stages.pack import require_pinned_runtime, runtime_name
+from lftool.pipeline.stages.pack import runtime_name
 from lftool.pipeline.stages.resolve import resolve
 from lftool.pipeline.tasks import quantization, weights_header
-from lftool.pipeline.tools import Tool, fingerprint, plan_transform, require_pinned_plugin, tool_of
+from lftool.pipeline.tools import Tool, fingerprint, plan_transform, tool_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -102,12 +103,11 @@ class _Locker:
     def pin_plugin(self, origin: Origin) -> None:
         if origin.is_builtin or origin.distribution in self.plugins:
             return
+        if not self.upgrade.plugin(origin.distribution):
+            require_pinned_plugin(origin, self.old, self.ports)
         old = self.old.plugins.get(origin.distribution)
-        if old is not None and not self.upgrade.plugin(origin.distribution):
-            self.plugins[origin.distribution] = old
-            return
-        digest = self.ports.registry.digest(origin)
-        self.plugins[origin.distribution] = LockedPlugin(version=origin.version, sha256=digest)
+        installed = LockedPlugin(version=origin.version, sha256=self.ports.registry.digest(origin))
+        self.plugins[origin.distribution] = old if old and old.sha256 == installed.sha256 else installed
 
     def pin_tool(self, tool: Tool, use: str) -> LockedTool:
         record = tool.registered.record
@@ -128,8 +128,6 @@ class _Locker:
         wanted = quantization(self.recipe, pinned, target, self.ports)
         self.pin_plugin(wanted.registered.origin)
         tool = tool_of(wanted.registered, self.ports)
-        if not self.upgrade.plugin(wanted.registered.origin.distribution):
-            require_pinned_plugin(tool, self.old)
         record = wanted.registered.record
         plan = plan_transform(tool, wanted.spec, wanted.options, wanted.inputs, self.ports)
         check_overrides(wanted.spec.overrides, plan, target)
@@ -153,7 +151,9 @@ class _Locker:
         name = runtime_name(self.recipe.targets[target], self.ports.registry)
         if name is None:
             return None
-        registered = self.ports.registry.get(RuntimeType, name)
+        old = self.old.targets.get(target)
+        kept = old.runtime if old and old.runtime and old.runtime.startswith(f"{name}/") else None
+        registered = self.ports.registry.runtime(name, None if ALL in self.upgrade.names else kept)
         self.pin_plugin(registered.origin)
         semantics = registered.record.semantics
         found = LockedRuntime(sha256=runtime_digest(registered.record.factory().parts()))
@@ -196,9 +196,9 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports) -> Lock
     """
     locker = _Locker(recipe, old, upgrade, ports)
     sources = {name: locker.source(name, spec) for name, spec in sorted(recipe.sources.items())}
-    pinned = attrs.evolve(old, sources=sources)
+    pinned = attrs.evolve(old, sources=sources, plugins=locker.plugins)
     for name, file in needed_files(recipe, pinned):
-        fetch(recipe.sources[name], sources[name], file, name, ports)
+        fetch(recipe, pinned, name, file, ports)
     targets = {name: locker.target(name, sources) for name in sorted(recipe.targets)}
     return Lock(
         recipe=locked_recipe(recipe),

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from lftool.api import Source, SourceContext
 from lftool.codec.toml_in import structure
-from lftool.errors import LftoolError, RecipeError
-from lftool.host.registry import guard
+from lftool.errors import RecipeError, UnavailableError
+from lftool.host.guarding import guarded
 
 if TYPE_CHECKING:
     from lftool.host.registry import Registered
@@ -47,15 +47,16 @@ def open_source(spec: SourceSpec, name: str, ports: Ports) -> tuple[Registered[A
     """
     registered = ports.registry.source(scheme_of(spec.uri, name))
     record = registered.record
+    if not ports.online and not record.local:
+        raise UnavailableError(
+            f"source {name!r} is not in the store, and its {record.name} source may not be asked offline",
+            hints=("run once without --offline; afterwards the store has it",),
+        )
     options: object = None
     if record.options is not None:
         options = structure(dict(spec.options), record.options, f"lftool.toml: sources.{name}.options", RecipeError)
     elif spec.options:
         raise RecipeError(f"sources.{name}.options: the source {record.name!r} has no options")
     context = SourceContext(project=ports.project, options=options, offline=not ports.online)
-    try:
+    with guarded(registered.origin):
         return registered, record.factory(context)
-    except LftoolError:
-        raise
-    except Exception as error:
-        raise guard(registered.origin)(error) from error

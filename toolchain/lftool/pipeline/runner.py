@@ -91,9 +91,8 @@ class _Run:
                 if step.cached and self.ports.store.blobs.is_sound(file.artifact):
                     self.ports.emit(StageStarted(stage="fetch", target=name, detail=file.path, cached=True))
                     return
-                spec, locked = self.request.recipe.sources[name], self.request.lock.sources[name]
                 self.ports.emit(StageStarted(stage="fetch", target=name, detail=file.path))
-                fetch(spec, locked, file, name, self.ports)
+                fetch(self.request.recipe, self.request.lock, name, file, self.ports)
                 seconds = time.monotonic() - started
                 detail = f"{file.path}, {file.size / 1e6:.1f} MB"
                 self.ports.emit(StageFinished(stage="fetch", target=name, seconds=seconds, detail=detail))
@@ -114,7 +113,7 @@ class _Run:
                 self.ports.emit(StageStarted(stage="quantize", target=name, detail=step.detail, cached=True))
         else:
             for name, file in needed_files(recipe, lock):
-                fetch(recipe.sources[name], lock.sources[name], file, name, self.ports)
+                fetch(recipe, lock, name, file, self.ports)
             wanted = quantization(recipe, lock, target, self.ports)
             task = QuantizeTask(
                 target=target, spec=wanted.spec, options=wanted.options, inputs=wanted.inputs, locked=locked

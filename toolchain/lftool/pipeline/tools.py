@@ -11,18 +11,17 @@ from attrs import frozen
 
 from lftool.api import InputFile, ToolIdentity, TransformPlan, TransformSpec, TransformType
 from lftool.codec.canonical import canonical_json
-from lftool.errors import LftoolError, UnavailableError
+from lftool.errors import UnavailableError
 from lftool.formats.gguf import read_gguf
-from lftool.host.registry import Registered, guard
+from lftool.host.guarding import guarded
+from lftool.host.registry import Registered
 from lftool.host.wire import decode_plan, encode_plan, encode_spec
 from lftool.models.digest import Artifact, Digest
-from lftool.models.lock import LockedPlugin
 from lftool.pipeline.identity import plan_action, probe_action
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lftool.models.lock import Lock
     from lftool.pipeline.ports import Ports
 
 _KIND = "tool"
@@ -56,13 +55,9 @@ def tool_of(registered: Registered[TransformType], ports: Ports) -> Tool:
         UnavailableError: What it runs is not installed.
         PluginError: The plugin failed.
     """
-    try:
+    with guarded(registered.origin):
         identity = registered.record.factory().tool()
         digests = [[path.name, _file_digest(path, ports)] for path in identity.files]
-    except LftoolError:
-        raise
-    except Exception as error:
-        raise guard(registered.origin)(error) from error
     return Tool(
         registered=registered,
         identity=identity,
@@ -125,22 +120,6 @@ def input_files(inputs: dict[str, Artifact], ports: Ports) -> dict[str, InputFil
                 read_gguf(file, artifact.size, f"the {role} (sha256 {artifact.sha256})")
         found[role] = InputFile(path=path, artifact=artifact)
     return found
-
-
-def require_pinned_plugin(tool: Tool, lock: Lock) -> None:
-    """Raise UnavailableError unless the installed plugin is the one that the lock pins."""
-    origin = tool.registered.origin
-    pinned = lock.plugins.get(origin.distribution)
-    installed = LockedPlugin(version=origin.version, sha256=tool.plugin)
-    if pinned is not None and pinned.sha256 != installed.sha256:
-        raise UnavailableError(
-            f"plugin {origin.distribution}: the lock pins version {pinned.version} (sha256 {pinned.sha256}),"
-            f" installed is {installed.version} (sha256 {installed.sha256})",
-            hints=(
-                f"install {origin.distribution} {pinned.version}",
-                f"or accept the installed one: lftool lock --upgrade plugin:{origin.distribution}",
-            ),
-        )
 
 
 def require_pinned_fingerprint(tool: Tool, semantics: str, use: str, expected: Digest, ports: Ports) -> None:

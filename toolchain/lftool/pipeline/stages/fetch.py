@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from lftool.api import BytesFetched, Source, SourceFile, SourceRequest
-from lftool.errors import IntegrityError, LftoolError
-from lftool.host.registry import Registered, guard
+from lftool.errors import IntegrityError
+from lftool.host.guarding import guarded
+from lftool.host.registry import Registered
 from lftool.models.digest import Artifact
 from lftool.pipeline.opening import open_source
+from lftool.pipeline.pins import require_pinned_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lftool.models.lock import LockedFile, LockedSource
-    from lftool.models.recipe import SourceSpec
+    from lftool.models.lock import Lock, LockedFile
+    from lftool.models.recipe import Recipe
     from lftool.pipeline.ports import Ports
 
 
@@ -32,17 +34,12 @@ class SourceReader:
     def _pieces(self, file: SourceFile, revision: str, ports: Ports) -> Iterator[bytes]:
         """Iterate inside the guard: a generator's failure comes while it is consumed, not when it is called."""
         done = 0
-        try:
-            with self.source.open(self.request, revision, file, 0) as pieces:
-                for piece in pieces:
-                    ports.check_cancelled()
-                    done += len(piece)
-                    ports.emit(BytesFetched(source=self.name, path=file.path, done=done, total=file.size))
-                    yield piece
-        except LftoolError:
-            raise
-        except Exception as error:
-            raise guard(self.registered.origin)(error) from error
+        with guarded(self.registered.origin), self.source.open(self.request, revision, file, 0) as pieces:
+            for piece in pieces:
+                ports.check_cancelled()
+                done += len(piece)
+                ports.emit(BytesFetched(source=self.name, path=file.path, done=done, total=file.size))
+                yield piece
 
     def fetch(self, file: SourceFile, revision: str, ports: Ports) -> Artifact:
         """Bring one file into the store.
@@ -66,16 +63,19 @@ class SourceReader:
         return artifact
 
 
-def fetch(spec: SourceSpec, locked: LockedSource, wanted: LockedFile, name: str, ports: Ports) -> Artifact:
-    """Make sure that a pinned file is in the store and sound; a corrupted blob is fetched again.
+def fetch(recipe: Recipe, lock: Lock, name: str, wanted: LockedFile, ports: Ports) -> Artifact:
+    """Make sure that a pinned file of source `name` is in the store and sound; a corrupted blob is fetched again.
 
     Raises:
         IntegrityError: The source delivers other bytes than the pinned ones.
         FetchError: The source does not deliver.
+        UnavailableError: Offline, or the installed source plugin is not the pinned one.
     """
     if ports.store.blobs.is_sound(wanted.artifact):
         return wanted.artifact
-    registered, source = open_source(spec, name, ports)
+    locked = lock.sources[name]
+    registered, source = open_source(recipe.sources[name], name, ports)
+    require_pinned_plugin(registered.origin, lock, ports)
     request = SourceRequest(uri=locked.uri, include=locked.include, exclude=locked.exclude)
     reader = SourceReader(registered=registered, source=source, request=request, name=name)
     file = SourceFile(path=wanted.path, size=wanted.size, sha256=wanted.sha256)

@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from lftool.api import LayoutInputs, LayoutPlan, LayoutType, PlannedMember, RuntimeType
+from lftool.api import LayoutInputs, LayoutPlan, LayoutType, PlannedMember
 from lftool.bundle.documents import provenance_predicate, sbom
 from lftool.bundle.writer import BundleWriter, Identity, chunk_table, make_manifest
 from lftool.codec.canonical import canonical_json
 from lftool.codec.locks import emit_lock, slice_lock
 from lftool.codec.recipes import emit_recipe, slice_recipe
-from lftool.errors import LftoolError, RecipeError, UnavailableError
-from lftool.host.registry import guard
+from lftool.errors import RecipeError
+from lftool.host.guarding import guarded
 from lftool.models.digest import Artifact, Digest
 from lftool.models.lock import LockedRuntime
 from lftool.models.manifest import CHUNKS_PATH, LOCK_PATH, PROVENANCE_PATH, RECIPE_PATH, SBOM_PATH, BundleManifest
 from lftool.pipeline.identity import runtime_digest
+from lftool.pipeline.pins import require_pinned_plugin, require_pinned_runtime
 
 if TYPE_CHECKING:
     from lftool.host.registry import Registry
@@ -52,31 +53,14 @@ def runtime_name(spec: TargetSpec, registry: Registry) -> str | None:
     return spec.runtime or layout.default_runtime
 
 
-def require_pinned_runtime(name: str, pinned: LockedRuntime, found: LockedRuntime) -> None:
-    """Raise UnavailableError unless the installed runtime is the frozen one that a lock pins."""
-    if pinned != found:
-        raise UnavailableError(
-            f"runtime {name}: the lock pins sha256 {pinned.sha256}, installed is {found.sha256}",
-            hints=(
-                "install the lftool or plugin that the lock was made with",
-                "or accept the installed one: lftool lock --upgrade",
-            ),
-        )
-
-
-def _layout_inputs(spec: TargetSpec, weights: Artifact, lock: Lock, ports: Ports) -> LayoutInputs:
-    name = runtime_name(spec, ports.registry)
-    if name is None:
+def _layout_inputs(pinned: str | None, weights: Artifact, lock: Lock, ports: Ports) -> LayoutInputs:
+    if pinned is None:
         return LayoutInputs(weights=weights)
-    registered = ports.registry.get(RuntimeType, name)
-    try:
+    registered = ports.registry.runtime(pinned.partition("/")[0], pinned)
+    require_pinned_plugin(registered.origin, lock, ports)
+    with guarded(registered.origin):
         parts = registered.record.factory().parts()
-    except LftoolError:
-        raise
-    except Exception as error:
-        raise guard(registered.origin)(error) from error
-    semantics = registered.record.semantics
-    require_pinned_runtime(semantics, lock.runtimes[semantics], LockedRuntime(sha256=runtime_digest(parts)))
+    require_pinned_runtime(pinned, lock.runtimes[pinned], LockedRuntime(sha256=runtime_digest(parts)))
     blobs = ports.store.blobs
     members = tuple(
         PlannedMember(path=member.path, role=member.role, artifact=blobs.put_bytes(member.data, member.path))
@@ -87,14 +71,14 @@ def _layout_inputs(spec: TargetSpec, weights: Artifact, lock: Lock, ports: Ports
     )
 
 
-def _layout_plan(spec: TargetSpec, weights: Artifact, lock: Lock, ports: Ports) -> tuple[LayoutPlan, str]:
+def _layout_plan(
+    spec: TargetSpec, pinned_runtime: str | None, weights: Artifact, lock: Lock, ports: Ports
+) -> tuple[LayoutPlan, str]:
     registered = ports.registry.get(LayoutType, spec.layout)
-    try:
-        plan = registered.record.factory().plan(_layout_inputs(spec, weights, lock, ports))
-    except LftoolError:
-        raise
-    except Exception as error:
-        raise guard(registered.origin)(error) from error
+    require_pinned_plugin(registered.origin, lock, ports)
+    inputs = _layout_inputs(pinned_runtime, weights, lock, ports)
+    with guarded(registered.origin):
+        plan = registered.record.factory().plan(inputs)
     return plan, registered.record.suffix
 
 
@@ -112,7 +96,7 @@ def plan_pack(recipe: Recipe, lock: Lock, target: str, weights: Artifact, ports:
     recipe_bytes, lock_bytes = emit_recipe(part_recipe), emit_lock(part_lock)
     spec = recipe.targets[target]
     predicate = provenance_predicate(Digest.of(recipe_bytes), Digest.of(lock_bytes), part_lock, target)
-    plan, suffix = _layout_plan(spec, weights, lock, ports)
+    plan, suffix = _layout_plan(spec, lock.targets[target].runtime, weights, lock, ports)
     blobs = ports.store.blobs
     documents = [
         (RECIPE_PATH, "recipe", recipe_bytes),

@@ -13,12 +13,12 @@ from lftool.formats.gguf import read_gguf
 from lftool.models.digest import Artifact, Digest
 from lftool.models.lock import LockedQuantize
 from lftool.pipeline.identity import plan_digest
+from lftool.pipeline.pins import require_pinned_plugin
 from lftool.pipeline.tools import (
     Tool,
     input_files,
     plan_transform,
     require_pinned_fingerprint,
-    require_pinned_plugin,
 )
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def quantize(task: QuantizeTask, tool: Tool, lock: Lock, threads: int, ports: Po
         ):
             ports.emit(StageStarted(stage="quantize", target=task.target, detail=task.spec.produces, cached=True))
             return known["weights"]
-        require_pinned_plugin(tool, lock)
+        require_pinned_plugin(tool.registered.origin, lock, ports)
         expected = lock.tools[locked.semantics].fingerprints[locked.uses]
         require_pinned_fingerprint(tool, locked.semantics, locked.uses, expected, ports)
         plan = plan_transform(tool, task.spec, task.options, task.inputs, ports)

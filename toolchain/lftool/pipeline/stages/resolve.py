@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lftool.api import Resolution, Source, SourceRequest
-from lftool.errors import LftoolError, UnavailableError
-from lftool.host.registry import guard
+from lftool.errors import PluginError
+from lftool.host.guarding import guarded
 from lftool.models.lock import LockedFile, LockedSource
 from lftool.pipeline.identity import content_revision
 from lftool.pipeline.opening import open_source
@@ -19,14 +19,10 @@ if TYPE_CHECKING:
 
 
 def _resolve(registered: Registered[Any], source: Source, request: SourceRequest) -> Resolution:
-    try:
+    with guarded(registered.origin):
         found = source.resolve(request)
-    except LftoolError:
-        raise
-    except Exception as error:
-        raise guard(registered.origin)(error) from error
     if not getattr(found, "files", ()):
-        raise guard(registered.origin)(TypeError("resolve() must return a Resolution with at least one file"))
+        raise PluginError(f"{registered.origin}: resolve() must return a Resolution with at least one file")
     return found
 
 
@@ -36,10 +32,9 @@ def resolve(spec: SourceSpec, name: str, ports: Ports) -> LockedSource:
     Raises:
         RecipeError: The request is wrong.
         FetchError: The source has nothing there, or does not answer.
+        UnavailableError: It needs a network, and the build is offline.
     """
     registered, source = open_source(spec, name, ports)
-    if not ports.online and not registered.origin.is_builtin:
-        raise UnavailableError(f"source {name!r} cannot be resolved offline")
     request = SourceRequest(uri=spec.uri, include=spec.include, exclude=spec.exclude)
     found = _resolve(registered, source, request)
     reader = SourceReader(registered=registered, source=source, request=request, name=name)

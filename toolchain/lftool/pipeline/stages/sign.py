@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from lftool.api import Signer, SignerContext, Verifier, VerifierType
-from lftool.errors import LftoolError, TrustError
-from lftool.host.registry import guard
+from lftool.errors import TrustError
+from lftool.host.guarding import guarded
 from lftool.trust.signing import sign_statement
 from lftool.trust.statement import Statement
 
@@ -39,14 +39,10 @@ def open_key(spec: SignSpec, project: Path, registry: Registry) -> SigningKey:
     """
     scheme, _, rest = spec.key.partition(":")
     registered = registry.signer(scheme)
-    try:
+    with guarded(registered.origin):
         signer = registered.record.factory(SignerContext(project=project, scheme=scheme, rest=rest))
         verifier = registry.get(VerifierType, signer.scheme, TrustError).record.factory()
         return SigningKey(signer=signer, verifier=verifier, key_id=verifier.key_id(signer.public_key()))
-    except LftoolError:
-        raise
-    except Exception as error:
-        raise guard(registered.origin)(error) from error
 
 
 def sign(plan: PackPlan, manifest: Digest, unsigned: Digest, key: SigningKey) -> bytes:

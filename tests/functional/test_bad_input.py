@@ -1,0 +1,499 @@
+"""Bad input: each test asserts the whole message."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+
+import pytest
+
+from lftool.testing import tiny_gguf
+
+RECIPE = """\
+[bundle]
+name = "tiny"
+version = "1"
+
+[sources.base]
+uri = "file:model.gguf"
+
+[model]
+weights = "base"
+
+[targets.plain]
+layout = "gguf"
+"""
+GGUF_HINT = "  hint: use the model's GGUF or safetensors files\n"
+
+
+def refused(project, status: int, message: str, *arguments: str) -> None:
+    """The command fails with exactly this message, and leaves the project's files as they were."""
+    before = {path: path.read_bytes() for path in project.root.rglob("*") if path.is_file()}
+
+    outcome = project.run(*(arguments or ("lock",)))
+
+    assert (outcome.status, outcome.out, outcome.err) == (status, "", message)
+    assert {path: path.read_bytes() for path in project.root.rglob("*") if path.is_file()} == before
+
+
+def with_uri(project, uri: str) -> None:
+    project.write_recipe(RECIPE.replace("file:model.gguf", uri))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        pytest.param(
+            'layout = "gguf"',
+            'layout = "gguf"\nquantise = "Q8_0"',
+            "error: lftool.toml: $.targets.plain.quantise: unknown key; did you mean 'quantize'?\n",
+            id="a key of a target",
+        ),
+        pytest.param(
+            "[model]",
+            "[modle]",
+            "error: lftool.toml: $.modle: unknown key; did you mean 'model'?\nlftool.toml: $.model: missing\n",
+            id="a table",
+        ),
+        pytest.param(
+            'version = "1"',
+            "version = 1",
+            "error: lftool.toml: $.bundle.version: expected a string, got an integer\n",
+            id="a number where a string belongs",
+        ),
+        pytest.param(
+            'weights = "base"',
+            'weights = "bsae"',
+            "error: lftool.toml: $: model.weights names the source 'bsae', but the recipe has base\n",
+            id="a source that is not there",
+        ),
+        pytest.param(
+            'name = "tiny"',
+            'name = "../tiny"',
+            "error: lftool.toml: $.bundle.name: '../tiny' is not a name: letters, digits and . _ + -, at most 64,"
+            " starting with a letter or digit\n",
+            id="a name that is a path",
+        ),
+        pytest.param(
+            '[targets.plain]\nlayout = "gguf"\n',
+            "targets = {}\n",
+            "error: lftool.toml: $.model.targets: unknown key; valid: imatrix, weights\n"
+            "lftool.toml: $.targets: missing\n",
+            id="no targets",
+        ),
+        pytest.param(
+            'name = "tiny"',
+            "name = tiny",
+            "error: lftool.toml: not valid TOML: Invalid value (at line 2, column 8)\n",
+            id="not TOML",
+        ),
+    ],
+)
+def test_a_typo_in_the_recipe(plain_project, old, new, message):
+    plain_project.write_recipe(RECIPE.replace(old, new))
+
+    refused(plain_project, 2, message)
+
+
+@pytest.mark.parametrize("key", ["temperature", "top_p"])
+def test_a_real_that_is_none(plain_project, key):
+    plain_project.write_recipe(RECIPE + f"\n[run]\n{key} = true\n")
+
+    refused(plain_project, 2, f"error: lftool.toml: $.run.{key}: expected a number, got a boolean\n")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("Q4_KM", "Q4_K_M"), ("q8_0", "Q8_0"), ("Q5_K_XL", "Q5_K_S"), ("iq4-xs", "IQ4_XS")]
+)
+def test_an_unknown_quantisation(plain_project, wrong, right):
+    plain_project.write_recipe(RECIPE + f'quantize = "{wrong}"\n')
+
+    refused(plain_project, 2, f"error: unknown quantisation '{wrong}'; did you mean '{right}'?\n")
+
+
+def test_without_plugins_no_quantizer_is_installed(plain_project):
+    plain_project.write_recipe(RECIPE + 'quantize = "Q8_0"\n')
+
+    refused(
+        plain_project,
+        8,
+        "error: no quantizer is installed\n"
+        "  hint: install one: pip install 'lftool[cpu]'\n"
+        "  hint: plugin 'llamacpp' of lftool-llamacpp 0.1.0 could not be used: not in LFTOOL_PLUGINS\n",
+        "--no-plugins",
+        "lock",
+    )
+
+
+def test_a_missing_source_file(plain_project):
+    with_uri(plain_project, "file:not-there.gguf")
+
+    refused(
+        plain_project,
+        1,
+        f"error: source 'file:not-there.gguf': there is no {plain_project.root / 'not-there.gguf'}\n",
+    )
+
+
+def test_a_glob_that_matches_nothing(plain_project):
+    with_uri(plain_project, "file:*.safetensors")
+
+    refused(plain_project, 1, "error: source 'file:*.safetensors': no file matches\n")
+
+
+@pytest.mark.parametrize("uri", ["file:/etc/hostname", "file:///etc/hostname", "file://host/share/model.gguf"])
+def test_an_absolute_file_uri(plain_project, uri):
+    with_uri(plain_project, uri)
+
+    refused(
+        plain_project,
+        2,
+        f"error: source '{uri}': file: paths are relative to the recipe\n"
+        "  hint: copy or link the file into the recipe's folder, and write file:NAME\n",
+    )
+
+
+@pytest.mark.parametrize("uri", ["file:../model.gguf", "file:a/../../model.gguf", "file:..", "file:a/.."])
+def test_a_file_uri_that_goes_up(plain_project, uri):
+    with_uri(plain_project, uri)
+
+    refused(plain_project, 2, f"error: source '{uri}' leaves the recipe's folder\n")
+
+
+def test_a_symlink_that_leaves_the_tree(plain_project, tmp_path):
+    tiny_gguf(tmp_path / "outside.gguf", width=32)
+    (plain_project.root / "link.gguf").symlink_to(tmp_path / "outside.gguf")
+    with_uri(plain_project, "file:link.gguf")
+
+    refused(
+        plain_project,
+        2,
+        "error: source 'file:link.gguf': link.gguf is a symlink that leaves the recipe's folder\n",
+    )
+
+
+def test_a_symlink_that_leaves_the_tree_inside_a_folder(plain_project, tmp_path):
+    tiny_gguf(tmp_path / "outside.gguf", width=32)
+    (plain_project.root / "models").mkdir()
+    (plain_project.root / "models" / "link.gguf").symlink_to(tmp_path / "outside.gguf")
+    with_uri(plain_project, "file:models")
+
+    refused(
+        plain_project,
+        2,
+        "error: source 'file:models': models/link.gguf is a symlink that leaves the recipe's folder\n",
+    )
+
+
+def test_a_folder_reached_through_a_symlink_that_leaves_the_tree(plain_project, tmp_path):
+    (tmp_path / "outside").mkdir()
+    tiny_gguf(tmp_path / "outside" / "model.gguf", width=32)
+    (plain_project.root / "models").symlink_to(tmp_path / "outside")
+    with_uri(plain_project, "file:models/model.gguf")
+
+    refused(
+        plain_project,
+        2,
+        "error: source 'file:models/model.gguf': models/model.gguf is a symlink that leaves the recipe's folder\n",
+    )
+
+
+def test_a_symlink_that_stays_in_the_tree_is_fine(plain_project):
+    (plain_project.root / "link.gguf").symlink_to("model.gguf")
+    with_uri(plain_project, "file:link.gguf")
+
+    plain_project.run("lock").assert_success()
+
+
+def test_a_symlink_that_leaves_the_tree_after_locking(locked_project, tmp_path):
+    import attrs
+
+    model = locked_project.root / "model.gguf"
+    model.rename(tmp_path / "outside.gguf")
+    model.symlink_to(tmp_path / "outside.gguf")
+    (tmp_path / "empty").mkdir()
+
+    outcome = attrs.evolve(locked_project, home=tmp_path / "empty").run("build")
+
+    assert outcome.status == 2
+    assert outcome.err.splitlines()[-1] == (
+        "error: source 'file:model.gguf': model.gguf is a symlink that leaves the recipe's folder"
+    )
+
+
+def test_a_uri_without_a_scheme(plain_project):
+    with_uri(plain_project, "model.gguf")
+
+    refused(
+        plain_project,
+        2,
+        "error: sources.base.uri: 'model.gguf' has no scheme\n"
+        "  hint: for a file beside the recipe, write file:model.gguf\n",
+    )
+
+
+def test_an_unknown_scheme(plain_project):
+    with_uri(plain_project, "gopher://example/model.gguf")
+
+    refused(plain_project, 2, "error: unknown source scheme 'gopher'; installed: file\n")
+
+
+def test_a_scheme_that_is_nearly_right(plain_project):
+    with_uri(plain_project, "flie:model.gguf")
+
+    refused(plain_project, 2, "error: unknown source scheme 'flie'; did you mean 'file'?\n")
+
+
+@pytest.mark.parametrize(
+    ("uri", "plugin"),
+    [
+        ("hf://org/repo@main", "lftool-hf"),
+        ("s3://bucket/key", "lftool-s3"),
+        ("oci://registry/repo:tag", "lftool-oci"),
+    ],
+)
+def test_a_scheme_of_a_plugin_that_is_not_installed(plain_project, uri, plugin):
+    with_uri(plain_project, uri)
+
+    scheme = uri.partition(":")[0]
+    refused(plain_project, 8, f"error: no installed plugin opens {scheme}: sources\n  hint: install {plugin}\n")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "s3", "oci", "hf"])
+def test_user_information_in_a_uri(plain_project, scheme):
+    with_uri(plain_project, f"{scheme}://user:secret@host/model.gguf")
+
+    refused(
+        plain_project,
+        2,
+        "error: sources.base.uri: user information is refused: it would end up in the lock\n"
+        "  hint: give credentials to the source's own configuration or variables\n",
+    )
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "s3", "oci", "hf"])
+def test_a_query_string_in_a_uri(plain_project, scheme):
+    with_uri(plain_project, f"{scheme}://host/model.gguf?token=secret")
+
+    refused(
+        plain_project,
+        2,
+        "error: sources.base.uri: a query string is refused: it would end up in the lock\n",
+    )
+
+
+def test_two_files_that_could_be_the_weights(plain_project):
+    for name in ("b.gguf", "a.gguf"):
+        tiny_gguf(plain_project.root / name, width=32)
+    with_uri(plain_project, "file:?.gguf")
+
+    refused(
+        plain_project,
+        2,
+        "error: source 'base' has 2 files that could be the weights: a.gguf, b.gguf\n"
+        '  hint: choose one: include = ["a.gguf"] under [sources.base]\n',
+    )
+
+
+def test_the_hint_about_two_files_works(plain_project):
+    for name in ("b.gguf", "a.gguf"):
+        tiny_gguf(plain_project.root / name, width=32)
+    with_uri(plain_project, 'file:?.gguf"\ninclude = ["a.gguf"]#')
+
+    plain_project.run("lock").assert_success()
+
+
+def test_options_of_a_source_that_has_none(plain_project):
+    with_uri(plain_project, 'file:model.gguf"\noptions = { token = "x" } #')
+
+    refused(plain_project, 2, "error: sources.base.options: the source 'file' has no options\n")
+
+
+@pytest.mark.parametrize("keep", [0, 3, 4, 23, 100])
+def test_a_gguf_truncated_inside_its_header(plain_project, keep):
+    path = plain_project.root / "model.gguf"
+    path.write_bytes(path.read_bytes()[:keep])
+
+    refused(
+        plain_project,
+        4,
+        f"error: source 'base': not a sound GGUF: the file ends at byte {keep} inside its header: it is truncated\n",
+    )
+
+
+def test_a_gguf_truncated_inside_its_tensors(plain_project):
+    path = plain_project.root / "model.gguf"
+    path.write_bytes(path.read_bytes()[:-1])
+
+    outcome = plain_project.run("lock")
+
+    assert (outcome.status, outcome.err) == (
+        4,
+        "error: source 'base': not a sound GGUF: tensor 'output_norm.weight' ends 1 bytes past the end of the file:"
+        " it is truncated, or its header lies\n",
+    )
+
+
+def test_a_gguf_with_bytes_after_its_last_tensor(plain_project):
+    path = plain_project.root / "model.gguf"
+    path.write_bytes(path.read_bytes() + b"smuggled")
+
+    refused(plain_project, 4, "error: source 'base': not a sound GGUF: 8 bytes follow the last tensor\n")
+
+
+def test_a_file_that_is_no_gguf(plain_project):
+    (plain_project.root / "model.gguf").write_bytes(b"<!DOCTYPE html>")
+
+    refused(plain_project, 4, "error: source 'base': not a sound GGUF: it starts with b'<!DO', not b'GGUF'\n")
+
+
+def write_pickle(path) -> None:
+    path.write_bytes(pickle.dumps({"weights": [0.0]}))  # noqa: TID251 - what a hostile file looks like
+
+
+def write_torch_zip(path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"weights": [0.0]}))  # noqa: TID251 - likewise
+
+
+@pytest.mark.parametrize("write", [write_pickle, write_torch_zip])
+def test_a_pickle_checkpoint_under_the_name_of_a_gguf(plain_project, write):
+    write(plain_project.root / "model.gguf")
+
+    refused(
+        plain_project,
+        4,
+        "error: source 'base': looks like a pickle checkpoint; those run code when loaded and are refused\n"
+        + GGUF_HINT,
+    )
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_of_any_protocol_is_refused(plain_project, protocol):
+    data = pickle.dumps({"weights": [0.0]}, protocol=protocol)  # noqa: TID251 - what a hostile file looks like
+    (plain_project.root / "model.gguf").write_bytes(data)
+
+    assert plain_project.run("lock").status == 4
+    assert not plain_project.lock.exists()
+
+
+@pytest.mark.parametrize("name", ["model.bin", "model.pt", "model.pth", "model.ckpt", "model.pkl"])
+@pytest.mark.parametrize("write", [write_pickle, write_torch_zip])
+def test_a_pickle_checkpoint_under_its_own_name(plain_project, name, write):
+    write(plain_project.root / name)
+    with_uri(plain_project, f"file:{name}")
+
+    refused(
+        plain_project,
+        4,
+        f"error: source 'base': {name} is a pickle checkpoint; those run code when loaded and are refused\n"
+        + GGUF_HINT,
+    )
+
+
+def test_safetensors(plain_project):
+    (plain_project.root / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    with_uri(plain_project, "file:model.safetensors")
+
+    refused(
+        plain_project,
+        8,
+        "error: source 'base' holds safetensors, and no installed plugin converts them to GGUF\n"
+        "  hint: point the source at a GGUF file\n",
+    )
+
+
+def test_an_unknown_layout(plain_project):
+    plain_project.write_recipe(RECIPE.replace('layout = "gguf"', 'layout = "ggfu"'))
+
+    refused(plain_project, 2, "error: unknown layout 'ggfu'; did you mean 'gguf'?\n")
+
+
+def test_an_unknown_layout_that_is_near_to_none(plain_project):
+    plain_project.write_recipe(RECIPE.replace('layout = "gguf"', 'layout = "tarball"'))
+
+    refused(plain_project, 2, "error: unknown layout 'tarball'; installed: gguf, llamafile\n")
+
+
+def test_an_unknown_runtime(plain_project):
+    plain_project.write_recipe(RECIPE.replace('layout = "gguf"', 'layout = "llamafile"\nruntime = "pyhton"'))
+
+    refused(plain_project, 2, "error: unknown runtime 'pyhton'; did you mean 'python'?\n")
+
+
+def test_a_runtime_where_the_layout_has_none(plain_project):
+    plain_project.write_recipe(RECIPE + 'runtime = "python"\n')
+
+    refused(plain_project, 2, "error: layout 'gguf' has no runtime; drop `runtime = 'python'`\n")
+
+
+def test_an_unknown_backend(plain_project):
+    plain_project.write_recipe(RECIPE + 'backend = "cup"\n')
+
+    refused(plain_project, 2, "error: unknown backend 'cup'; did you mean 'cpu'?\n")
+
+
+def test_an_unknown_quantizer(plain_project):
+    plain_project.write_recipe(RECIPE + 'quantize = "Q8_0"\nquantizer = "lama.cpp"\n')
+
+    refused(plain_project, 2, "error: unknown quantizer 'lama.cpp'; did you mean 'llama.cpp'?\n")
+
+
+def test_an_override_that_matches_no_tensor(quantized_project):
+    quantized_project.write_recipe(quantized_project.recipe.read_text() + 'overrides = { "output.wieght" = "F16" }\n')
+
+    refused(
+        quantized_project,
+        2,
+        "error: targets.q8.overrides: 'output.wieght' matches no tensor; did you mean 'output.weight'?\n",
+    )
+
+
+def test_an_override_of_an_unknown_type(quantized_project):
+    quantized_project.write_recipe(quantized_project.recipe.read_text() + 'overrides = { "output.weight" = "Q6K" }\n')
+
+    refused(
+        quantized_project,
+        2,
+        "error: targets.q8.overrides: 'output.weight': unknown tensor type 'Q6K'; did you mean 'Q6_K'?\n",
+    )
+
+
+def test_two_overrides_that_disagree(quantized_project):
+    quantized_project.write_recipe(
+        quantized_project.recipe.read_text() + 'overrides = { "output.weight" = "F16", "out*.weight" = "Q6_K" }\n'
+    )
+
+    refused(
+        quantized_project,
+        2,
+        "error: targets.q8.overrides: 'output.weight' makes output.weight F16, but 'out*.weight' makes it Q6_K\n",
+    )
+
+
+def test_overrides_without_a_quantize_stage(plain_project):
+    plain_project.write_recipe(RECIPE + 'overrides = { "output.weight" = "F16" }\n')
+
+    refused(plain_project, 2, "error: targets.plain.overrides: there is no quantize stage to apply them to\n")
+
+
+def test_an_unknown_option_of_a_quantizer(plain_project):
+    plain_project.write_recipe(RECIPE + 'quantize = "Q8_0"\noptions = { prue = true }\n')
+
+    refused(
+        plain_project,
+        2,
+        "error: lftool.toml: targets.plain.options: $.prue: unknown key; did you mean 'pure'?\n",
+    )
+
+
+def test_a_file_that_is_no_importance_matrix(quantized_project):
+    (quantized_project.root / "model.imatrix").write_bytes(b"\xff" * 64)
+    recipe = quantized_project.recipe.read_text().replace('weights = "base"', 'weights = "base"\nimatrix = "matrix"')
+    quantized_project.write_recipe(recipe + '\n[sources.matrix]\nuri = "file:model.imatrix"\n')
+
+    outcome = quantized_project.run("lock")
+
+    assert outcome.status == 4
+    assert "imatrix" in outcome.err or "importance matrix" in outcome.err
+    assert "internal" not in outcome.err

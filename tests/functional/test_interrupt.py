@@ -1,0 +1,155 @@
+"""Ctrl-C at any stage: exit 130, no litter, no child left, everything that existed before unchanged.
+
+The observer in the child process sends the signal when the stage it waits for is under way, so nothing here sleeps.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lftool.testing import tiny_gguf
+
+# Runs lftool and interrupts its own process group, as a terminal does, when EVENT comes up.
+DRIVER = """\
+import os, signal, sys
+from lftool.api import BytesFetched, StageStarted, TensorDone
+from lftool.builtin import console
+from lftool.pipeline.ports import Ports
+
+def interrupt():
+    os.killpg(0, signal.SIGINT)
+
+where, *arguments = sys.argv[1:]
+
+class Observer(console.ConsoleObserver):
+    def __call__(self, event):
+        if where == "fetch" and isinstance(event, BytesFetched):
+            interrupt()
+        if where == "quantize" and isinstance(event, TensorDone) and event.index == 3:
+            interrupt()
+        if where == "pack" and isinstance(event, StageStarted) and event.stage == "pack":
+            Ports.check_cancelled = interrupted_while_copying
+        super().__call__(event)
+
+check_cancelled = Ports.check_cancelled
+
+def interrupted_while_copying(self):
+    interrupt()
+    assert self.cancelled.wait(60)
+    check_cancelled(self)
+
+console.ConsoleObserver = Observer
+from lftool.cli.main import run
+sys.exit(run(arguments))
+"""
+
+
+def interrupted(project, where: str, *arguments: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, where, *arguments],
+        cwd=project.root,
+        env=project.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr.lstrip("\n").splitlines()[-1]
+
+
+def litter(project) -> list[str]:
+    """Names of temporary files anywhere in the project or its cache."""
+    return sorted(
+        str(path) for folder in (project.root, project.home) for path in folder.rglob("*") if ".tmp" in path.suffixes
+    )
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Command lines of the processes that work somewhere below `folder`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and str((entry / "cwd").readlink()).startswith(str(folder)):
+                found.append((entry / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
+def state(path) -> tuple[int, bytes]:
+    return path.stat().st_mtime_ns, path.read_bytes()
+
+
+INTERRUPTED = (130, "", "interrupted; nothing half-written is left")
+
+
+@pytest.fixture
+def changed_project(quantized_project):
+    """A built project whose weights have changed and been locked again, so that a build replaces its bundle."""
+    quantized_project.run("build").assert_success()
+    tiny_gguf(quantized_project.root / "model.gguf", layers=2, seed=1)
+    quantized_project.run("lock", "--upgrade", "base").assert_success()
+    return quantized_project
+
+
+@pytest.mark.parametrize("stage", ["quantize", "pack"])
+def test_an_interrupted_build_changes_nothing(changed_project, stage):
+    bundle = changed_project.root / "dist" / "tiny-1-q8.gguf"
+    before, lock = state(bundle), state(changed_project.lock)
+
+    ended = interrupted(changed_project, stage, "build")
+
+    assert ended == INTERRUPTED
+    assert (state(bundle), state(changed_project.lock)) == (before, lock)
+    assert [path.name for path in bundle.parent.iterdir()] == [bundle.name]
+    assert litter(changed_project) == []
+    assert processes_in(changed_project.home) == []
+
+
+@pytest.mark.parametrize("stage", ["quantize", "pack"])
+def test_after_an_interrupt_the_build_goes_through(changed_project, stage):
+    assert interrupted(changed_project, stage, "build")[0] == 130
+
+    outcome = changed_project.run("build", "--json").assert_success()
+
+    bundle = changed_project.root / "dist" / "tiny-1-q8.gguf"
+    assert outcome.json()["bundles"][0]["size"] == bundle.stat().st_size
+
+
+def test_an_interrupted_lock_writes_nothing(plain_project):
+    ended = interrupted(plain_project, "fetch", "lock")
+
+    assert ended == INTERRUPTED
+    assert not plain_project.lock.exists()
+    assert litter(plain_project) == []
+
+
+def test_an_interrupted_fetch_stores_nothing(locked_project, tmp_path):
+    import attrs
+
+    (tmp_path / "empty").mkdir()
+    project = attrs.evolve(locked_project, home=tmp_path / "empty")
+    lock = state(project.lock)
+
+    ended = interrupted(project, "fetch", "build")
+
+    assert ended == INTERRUPTED
+    assert state(project.lock) == lock
+    assert not list((project.root / "dist").iterdir())
+    assert not list((project.cache / "cas-v1").rglob("*"))
+    assert litter(project) == []
+
+
+def test_an_interrupted_child_that_ignores_the_signal_is_ended(changed_project):
+    """The quantizer runs in a session of its own, so a terminal's signal does not reach it: the parent must end it."""
+    assert interrupted(changed_project, "quantize", "build") == INTERRUPTED
+
+    assert processes_in(changed_project.home) == []
+    assert os.path.exists(changed_project.cache)

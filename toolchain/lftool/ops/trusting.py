@@ -1,0 +1,83 @@
+"""Whom to trust, and whether they signed: shared by verify and run. Light: a key of the built-in scheme loads no plugin."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from lftool.codec.toml_in import read_bytes
+from lftool.errors import PolicyError, TrustError
+from lftool.host.verifiers import load_verifiers
+from lftool.models.manifest import PROVENANCE_PATH
+from lftool.models.policy import TrustedKey, TrustPolicy
+from lftool.trust.envelope import decode_envelope
+from lftool.trust.verification import Claim, SignatureReport, check_signatures
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lftool.bundle.reader import Bundle
+
+
+def policy_of_key(path: Path) -> TrustPolicy:
+    """Return the policy that trusts one public key for everything.
+
+    Raises:
+        TrustError: The file cannot be read.
+    """
+    pem = read_bytes(path, "--key", TrustError).decode(errors="replace")
+    return TrustPolicy(keys=(TrustedKey(name=path.name, public_key=pem),))
+
+
+def read_policy(path: Path) -> TrustPolicy:
+    """Return the policy in a file.
+
+    Raises:
+        TrustError: It cannot be read or is malformed.
+    """
+    from lftool.codec.policies import parse_policy  # noqa: PLC0415 - `--key` needs no TOML
+
+    return parse_policy(read_bytes(path, "trust policy", TrustError), str(path))
+
+
+def claim_of(bundle: Bundle) -> Claim:
+    """Return what signatures of `bundle` must be about."""
+    return Claim(
+        manifest=bundle.manifest,
+        manifest_digest=bundle.manifest_digest,
+        provenance=bundle.read_member(PROVENANCE_PATH),
+    )
+
+
+def signature_report(bundle: Bundle, policy: TrustPolicy, today: dt.date) -> SignatureReport:
+    """Check the signatures of a bundle against a policy."""
+    return check_signatures(bundle.signatures, claim_of(bundle), policy, load_verifiers(policy), today)
+
+
+def require_trust(report: SignatureReport, name: str, *, allow_other: bool = False, unsigned_hint: str = "") -> None:
+    """Raise unless at least one trusted key signed, none was refused, and no signature is left uncovered.
+
+    Raises:
+        TrustError: Unsigned, or a signature that no trusted key verifies.
+        PolicyError: A valid signature that the policy refuses.
+    """
+    if not report.results:
+        raise TrustError(f"{name} is unsigned", hints=(unsigned_hint,) if unsigned_hint else ())
+    for result in report.of("refused"):
+        raise PolicyError(f"{name}: {result.reason}")
+    others = report.of("untrusted")
+    if others and not (allow_other and report.of("trusted")):
+        raise TrustError(
+            f"{name}: signature by key {others[0].key_id}: {others[0].reason}",
+            hints=("trust that key in a policy file",) if report else ("give the signer's public key: --key PUB",),
+        )
+
+
+def today_utc() -> dt.date:
+    """Return the current day; the clock is read here and nowhere below."""
+    return dt.datetime.now(dt.UTC).date()
+
+
+def signer_hints(bundle: Bundle) -> tuple[str, ...]:
+    """Return the key ids that the signatures claim, unproven."""
+    return tuple(decode_envelope(data, "signature member").key_id for data in bundle.signatures)
