@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tomllib
 
 import pytest
 
+from lftool.errors import RecipeError
 from lftool.testing import Outcome, tiny_gguf
 from lftool_llamacpp.file_types import FILE_TYPES
 
@@ -129,7 +132,7 @@ REFUSED = {
     ),
     "option of another type": (
         {"target": "options = { pure = 1 }"},
-        "lftool.toml: targets.q.options: $.pure: expected true or false, got an integer (1)\n",
+        "lftool.toml: targets.q.options: $.pure: expected true or false, got an integer\n",
     ),
     "unknown quantizer": (
         {"target": 'quantizer = "llamacpp"'},
@@ -148,21 +151,37 @@ def test_wrong_wish_is_exit_2_and_writes_no_lock(ask, project, wish, error):
     assert not project.lock.exists()
 
 
-def test_quantised_weights_are_refused_with_a_hint(ask, project, quantize_directly):
+REQUANTIZE_HINT = "  hint: start from F16, BF16 or F32 weights, or set options = { allow_requantize = true }\n"
+
+
+@pytest.fixture
+def quantised_source(project, quantize_directly):
+    """`ask` writes the model first, then this one replaces it."""
     source = tiny_gguf(project.home / "f16.gguf")
-    quantize_directly(source, project.root / "model.gguf", FILE_TYPES["Q8_0"])
+    quantize_directly(source, project.home / "q8.gguf", FILE_TYPES["Q8_0"])
+    return project.home / "q8.gguf"
+
+
+def test_quantised_weights_are_refused_with_a_hint_while_locking(ask, project, quantised_source):
+    """A lock of what cannot be built is no help: `plan` sees the types of the source."""
+    (project.root / "model.gguf").write_bytes(quantised_source.read_bytes())
     done = ask("Q4_K_M")
-    assert (done.status, done.err) == (
-        2,
-        "error: the weights are quantised already: llama_model_quantize: failed to quantize: requantizing from type"
-        " q8_0 is disabled\n"
-        "  hint: start from F16, BF16 or F32 weights, or set options = { allow_requantize = true }\n",
+    assert (done.status, done.err.partition(":")[0], done.err.endswith(REQUANTIZE_HINT)) == (2, "error", True)
+    assert done.err.startswith("error: the weights are quantised already: ")
+    assert not project.lock.exists()
+
+
+def test_quantised_weights_are_refused_by_the_quantizer_itself(plugin, quantised_source, tmp_path):
+    with pytest.raises(RecipeError) as caught:
+        plugin.run("Q4_K_M", tmp_path / "out.gguf", weights=quantised_source)
+    assert str(caught.value) == (
+        "the weights are quantised already: llama_model_quantize: failed to quantize: requantizing from type q8_0 is disabled"
     )
+    assert caught.value.hints == (REQUANTIZE_HINT.removeprefix("  hint: ").rstrip(),)
 
 
-def test_quantised_weights_are_taken_when_the_recipe_says_so(ask, project, types, quantize_directly):
-    source = tiny_gguf(project.home / "f16.gguf")
-    quantize_directly(source, project.root / "model.gguf", FILE_TYPES["Q8_0"])
+def test_quantised_weights_are_taken_when_the_recipe_says_so(ask, project, types, quantised_source):
+    (project.root / "model.gguf").write_bytes(quantised_source.read_bytes())
     ask("Q4_0", "options = { allow_requantize = true, pure = true }").assert_success()
     assert set(types().values()) == {"Q4_0"}
 
@@ -285,9 +304,6 @@ def test_parent_process_never_imports_llama_cpp(ask, project):
         "import sys; from lftool.cli.main import run; status = run(['build']);"
         " print(sorted({'llama_cpp', 'numpy'} & set(sys.modules))); sys.exit(status)"
     )
-    import subprocess
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=project.root,

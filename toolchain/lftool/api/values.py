@@ -121,10 +121,17 @@ class LaunchRequest:
 
 @frozen(kw_only=True)
 class LaunchCommand:
-    """The process that runs it: argument list and variables to set besides the inherited ones."""
+    """The process that runs it.
+
+    Attributes:
+        argv: Argument list.
+        environment: Variables to set besides the inherited ones.
+        preload: Modules that a Python runner imports; a later start may load them while the bundle is checked.
+    """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(factory=dict)
+    preload: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -79,12 +80,15 @@ def _chunk_extents(contents: list[_Large]) -> Iterator[tuple[_Large, int, int]]:
             yield item, start, min(CHUNK_SIZE, item.content.size - start)
 
 
-def check_contents(bundle: Bundle, *, threads: int | None = None) -> None:
-    """Hash every content byte once and compare with the chunk table and the manifest.
+@contextlib.contextmanager
+def hashing_contents(bundle: Bundle, *, threads: int | None = None) -> Iterator[None]:
+    """Hash every content byte once while the block runs; compare with chunk table and manifest when it ends.
+
+    The block is for checks that need no content, signatures for instance; a failure of the contents comes first.
 
     Args:
         bundle: A bundle whose structure has been checked.
-        threads: How many to hash with; all processors by default.
+        threads: How many to hash with; all processors that this process may use by default.
 
     Raises:
         IntegrityError: A content is not what the manifest names; the message says which and where.
@@ -94,21 +98,37 @@ def check_contents(bundle: Bundle, *, threads: int | None = None) -> None:
         if not is_large(member.role):
             bundle.read_member(member.path)
     large = _large_contents(bundle)
-    table = bundle.read_member(CHUNKS_PATH) if bundle.manifest.member(CHUNKS_PATH) else b""
+    table = bundle.read_member(CHUNKS_PATH)
     if len(table) != _DIGEST_BYTES * sum(item.chunk_count for item in large):
         raise FormatError(f"{bundle.name}: {CHUNKS_PATH} has {len(table)} bytes, which is not 32 for every chunk")
     hasher = _ChunkHasher(bundle.descriptor)
     extents = list(_chunk_extents(large))
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="verify") as pool:
+    workers = threads or len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(workers, thread_name_prefix="verify") as pool:
         digests = pool.map(lambda extent: hasher.digest(extent[0].offset + extent[1], extent[2]), extents)
-        for index, (digest, (item, start, size)) in enumerate(zip(digests, extents, strict=True)):
-            if digest != table[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES]:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise IntegrityError(
-                    f"{bundle.name}: {item.name}: bytes {start} to {start + size} have been changed: expected sha256"
-                    f" {table[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES].hex()}, got {digest.hex()}"
-                )
+        try:
+            yield
+        finally:
+            for index, (digest, (item, start, size)) in enumerate(zip(digests, extents, strict=True)):
+                expected = table[index * _DIGEST_BYTES : (index + 1) * _DIGEST_BYTES]
+                if digest != expected:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise IntegrityError(
+                        f"{bundle.name}: {item.name}: bytes {start} to {start + size} have been changed:"
+                        f" expected sha256 {expected.hex()}, got {digest.hex()}"
+                    )
     weights_header(bundle)
+
+
+def check_contents(bundle: Bundle, *, threads: int | None = None) -> None:
+    """Hash every content byte once and compare; see `hashing_contents`.
+
+    Raises:
+        IntegrityError: A content is not what the manifest names.
+        FormatError: The chunk table has the wrong size, or the weights are no sound GGUF.
+    """
+    with hashing_contents(bundle, threads=threads):
+        pass
 
 
 def weights_header(bundle: Bundle) -> GGUFHeader:

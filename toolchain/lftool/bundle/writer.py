@@ -21,7 +21,7 @@ from lftool.models.manifest import (
     is_large,
     member_order,
 )
-from lftool.models.recipe import RunContract
+from lftool.models.run import RunContract
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

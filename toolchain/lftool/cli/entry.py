@@ -12,6 +12,11 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"lftool {__version__}\n")
         return
+    channel = None
+    if sys.argv[1:2] == ["run"]:
+        from lftool.cli import prestart
+
+        channel = prestart.start()
     from lftool.cli.main import main as run_command
 
-    run_command()
+    run_command(channel)

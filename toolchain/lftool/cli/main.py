@@ -59,7 +59,7 @@ class LazyGroup(click.Group):
 @click.pass_context
 def cli(context: click.Context, traceback: bool, no_plugins: bool) -> None:
     """Build, lock, sign and verify single-file LLM bundles, reproducible bit for bit."""
-    context.obj = {"traceback": traceback}
+    del context, traceback  # run() looks for --traceback itself: an error may come before parsing ends
     if no_plugins:
         os.environ["LFTOOL_PLUGINS"] = ""
 
@@ -92,10 +92,10 @@ def _report(error: Exception) -> ExitStatus:
             return ExitStatus.IO
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], channel: int | None = None) -> int:
     """Run one command and return its exit status; the only place where errors become text."""
     try:
-        result: Any = cli.main(arguments, prog_name="lftool", standalone_mode=False)
+        result: Any = cli.main(arguments, prog_name="lftool", standalone_mode=False, obj={"channel": channel})
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; nothing half-written is left", err=True)
         return int(ExitStatus.INTERRUPTED)
@@ -109,9 +109,9 @@ def run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else int(ExitStatus.OK)
 
 
-def main() -> None:
-    """Run lftool as a program."""
-    sys.exit(run(sys.argv[1:]))
+def main(channel: int | None = None) -> None:
+    """Run lftool as a program; `channel` leads to a parent that waits to run a model (`lftool.cli.prestart`)."""
+    sys.exit(run(sys.argv[1:], channel))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from lftool.codec.recipes import flatten, recipe_digest, recipe_projection, slic
 from lftool.codec.toml_in import parse_toml, structure
 from lftool.codec.toml_out import emit_toml
 from lftool.errors import LockError
-from lftool.models.lock import LOCK_VERSION, RULES, Lock, LockedRecipe, LockedTarget
+from lftool.models.lock import LOCK_VERSION, Lock, LockedRecipe, LockedTarget
+from lftool.models.rules import RULES
 
 if TYPE_CHECKING:
     from lftool.models.recipe import Recipe

@@ -5,8 +5,8 @@ from __future__ import annotations
 from lftool.codec.canonical import canonical_json, parse_canonical_json
 from lftool.codec.toml_in import structure
 from lftool.errors import FormatError
-from lftool.models.lock import RULES
 from lftool.models.manifest import BundleManifest
+from lftool.models.rules import RULES
 
 
 def emit_manifest(manifest: BundleManifest) -> bytes:

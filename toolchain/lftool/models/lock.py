@@ -10,12 +10,12 @@ from attrs import field, frozen
 from attrs.validators import ge
 
 from lftool.models.digest import Artifact, Digest
+from lftool.models.rules import RULES
 
 if TYPE_CHECKING:
     from attrs import Attribute
 
 LOCK_VERSION = 1
-RULES = 1
 LOCK_NAME = "lftool.lock"
 RECIPE_NAME = "lftool.toml"
 

@@ -9,9 +9,9 @@ from attrs import field, frozen
 from attrs.validators import ge
 
 from lftool.models.digest import Artifact, Digest
-from lftool.models.lock import RULES
 from lftool.models.names import check_member_path, check_name
-from lftool.models.recipe import RunContract
+from lftool.models.rules import RULES
+from lftool.models.run import RunContract
 
 if TYPE_CHECKING:
     from attrs import Attribute

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen
-from attrs.validators import and_, ge, le, min_len
+from attrs.validators import min_len
 
 from lftool.models.names import check_name
-from lftool.models.reals import is_canonical_real
+from lftool.models.run import RunContract
 
 if TYPE_CHECKING:
     from attrs import Attribute
@@ -26,11 +26,6 @@ def _names(_instance: object, attribute: Attribute[Mapping[str, object]], value:
         check_name(key)
     if not value:
         raise ValueError(f"at least one entry is needed under {attribute.name!r}")
-
-
-def _real(_instance: object, _attribute: Attribute[str | None], value: str | None) -> None:
-    if value is not None and not is_canonical_real(value):
-        raise ValueError(f"{value!r} is not a canonical decimal number")
 
 
 def _key_reference(_instance: object, _attribute: Attribute[str], value: str) -> None:
@@ -85,46 +80,6 @@ class TargetSpec:
     )
     overrides: Mapping[str, str] = field(factory=dict, metadata={"doc": "Tensor name or glob to tensor type."})
     options: Mapping[str, Any] = field(factory=dict, metadata={"doc": "Options of the quantizer plugin."})
-
-
-@frozen(kw_only=True)
-class RunContract:
-    """`[run]`: how the model is meant to be run; it travels in the bundle. Reals are canonical decimal strings."""
-
-    context: int | None = field(
-        default=None,
-        validator=lambda i, a, v: v is None or ge(1)(i, a, v),
-        metadata={"doc": "Context length in tokens."},
-    )
-    max_tokens: int | None = field(
-        default=None,
-        validator=lambda i, a, v: v is None or ge(1)(i, a, v),
-        metadata={"doc": "Most tokens of one answer."},
-    )
-    seed: int | None = field(
-        default=None,
-        validator=lambda i, a, v: v is None or and_(ge(0), le(2**32 - 2))(i, a, v),
-        metadata={"doc": "Seed of the sampler."},
-    )
-    system: str | None = field(default=None, metadata={"doc": "System prompt."})
-    stop: tuple[str, ...] = field(default=(), metadata={"doc": "Strings that end an answer."})
-    top_k: int | None = field(
-        default=None,
-        validator=lambda i, a, v: v is None or ge(0)(i, a, v),
-        metadata={"doc": "Sample among the K likeliest tokens; 0 is all."},
-    )
-    temperature: str | None = field(
-        default=None, validator=_real, metadata={"doc": "Sampling temperature; 0 is greedy.", "real": True}
-    )
-    top_p: str | None = field(default=None, validator=_real, metadata={"doc": "Nucleus sampling mass.", "real": True})
-    min_p: str | None = field(
-        default=None,
-        validator=_real,
-        metadata={"doc": "Least probability relative to the likeliest token.", "real": True},
-    )
-    repeat_penalty: str | None = field(
-        default=None, validator=_real, metadata={"doc": "Penalty on repeated tokens; 1 is none.", "real": True}
-    )
 
 
 @frozen(kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool.bundle.contents import check_contents, check_flat_digests, unsigned_artifact
+from lftool.bundle.contents import check_flat_digests, hashing_contents, unsigned_artifact
 from lftool.bundle.reader import Bundle, open_for_reading, read_bundle
 from lftool.errors import IntegrityError, TrustError
 from lftool.models.digest import Artifact, Digest
@@ -79,8 +79,8 @@ def verify_descriptor(
         PolicyError: A valid signature that the policy refuses.
     """
     bundle = read_bundle(descriptor, path.name)
-    report = None if options.policy is None else signature_report(bundle, options.policy, today)
-    check_contents(bundle, threads=options.threads)
+    with hashing_contents(bundle, threads=options.threads):
+        report = None if options.policy is None else signature_report(bundle, options.policy, today)
     unsigned = None
     if options.full:
         check_flat_digests(bundle)

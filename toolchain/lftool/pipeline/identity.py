@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lftool.codec.canonical import canonical_json
 from lftool.models.digest import Artifact, Digest
-from lftool.models.lock import RULES
+from lftool.models.rules import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -30,7 +30,7 @@ class Ports:
     store: Store
     registry: Registry
     emit: Callable[[Event], None]
-    threads: int = field(factory=lambda: os.cpu_count() or 1)
+    threads: int = field(factory=lambda: len(os.sched_getaffinity(0)))
     online: bool = True
     workers: Workers = field(factory=Workers)
     cancelled: threading.Event = field(factory=threading.Event)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from lftool.cli.options import bundle_argument, chosen_policy, note, trust_options
+from lftool.cli.prestart import hand_over, write_note
 
 if TYPE_CHECKING:
     from pathlib import Path
+from typing import Any
 
 
 @click.command("run")
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 @click.option("--raw", is_flag=True, help="Complete the text as given, without the chat template.")
 @click.option("--backend", metavar="NAME", help="Backend to use; default: the bundle's.")
 @trust_options
+@click.pass_obj
 def command(
+    obj: dict[str, Any],
     bundle: Path,
     prompt: str | None,
     max_tokens: int | None,
@@ -43,5 +47,9 @@ def command(
     ready = prepare_run(bundle, tuple(arguments), policy, open_store(), backend)
     note(f"{bundle.name}: {ready.trust}")
     sys.stdout.flush()
+    write_note(ready.command.preload)
+    channel = obj["channel"]
+    if channel is not None and ready.command.argv[:2] == (sys.executable, "-I"):
+        hand_over(channel, ready.command.argv[2:], dict(ready.command.environment), ready.descriptor)
     os.set_inheritable(ready.descriptor, True)  # noqa: FBT003 - the function takes nothing else
     os.execve(ready.command.argv[0], list(ready.command.argv), {**os.environ, **ready.command.environment})  # noqa: S606 - the backend's own command line
