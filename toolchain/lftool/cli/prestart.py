@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 _MAX_MESSAGE = 1 << 20
+_INTERRUPTED = 130
 
 
 def note_path() -> Path:
@@ -74,18 +75,25 @@ def start() -> int | None:
         parent.close()
         return child.detach()
     child.close()
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except Exception:  # noqa: BLE001, S112 - the runner will say what is wrong, in its own words
-            continue
-    message, descriptors, _, _ = socket.recv_fds(parent, _MAX_MESSAGE, 1)
-    _, status = os.waitpid(pid, 0)
+    try:
+        _load(names)
+        message, descriptors, _, _ = socket.recv_fds(parent, _MAX_MESSAGE, 1)
+        _, status = os.waitpid(pid, 0)
+    except KeyboardInterrupt:  # the terminal interrupts both; the child has said so
+        os._exit(_INTERRUPTED)
     if not message or not descriptors:
         code = os.waitstatus_to_exitcode(status)
         os._exit(code if code >= 0 else 128 - code)
     _become(message, descriptors[0])
     sys.exit(0)
+
+
+def _load(names: list[str]) -> None:
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception:  # noqa: BLE001, S112 - the runner will say what is wrong, in its own words
+            continue
 
 
 def hand_over(channel: int, argv: tuple[str, ...], environment: dict[str, str], descriptor: int) -> None:
