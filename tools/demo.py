@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import subprocess
 import sys
@@ -58,7 +59,9 @@ def picture(shown: list[tuple[list[str], str]], path: Path) -> None:
     for command, output in shown:
         console.print(Text("$ ", style="bold green") + Text(shlex.join(command), style="bold"))
         console.print(Text(output))
-    path.write_text(console.export_svg(title="make demo", unique_id="demo"))
+    svg = console.export_svg(title="make demo", unique_id="demo")
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # no fonts from other hosts
+    path.write_text(svg.replace("Fira Code", "ui-monospace, Menlo, Consolas"))
 
 
 def main() -> None:

@@ -66,7 +66,10 @@ def run(project, tmp_path):
 
 
 def story_of(path: Path, prompt: str = PROMPT, *, raw: bool = False, most: int = 160) -> str:
-    """What stock llama_cpp.Llama tells when it loads the file by path, with the example's contract."""
+    """What stock llama_cpp.Llama tells when it loads the file by path, with the example's contract.
+
+    The template ends in `Assistant:`, so an answer begins with a space, which the runner leaves out.
+    """
     code = (
         "import sys, llama_cpp\n"
         "path, prompt, raw, most = sys.argv[1:]\n"
@@ -76,7 +79,7 @@ def story_of(path: Path, prompt: str = PROMPT, *, raw: bool = False, most: int =
         "else:\n"
         "    messages = [{'role': 'user', 'content': prompt}]\n"
         "    answer = llm.create_chat_completion(messages, temperature=0.0, max_tokens=int(most))\n"
-        "    print(answer['choices'][0]['message']['content'])\n"
+        "    print(answer['choices'][0]['message']['content'].lstrip())\n"
     )
     command = [sys.executable, "-c", code, str(path), prompt, str(raw), str(most)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -240,7 +243,9 @@ def chat(project, tmp_path):
 
 
 @pytest.mark.parametrize("target", ["q4", "q8"])
-def test_chat_answers_two_turns_and_ends_on_ctrl_d(bundles, chat, target):
+def test_chat_answers_two_turns_and_ends_on_ctrl_d(bundles, chat, project, tmp_path, target):
+    project.run("extract", bundles[target], tmp_path / "parts").assert_success()
+    (weights,) = (tmp_path / "parts").rglob("*.gguf")
     talk = chat(bundles[target])
     greeting = talk.read_until("> ")
     first = talk.ask(PROMPT)
@@ -248,7 +253,7 @@ def test_chat_answers_two_turns_and_ends_on_ctrl_d(bundles, chat, target):
     talk.type("\x04")
     rest = talk.read_until("\0")
     assert "Ctrl-D ends the conversation.\n> " in greeting
-    assert first == story_of(bundles[target]).rstrip("\n") if target == "q8" else len(first.split()) > 20
+    assert first == story_of(weights).rstrip("\n")
     assert second
     assert second != first
     assert talk.process.wait(timeout=DEADLINE) == 0
@@ -280,7 +285,7 @@ def mapped(pid: int) -> dict[str, int]:
 
 def opened(pid: int) -> set[str]:
     """Regular files that a process has open."""
-    links = (Path(os.readlink(link)) for link in Path(f"/proc/{pid}/fd").iterdir())
+    links = (link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir())
     return {str(path) for path in links if path.is_file() and not str(path).startswith(("/proc", "/dev"))}
 
 
@@ -293,7 +298,8 @@ def test_weights_are_mapped_from_the_bundle_and_not_copied(bundles, chat, projec
     maps = mapped(pid)
     weights = project.run("inspect", "--json", bundle).assert_success().json()["weights"]
     tensors = sum(tensor["size"] for tensor in weights["tensors"])
-    assert maps.get(str(bundle), 0) >= tensors
+    # llama.cpp unmaps what lies at the ends and is kept in another arrangement for the CPU: a few per cent
+    assert maps.get(str(bundle), 0) > 0.9 * tensors
     models = {path for path in maps if path.endswith((".gguf", ".llamafile", ".bin", "(deleted)"))}
     assert models == {str(bundle)}
     assert {path for path in opened(pid) if ".so" not in path} <= {str(bundle)}

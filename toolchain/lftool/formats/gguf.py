@@ -103,6 +103,7 @@ class _Cursor:
         self.limit = min(size, MAX_HEADER)
         self.truncated = size <= MAX_HEADER
         self.position = 0
+        self.strings = 0
         self._file = file
         self._start = start
         self._buffer = b""
@@ -151,6 +152,9 @@ class _Cursor:
 def _skip_strings(cursor: _Cursor, count: int, key: str) -> None:
     if count > MAX_ARRAY_STRINGS:
         cursor.fail(f"array {key!r} has {count} strings, at most {MAX_ARRAY_STRINGS} are allowed")
+    cursor.strings += count
+    if cursor.strings > MAX_ARRAY_STRINGS:
+        cursor.fail(f"its arrays hold {cursor.strings} strings, at most {MAX_ARRAY_STRINGS} are allowed")
     for _ in range(count):
         length = cursor.number("<Q")
         if length > MAX_STRING_BYTES:
@@ -309,7 +313,9 @@ def read_gguf(file: BinaryIO, size: int, what: str, *, start: int = 0) -> GGUFHe
     names = {tensor.name for tensor in tensors}
     if len(names) != len(tensors):
         cursor.fail("a tensor name stands twice")
-    data_offset = cursor.position + padding(cursor.position, alignment) if tensors else cursor.position
+    data_offset = cursor.position + padding(cursor.position, alignment)
+    if not tensors and size == cursor.position:
+        data_offset = size
     if data_offset > size:
         cursor.fail(f"the file ends at byte {size} before its tensor data: it is truncated")
     _check_extent(cursor, tensors, alignment, size - data_offset)

@@ -61,6 +61,13 @@ def _value(value: WritableValue) -> bytes:
     return struct.pack("<IIQ", _ARRAY, kind, len(value)) + items
 
 
+def _alignment(metadata: Mapping[str, WritableValue]) -> int:
+    value = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
+    if not isinstance(value, int) or value < 1 or value & (value - 1):
+        raise ValueError(f"general.alignment is {value!r}, not a power of two")
+    return value
+
+
 def gguf_header(metadata: Mapping[str, WritableValue], tensors: Sequence[TensorData], sizes: Sequence[int]) -> bytes:
     """Return the header, padded to where tensor data begins.
 
@@ -68,27 +75,35 @@ def gguf_header(metadata: Mapping[str, WritableValue], tensors: Sequence[TensorD
         metadata: Keys and values, in the order to write. Integers become u32 where they fit, in arrays i32.
         tensors: Names, dimensions and types; their `data` is not looked at.
         sizes: Size of each tensor's data in bytes.
+
+    Raises:
+        ValueError: A value or an array has no GGUF type.
     """
     parts = [MAGIC, struct.pack("<IQQ", _VERSION, len(tensors), len(metadata))]
-    parts += [_string(key) + _value(value) for key, value in metadata.items()]
+    try:
+        parts += [_string(key) + _value(value) for key, value in metadata.items()]
+    except (struct.error, OverflowError) as error:
+        raise ValueError(f"a metadata value has no GGUF type: {error}") from None
+    alignment = _alignment(metadata)
     offset = 0
     for tensor, size in zip(tensors, sizes, strict=True):
         rank = len(tensor.dimensions)
         parts.append(_string(tensor.name) + struct.pack("<I", rank) + struct.pack(f"<{rank}Q", *tensor.dimensions))
         parts.append(struct.pack("<IQ", BY_NAME[tensor.type].number, offset))
-        offset += size + padding(size, DEFAULT_ALIGNMENT)
+        offset += size + padding(size, alignment)
     header = b"".join(parts)
-    return header + bytes(padding(len(header), DEFAULT_ALIGNMENT))
+    return header + bytes(padding(len(header), alignment))
 
 
 def write_gguf(file: BinaryIO, metadata: Mapping[str, WritableValue], tensors: Sequence[TensorData]) -> None:
-    """Write a whole GGUF, tensors in the order given, each padded to 32 bytes.
+    """Write a whole GGUF, tensors in the order given, each padded to `general.alignment`, 32 bytes by default.
 
     Raises:
         ValueError: A value or an array has no GGUF type.
         OSError: It cannot be written.
     """
+    alignment = _alignment(metadata)
     file.write(gguf_header(metadata, tensors, [len(tensor.data) for tensor in tensors]))
     for tensor in tensors:
         file.write(tensor.data)
-        file.write(bytes(padding(len(tensor.data), DEFAULT_ALIGNMENT)))
+        file.write(bytes(padding(len(tensor.data), alignment)))
