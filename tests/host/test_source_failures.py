@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from lftool.testing import Outcome, tiny_gguf
@@ -62,12 +64,12 @@ CASES = {
     "resolve returns nothing": (
         {"resolve": "return None"},
         8,
-        f"{ORIGIN} failed: TypeError: resolve() must return a Resolution with at least one file\n",
+        f"{ORIGIN}: resolve() must return a Resolution with at least one file\n",
     ),
     "resolve finds no file": (
         {"resolve": ABSENT},
         8,
-        f"{ORIGIN} failed: TypeError: resolve() must return a Resolution with at least one file\n",
+        f"{ORIGIN}: resolve() must return a Resolution with at least one file\n",
     ),
     "resolve returns a negative size": (
         {"resolve": "return Resolution(revision='r1', files=(SourceFile(path='a', size=-1),))"},
@@ -136,19 +138,42 @@ def test_source_that_yields_text_is_named(site, lftool):
     assert stored(lftool.project) == []
 
 
-def test_source_that_fails_in_a_locked_build_changes_nothing(site, lftool):
-    """The lock has digests, the cache is gone, and now the remote is broken."""
-    tiny_gguf(lftool.project.root / "sound.gguf", width=32)
-    sound = f"DATA = pathlib.Path({str(lftool.project.root / 'sound.gguf')!r}).read_bytes()"
-    install(site, after=f"import pathlib\n{sound}")
+def test_source_that_fails_in_a_locked_build_changes_nothing(site, lftool, tmp_path):
+    """The lock has digests, the cache is gone, and now the remote is broken; the plugin is the pinned one."""
+    path, cable = tiny_gguf(lftool.project.root / "sound.gguf", width=32), tmp_path / "cable"
+    cable.touch()
+    sound = f"import pathlib\nDATA = pathlib.Path({str(path)!r}).read_bytes()"
+    deliver = f"yield (piece if pathlib.Path({str(cable)!r}).exists() else 1 / 0 for piece in [DATA[:3], DATA[3:]])"
+    install(site, after=sound, open=deliver)
     lftool.project.write_recipe(RECIPE)
     lftool("lock").assert_success()
     lock = lftool.project.lock.read_bytes()
-    install(site, after=f"import pathlib\n{sound}", open="yield (piece or 1 / 0 for piece in [DATA[:3], b''])")
+    cable.unlink()
     done = lftool("build", XDG_CACHE_HOME=str(lftool.project.home / "another-cache"))
-    assert done == Outcome(status=8, out="", err=f"{ORIGIN} failed: ZeroDivisionError: division by zero\n")
+    assert (done.status, done.out, done.err.splitlines()[-1]) == (
+        8,
+        "",
+        f"{ORIGIN} failed: ZeroDivisionError: division by zero",
+    )
     assert lftool.project.lock.read_bytes() == lock
     assert list(lftool.project.root.glob("dist/*")) == []
+
+
+def test_source_plugin_that_is_not_the_pinned_one_is_not_asked(site, lftool):
+    path = tiny_gguf(lftool.project.root / "sound.gguf", width=32)
+    sound = f"import pathlib\nDATA = pathlib.Path({str(path)!r}).read_bytes()"
+    install(site, after=sound)
+    lftool.project.write_recipe(RECIPE)
+    lftool("lock").assert_success()
+    install(site, after=f"{sound}\n# changed", open="raise AssertionError('asked'); yield")
+    done = lftool("build", XDG_CACHE_HOME=str(lftool.project.home / "another-cache"))
+    assert done.status == 8
+    assert re.fullmatch(
+        r"error: plugin demo-shop: the lock pins version 3\.1 \(sha256 \w{64}\), installed is 3\.1 \(sha256 \w{64}\)\n"
+        r"  hint: install demo-shop 3\.1\n"
+        r"  hint: or accept the installed one: lftool lock --upgrade plugin:demo-shop\n",
+        done.err,
+    )
 
 
 def test_source_that_delivers_other_bytes_than_locked_stores_nothing(site, lftool):

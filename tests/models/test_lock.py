@@ -6,6 +6,7 @@ from lftool.models.digest import Artifact, Digest
 from lftool.models.lock import (
     Lock,
     LockedFile,
+    LockedFileList,
     LockedPack,
     LockedQuantize,
     LockedRecipe,
@@ -71,7 +72,23 @@ def test_a_file_stands_once():
 
 
 def test_a_source_without_files_is_refused():
-    assert refusal(source) == "a locked source has at least one file"
+    assert refusal(source) == "a locked source has either files, at least one, or a file-list"
+
+
+def test_a_source_whose_files_stand_in_a_list_of_their_own_is_accepted():
+    listed = LockedFileList(path="lftool.lock.d/base.toml", sha256=ONE)
+    assert LockedSource(uri="file:x", revision="r", file_list=listed).files == ()
+
+
+def test_a_source_with_both_files_and_a_file_list_is_refused():
+    listed = LockedFileList(path="lftool.lock.d/base.toml", sha256=ONE)
+    message = refusal(lambda: LockedSource(uri="x", revision="r", file_list=listed, files=(locked_file(),)))
+    assert message == "a locked source has either files, at least one, or a file-list"
+
+
+def test_a_file_list_stays_beside_the_lock():
+    message = refusal(lambda: LockedFileList(path="../base.toml", sha256=ONE))
+    assert message == "'../base.toml' is not a relative path with / between its parts"
 
 
 def test_a_quantize_stage_without_output_has_none():

@@ -42,6 +42,7 @@ class FileSource:
 
     def __init__(self, context: SourceContext) -> None:
         self._root = context.project.resolve()
+        self._known: dict[SourceRequest, dict[str, Path]] = {}
 
     def _path_of(self, uri: str) -> str:
         path = uri.removeprefix("file:")
@@ -94,6 +95,12 @@ class FileSource:
             yield path.name, path
 
     def _chosen(self, request: SourceRequest) -> dict[str, Path]:
+        """Return path to file of a request, walking the tree once: `open` asks again for every file."""
+        if request not in self._known:
+            self._known[request] = self._choose(request)
+        return self._known[request]
+
+    def _choose(self, request: SourceRequest) -> dict[str, Path]:
         include = [glob_pattern(glob) for glob in request.include]
         exclude = [glob_pattern(glob) for glob in request.exclude]
         return {

@@ -87,6 +87,7 @@ class _Builder:
         made: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": properties}
         if required:
             made["required"] = sorted(required)
+        made.update(_SHAPES.get(cls.__name__, {}))
         made["description"] = (cls.__doc__ or "").splitlines()[0]
         return made
 
@@ -118,6 +119,11 @@ _LIMITS: dict[tuple[str, str], dict[str, Any]] = {
     ("Prefix", "crc32"): {"pattern": "^[0-9a-f]{8}$"},
     ("Member", "size"): _SIZE,
     ("Member", "crc32"): {"pattern": "^[0-9a-f]{8}$"},
+}
+
+
+_SHAPES: dict[str, dict[str, Any]] = {
+    "LockedSource": {"oneOf": [{"required": ["files"]}, {"required": ["file-list"]}]},
 }
 
 

@@ -49,6 +49,14 @@ class LockedFile:
 
 
 @frozen(kw_only=True)
+class LockedFileList:
+    """A file list that stands in a file of its own, beside the lock: sources of more than 1,000 files."""
+
+    path: str = field(validator=_relative_path, metadata={"doc": "Path of the list, relative to the lock."})
+    sha256: Digest = field(metadata={"doc": "SHA-256 of the list."})
+
+
+@frozen(kw_only=True)
 class LockedSource:
     """What was asked for, and the immutable thing that it meant."""
 
@@ -57,14 +65,24 @@ class LockedSource:
     exclude: tuple[str, ...] = field(default=(), metadata={"doc": "The request's exclude globs."})
     options: Mapping[str, Any] = field(factory=dict, metadata={"doc": "The request's plugin options."})
     revision: str = field(metadata={"doc": "The immutable revision: commit, version id or content digest."})
-    files: tuple[LockedFile, ...] = field(metadata={"doc": "Every file, sorted by path."})
+    files: tuple[LockedFile, ...] = field(default=(), metadata={"doc": "Every file, sorted by path."})
+    file_list: LockedFileList | None = field(
+        default=None, metadata={"key": "file-list", "doc": "Where the files are listed, in place of `files`."}
+    )
 
     def __attrs_post_init__(self) -> None:
         paths = [file.path for file in self.files]
         if paths != sorted(set(paths)):
             raise ValueError("files must be sorted by path, without a duplicate")
-        if not paths:
-            raise ValueError("a locked source has at least one file")
+        if bool(paths) == (self.file_list is not None):
+            raise ValueError("a locked source has either files, at least one, or a file-list")
+
+
+@frozen(kw_only=True)
+class FileList:
+    """The content of a file list."""
+
+    files: tuple[LockedFile, ...] = field(metadata={"doc": "Every file, sorted by path."})
 
 
 @frozen(kw_only=True)

@@ -18,7 +18,6 @@ from lftool.models.lock import LOCK_NAME, Lock
 from lftool.models.manifest import LOCK_PATH, RECIPE_PATH
 from lftool.pipeline.freshness import staleness
 from lftool.pipeline.locker import ALL, Upgrade, check_upgrade, empty_lock, make_lock
-from lftool.store.durable import write_durably
 from lftool.store.locking import advisory_lock
 
 if TYPE_CHECKING:
@@ -67,11 +66,8 @@ def lock_project(
     chosen = Upgrade() if upgrade is None else check_upgrade(upgrade or {ALL}, project.recipe, base)
     with ports.store.in_use():
         lock = make_lock(project.recipe, base, chosen, ports)
-    data = emit_lock(lock)
-    changed = not project.lock_path.exists() or project.lock_path.read_bytes() != data
-    if changed and not dry_run:
-        write_durably(project.lock_path, data, "lock")
-    return LockResult(lock=lock, changes=_changes(old, lock), written=changed and not dry_run)
+    written = False if dry_run else project.write_lock(lock)
+    return LockResult(lock=lock, changes=_changes(old, lock), written=written)
 
 
 def check_lock(project: Project) -> Lock:
@@ -110,11 +106,7 @@ def _merge(project: Project, used: Lock, outputs: dict[str, LockedTarget], ports
                 continue
             if theirs.pack.action == ours.pack.action and theirs.pack.output is None:
                 targets[name] = made
-        data = emit_lock(attrs.evolve(current, targets=targets))
-        if project.lock_path.read_bytes() == data:
-            return False
-        write_durably(project.lock_path, data, "lock")
-        return True
+        return project.write_lock(attrs.evolve(current, targets=targets))
 
 
 def record_outputs(project: Project, lock: Lock, built: Sequence[BuiltBundle], ports: Ports) -> bool:

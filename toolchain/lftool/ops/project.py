@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool.codec.locks import parse_lock
+from lftool.codec.file_lists import attach, detach
+from lftool.codec.locks import emit_lock, parse_lock
 from lftool.codec.recipes import parse_recipe
 from lftool.codec.toml_in import read_bytes
 from lftool.errors import LockError, RecipeError, UsageError
@@ -18,6 +19,7 @@ from lftool.models.lock import LOCK_NAME, RECIPE_NAME
 from lftool.models.recipe import Recipe
 from lftool.ops.caching import open_store
 from lftool.pipeline.ports import Ports
+from lftool.store.durable import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +48,23 @@ class Project:
         """
         if not self.lock_path.exists():
             return None
-        return parse_lock(read_bytes(self.lock_path, LOCK_NAME, LockError), LOCK_NAME)
+        lock = parse_lock(read_bytes(self.lock_path, LOCK_NAME, LockError), LOCK_NAME)
+        return attach(lock, lambda path: read_bytes(self.root / path, path, LockError))
+
+    def write_lock(self, lock: Lock) -> bool:
+        """Write `lock` unless the very bytes are there already; return whether it was written.
+
+        Raises:
+            StorageError: It cannot be written; the lock that was there is unchanged.
+        """
+        main, lists = detach(lock)
+        written = False
+        for name, data in [*sorted(lists.items()), (LOCK_NAME, emit_lock(main))]:  # the lock last: it names the lists
+            path = self.root / name
+            written = not path.exists() or path.read_bytes() != data
+            if written:
+                write_durably(path, data, "lock")
+        return written
 
     def require_lock(self) -> Lock:
         """Return the lock.
