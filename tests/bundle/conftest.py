@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import hashlib
+import json
 import os
 import shutil
 import struct
@@ -67,7 +69,14 @@ def local_header(path: bytes, size: int, crc32: int, *, extra: bytes | None = No
 
 
 def central_record(
-    path: bytes, size: int, crc32: int, offset: int, *, extra: bytes | None = None, note: bytes = b"", **other: int | bytes
+    path: bytes,
+    size: int,
+    crc32: int,
+    offset: int,
+    *,
+    extra: bytes | None = None,
+    note: bytes = b"",
+    **other: int | bytes,
 ) -> bytes:
     """APPNOTE 4.3.12, likewise."""
     numbers = ([size, size] if size >= FULL32 else []) + ([offset] if offset >= FULL32 else [])
@@ -85,7 +94,16 @@ def central_record(
 
 def end_records(count: int, size: int, offset: int, *, note: bytes = b"", wide: bool | None = None, **other) -> bytes:
     """APPNOTE 4.3.14 to 4.3.16, likewise; `wide` forces or forbids the ZIP64 ones."""
-    values = (b"PK\5\6", 0, 0, min(count, FULL16), min(count, FULL16), min(size, FULL32), min(offset, FULL32), len(note))
+    values = (
+        b"PK\5\6",
+        0,
+        0,
+        min(count, FULL16),
+        min(count, FULL16),
+        min(size, FULL32),
+        min(offset, FULL32),
+        len(note),
+    )
     fields = dict(zip(END_FIELDS, values, strict=True)) | other
     end = struct.pack("<4s4HIIH", *(fields[name] for name in END_FIELDS)) + note
     if wide is None:
@@ -119,24 +137,21 @@ class Archive:
 
     @classmethod
     def of(cls, data: bytes) -> Archive:
-        """Take a bundle below 4 GiB apart."""
+        """Take a bundle below 4 GiB apart; its manifest says where the prefix ends."""
         count, _, at = struct.unpack("<HII", data[-12:-2])
-        parts: list[Part] = []
-        position = 0
+        found = {}
         for _ in range(count):
             size, names = struct.unpack_from("<IH", data, at + 24)
-            header = struct.unpack_from("<I", data, at + 42)[0]
-            path = data[at + 46 : at + 46 + names]
-            if not parts:
-                position = header - len(data[:header]) + len(data[:header].rstrip(b"\0"))
-            start = header + 30 + names
+            path, header = data[at + 46 : at + 46 + names], struct.unpack_from("<I", data, at + 42)[0]
+            found[path] = (header, header + 30 + names, size)
+            at += 46 + names
+        _, start, size = found[b"lftool/bundle.json"]
+        prefix = position = json.loads(data[start : start + size])["prefix"]["size"]
+        parts = []
+        for path, (header, start, size) in found.items():
             parts.append(Part(path=path, data=data[start : start + size], gap=data[position:header]))
             position = start + size
-            at += 46 + names
-        prefix_end = data.find(b"PK\3\4" + data[at:at]) if not parts else None
-        made = cls(prefix=b"" if prefix_end is None else data[:prefix_end], parts=parts)
-        made.prefix = data[: len(data) - len(made.bytes()) + len(made.prefix)]
-        return made
+        return cls(prefix=data[:prefix], parts=parts)
 
     def part(self, path: str) -> Part:
         """Return the member at `path`."""
@@ -173,5 +188,161 @@ class Archive:
         records = self.order(records)
         directory = b"".join(records)
         end = {"count": len(records), "size": len(directory), "offset": position}
-        end |= {key: value for key, value in self.end.items() if key not in ("raw",)}
-        return b"".join(pieces) + directory + end_records(**end) + self.end.get("raw", b"")
+        return b"".join(pieces) + directory + end_records(**(end | self.end))
+
+    def manifest(self, change: Callable[[dict], object]) -> None:
+        """Change what the manifest says; it stays canonical JSON."""
+        part = self.part("lftool/bundle.json")
+        value = json.loads(part.data)
+        change(value)
+        part.data = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    def describe(self, path: str) -> None:
+        """Let the manifest name the content that the member at `path` has now."""
+        data = self.part(path).data
+        named = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "crc32": f"{zlib.crc32(data):08x}"}
+        self.manifest(lambda value: next(m for m in value["members"] if m["path"] == path).update(named))
+
+    def describe_prefix(self) -> None:
+        """Let manifest and chunk table name the prefix as it is now (smaller than a chunk)."""
+        digest = hashlib.sha256(self.prefix)
+        named = {"size": len(self.prefix), "sha256": digest.hexdigest(), "crc32": f"{zlib.crc32(self.prefix):08x}"}
+        self.manifest(lambda value: value["prefix"].update(named))
+        self.part("lftool/chunks").data = digest.digest() + self.part("lftool/chunks").data[32:]
+        self.describe("lftool/chunks")
+
+
+def small_gguf(path: Path) -> None:
+    """Write a GGUF of two tensors, 2.3 KB."""
+    values = struct.pack("<1024e", *(((index * 37) % 97 - 48) / 64 for index in range(1024)))
+    tensors = [
+        TensorData(name="token_embd.weight", dimensions=(32, 32), type="F16", data=values),
+        TensorData(name="output_norm.weight", dimensions=(32,), type="F32", data=struct.pack("<32f", *[1.0] * 32)),
+    ]
+    with path.open("wb") as file:
+        write_gguf(file, {"general.architecture": "llama", "llama.block_count": 0}, tensors)
+
+
+@pytest.fixture(scope="session")
+def spec() -> SimpleNamespace:
+    """The archive's records, written from the specification."""
+    return SimpleNamespace(local_header=local_header, central_record=central_record, end_records=end_records)
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory: pytest.TempPathFactory) -> ProjectFolder:
+    """A built project of two targets, `plain` (layout gguf) and `start` (layout llamafile), signed; never change it."""
+    base = tmp_path_factory.mktemp("release")
+    made = ProjectFolder(root=base / "project", home=base / "home")
+    made.root.mkdir()
+    made.home.mkdir()
+    small_gguf(made.root / "model.gguf")
+    made.write_recipe(RECIPE)
+    made.run("keygen", "-o", "release").assert_success()
+    made.run("keygen", "-o", "other").assert_success()
+    made.run("lock").assert_success()
+    made.run("build").assert_success()
+    return made
+
+
+@pytest.fixture(scope="session")
+def plain(release: ProjectFolder) -> bytes:
+    """A signed bundle of layout gguf."""
+    return (release.root / "dist" / "tiny-1-plain.gguf").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def start(release: ProjectFolder) -> bytes:
+    """A signed bundle of layout llamafile."""
+    return (release.root / "dist" / "tiny-1-start.llamafile").read_bytes()
+
+
+@pytest.fixture
+def archive(plain: bytes) -> Archive:
+    """The bundle of layout gguf, taken apart."""
+    return Archive.of(plain)
+
+
+@pytest.fixture
+def start_archive(start: bytes) -> Archive:
+    """The bundle of layout llamafile, taken apart."""
+    return Archive.of(start)
+
+
+@pytest.fixture
+def part() -> type[Part]:
+    """The type of an archive's member."""
+    return Part
+
+
+@pytest.fixture
+def verify(release: ProjectFolder, tmp_path: Path) -> Callable[..., SimpleNamespace]:
+    """Run `lftool verify bad.gguf --key release.pub` on some bytes."""
+
+    def run(data: bytes, *options: str, key: str = "release.pub") -> SimpleNamespace:
+        path = tmp_path / "bad.gguf"
+        path.write_bytes(data)
+        arguments = ("--key", release.root / key) if key else ()
+        return release.run("verify", path, *arguments, *options)
+
+    return run
+
+
+class Patient:
+    """A bundle in memory whose bytes a test changes in place, verified without starting a process."""
+
+    def __init__(self, descriptor: int, data: bytes, policy: object) -> None:
+        self.descriptor = descriptor
+        self.data = data
+        self._options = VerifyOptions(policy=policy, threads=1)
+        self.restore()
+
+    def restore(self) -> None:
+        """Undo every change."""
+        self.write(self.data)
+
+    def write(self, data: bytes) -> None:
+        """Replace the whole content."""
+        os.ftruncate(self.descriptor, len(data))
+        os.pwrite(self.descriptor, data, 0)
+
+    def verify(self) -> None:
+        """Verify as `lftool verify --key` does."""
+        verify_descriptor(self.descriptor, Path("tiny.gguf"), self._options, DAY)
+
+    def change(self, position: int, mask: int) -> object:
+        """Verify with one byte changed; return the error that refuses it, or None."""
+        os.pwrite(self.descriptor, bytes([self.data[position] ^ mask]), position)
+        try:
+            self.verify()
+        except Exception as error:  # noqa: BLE001 - the test looks at its type
+            return error
+        finally:
+            os.pwrite(self.descriptor, self.data[position : position + 1], position)
+        return None
+
+
+@pytest.fixture
+def patient(release: ProjectFolder, tmp_path: Path) -> Iterator[Callable[[bytes], Patient]]:
+    """Put a bundle where its bytes can be changed in place."""
+    policy = policy_of_key(release.root / "release.pub")
+    with contextlib.ExitStack() as stack:
+
+        def admit(data: bytes) -> Patient:
+            file = stack.enter_context((tmp_path / "patient").open("w+b", buffering=0))
+            return Patient(file.fileno(), data, policy)
+
+        yield admit
+
+
+@pytest.fixture(scope="session")
+def require_tool() -> Callable[[str, str], str]:
+    """Return the path of a program, or skip and say which Debian package has it."""
+
+    def find(name: str, package: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            pytest.skip(f"{name} is not installed; it is in the Debian package {package}")
+        return path
+
+    return find

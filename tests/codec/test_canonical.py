@@ -122,11 +122,11 @@ def test_another_spelling_of_a_value_is_refused(data: bytes):
     ids=["byte order mark", "absurd nesting", "absurd integer", "UTF-16"],
 )
 def test_hostile_input_is_a_format_error(data: bytes):
-    with pytest.raises(FormatError, match="^bundle.json: not canonical JSON: "):
+    with pytest.raises(FormatError, match=r"^bundle\.json: not canonical JSON: "):
         parse_canonical_json(data, "bundle.json")
 
 
-@given(st.binary(max_size=40) | st.text("[]{},:\"\\ue+-.0123456789ntrf ", max_size=40).map(str.encode))
+@given(st.binary(max_size=40) | st.text('[]{},:"\\ue+-.0123456789ntrf ', max_size=40).map(str.encode))
 def test_any_bytes_are_canonical_or_refused(data: bytes):
     try:
         value = parse_canonical_json(data, "x")

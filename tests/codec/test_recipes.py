@@ -297,7 +297,9 @@ def test_what_is_not_utf8_is_refused():
 
 def test_an_integer_of_absurd_length_is_refused():
     message = refusal(edited((CONTEXT, "context = " + "1" * 5000)).encode())
-    assert message.startswith("lftool.toml: not valid TOML: Exceeds the limit (4300 digits) for integer string conversion")
+    assert message.startswith(
+        "lftool.toml: not valid TOML: Exceeds the limit (4300 digits) for integer string conversion"
+    )
 
 
 def test_absurd_nesting_is_refused():
@@ -419,7 +421,9 @@ key = "env:KEY"
 
 
 def test_a_slice_holds_what_concerns_its_target():
-    assert emit_recipe(slice_recipe(parse(TWO), "q4")) == b"""\
+    assert (
+        emit_recipe(slice_recipe(parse(TWO), "q4"))
+        == b"""\
 [bundle]
 name = "tiny"
 version = "1"
@@ -441,10 +445,13 @@ uri = "file:imatrix.gguf"
 layout = "gguf"
 quantize = "Q4_K_M"
 """
+    )
 
 
 def test_a_slice_of_weights_as_they_are_has_no_imatrix():
-    assert emit_recipe(slice_recipe(parse(TWO), "plain")) == b"""\
+    assert (
+        emit_recipe(slice_recipe(parse(TWO), "plain"))
+        == b"""\
 [bundle]
 name = "tiny"
 version = "1"
@@ -461,6 +468,7 @@ uri = "file:model.gguf"
 [targets.plain]
 layout = "gguf"
 """
+    )
 
 
 def test_a_slice_does_not_depend_on_other_targets_sources_or_the_key():

@@ -68,7 +68,7 @@ def test_a_table_is_these_bytes():
     assert emit_toml(table, comment="first\nsecond").decode() == (
         "# first\n# second\n\n"
         "empty = {}\nnone = []\nz = 1\n\n"
-        "[a]\nflag = true\ninline = [{}, 1]\nlist = [1, \"x\", [false]]\n"
+        '[a]\nflag = true\ninline = [{}, 1]\nlist = [1, "x", [false]]\n'
         's = "quote \\" back \\\\ tab \\t bell \\u0007 é"\n\n'
         '[b.c]\nd = -1\n\n[b."e f"]\ng = 0\n\n'
         '[[rows]]\nn = 1\n\n[rows.deep]\nk = "v"\n\n[[rows]]\nn = 2\n'
@@ -77,7 +77,14 @@ def test_a_table_is_these_bytes():
 
 @pytest.mark.parametrize(
     ("value", "kind"),
-    [(1.5, "float"), (None, "NoneType"), (dt.date(2024, 1, 1), "date"), (b"", "bytes"), ([1.0], "float"), ({"a": None}, "NoneType")],
+    [
+        (1.5, "float"),
+        (None, "NoneType"),
+        (dt.date(2024, 1, 1), "date"),
+        (b"", "bytes"),
+        ([1.0], "float"),
+        ({"a": None}, "NoneType"),
+    ],
     ids=["float", "none", "date", "bytes", "float in a list", "none in a table"],
 )
 def test_a_value_without_canonical_form_is_refused(value, kind):

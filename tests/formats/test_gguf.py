@@ -119,9 +119,7 @@ def test_a_file_that_is_only_padded_to_its_alignment_has_no_tensors():
 
 
 def test_a_larger_alignment_is_honoured():
-    head = header(
-        (key(b"general.alignment", U32, struct.pack("<I", 128)),), (tensor(b"a"), tensor(b"b", offset=128))
-    )
+    head = header((key(b"general.alignment", U32, struct.pack("<I", 128)),), (tensor(b"a"), tensor(b"b", offset=128)))
     made = read(whole(head, 256, 128))
     assert (made.alignment, made.data_offset, [t.offset for t in made.tensors]) == (128, 128, [0, 128])
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
+import pickle  # noqa: TID251 - what a hostile file looks like
 import zipfile
 
+import attrs
 import pytest
 
 from lftool.testing import tiny_gguf
@@ -52,7 +53,7 @@ def with_uri(project, uri: str) -> None:
         pytest.param(
             "[model]",
             "[modle]",
-            "error: lftool.toml: $.modle: unknown key; did you mean 'model'?\nlftool.toml: $.model: missing\n",
+            "error: lftool.toml: $.model: missing\nlftool.toml: $.modle: unknown key; did you mean 'model'?\n",
             id="a table",
         ),
         pytest.param(
@@ -70,7 +71,7 @@ def with_uri(project, uri: str) -> None:
         pytest.param(
             'name = "tiny"',
             'name = "../tiny"',
-            "error: lftool.toml: $.bundle.name: '../tiny' is not a name: letters, digits and . _ + -, at most 64,"
+            "error: lftool.toml: $.bundle: '../tiny' is not a name: letters, digits and . _ + -, at most 64,"
             " starting with a letter or digit\n",
             id="a name that is a path",
         ),
@@ -206,8 +207,6 @@ def test_a_symlink_that_stays_in_the_tree_is_fine(plain_project):
 
 
 def test_a_symlink_that_leaves_the_tree_after_locking(locked_project, tmp_path):
-    import attrs
-
     model = locked_project.root / "model.gguf"
     model.rename(tmp_path / "outside.gguf")
     model.symlink_to(tmp_path / "outside.gguf")
@@ -329,8 +328,10 @@ def test_a_gguf_truncated_inside_its_tensors(plain_project):
 
     assert (outcome.status, outcome.err) == (
         4,
-        "error: source 'base': not a sound GGUF: tensor 'output_norm.weight' ends 1 bytes past the end of the file:"
-        " it is truncated, or its header lies\n",
+        (
+            "error: source 'base': not a sound GGUF: tensor 'output_norm.weight' ends 1 bytes past the end of the file:"
+            " it is truncated, or its header lies\n"
+        ),
     )
 
 
@@ -348,12 +349,12 @@ def test_a_file_that_is_no_gguf(plain_project):
 
 
 def write_pickle(path) -> None:
-    path.write_bytes(pickle.dumps({"weights": [0.0]}))  # noqa: TID251 - what a hostile file looks like
+    path.write_bytes(pickle.dumps({"weights": [0.0]}))
 
 
 def write_torch_zip(path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps({"weights": [0.0]}))  # noqa: TID251 - likewise
+        archive.writestr("archive/data.pkl", pickle.dumps({"weights": [0.0]}))
 
 
 @pytest.mark.parametrize("write", [write_pickle, write_torch_zip])
@@ -370,7 +371,7 @@ def test_a_pickle_checkpoint_under_the_name_of_a_gguf(plain_project, write):
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_pickle_of_any_protocol_is_refused(plain_project, protocol):
-    data = pickle.dumps({"weights": [0.0]}, protocol=protocol)  # noqa: TID251 - what a hostile file looks like
+    data = pickle.dumps({"weights": [0.0]}, protocol=protocol)
     (plain_project.root / "model.gguf").write_bytes(data)
 
     assert plain_project.run("lock").status == 4

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tomllib
 
+import attrs
 import pytest
 
 from lftool.testing import tiny_gguf
@@ -97,6 +99,7 @@ def test_progress_goes_to_standard_error_a_line_a_stage(quantized_project):
     lines = quantized_project.spawn("build").assert_success().err.splitlines()
 
     assert [line.split()[:2] for line in lines] == [
+        ["fetch", "base"],
         ["quantize", "q8"],
         ["pack", "q8"],
         ["note", "unsigned:"],
@@ -197,8 +200,10 @@ def test_a_locked_build_needs_every_output_in_the_lock(locked_project, option):
 
     assert (outcome.status, outcome.err) == (
         3,
-        "error: lftool.lock has no output for targets.plain, stage pack; --locked compares with what is locked\n"
-        "  hint: build once without --locked, or `lftool lock --record BUNDLE`, and commit the lock\n",
+        (
+            "error: lftool.lock has no output for targets.plain, stage pack; --locked compares with what is locked\n"
+            "  hint: build once without --locked, or `lftool lock --record BUNDLE`, and commit the lock\n"
+        ),
     )
     assert state(locked_project.lock) == before
     assert not (locked_project.root / "dist").exists()
@@ -217,8 +222,6 @@ def test_a_locked_build_does_not_write_the_lock(locked_project, option):
 
 
 def test_a_locked_build_works_with_an_empty_cache(locked_project, tmp_path):
-    import attrs
-
     locked_project.run("build").assert_success()
     (tmp_path / "empty").mkdir()
     other = attrs.evolve(locked_project, home=tmp_path / "empty")
@@ -318,8 +321,6 @@ def test_a_llamafile_is_executable_and_a_gguf_is_not(locked_project):
 
 
 def test_a_source_that_changed_after_locking_is_refused_with_both_digests(locked_project, tmp_path):
-    import attrs
-
     pinned = sha256_of(locked_project.root / "model.gguf")
     path = tiny_gguf(locked_project.root / "model.gguf", width=32, seed=1)
     size = path.stat().st_size
@@ -330,16 +331,16 @@ def test_a_source_that_changed_after_locking_is_refused_with_both_digests(locked
 
     assert outcome.status == 4
     assert outcome.err.splitlines()[-2:] == [
-        f"error: source 'base', file model.gguf: expected sha256 {pinned} ({size} bytes),"
-        f" got {sha256_of(path)} ({size} bytes); it has changed since it was locked",
+        (
+            f"error: source 'base', file model.gguf: expected sha256 {pinned} ({size} bytes),"
+            f" got {sha256_of(path)} ({size} bytes); it has changed since it was locked"
+        ),
         "  hint: if the change is wanted: lftool lock --upgrade base",
     ]
     assert not list((project.root / "dist").iterdir())
 
 
 def test_a_source_that_grew_after_locking_is_refused(locked_project, tmp_path):
-    import attrs
-
     path = locked_project.root / "model.gguf"
     size = path.stat().st_size
     path.write_bytes(path.read_bytes() + bytes(32))
@@ -349,15 +350,15 @@ def test_a_source_that_grew_after_locking_is_refused(locked_project, tmp_path):
 
     assert outcome.status == 4
     assert outcome.err.splitlines()[-2:] == [
-        f"error: source 'base', file model.gguf: more than the {size} bytes that are expected;"
-        " it has changed since it was locked",
+        (
+            f"error: source 'base', file model.gguf: more than the {size} bytes that are expected;"
+            " it has changed since it was locked"
+        ),
         "  hint: if the change is wanted: lftool lock --upgrade base",
     ]
 
 
 def test_the_hint_of_a_changed_source_works(locked_project, tmp_path):
-    import attrs
-
     tiny_gguf(locked_project.root / "model.gguf", width=32, seed=1)
     (tmp_path / "empty").mkdir()
     project = attrs.evolve(locked_project, home=tmp_path / "empty")
@@ -367,8 +368,6 @@ def test_the_hint_of_a_changed_source_works(locked_project, tmp_path):
 
 
 def test_a_failed_build_leaves_an_earlier_bundle_alone(locked_project, tmp_path):
-    import attrs
-
     locked_project.run("build").assert_success()
     bundle = locked_project.root / "dist" / "tiny-1-plain.gguf"
     before = state(bundle)
@@ -412,10 +411,6 @@ def test_the_number_of_threads_changes_no_byte(quantized_project, jobs, warm_bun
 @pytest.fixture(scope="module")
 def warm_bundle(warm_project, tmp_path_factory) -> bytes:
     """The bundle of the quantised project, built on its own."""
-    import shutil
-
-    import attrs
-
     base = tmp_path_factory.mktemp("warm-bundle")
     shutil.copytree(warm_project.root, base / "project")
     shutil.copytree(warm_project.home, base / "home")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from lftool import __version__
 from lftool.cli.main import COMMANDS
 from lftool.ops import project as project_module
+from lftool.testing import tiny_gguf
 
 SCRIPT = Path(sys.executable).parent / "lftool"
 
@@ -105,8 +108,10 @@ def test_an_unexpected_error_is_one_line_and_a_hint(locked_project, monkeypatch)
     assert (outcome.status, outcome.out, outcome.err) == (
         1,
         "",
-        "error: internal: ZeroDivisionError: boom\n"
-        "  hint: this is a bug; run again with `lftool --traceback …` and report it\n",
+        (
+            "error: internal: ZeroDivisionError: boom\n"
+            "  hint: this is a bug; run again with `lftool --traceback …` and report it\n"
+        ),
     )
 
 
@@ -177,8 +182,6 @@ def test_bundles_of_a_project_found_upwards_lie_beside_its_recipe(locked_project
 
 
 def test_a_project_can_be_named(locked_project, tmp_path):
-    from attrs import evolve
-
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
 
@@ -210,8 +213,6 @@ def test_no_project_at_all_says_how_to_start_one(project):
 
 
 def test_init_writes_a_recipe_that_names_the_only_gguf(project):
-    import tomllib
-
     (project.root / "story.gguf").write_bytes(b"GGUF")
 
     outcome = project.run("init", "--name", "story").assert_success()
@@ -222,8 +223,6 @@ def test_init_writes_a_recipe_that_names_the_only_gguf(project):
 
 
 def test_what_init_writes_can_be_locked_and_built(project):
-    from lftool.testing import tiny_gguf
-
     tiny_gguf(project.root / "story.gguf")
     project.run("init").assert_success()
     project.run("lock").assert_success()
@@ -234,8 +233,6 @@ def test_what_init_writes_can_be_locked_and_built(project):
 
 
 def test_init_does_not_guess_between_two_ggufs(project):
-    import tomllib
-
     for name in ("one.gguf", "two.gguf"):
         (project.root / name).write_bytes(b"GGUF")
 
@@ -264,16 +261,16 @@ def test_init_refuses_a_name_that_cannot_name_a_bundle(project):
 
     assert (outcome.status, outcome.err) == (
         2,
-        "error: 'a b' is not a name: letters, digits and . _ + -, at most 64, starting with a letter or digit\n"
-        "  hint: give a name: lftool init --name NAME\n",
+        (
+            "error: 'a b' is not a name: letters, digits and . _ + -, at most 64, starting with a letter or digit\n"
+            "  hint: give a name: lftool init --name NAME\n"
+        ),
     )
     assert not project.recipe.exists()
 
 
 @pytest.mark.parametrize("name", ['we"ird.gguf', "back\\slash.gguf", "glob[1].gguf"])
 def test_init_names_a_gguf_of_any_name_so_that_the_recipe_finds_it(project, name):
-    from lftool.testing import tiny_gguf
-
     tiny_gguf(project.root / name, width=32)
 
     project.run("init", "--name", "story").assert_success()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import tomllib
 
 import attrs
 
 from lftool.codec.locks import emit_lock, parse_lock
-from lftool.testing import tiny_gguf
+from lftool.testing import ProjectFolder, tiny_gguf
 
 SECOND_TARGET = '\n[targets.second]\nlayout = "llamafile"\n'
 
@@ -20,8 +22,6 @@ def test_it_pins_every_file_of_a_source_by_size_and_sha256(plain_project):
     plain_project.run("lock").assert_success()
 
     data = (plain_project.root / "model.gguf").read_bytes()
-    import hashlib
-
     assert tables(plain_project)["sources"]["base"]["files"] == [
         {"path": "model.gguf", "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
     ]
@@ -43,10 +43,6 @@ def test_a_second_time_it_writes_the_same_bytes_and_says_so(locked_project):
 
 
 def test_two_projects_with_the_same_content_have_the_same_lock(locked_project, tmp_path):
-    import shutil
-
-    from lftool.testing import ProjectFolder
-
     other = ProjectFolder(root=tmp_path / "elsewhere", home=tmp_path / "other-home")
     other.home.mkdir()
     shutil.copytree(locked_project.root, other.root)
@@ -66,8 +62,10 @@ def test_it_prints_one_line_per_field_that_changed(locked_project):
     after = tables(locked_project)
     assert outcome.out.splitlines() == [
         f"recipe.sha256: {before['recipe']['sha256']!r} → {after['recipe']['sha256']!r}",
-        "targets.plain.pack.action: "
-        f"{before['targets']['plain']['pack']['action']!r} → {after['targets']['plain']['pack']['action']!r}",
+        (
+            "targets.plain.pack.action: "
+            f"{before['targets']['plain']['pack']['action']!r} → {after['targets']['plain']['pack']['action']!r}"
+        ),
     ]
 
 
@@ -157,10 +155,12 @@ def test_it_keeps_the_pin_of_a_plugin_that_is_not_the_installed_one_and_says_wha
 
     assert (outcome.status, outcome.err) == (
         8,
-        f"error: plugin lftool-llamacpp: the lock pins version 0.0.9 (sha256 {'0' * 64}),"
-        f" installed is {plugin.version} (sha256 {plugin.sha256})\n"
-        "  hint: install lftool-llamacpp 0.0.9\n"
-        "  hint: or accept the installed one: lftool lock --upgrade plugin:lftool-llamacpp\n",
+        (
+            f"error: plugin lftool-llamacpp: the lock pins version 0.0.9 (sha256 {'0' * 64}),"
+            f" installed is {plugin.version} (sha256 {plugin.sha256})\n"
+            "  hint: install lftool-llamacpp 0.0.9\n"
+            "  hint: or accept the installed one: lftool lock --upgrade plugin:lftool-llamacpp\n"
+        ),
     )
     assert quantized_project.lock.read_bytes() == before
 

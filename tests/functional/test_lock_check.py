@@ -109,8 +109,10 @@ def test_merge_markers_are_named_by_line(locked_project):
 
     assert (outcome.status, outcome.err) == (
         3,
-        f"error: lftool.lock: line {number + 1} is a merge conflict marker\n"
-        "  hint: take either side, then run `lftool lock`: it keeps every pin that still fits the recipe\n",
+        (
+            f"error: lftool.lock: line {number + 1} is a merge conflict marker\n"
+            "  hint: take either side, then run `lftool lock`: it keeps every pin that still fits the recipe\n"
+        ),
     )
 
 
@@ -132,8 +134,10 @@ def test_an_extra_key_is_an_error_with_the_nearest_valid_one(locked_project):
 
     assert (outcome.status, outcome.err) == (
         3,
-        "error: lftool.lock: $.sources.base.revison: unknown key; did you mean 'revision'?\n"
-        "  hint: run `lftool lock` to write it again\n",
+        (
+            "error: lftool.lock: $.sources.base.revison: unknown key; did you mean 'revision'?\n"
+            "  hint: run `lftool lock` to write it again\n"
+        ),
     )
 
 
@@ -156,8 +160,10 @@ def test_a_lock_that_is_not_toml_is_refused(locked_project):
 
     assert (outcome.status, outcome.err) == (
         3,
-        "error: lftool.lock: not valid TOML: Invalid value (at line 1, column 16)\n"
-        "  hint: run `lftool lock` to write it again\n",
+        (
+            "error: lftool.lock: not valid TOML: Invalid value (at line 1, column 16)\n"
+            "  hint: run `lftool lock` to write it again\n"
+        ),
     )
 
 

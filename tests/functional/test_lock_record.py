@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 
-from lftool.testing import ProjectFolder
+from lftool.testing import ProjectFolder, tiny_gguf
 
 
 def copy_of(project, folder) -> ProjectFolder:
@@ -103,8 +103,6 @@ def test_a_bundle_of_another_recipe_is_refused(locked_project, elsewhere):
 
 
 def test_a_bundle_of_other_weights_is_refused(locked_project, elsewhere):
-    from lftool.testing import tiny_gguf
-
     tiny_gguf(elsewhere.root / "model.gguf", width=32, seed=1)
     elsewhere.run("lock", "--upgrade", "base").assert_success()
     elsewhere.run("build").assert_success()

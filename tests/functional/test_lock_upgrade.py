@@ -167,10 +167,14 @@ def test_a_tool_that_makes_other_bits_is_refused_and_not_used(other_tool, warm_p
 
     assert outcome.status == 8
     assert outcome.err.splitlines()[-3:] == [
-        f"error: llama.cpp {tables(other_tool)['tools']['ggml-q/1']['version']} does not make the bits of ggml-q/1 for"
-        f" Q8_0: the lock pins fingerprint {'0' * 64}, this machine's is {real}",
-        "  hint: build llama.cpp without contraction of multiply and add (-ffp-contract=off);"
-        " docs/explanation/determinism.md",
+        (
+            f"error: llama.cpp {tables(other_tool)['tools']['ggml-q/1']['version']} does not make the bits of ggml-q/1 for"
+            f" Q8_0: the lock pins fingerprint {'0' * 64}, this machine's is {real}"
+        ),
+        (
+            "  hint: build llama.cpp without contraction of multiply and add (-ffp-contract=off);"
+            " docs/explanation/determinism.md"
+        ),
         "  hint: or accept this tool's bits: lftool lock --upgrade tool:ggml-q/1",
     ]
     assert not list((other_tool.root / "dist").iterdir())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
+import zipfile
 
 import attrs
 import pytest
@@ -44,8 +46,6 @@ def built_quantized(quantized_project):
 
 
 def test_the_first_build_records_what_it_made(locked_project):
-    import hashlib
-
     before = pack_of(locked_project)
 
     locked_project.run("build").assert_success()
@@ -62,9 +62,6 @@ def test_the_first_build_records_what_it_made(locked_project):
 
 
 def test_the_manifest_digest_is_that_of_the_member(built):
-    import hashlib
-    import zipfile
-
     with zipfile.ZipFile(built.root / "dist" / "tiny-1-plain.gguf") as archive:
         manifest = archive.read("lftool/bundle.json")
 
@@ -148,8 +145,10 @@ def test_other_weights_than_the_lock_names_are_refused(built_quantized, options,
 
     assert outcome.status == 7
     assert outcome.err.splitlines()[-2:] == [
-        f"error: targets.q8, stage quantize: the lock names sha256 {OTHER} ({real['size']} bytes),"
-        f" this build made sha256 {real['sha256']} ({real['size']} bytes)",
+        (
+            f"error: targets.q8, stage quantize: the lock names sha256 {OTHER} ({real['size']} bytes),"
+            f" this build made sha256 {real['sha256']} ({real['size']} bytes)"
+        ),
         "  hint: both files are in the cache; the tool or the machine differs in a way its fingerprint does not show",
     ]
     assert (outcome.out, state(bundle), state(project.lock)) == ("", before, lock)

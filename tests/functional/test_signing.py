@@ -5,6 +5,8 @@ from __future__ import annotations
 import stat
 
 import pytest
+from cryptography.hazmat.primitives import serialization  # noqa: TID253 - a test may
+from cryptography.hazmat.primitives.asymmetric import ec  # noqa: TID253 - a test may
 
 SIGN_FILE = '\n[sign]\nkey = "file:release.key"\n'
 SIGN_ENV = '\n[sign]\nkey = "env:RELEASE_KEY"\n'
@@ -140,9 +142,6 @@ def test_a_public_key_does_not_sign(locked_project):
 
 
 def test_a_key_of_another_curve_does_not_sign(locked_project):
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     pem = ec.generate_private_key(ec.SECP384R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -166,7 +165,7 @@ def test_a_key_written_into_the_recipe_is_refused(locked_project):
 
     refused_build(
         locked_project,
-        "error: lftool.toml: $.sign.key: a key is named as file:PATH or env:NAME;"
+        "error: lftool.toml: $.sign: a key is named as file:PATH or env:NAME;"
         " secrets are never written into a recipe\n",
         status=2,
     )

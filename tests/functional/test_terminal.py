@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -64,8 +65,6 @@ def test_a_locked_build_never_locks(plain_project, option):
 
 
 def test_json_stays_alone_on_standard_output(quantized_project):
-    import json
-
     status, out, _ = on_a_terminal(quantized_project, "build", "--json")
 
     assert status == 0

@@ -9,7 +9,9 @@ A_NAME = "letters, digits and . _ + -, at most 64, starting with a letter or dig
 A_PART = "each part is letters, digits and . _ + = -, not starting or ending with a dot"
 
 
-@pytest.mark.parametrize("name", ["a", "7", "tiny-story", "1.0.0", "v1.2+cpu", "A_b", "console", "com", "com10", "x" * 64])
+@pytest.mark.parametrize(
+    "name", ["a", "7", "tiny-story", "1.0.0", "v1.2+cpu", "A_b", "console", "com", "com10", "x" * 64]
+)
 def test_a_plain_name_is_accepted(name: str):
     assert check_name(name) == name
 
@@ -33,7 +35,18 @@ def test_a_windows_device_is_no_name(name: str):
 
 @pytest.mark.parametrize(
     "path",
-    ["model.gguf", "lftool/bundle.json", "a/b/c/d", "_x", "-x", "+x", "a=b", "com/con1", "x" * 128, "/".join(["abc"] * 128)],
+    [
+        "model.gguf",
+        "lftool/bundle.json",
+        "a/b/c/d",
+        "_x",
+        "-x",
+        "+x",
+        "a=b",
+        "com/con1",
+        "x" * 128,
+        "/".join(["abc"] * 128),
+    ],
 )
 def test_a_portable_path_is_accepted(path: str):
     assert check_member_path(path) == path

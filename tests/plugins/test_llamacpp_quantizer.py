@@ -10,7 +10,7 @@ from lftool.testing import tiny_gguf
 from lftool_llamacpp.file_types import FILE_TYPES
 
 # llama.cpp refuses these without an importance matrix.
-NEEDS_IMATRIX = {"IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_S", "IQ1_M", "Q2_K_S"}
+NEEDS_IMATRIX = {"IQ1_M", "IQ1_S", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ3_XS", "IQ3_XXS", "Q2_K_S"}
 
 
 def types_in(path) -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -95,6 +94,23 @@ def tree() -> Callable[..., dict[str, bytes]]:
     return _tree
 
 
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a command of a project in a process of its own; none outlives the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(project: ProjectFolder, *arguments: str | Path, **options: dict[str, str]) -> subprocess.Popen[str]:
+        started.append(project.start(*arguments, **options))
+        return started[-1]
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        if process.stdout is not None and not process.stdout.closed:
+            process.communicate()
+
+
 def _without_tokens(text: str) -> str:
     return re.sub(r"-[0-9a-f]{16}\.tmp", "-TOKEN.tmp", text)
 
@@ -163,12 +179,16 @@ def quantized_project(quantized_template: ProjectFolder, tmp_path: Path) -> Proj
 def mounted() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run lftool in a mount namespace of its own, after `mount` with some arguments."""
     private = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
-    with contextlib.suppress(OSError):
-        if subprocess.run([*private, "mount", "-t", "tmpfs", "none", "/mnt"], check=False, capture_output=True).returncode:
-            pytest.skip("this system grants no mount namespace, so there is no small or read-only disk to try")
+    probe = [*private, "mount", "-t", "tmpfs", "none", "/mnt"]
+    if shutil.which("unshare") is None or subprocess.run(probe, check=False, capture_output=True).returncode != 0:
+        pytest.skip("this system grants no mount namespace, so there is no small or read-only disk to try")
 
-    def run(project: ProjectFolder, mounts: list[str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        script = " && ".join([*(f"mount {mount}" for mount in mounts), f"cd '{project.root}'", 'exec "$@"'])
+    def run(
+        project: ProjectFolder, mounts: list[str], *arguments: str | Path, before: str = ":", after: str = ":"
+    ) -> subprocess.CompletedProcess[str]:
+        """Mount, then run shell commands `before` lftool and `after` it; the exit status is lftool's."""
+        ready = " && ".join([*(f"mount {mount}" for mount in mounts), f"cd '{project.root}'", before])
+        script = f'{ready} || exit 99; "$@"; status=$?; {after} || exit 99; exit $status'
         return subprocess.run(
             [*private, "sh", "-c", script, "sh", sys.executable, "-m", "lftool.cli.main", *map(str, arguments)],
             cwd=project.root,

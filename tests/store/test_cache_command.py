@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from lftool.models.digest import Artifact
 from lftool.store.store import Store
+
+if TYPE_CHECKING:
+    from lftool.models.digest import Artifact
 
 
 @pytest.fixture
@@ -123,4 +127,6 @@ def test_a_build_after_everything_was_collected_gives_the_same_bundle(plain_proj
 
 def test_the_cache_is_tagged_for_backup_tools(plain_project):
     plain_project.run("lock").assert_success()
-    assert (plain_project.cache / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
+    assert (
+        (plain_project.cache / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
+    )

@@ -15,10 +15,11 @@ from lftool.errors import FormatError, IntegrityError, StorageError
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import CHUNK_SIZE
 from lftool.store.hashing import hash_bytes
-from lftool.store.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from lftool.store.store import Store
 
 DATA = b"twelve bytes"
 WANTED = Artifact.of(DATA)
@@ -50,9 +51,7 @@ def test_put_with_another_digest_is_refused_and_nothing_is_stored(store):
     other = Artifact.of(b"other  bytes")
     with pytest.raises(IntegrityError) as caught:
         store.blobs.put([DATA], "source 'base'", expected=other)
-    assert caught.value.message == (
-        f"source 'base': expected sha256 {other.sha256} (12 bytes), got {HEX} (12 bytes)"
-    )
+    assert caught.value.message == (f"source 'base': expected sha256 {other.sha256} (12 bytes), got {HEX} (12 bytes)")
     assert files(store) == []
 
 
@@ -92,7 +91,7 @@ def test_put_whose_source_fails_stores_nothing(store):
         yield DATA
         raise StorageError("the source broke")
 
-    with pytest.raises(StorageError, match="^the source broke$"):
+    with pytest.raises(StorageError, match=r"^the source broke$"):
         store.blobs.put(pieces(), "it")
     assert files(store) == []
 
@@ -116,7 +115,11 @@ def test_put_bytes_twice_writes_once(store):
     before = store.blobs.path(WANTED).stat()
     assert store.blobs.put_bytes(DATA, "it") == WANTED
     after = store.blobs.path(WANTED).stat()
-    assert (after.st_ino, after.st_mtime_ns, after.st_ctime_ns) == (before.st_ino, before.st_mtime_ns, before.st_ctime_ns)
+    assert (after.st_ino, after.st_mtime_ns, after.st_ctime_ns) == (
+        before.st_ino,
+        before.st_mtime_ns,
+        before.st_ctime_ns,
+    )
 
 
 def test_put_bytes_over_a_corrupted_blob_repairs_it(store, flip):
@@ -137,7 +140,7 @@ def test_put_with_stores_nothing_that_the_check_refuses(store):
     def refuse(path: Path) -> None:
         raise FormatError("no sound GGUF")
 
-    with pytest.raises(FormatError, match="^no sound GGUF$"):
+    with pytest.raises(FormatError, match=r"^no sound GGUF$"):
         store.blobs.put_with(lambda path: path.write_bytes(DATA), refuse)
     assert files(store) == []
 
@@ -309,7 +312,7 @@ def test_blobs_are_listed_by_digest_and_strangers_are_not(store):
     assert [artifact for artifact, _ in store.blobs.blobs()] == sorted(made)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(st.binary(max_size=40)))
 def test_any_pieces_come_back_whole(store, pieces):
     data = b"".join(pieces)

@@ -62,9 +62,7 @@ def test_least_recently_used_go_first(store, three):
     assert held(store) == set(three[1:])
 
 
-@pytest.mark.parametrize(
-    ("most", "kept"), [(30, 3), (31, 3), (29, 2), (20, 2), (19, 1), (10, 1), (9, 0), (0, 0)]
-)
+@pytest.mark.parametrize(("most", "kept"), [(30, 3), (31, 3), (29, 2), (20, 2), (19, 1), (10, 1), (9, 0), (0, 0)])
 def test_what_is_kept_is_within_the_bound_and_no_less_than_need_be(store, three, most, kept):
     done = collect(store, most)
     assert done == Collected(removed_blobs=3 - kept, removed_bytes=30 - 10 * kept, kept_bytes=10 * kept)

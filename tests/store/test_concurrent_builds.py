@@ -34,38 +34,38 @@ def undisturbed(project: ProjectFolder, copy_of, tmp_path, tree, *targets: str) 
     return tree(alone.root)
 
 
-def test_four_builds_of_one_plain_target_from_nothing_make_the_same(plain_project, copy_of, tmp_path, tree):
+def test_four_builds_of_one_plain_target_from_nothing_make_the_same(start, plain_project, copy_of, tmp_path, tree):
     plain_project.run("lock").assert_success()
     expected = undisturbed(plain_project, copy_of, tmp_path, tree)
-    started = [plain_project.start("build") for _ in range(4)]
+    started = [start(plain_project, "build") for _ in range(4)]
     assert [finish(process) for process in started] == [(0, "")] * 4
     assert tree(plain_project.root) == expected
 
 
-def test_three_builds_of_one_quantised_target_make_the_same(quantized_project, copy_of, tmp_path, tree):
+def test_three_builds_of_one_quantised_target_make_the_same(start, quantized_project, copy_of, tmp_path, tree):
     expected = undisturbed(quantized_project, copy_of, tmp_path, tree)
-    started = [quantized_project.start("build") for _ in range(3)]
+    started = [start(quantized_project, "build") for _ in range(3)]
     assert [finish(process) for process in started] == [(0, "")] * 3
     assert tree(quantized_project.root) == expected
 
 
-def test_builds_into_folders_of_their_own_make_the_same_bundle(plain_project, tmp_path):
+def test_builds_into_folders_of_their_own_make_the_same_bundle(start, plain_project, tmp_path):
     plain_project.run("lock").assert_success()
     folders = [tmp_path / name for name in ("one", "two", "three")]
-    started = [plain_project.start("build", "-o", folder) for folder in folders]
+    started = [start(plain_project, "build", "-o", folder) for folder in folders]
     assert [finish(process) for process in started] == [(0, "")] * 3
     assert len({(folder / "tiny-1-plain.gguf").read_bytes() for folder in folders}) == 1
 
 
-def test_four_locks_at_the_same_time_write_one_lock(plain_project, copy_of, tmp_path, tree):
+def test_four_locks_at_the_same_time_write_one_lock(start, plain_project, copy_of, tmp_path, tree):
     alone = copy_of(plain_project, tmp_path / "alone")
     alone.run("lock").assert_success()
-    started = [plain_project.start("lock") for _ in range(4)]
+    started = [start(plain_project, "lock") for _ in range(4)]
     assert [finish(process) for process in started] == [(0, "")] * 4
     assert tree(plain_project.root) == tree(alone.root)
 
 
-def test_builds_of_different_targets_merge_into_one_lock(plain_project, copy_of, tmp_path, tree):
+def test_builds_of_different_targets_merge_into_one_lock(start, plain_project, copy_of, tmp_path, tree):
     """All read the lock before the first one may write it: the one that writes last must not undo the others."""
     names = ("app", "more", "plain")
     plain_project.write_recipe(
@@ -78,36 +78,37 @@ def test_builds_of_different_targets_merge_into_one_lock(plain_project, copy_of,
     key = Digest.of(os.fsencode(plain_project.lock.resolve())).hex
     with advisory_lock(plain_project.cache / "locks" / f"project-{key}") as held:
         assert held
-        started = [plain_project.start("build", name) for name in names]
+        started = [start(plain_project, "build", name) for name in names]
         for process in started:
             assert process.stderr is not None
-            assert "pack" in process.stderr.readline()  # packed, so it has read the lock without any output
+            lines = iter(process.stderr.readline, "")
+            assert any("pack" in line for line in lines)  # packed, so it has read the lock without any output
     assert [finish(process) for process in started] == [(0, "")] * 3
     assert tree(plain_project.root) == expected
     assert None not in outputs(plain_project).values()
 
 
-def test_a_build_succeeds_while_another_was_killed_in_the_middle(plain_project, copy_of, tmp_path, tree):
+def test_a_build_succeeds_while_another_was_killed_in_the_middle(start, plain_project, copy_of, tmp_path, tree):
     plain_project.run("lock").assert_success()
     expected = undisturbed(plain_project, copy_of, tmp_path, tree)
     started = [
-        plain_project.start("build", env={"LFTOOL_FAILPOINT": "blob.before-rename=kill"}),
-        plain_project.start("build", env={"LFTOOL_FAILPOINT": "bundle.before-rename=kill"}),
-        plain_project.start("build"),
+        start(plain_project, "build", env={"LFTOOL_FAILPOINT": "blob.before-rename=kill"}),
+        start(plain_project, "build", env={"LFTOOL_FAILPOINT": "bundle.before-rename=kill"}),
+        start(plain_project, "build"),
     ]
     assert [finish(process)[0] for process in started][-1] == 0
     plain_project.run("build").assert_success()
     assert tree(plain_project.root) == expected
 
 
-def test_garbage_collection_beside_a_build_takes_nothing_from_it(plain_project, copy_of, tmp_path, tree):
+def test_garbage_collection_beside_a_build_takes_nothing_from_it(start, plain_project, copy_of, tmp_path, tree):
     plain_project.run("lock").assert_success()
     expected = undisturbed(plain_project, copy_of, tmp_path, tree)
     started = [
-        plain_project.start("build"),
-        plain_project.start("cache", "gc", "--max-size", "0"),
-        plain_project.start("build"),
-        plain_project.start("cache", "gc", "--max-size", "0"),
+        start(plain_project, "build"),
+        start(plain_project, "cache", "gc", "--max-size", "0"),
+        start(plain_project, "build"),
+        start(plain_project, "cache", "gc", "--max-size", "0"),
     ]
     assert [finish(process) for process in started] == [(0, "")] * 4
     assert tree(plain_project.root) == expected

@@ -26,7 +26,10 @@ def source_weights(project: ProjectFolder) -> Artifact:
 def quantized_weights(project: ProjectFolder) -> Artifact:
     """What the lock says the quantize stage made."""
     section = project.lock.read_text().split("[targets.plain.quantize]")[1].split("\n[")[0]
-    sha256, size = re.search(r'^sha256 = "(.*)"$', section, re.M), re.search(r"^size = (.*)$", section, re.M)
+    sha256, size = (
+        re.search(r'^sha256 = "(.*)"$', section, re.MULTILINE),
+        re.search(r"^size = (.*)$", section, re.MULTILINE),
+    )
     assert sha256 is not None
     assert size is not None
     return Artifact(Digest(sha256[1]), int(size[1]))
@@ -44,12 +47,6 @@ def claim_checked(project: ProjectFolder, artifact: Artifact) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"stamp": _identity(status), "facts": {"sha256": artifact.sha256.hex}}))
     assert Store(project.cache).blobs.is_sound(artifact)
-
-
-def stages_done(outcome) -> list[str]:
-    """The stages that a build really did, in order: fetch, quantize, pack, sign."""
-    lines = [line.split() for line in outcome.err.splitlines()]
-    return [line[0] for line in lines if line and line[0] in {"fetch", "quantize", "pack", "sign"} and "cached" not in line[2:3]]
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from lftool.store.durable import STEPS, durable_file, scratch_directory, storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 NO_SPACE_HINTS = ("free some space, or set XDG_CACHE_HOME to a larger disk; `lftool cache gc` shrinks the cache",)
 BEFORE_RENAME = STEPS[: STEPS.index("after-rename")]
@@ -43,8 +42,7 @@ def test_a_file_that_is_not_committed_is_gone_after_the_block(tmp_path):
 
 
 def test_a_file_is_gone_after_any_exception_and_the_exception_passes(tmp_path):
-    with pytest.raises(KeyError), durable_file(tmp_path, "blob") as out:
-        out.file.write(b"data")
+    with pytest.raises(KeyError, match="mine"), durable_file(tmp_path, "blob"):
         raise KeyError("mine")
     assert list(tmp_path.iterdir()) == []
 
@@ -106,7 +104,7 @@ def test_write_durably_that_fails_before_the_rename_keeps_the_old_content(tmp_pa
     destination = tmp_path / "name"
     destination.write_bytes(b"old")
     fail_at(f"lock.{step}=enospc")
-    with pytest.raises(StorageError, match="^cannot write .*: No space left on device$") as caught:
+    with pytest.raises(StorageError, match=r"^cannot write .*: No space left on device$") as caught:
         write_durably(destination, b"new", "lock")
     assert caught.value.hints == NO_SPACE_HINTS
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"name": b"old"}
@@ -117,7 +115,7 @@ def test_write_durably_that_fails_after_the_rename_leaves_the_new_content_whole(
     destination = tmp_path / "name"
     destination.write_bytes(b"old")
     fail_at(f"lock.{step}=enospc")
-    with pytest.raises(StorageError, match="^cannot write .*/name: No space left on device$"):
+    with pytest.raises(StorageError, match=r"^cannot write .*/name: No space left on device$"):
         write_durably(destination, b"new", "lock")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"name": b"new"}
 
@@ -228,8 +226,7 @@ def test_a_scratch_directory_is_empty_private_and_gone_after_the_block(tmp_path)
 
 
 def test_a_scratch_directory_is_gone_after_an_exception(tmp_path):
-    with pytest.raises(KeyError), scratch_directory(tmp_path) as path:
-        (path / "file").write_bytes(b"")
+    with pytest.raises(KeyError, match="mine"), scratch_directory(tmp_path):
         raise KeyError("mine")
     assert list(tmp_path.iterdir()) == []
 

@@ -8,22 +8,20 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from attrs import frozen
 
 from lftool.models.digest import Digest
 from lftool.store.durable import LABELS, STEPS
-from lftool.testing import ProjectFolder, tiny_gguf
+from lftool.testing import Outcome, ProjectFolder, tiny_gguf
 from lftool.testing.plugin import PLAIN_RECIPE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 QUICK_STEPS = ("before-rename", "after-rename")
 BUNDLE = Path("dist") / "tiny-1-plain.gguf"
+STORY = Path("dist") / "tiny-1-story.gguf"
 LITTER = re.compile(r"(^|/)\.lftool-[^/]*\.tmp(/|$)")
 NO_SPACE_HINT = "  hint: free some space, or set XDG_CACHE_HOME to a larger disk; `lftool cache gc` shrinks the cache\n"
 
@@ -86,6 +84,15 @@ def _without_stamps(project: ProjectFolder) -> None:
     shutil.rmtree(project.cache / "stamps-v1")
 
 
+def _story(project: ProjectFolder) -> None:
+    """A bundle of a model that really runs."""
+    example = Path(__file__).resolve().parents[2] / "examples" / "tiny-story"
+    shutil.copy(example / "tiny-story-f16.gguf", project.root / "model.gguf")
+    project.write_recipe(PLAIN_RECIPE.replace("[targets.plain]", "[targets.story]"))
+    project.run("lock").assert_success()
+    project.run("build").assert_success()
+
+
 def _nothing(project: ProjectFolder) -> None:
     pass
 
@@ -108,6 +115,12 @@ SCENES = (
     Scene(name="key", label="key", command=("keygen", "-o", "release"), prepare=_nothing),
     Scene(name="extract", label="extract", command=("extract", str(BUNDLE), "parts"), prepare=_built),
     Scene(name="recipe", label="recipe", command=("init", "--name", "tiny"), prepare=_nothing),
+    Scene(
+        name="preload",
+        label="preload",
+        command=("run", str(STORY), "-p", "Tell me a story.", "--max-tokens", "2"),
+        prepare=_story,
+    ),
 )
 
 
@@ -135,14 +148,32 @@ def scenes(tmp_path_factory, quantized_template) -> Callable[[Scene], Stages]:
                 before.home.mkdir()
             scene.prepare(before)
             after = _copied(before, folder / "after")
-            after.run(*scene.command).assert_success()
+            _run(after, *scene.command).assert_success()
             done = _copied(after, folder / "done")
             for command in scene.follow_up:
-                done.run(*command).assert_success()
+                _run(done, *command).assert_success()
             made[scene.name] = Stages(before, after, done)
         return made[scene.name]
 
     return get
+
+
+def _run(project: ProjectFolder, *command: str) -> Outcome:
+    """Run a command in this process, save for the one that ends its process by becoming another."""
+    return project.spawn(*command) if command[0] == "run" else project.run(*command)
+
+
+def _files(project: ProjectFolder) -> dict[str, bytes]:
+    """Every file of the project and the notes beside the store; of a key, which is random, whether it is whole."""
+    pem = re.compile(rb"-----BEGIN ([A-Z ]+)-----\n[A-Za-z0-9+/=\n]+-----END \1-----\n\Z")
+    files = {str(path.relative_to(project.root)): path for path in project.root.rglob("*") if path.is_file()}
+    files |= {path.name: path for path in project.cache.glob("*.json")}
+    return {
+        name: (b"a whole key" if pem.match(path.read_bytes()) else b"half a key")
+        if path.suffix in {".key", ".pub"}
+        else path.read_bytes()
+        for name, path in sorted(files.items())
+    }
 
 
 def _copied(template: ProjectFolder, folder: Path) -> ProjectFolder:
@@ -150,15 +181,6 @@ def _copied(template: ProjectFolder, folder: Path) -> ProjectFolder:
     shutil.copytree(template.root, copied.root)
     shutil.copytree(template.home, copied.home)
     return copied
-
-
-def _comparable(files: dict[str, bytes]) -> dict[str, bytes]:
-    """Files by path; of a key, which is random, whether it is there whole."""
-    pem = re.compile(rb"-----BEGIN ([A-Z ]+)-----\n[A-Za-z0-9+/=\n]+-----END \1-----\n\Z")
-    return {
-        name: (b"a whole key" if pem.match(data) else b"half a key") if name.endswith((".key", ".pub")) else data
-        for name, data in files.items()
-    }
 
 
 def _torn(before: dict[str, bytes], got: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
@@ -179,26 +201,26 @@ def test_every_write_path_is_walked():
 
 
 @pytest.mark.parametrize(("scene", "step"), _walk(SCENES))
-def test_a_kill_leaves_old_or_new_and_a_plain_rerun_finishes(scene, step, scenes, tmp_path, tree):
+def test_a_kill_leaves_old_or_new_and_a_plain_rerun_finishes(scene, step, scenes, tmp_path):
     stages = scenes(scene)
     project = _copied(stages.before, tmp_path)
-    old, new = _comparable(tree(stages.before.root)), _comparable(tree(stages.after.root))
+    old, new = _files(stages.before), _files(stages.after)
 
     killed = project.spawn(*scene.command, env={"LFTOOL_FAILPOINT": f"{scene.label}.{step}=kill"})
     assert killed.status == -signal.SIGKILL, f"{scene.label}.{step} was not reached: {killed}"
-    assert _torn(old, _comparable(tree(project.root)), new) == []
+    assert _torn(old, _files(project), new) == []
 
     if scene.label == "key" and (project.root / "release.key").exists():
         _assert_that_a_whole_key_is_not_overwritten(project)
     elif scene.label == "recipe" and project.recipe.exists():
         assert project.run(*scene.command).err == "error: lftool.toml exists already\n"
     else:
-        project.run(*scene.command).assert_success()
+        _run(project, *scene.command).assert_success()
     for command in scene.follow_up:
-        project.run(*command).assert_success()
+        _run(project, *command).assert_success()
 
-    left = {name: data for name, data in _comparable(tree(project.root)).items() if not LITTER.search(name)}
-    assert left == _comparable(tree(stages.done.root))
+    left = {name: data for name, data in _files(project).items() if not LITTER.search(name)}
+    assert left == _files(stages.done)
 
 
 def _assert_that_a_whole_key_is_not_overwritten(project: ProjectFolder) -> None:
@@ -221,7 +243,7 @@ def test_after_a_kill_and_a_rerun_no_temporary_file_is_left_in_project_and_cache
     killed = project.spawn(*scene.command, env={"LFTOOL_FAILPOINT": f"{scene.label}.before-fsync=kill"})
     assert killed.status == -signal.SIGKILL
     assert _litter(project.root, project.home) != []
-    project.run(*scene.command)
+    _run(project, *scene.command)
     assert _litter(project.root, project.home) == []
 
 
@@ -230,11 +252,11 @@ FULL_DISK = tuple(scene for scene in SCENES if scene.name in {"blob", "bundle"})
 
 @pytest.mark.parametrize(("scene", "step"), _walk(FULL_DISK, ("created", "before-rename", "after-rename")))
 def test_a_full_disk_is_exit_status_1_and_leaves_bundle_and_lock_as_they_were(
-    scene, step, scenes, tmp_path, tree, without_tokens
+    scene, step, scenes, tmp_path, without_tokens
 ):
     stages = scenes(scene)
     project = _copied(stages.before, tmp_path)
-    old, new = tree(stages.before.root), tree(stages.after.root)
+    old, new = _files(stages.before), _files(stages.after)
 
     failed = project.spawn(*scene.command, env={"LFTOOL_FAILPOINT": f"{scene.label}.{step}=enospc"})
 
@@ -243,12 +265,12 @@ def test_a_full_disk_is_exit_status_1_and_leaves_bundle_and_lock_as_they_were(
         f"error: cannot write {_place(scene, step, project)}: No space left on device\n{NO_SPACE_HINT}"
     )
     if scene.label == "bundle" and step in STEPS[STEPS.index("after-rename") :]:
-        old = {**old, f"project/{BUNDLE}": new[f"project/{BUNDLE}"]}
-    assert tree(project.root) == old
+        old = {**old, str(BUNDLE): new[str(BUNDLE)]}
+    assert _files(project) == old
     assert _litter(project.root, project.home) == []
 
-    project.run(*scene.command).assert_success()
-    assert tree(project.root) == new
+    _run(project, *scene.command).assert_success()
+    assert _files(project) == new
 
 
 def _place(scene: Scene, step: str, project: ProjectFolder) -> Path:
@@ -263,19 +285,19 @@ def _place(scene: Scene, step: str, project: ProjectFolder) -> Path:
 
 
 @pytest.mark.parametrize(("scene", "step"), _walk(FULL_DISK, ("before-rename",)))
-def test_an_interrupt_is_exit_status_130_and_leaves_bundle_and_lock_as_they_were(scene, step, scenes, tmp_path, tree):
+def test_an_interrupt_is_exit_status_130_and_leaves_bundle_and_lock_as_they_were(scene, step, scenes, tmp_path):
     stages = scenes(scene)
     project = _copied(stages.before, tmp_path)
-    old, new = tree(stages.before.root), tree(stages.after.root)
+    old, new = _files(stages.before), _files(stages.after)
 
     stopped = project.spawn(*scene.command, env={"LFTOOL_FAILPOINT": f"{scene.label}.{step}=interrupt"})
 
     assert (stopped.status, stopped.out) == (130, "")
     assert stopped.err.endswith("interrupted; nothing half-written is left\n")
     if scene.label == "bundle" and step in STEPS[STEPS.index("after-rename") :]:
-        old = {**old, f"project/{BUNDLE}": new[f"project/{BUNDLE}"]}
-    assert tree(project.root) == old
+        old = {**old, str(BUNDLE): new[str(BUNDLE)]}
+    assert _files(project) == old
     assert _litter(project.root, project.home) == []
 
-    project.run(*scene.command).assert_success()
-    assert tree(project.root) == new
+    _run(project, *scene.command).assert_success()
+    assert _files(project) == new

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lftool.store.locking import advisory_lock
 
 HOLD = """
@@ -34,11 +36,9 @@ def test_a_free_lock_is_held_during_the_block_and_free_after_it(tmp_path):
 
 
 def test_an_exception_frees_the_lock(tmp_path):
-    try:
-        with advisory_lock(tmp_path / "lock"):
-            raise KeyError
-    except KeyError:
-        assert is_free(tmp_path / "lock")
+    with pytest.raises(KeyError, match="mine"), advisory_lock(tmp_path / "lock"):
+        raise KeyError("mine")
+    assert is_free(tmp_path / "lock")
 
 
 def test_another_process_keeps_an_exclusive_lock_from_us(tmp_path, holder):

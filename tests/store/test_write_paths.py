@@ -49,7 +49,14 @@ ALLOWED = {
 ALWAYS_WRITES = {
     "os": {"fsync", "fdatasync", "rename", "renames", "replace", "link", "symlink", "mkfifo", "mknod", "truncate"},
     "shutil": {"copy", "copy2", "copyfile", "copytree", "move", "make_archive", "unpack_archive"},
-    "tempfile": {"mkstemp", "mkdtemp", "NamedTemporaryFile", "TemporaryFile", "TemporaryDirectory", "SpooledTemporaryFile"},
+    "tempfile": {
+        "mkstemp",
+        "mkdtemp",
+        "NamedTemporaryFile",
+        "TemporaryFile",
+        "TemporaryDirectory",
+        "SpooledTemporaryFile",
+    },
 }
 PATH_WRITES = {"write_bytes", "write_text", "rename", "hardlink_to", "symlink_to", "link_to"}
 OPEN_FLAGS_THAT_WRITE = {"O_CREAT", "O_WRONLY", "O_RDWR", "O_TRUNC", "O_APPEND", "O_TMPFILE"}
@@ -157,9 +164,7 @@ def test_every_exception_on_the_list_still_exists(writes):
 
 def test_every_fsync_and_rename_in_durable_stands_between_its_two_failpoints(writes):
     found = {
-        (write.call, *_surrounding(write))
-        for write in writes
-        if write.module == DURABLE and write.key not in ALLOWED
+        (write.call, *_surrounding(write)) for write in writes if write.module == DURABLE and write.key not in ALLOWED
     }
     assert found == {
         ("os.fsync", "before-fsync", "after-fsync"),

@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING
 
 from lftool.errors import UsageError
-from lftool.models.manifest import WEIGHTS_PATH
 from lftool.store.durable import durable_file, storage_errors
 
 if TYPE_CHECKING:
@@ -28,8 +27,7 @@ def extract(bundle: Bundle, directory: Path) -> list[Path]:
     """
     if directory.exists() and any(directory.iterdir()):
         raise UsageError(f"{directory} is not empty", hints=("extract into a new folder",))
-    prefix = bundle.manifest.prefix
-    parts = [(WEIGHTS_PATH if prefix.role == "gguf" else "runtime", 0, prefix.size)]
+    parts = [(bundle.manifest.prefix_path, 0, bundle.manifest.prefix.size)]
     parts += [(item.entry.path, item.data_offset, item.entry.size) for item in bundle.arrangement.members]
     written = []
     for name, offset, size in parts:

@@ -9,12 +9,13 @@ import datetime as dt
 import types
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 from cattrs import Converter  # noqa: TID253 - this module is only imported where it is used
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override  # noqa: TID253 - likewise
 
+from lftool.codec.paths import join
 from lftool.models.digest import Digest
 from lftool.models.reals import canonical_real
 
@@ -55,21 +56,76 @@ def _digest(value: Any, _type: Any) -> Digest:  # noqa: ANN401 - cattrs' signatu
     return Digest(value)
 
 
-def _overrides(cls: type) -> dict[str, Any]:
-    found = {}
-    for attribute in attrs.fields(cls):
-        metadata = attribute.metadata
-        found[attribute.name] = override(
-            rename=metadata.get("key"),
-            omit_if_default=not metadata.get("always", False),
-            struct_hook=_real if metadata.get("real") else None,
+class NestedError(ValueError):
+    """Something wrong deep in a free-form table; `below` is the path from there, such as `.list[0].day`."""
+
+    def __init__(self, message: str, below: str) -> None:
+        super().__init__(message)
+        self.below = below
+
+
+def _plain_option(value: Any, below: str = "") -> Any:  # noqa: ANN401 - plain data is dynamic
+    """Return an option value without floats: reals become canonical decimal strings, as everywhere in a lock."""
+    match value:
+        case bool() | int() | str():
+            return value
+        case float():
+            try:
+                return canonical_real(value)
+            except ValueError as error:
+                raise NestedError(str(error), below) from None
+        case list() | tuple():
+            return [_plain_option(item, f"{below}[{index}]") for index, item in enumerate(value)]
+        case dict():
+            return {key: _plain_option(item, join(below, key)) for key, item in value.items()}
+        case _:
+            kinds = "a string, a number, true or false, an array or a table"
+            raise NestedError(f"expected {kinds}, got {kind_of(value)}", below)
+
+
+def _options(value: Any, _type: Any) -> dict[str, Any]:  # noqa: ANN401 - cattrs' signature
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a table, got {kind_of(value)}")  # noqa: TRY004 - one error kind for callers
+    plain: dict[str, Any] = _plain_option(value)
+    return plain
+
+
+def _inner_hook(attribute: attrs.Attribute[Any], converter: Converter) -> Callable[[Any, Any], Any]:
+    if attribute.metadata.get("real"):
+        return _real
+    if attribute.metadata.get("options"):
+        return _options
+    return converter.get_structure_hook(attribute.type)
+
+
+def _field_hook(attribute: attrs.Attribute[Any], converter: Converter) -> Callable[[Any, Any], Any]:
+    """Structure one field and run its validator there, so that the error names the field and not the table."""
+    inner = _inner_hook(attribute, converter)
+
+    def structure(value: Any, type_: Any) -> Any:  # noqa: ANN401 - cattrs' signature
+        made = inner(value, type_)
+        if attribute.validator is not None:
+            attribute.validator(None, attribute, made)
+        return made
+
+    return structure
+
+
+def _overrides(cls: type, converter: Converter | None = None) -> dict[str, Any]:
+    attrs.resolve_types(cls)
+    return {
+        attribute.name: override(
+            rename=attribute.metadata.get("key"),
+            omit_if_default=not attribute.metadata.get("always", False),
+            struct_hook=_field_hook(attribute, converter) if converter else None,
         )
-    return found
+        for attribute in attrs.fields(cls)
+    }
 
 
 def _structure_class(cls: type, converter: Converter) -> Callable[[Any, Any], Any]:
     structure: Callable[[Any, Any], Any] = make_dict_structure_fn(
-        cls, converter, _cattrs_forbid_extra_keys=True, **_overrides(cls)
+        cls, converter, _cattrs_forbid_extra_keys=True, **_overrides(cls, converter)
     )
     constants = {
         attribute.metadata.get("key", attribute.name): attribute.metadata["const"]
@@ -102,6 +158,15 @@ def _structure_tuple(type_: Any, converter: Converter) -> Callable[[Any, Any], A
     return structure
 
 
+def _structure_literal(type_: Any, _converter: Converter) -> Callable[[Any, Any], Any]:  # noqa: ANN401 - cattrs' signature
+    def structure(value: Any, _type: Any) -> Any:  # noqa: ANN401 - cattrs' signature
+        if type(value) is not str or value not in type_.__args__:
+            raise ValueError(f"expected one of {', '.join(type_.__args__)}, got {value!r}")
+        return value
+
+    return structure
+
+
 def _structure_mapping(type_: Any, converter: Converter) -> Callable[[Any, Any], Any]:  # noqa: ANN401 - cattrs' signature
     inner_type = types.GenericAlias(dict, type_.__args__)
     inner = converter.get_structure_hook(inner_type)
@@ -128,6 +193,7 @@ def converter() -> Converter:
         lambda t: getattr(t, "__origin__", None) is tuple and t.__args__[-1] is Ellipsis, _structure_tuple
     )
     made.register_structure_hook_factory(lambda t: getattr(t, "__origin__", None) is Mapping, _structure_mapping)
+    made.register_structure_hook_factory(lambda t: getattr(t, "__origin__", None) is Literal, _structure_literal)
     made.register_unstructure_hook_factory(
         lambda t: attrs.has(t) and t is not Digest, lambda cls: make_dict_unstructure_fn(cls, made, **_overrides(cls))
     )

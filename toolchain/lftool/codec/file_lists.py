@@ -14,6 +14,7 @@ from lftool.models.lock import FileList, LockedFileList
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from lftool.models.lock import Lock
 
 MOST_INLINE = 1000

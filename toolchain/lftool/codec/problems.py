@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from typing import TYPE_CHECKING
 
 import attrs
@@ -14,18 +13,10 @@ from cattrs import (  # noqa: TID253 - this module is only imported where it is 
     IterableValidationNote,
 )
 
+from lftool.codec.paths import join
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
-
-
-def join(path: str, key: object) -> str:
-    """Return the path of `key` below `path`."""
-    if isinstance(key, int):
-        return f"{path}[{key}]"
-    text = str(key)
-    return f"{path}.{text}" if _BARE.match(text) else f'{path}."{text}"'
 
 
 def nearest(wrong: str, valid: list[str]) -> str:
@@ -72,4 +63,4 @@ def problems(error: BaseException, path: str = "$") -> Iterator[str]:
         missing = path if path.rpartition(".")[2] == str(error.args[0]) else join(path, error.args[0])
         yield f"{missing}: missing"
     else:
-        yield f"{path}: {error}"
+        yield f"{path}{getattr(error, 'below', '')}: {error}"

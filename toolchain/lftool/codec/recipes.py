@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from lftool.codec.paths import join
 from lftool.codec.toml_in import parse_toml, structure
 from lftool.codec.toml_out import emit_toml
 from lftool.errors import RecipeError
 from lftool.models.digest import Digest
-from lftool.models.reals import canonical_real
 from lftool.models.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -34,21 +34,11 @@ def parse_recipe(data: bytes, what: str) -> Recipe:
     return structure(parse_toml(data, what, RecipeError), Recipe, what, RecipeError)
 
 
-def _without_floats(value: object) -> Any:  # noqa: ANN401 - plain data is dynamic
-    if isinstance(value, float):
-        return canonical_real(value)
-    if isinstance(value, dict):
-        return {key: _without_floats(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_floats(item) for item in value]
-    return value
-
-
 def recipe_projection(recipe: Recipe) -> dict[str, Any]:
     """Return what of a recipe can change a byte that is built, as plain data."""
     from lftool.codec.converter import to_plain  # noqa: PLC0415 - cattrs is heavy; see the start-up test
 
-    plain: dict[str, Any] = _without_floats(to_plain(attrs.evolve(recipe, sign=None)))
+    plain: dict[str, Any] = to_plain(attrs.evolve(recipe, sign=None))
     return plain
 
 
@@ -82,8 +72,6 @@ def slice_recipe(recipe: Recipe, target: str) -> Recipe:
 
 def flatten(value: object, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (`targets.q4.quantize`, value) pairs of nested tables."""
-    from lftool.codec.problems import join  # noqa: PLC0415 - cattrs is heavy; see the start-up test
-
     if isinstance(value, dict) and value:
         for key in sorted(value):
             yield from flatten(value[key], join(path, key).lstrip("."))

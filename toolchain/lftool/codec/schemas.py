@@ -11,7 +11,7 @@ import attrs
 from lftool.models.digest import Digest
 from lftool.models.lock import Lock
 from lftool.models.manifest import BundleManifest
-from lftool.models.names import NAME_PATTERN
+from lftool.models.names import MAX_PATH, NAME_PATTERN
 from lftool.models.recipe import Recipe
 
 SCHEMAS: dict[str, type] = {"recipe": Recipe, "lock": Lock, "manifest": BundleManifest}
@@ -96,6 +96,10 @@ _NAME = {"pattern": f"^{NAME_PATTERN}$"}
 _NAMED = {"minProperties": 1, "propertyNames": _NAME}
 _AT_LEAST_ONE = {"minimum": 1}
 _SIZE = {"minimum": 0}
+_PART = r"(?!\.{1,2}(/|$))[^/\\\u0000-\u001f\u007f]+"
+_RELATIVE = {"pattern": f"^{_PART}(/{_PART})*$"}
+_SEGMENT = r"[A-Za-z0-9_+=-]([A-Za-z0-9._+=-]{0,126}[A-Za-z0-9_+=-])?"
+_MEMBER = {"pattern": f"^{_SEGMENT}(/{_SEGMENT})*$", "maxLength": MAX_PATH}
 # Rules that validators hold and a type cannot say; the corpus in schemas/examples keeps both in step.
 _LIMITS: dict[tuple[str, str], dict[str, Any]] = {
     ("BundleInfo", "name"): _NAME,
@@ -114,7 +118,12 @@ _LIMITS: dict[tuple[str, str], dict[str, Any]] = {
     ("RunContract", "seed"): {"minimum": 0, "maximum": 2**32 - 2},
     ("RunContract", "top_k"): _SIZE,
     ("LockedSource", "files"): {"minItems": 1},
+    ("LockedFile", "path"): _RELATIVE,
     ("LockedFile", "size"): _SIZE,
+    ("LockedFileList", "path"): _RELATIVE,
+    ("LockedQuantize", "size"): _SIZE,
+    ("LockedPack", "size"): _SIZE,
+    ("Member", "path"): _MEMBER,
     ("Prefix", "size"): _AT_LEAST_ONE,
     ("Prefix", "crc32"): {"pattern": "^[0-9a-f]{8}$"},
     ("Member", "size"): _SIZE,
@@ -123,6 +132,14 @@ _LIMITS: dict[tuple[str, str], dict[str, Any]] = {
 
 
 _SHAPES: dict[str, dict[str, Any]] = {
+    "LockedQuantize": {"dependentRequired": {"sha256": ["size"], "size": ["sha256"]}},
+    "LockedPack": {
+        "dependentRequired": {
+            "manifest": ["sha256", "size"],
+            "sha256": ["manifest", "size"],
+            "size": ["manifest", "sha256"],
+        }
+    },
     "LockedSource": {"oneOf": [{"required": ["files"]}, {"required": ["file-list"]}]},
 }
 

@@ -21,7 +21,7 @@ def parse_toml(data: bytes, what: str, error: type[LftoolError], hints: tuple[st
     """
     try:
         return tomllib.loads(data.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
+    except (ValueError, RecursionError) as problem:  # TOMLDecodeError, UnicodeDecodeError, an absurd integer
         raise error(f"{what}: not valid TOML: {problem}", hints=hints) from None
 
 

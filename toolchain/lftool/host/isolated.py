@@ -55,14 +55,14 @@ class Workers:
         """Start a worker that works in `scratch`; it is gone after the block."""
         environment = {key: os.environ[key] for key in _KEPT if key in os.environ}
         environment |= {**_ENVIRONMENT, "HOME": str(scratch), "TMPDIR": str(scratch)}
-        with self._lock:
+        with self._lock, (scratch / "stderr").open("wb") as stderr:
             if self._closed:
                 raise KeyboardInterrupt
             process = subprocess.Popen(
                 [sys.executable, "-I", "-m", "lftool.host.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=(scratch / "stderr").open("wb"),
+                stderr=stderr,
                 text=True,
                 env=environment,
                 cwd=scratch,

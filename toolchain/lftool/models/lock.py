@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
-from attrs.validators import ge
+from attrs.validators import ge, optional
 
 from lftool.models.digest import Artifact, Digest
 from lftool.models.rules import RULES
@@ -48,6 +48,12 @@ class LockedFile:
         return Artifact(self.sha256, self.size)
 
 
+def _check_sorted(files: tuple[LockedFile, ...]) -> None:
+    paths = [file.path for file in files]
+    if paths != sorted(set(paths)):
+        raise ValueError("files must be sorted by path, without a duplicate")
+
+
 @frozen(kw_only=True)
 class LockedFileList:
     """A file list that stands in a file of its own, beside the lock: sources of more than 1,000 files."""
@@ -63,7 +69,7 @@ class LockedSource:
     uri: str = field(metadata={"doc": "The request, as the recipe wrote it."})
     include: tuple[str, ...] = field(default=(), metadata={"doc": "The request's include globs."})
     exclude: tuple[str, ...] = field(default=(), metadata={"doc": "The request's exclude globs."})
-    options: Mapping[str, Any] = field(factory=dict, metadata={"doc": "The request's plugin options."})
+    options: Mapping[str, Any] = field(factory=dict, metadata={"options": True, "doc": "The request's plugin options."})
     revision: str = field(metadata={"doc": "The immutable revision: commit, version id or content digest."})
     files: tuple[LockedFile, ...] = field(default=(), metadata={"doc": "Every file, sorted by path."})
     file_list: LockedFileList | None = field(
@@ -71,10 +77,8 @@ class LockedSource:
     )
 
     def __attrs_post_init__(self) -> None:
-        paths = [file.path for file in self.files]
-        if paths != sorted(set(paths)):
-            raise ValueError("files must be sorted by path, without a duplicate")
-        if bool(paths) == (self.file_list is not None):
+        _check_sorted(self.files)
+        if bool(self.files) == (self.file_list is not None):
             raise ValueError("a locked source has either files, at least one, or a file-list")
 
 
@@ -83,6 +87,11 @@ class FileList:
     """The content of a file list."""
 
     files: tuple[LockedFile, ...] = field(metadata={"doc": "Every file, sorted by path."})
+
+    def __attrs_post_init__(self) -> None:
+        if not self.files:
+            raise ValueError("a file list has at least one file")
+        _check_sorted(self.files)
 
 
 @frozen(kw_only=True)
@@ -125,7 +134,7 @@ class LockedQuantize:
     plan: Digest = field(metadata={"doc": "SHA-256 of the canonical plan: parameters and the type of every tensor."})
     action: Digest = field(metadata={"doc": "SHA-256 over pinned inputs, plan and fingerprint."})
     sha256: Digest | None = field(default=None, metadata={"doc": "SHA-256 of the output."})
-    size: int | None = field(default=None, metadata={"doc": "Size of the output in bytes."})
+    size: int | None = field(default=None, validator=optional(ge(0)), metadata={"doc": "Size of the output in bytes."})
 
     def __attrs_post_init__(self) -> None:
         if (self.sha256 is None) != (self.size is None):
@@ -146,7 +155,7 @@ class LockedPack:
     )
     manifest: Digest | None = field(default=None, metadata={"doc": "M: sha256 of lftool/bundle.json."})
     sha256: Digest | None = field(default=None, metadata={"doc": "sha256 of U, the unsigned bundle."})
-    size: int | None = field(default=None, metadata={"doc": "Size of U in bytes."})
+    size: int | None = field(default=None, validator=optional(ge(0)), metadata={"doc": "Size of U in bytes."})
 
     def __attrs_post_init__(self) -> None:
         if len({self.manifest is None, self.sha256 is None, self.size is None}) != 1:

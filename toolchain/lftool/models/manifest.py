@@ -136,6 +136,7 @@ class BundleManifest:
         folded = [member.path.casefold() for member in self.members]
         if len(set(folded)) != len(folded):
             raise ValueError("two members have paths that differ in case only, or not at all")
+        self._check_extractable(folded)
         weights = [member.path for member in self.members if member.role == "weights"]
         if len(weights) != (0 if self.prefix.role == "gguf" else 1):
             raise ValueError("a bundle has one set of weights: its prefix, or one member")
@@ -145,6 +146,23 @@ class BundleManifest:
                 raise ValueError(f"the member {path} of role {role} is missing")
         if any(path == MANIFEST_PATH or path.startswith(SIGNATURE_PREFIX) for path in folded):
             raise ValueError("the manifest does not name itself or signatures")
+
+    def _check_extractable(self, folded: list[str]) -> None:
+        """Prefix and members must fit beside one another in a folder, where `lftool extract` puts them."""
+        if self.prefix_path in folded:
+            raise ValueError(f"a member has the path {self.prefix_path}, which is where the prefix is extracted to")
+        files = {*folded, self.prefix_path, MANIFEST_PATH}
+        for path in folded:
+            parts = path.split("/")
+            for count in range(1, len(parts)):
+                above = "/".join(parts[:count])
+                if above in files:
+                    raise ValueError(f"the member {above} is a folder of {path}")
+
+    @property
+    def prefix_path(self) -> str:
+        """Where `lftool extract` writes the prefix."""
+        return WEIGHTS_PATH if self.prefix.role == "gguf" else "runtime"
 
     @property
     def stem(self) -> str:

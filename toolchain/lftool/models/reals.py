@@ -11,8 +11,12 @@ import re
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 
 _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*[1-9])?\Z")
+_SPELLING = re.compile(
+    r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|s?nan|inf(?:inity)?)\Z", re.IGNORECASE | re.ASCII
+)
 _NINE_DIGITS = Context(prec=9, rounding=ROUND_HALF_EVEN)
 _MAX_MAGNITUDE = 30
+_RANGE = f"magnitudes from 1e-{_MAX_MAGNITUDE} to 1e{_MAX_MAGNITUDE}"
 
 
 def canonical_real(value: float | str) -> str:
@@ -26,16 +30,20 @@ def canonical_real(value: float | str) -> str:
     """
     if isinstance(value, bool):
         raise ValueError(f"{value!r} is not a number")  # noqa: TRY004 - one error kind for callers
+    text = value if isinstance(value, str) else repr(value)
+    if not _SPELLING.match(text):
+        raise ValueError(f"{value!r} is not a decimal number")
     try:
-        number = _NINE_DIGITS.create_decimal(value if isinstance(value, str) else repr(value))
+        exact = Decimal(text)
     except InvalidOperation:
-        raise ValueError(f"{value!r} is not a decimal number") from None
-    if not number.is_finite():
+        raise ValueError(f"{value!r} is out of range: {_RANGE}") from None
+    if not exact.is_finite():
         raise ValueError(f"{value!r} is not a finite number")
-    if not number:
+    if not exact:
         return "0"
+    number = _NINE_DIGITS.plus(exact) if -_MAX_MAGNITUDE <= exact.adjusted() <= _MAX_MAGNITUDE else exact
     if not -_MAX_MAGNITUDE <= number.adjusted() <= _MAX_MAGNITUDE:
-        raise ValueError(f"{value!r} is out of range: magnitudes from 1e-{_MAX_MAGNITUDE} to 1e{_MAX_MAGNITUDE}")
+        raise ValueError(f"{value!r} is out of range: {_RANGE}")
     text = format(number, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 

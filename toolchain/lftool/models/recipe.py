@@ -51,7 +51,7 @@ class SourceSpec:
     uri: str = field(validator=min_len(1), metadata={"doc": "Where the files are; the scheme picks the source plugin."})
     include: tuple[str, ...] = field(default=(), metadata={"doc": "Globs of paths to take; all if empty."})
     exclude: tuple[str, ...] = field(default=(), metadata={"doc": "Globs of paths to leave out."})
-    options: Mapping[str, Any] = field(factory=dict, metadata={"doc": "Options of the source plugin."})
+    options: Mapping[str, Any] = field(factory=dict, metadata={"options": True, "doc": "Options of the source plugin."})
 
 
 @frozen(kw_only=True)
@@ -79,7 +79,9 @@ class TargetSpec:
         default=None, metadata={"doc": "What makes a `llamafile` bundle start; default `python`."}
     )
     overrides: Mapping[str, str] = field(factory=dict, metadata={"doc": "Tensor name or glob to tensor type."})
-    options: Mapping[str, Any] = field(factory=dict, metadata={"doc": "Options of the quantizer plugin."})
+    options: Mapping[str, Any] = field(
+        factory=dict, metadata={"options": True, "doc": "Options of the quantizer plugin."}
+    )
 
 
 @frozen(kw_only=True)

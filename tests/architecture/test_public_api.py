@@ -1,0 +1,117 @@
+"""What the project promises to others is documented, and every error tells itself from the others."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+
+import pytest
+
+import lftool.api
+import lftool.bundle
+import lftool.models
+from lftool import errors
+from lftool.api import HOOKS
+from lftool.api.hookspecs import Hooks
+from lftool.errors import ExitStatus, LftoolError
+
+
+def modules() -> list:
+    found = []
+    for package in (lftool.api, lftool.models, lftool.bundle):
+        names = sorted(item.name for item in pkgutil.iter_modules(package.__path__))
+        found += [package, *(importlib.import_module(f"{package.__name__}.{name}") for name in names)]
+    return found
+
+
+def public_things() -> dict[str, object]:
+    """Every public function, class and method of the packages, by dotted name."""
+    found: dict[str, object] = {}
+    for module in modules():
+        for name, value in vars(module).items():
+            if name.startswith("_") or not (inspect.isfunction(value) or inspect.isclass(value)):
+                continue
+            if value.__module__ != module.__name__:
+                continue
+            found[f"{module.__name__}.{name}"] = value
+            if inspect.isclass(value):
+                found |= {
+                    f"{module.__name__}.{name}.{method}": thing
+                    for method, thing in vars(value).items()
+                    if not method.startswith("_") and (inspect.isfunction(thing) or isinstance(thing, property))
+                }
+    return found
+
+
+def error_classes() -> list[type[LftoolError]]:
+    return [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, LftoolError)]
+
+
+def test_every_public_thing_has_a_docstring():
+    things = public_things()
+
+    assert len(things) > 100
+    assert [name for name, thing in things.items() if not inspect.getdoc(thing)] == []
+
+
+def test_everything_exported_exists():
+    assert [name for name in lftool.api.__all__ if not hasattr(lftool.api, name)] == []
+
+
+def test_there_is_a_hook_for_every_specification():
+    assert [name for name in vars(Hooks) if name.startswith("lftool_")] == list(HOOKS)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hook_has_an_example_that_yields_its_record(hook):
+    text = inspect.getdoc(getattr(Hooks, hook))
+    examples = doctest.DocTestParser().get_examples(text)
+    names: dict[str, object] = {}
+
+    for example in examples:
+        exec(example.source, names)
+
+    assert [type(record) for record in names[hook]()] == [HOOKS[hook]]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hook_and_its_record_are_in_the_reference(repository, hook):
+    text = (repository / "docs" / "reference" / "plugin-api.md").read_text()
+
+    assert f"`{hook}`" in text
+    assert f"`{HOOKS[hook].__name__}`" in text
+
+
+@pytest.mark.parametrize("status", ExitStatus, ids=lambda status: status.name)
+def test_an_exit_status_is_in_the_reference_with_number_and_name(repository, status):
+    text = (repository / "docs" / "reference" / "exit-codes.md").read_text()
+
+    assert re.search(rf"^\| `{int(status)}` \| {status.name} \|", text, re.MULTILINE)
+
+
+def test_every_error_has_a_code_of_its_own():
+    codes = {cls.__name__: cls.code for cls in error_classes()}
+
+    assert len(set(codes.values())) == len(codes), codes
+
+
+def test_every_error_has_an_exit_status_that_is_not_success():
+    assert {cls.exit_status for cls in error_classes()} == set(ExitStatus) - {ExitStatus.OK, ExitStatus.INTERRUPTED}
+
+
+def test_exit_statuses_are_the_ones_of_the_design():
+    assert {status.name: int(status) for status in ExitStatus} == {
+        "OK": 0,
+        "IO": 1,
+        "USAGE": 2,
+        "LOCK": 3,
+        "INTEGRITY": 4,
+        "TRUST": 5,
+        "POLICY": 6,
+        "NOT_REPRODUCIBLE": 7,
+        "UNAVAILABLE": 8,
+        "INTERRUPTED": 130,
+    }

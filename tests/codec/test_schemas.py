@@ -1,0 +1,117 @@
+"""The corpus under schemas/examples is the contract between JSON Schema and converter: they agree on every file.
+
+Rules that no schema can state (a device name, a float that is a whole number, a source that is not there) are unit
+tests beside this module.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from lftool.codec.locks import parse_lock
+from lftool.codec.manifests import parse_manifest
+from lftool.codec.recipes import parse_recipe
+from lftool.codec.schemas import SCHEMAS, json_schema
+from lftool.errors import LftoolError
+
+SCHEMA_FOLDER = Path(__file__).resolve().parents[2] / "schemas"
+VALID = sorted((SCHEMA_FOLDER / "examples" / "valid").iterdir())
+INVALID = sorted(path for path in (SCHEMA_FOLDER / "examples" / "invalid").iterdir() if path.suffix != ".txt")
+PARSERS = {"recipe": parse_recipe, "lock": parse_lock, "manifest": parse_manifest}
+
+
+def kind_of(path: Path) -> str:
+    return path.name.partition("-")[0]
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.stem for path in paths]
+
+
+def validator(kind: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json_schema(kind))
+
+
+def plain(path: Path):
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_the_committed_schema_is_the_generated_one(kind: str):
+    committed = (SCHEMA_FOLDER / f"{kind}.v1.schema.json").read_text(encoding="utf-8")
+    assert json.loads(committed) == json_schema(kind), "stale: run `make generate` and commit what it writes"
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_a_schema_is_a_sound_schema(kind: str):
+    jsonschema.Draft202012Validator.check_schema(json_schema(kind))
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_the_command_prints_the_committed_schema(kind: str, project):
+    committed = (SCHEMA_FOLDER / f"{kind}.v1.schema.json").read_text(encoding="utf-8")
+    assert project.run("schema", kind).assert_success().out == committed
+
+
+@pytest.mark.parametrize("path", VALID, ids=names(VALID))
+def test_the_schema_accepts_a_valid_example(path: Path):
+    assert [error.message for error in validator(kind_of(path)).iter_errors(plain(path))] == []
+
+
+@pytest.mark.parametrize("path", VALID, ids=names(VALID))
+def test_the_converter_accepts_a_valid_example(path: Path):
+    assert PARSERS[kind_of(path)](path.read_bytes(), path.name) is not None
+
+
+@pytest.mark.parametrize("path", INVALID, ids=names(INVALID))
+def test_the_schema_refuses_an_invalid_example(path: Path):
+    assert not validator(kind_of(path)).is_valid(plain(path))
+
+
+@pytest.mark.parametrize("path", INVALID, ids=names(INVALID))
+def test_the_converter_refuses_an_invalid_example_with_the_message_beside_it(path: Path):
+    with pytest.raises(LftoolError) as caught:
+        PARSERS[kind_of(path)](path.read_bytes(), path.name)
+    assert f"{caught.value.message}\n" == path.with_suffix(".txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("kind", "valid", "invalid"), [("recipe", 4, 10), ("lock", 4, 10), ("manifest", 2, 6)])
+def test_the_corpus_is_large_enough(kind: str, valid: int, invalid: int):
+    assert sum(kind_of(path) == kind for path in VALID) >= valid
+    assert sum(kind_of(path) == kind for path in INVALID) >= invalid
+
+
+def test_every_message_of_the_corpus_belongs_to_an_example():
+    messages = {path.stem for path in (SCHEMA_FOLDER / "examples" / "invalid").glob("*.txt")}
+    assert messages == set(names(INVALID))
+
+
+def test_the_recipe_of_the_example_is_valid(repository: Path):
+    table = tomllib.loads((repository / "examples" / "tiny-story" / "lftool.toml").read_text(encoding="utf-8"))
+    assert validator("recipe").is_valid(table)
+
+
+def test_the_lock_of_the_example_is_valid(repository: Path):
+    table = tomllib.loads((repository / "examples" / "tiny-story" / "lftool.lock").read_text(encoding="utf-8"))
+    assert validator("lock").is_valid(table)
+
+
+def test_every_key_of_a_schema_is_described():
+    """A reference carries the description of what it refers to."""
+    for kind in SCHEMAS:
+        schema = json_schema(kind)
+        for table in (schema, *schema["$defs"].values()):
+            bare = [
+                key
+                for key, value in table["properties"].items()
+                if not {"description", "$ref"} & value.keys()
+                and "$ref" not in value.get("items", {})
+                and "$ref" not in (value.get("additionalProperties") or {})
+            ]
+            assert bare == []
