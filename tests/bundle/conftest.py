@@ -10,6 +10,7 @@ import os
 import shutil
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from lftool.ops.verifying import VerifyOptions, verify_descriptor
 from lftool.testing import ProjectFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 RECIPE = """\
 [bundle]
@@ -172,7 +173,7 @@ class Archive:
                 return
             position += len(part.gap) + header + len(part.data)
 
-    def bytes(self) -> bytes:
+    def written(self) -> bytes:
         """Write it."""
         pieces, records = [self.prefix], []
         position = len(self.prefix)

@@ -61,8 +61,15 @@ def test_every_bit_of_a_gguf_bundle_matters(patient, plain):
 
 
 @pytest.mark.slow
-def test_every_bit_of_a_llamafile_bundle_matters(patient, start):
-    assert unrefused(patient(start), range(len(start)), BITS) == []
+def test_every_bit_of_a_llamafile_bundle_outside_the_gap_matters(patient, start, start_archive):
+    before, gap = len(start_archive.prefix), len(start_archive.parts[0].gap)
+    assert unrefused(patient(start), [*range(before), *range(before + gap, len(start))], BITS) == []
+
+
+@pytest.mark.slow
+def test_every_byte_of_the_gap_of_a_llamafile_bundle_matters(patient, start, start_archive):
+    before, gap = len(start_archive.prefix), len(start_archive.parts[0].gap)
+    assert unrefused(patient(start), range(before, before + gap), [0x01]) == []
 
 
 def mutated(data: bytes, generator: random.Random) -> bytes:

@@ -93,7 +93,7 @@ def test_a_member_that_would_take_the_place_of_the_prefix_is_refused(release, la
     changed.manifest(lambda value: value["members"].insert(at, entry))
     changed.parts.insert(at, part(path=name.encode(), data=b""))
     path = tmp_path / "bad"
-    path.write_bytes(changed.bytes())
+    path.write_bytes(changed.written())
 
     outcome = release.run("extract", path, tmp_path / "out")
 

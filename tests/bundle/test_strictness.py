@@ -39,8 +39,8 @@ def size_message(found: int, described: int) -> str:
 
 def test_an_archive_taken_apart_and_written_again_is_the_same(archive, plain, start_archive, start):
     """Else the defects below would not be the only ones."""
-    assert archive.bytes() == plain
-    assert start_archive.bytes() == start
+    assert archive.written() == plain
+    assert start_archive.written() == start
 
 
 def test_the_sound_bundle_is_accepted(verify, plain):
@@ -92,8 +92,10 @@ def test_a_byte_of_the_weights_in_a_member_changed(verify, start, start_archive)
     assert outcome(verify, changed) == (
         4,
         "",
-        f"error: bad.gguf: model.gguf: bytes 0 to {end - begin} have been changed:"
-        f" expected sha256 {expected}, got {got}\n",
+        (
+            f"error: bad.gguf: model.gguf: bytes 0 to {end - begin} have been changed:"
+            f" expected sha256 {expected}, got {got}\n"
+        ),
     )
 
 
@@ -151,7 +153,7 @@ def test_two_bundles_of_different_layout_concatenated(verify, plain, start):
 
 def test_a_hidden_member_between_two_others(verify, archive, part, plain):
     archive.parts.insert(2, part(path=b"evil.sh", data=b"rm -rf", listed=False))
-    data = archive.bytes()
+    data = archive.written()
 
     assert outcome(verify, data) == (4, "", size_message(len(data), len(plain)))
 
@@ -160,7 +162,7 @@ def test_a_hidden_member_in_the_alignment_gap(verify, start_archive, spec, start
     first = start_archive.parts[0]
     hidden = spec.local_header(b"evil.sh", 6, 0) + b"rm -rf"
     first.gap = first.gap[: -len(hidden)] + hidden
-    data = start_archive.bytes()
+    data = start_archive.written()
 
     assert len(data) == len(start)
     assert outcome(verify, data) == (4, "", header_of("model.gguf"))
@@ -168,14 +170,14 @@ def test_a_hidden_member_in_the_alignment_gap(verify, start_archive, spec, start
 
 def test_a_duplicated_member(verify, archive, plain):
     archive.parts.insert(1, archive.parts[0])
-    data = archive.bytes()
+    data = archive.written()
 
     assert outcome(verify, data) == (4, "", size_message(len(data), len(plain)))
 
 
 def test_a_member_duplicated_in_the_directory_only(verify, archive, plain):
     archive.order = lambda records: [records[0], *records]
-    data = archive.bytes()
+    data = archive.written()
 
     assert outcome(verify, data) == (4, "", size_message(len(data), len(plain)))
 
@@ -183,7 +185,7 @@ def test_a_member_duplicated_in_the_directory_only(verify, archive, plain):
 def test_a_manifest_duplicated_in_the_directory(verify, archive, plain):
     at = next(index for index, item in enumerate(archive.parts) if item.path == MANIFEST.encode())
     archive.order = lambda records: [*records[: at + 1], records[at], *records[at + 1 :]]
-    data = archive.bytes()
+    data = archive.written()
 
     assert outcome(verify, data) == (4, "", size_message(len(data), len(plain)))
 
@@ -243,13 +245,13 @@ CENTRAL = {
 def test_a_central_record_that_mismatches_the_local_header(verify, archive, name):
     archive.part(RECIPE).central = dict(CENTRAL[name])
 
-    assert outcome(verify, archive.bytes()) == (4, "", NO_CANONICAL_DIRECTORY)
+    assert outcome(verify, archive.written()) == (4, "", NO_CANONICAL_DIRECTORY)
 
 
 def test_a_stripped_signature(verify, archive):
     archive.parts.remove(archive.signature)
 
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         5,
         "",
         "error: bad.gguf is unsigned\n  hint: to check integrity only, and know that: --allow-unsigned\n",
@@ -264,8 +266,10 @@ def test_another_key(verify, plain, archive):
     assert outcome(verify, plain, key="other.pub") == (
         5,
         "",
-        f"error: bad.gguf: signature by key {key_id(archive)}: no trusted key verifies it\n"
-        "  hint: give the signer's public key: --key PUB\n",
+        (
+            f"error: bad.gguf: signature by key {key_id(archive)}: no trusted key verifies it\n"
+            "  hint: give the signer's public key: --key PUB\n"
+        ),
     )
 
 
@@ -281,11 +285,13 @@ def test_a_wrong_signature(verify, archive):
     item.data = item.data.replace(text.encode(), changed.encode())
     rename(item)
 
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         5,
         "",
-        f"error: bad.gguf: signature by key {key_id(archive)}: no trusted key verifies it\n"
-        "  hint: give the signer's public key: --key PUB\n",
+        (
+            f"error: bad.gguf: signature by key {key_id(archive)}: no trusted key verifies it\n"
+            "  hint: give the signer's public key: --key PUB\n"
+        ),
     )
 
 
@@ -297,12 +303,14 @@ def test_the_signature_of_another_bundle(verify, archive, start_archive):
     there = hashlib.sha256(start_archive.part(MANIFEST).data).hexdigest()
 
     assert name in archive.part(MANIFEST).data.decode() or here != there
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         5,
         "",
-        f"error: bad.gguf: signature by key {key_id(start_archive)}:"
-        f" it is about another bundle: it names M {there}, this bundle has {here}\n"
-        "  hint: give the signer's public key: --key PUB\n",
+        (
+            f"error: bad.gguf: signature by key {key_id(start_archive)}:"
+            f" it is about another bundle: it names M {there}, this bundle has {here}\n"
+            "  hint: give the signer's public key: --key PUB\n"
+        ),
     )
 
 
@@ -311,22 +319,22 @@ def test_the_signature_of_another_bundle(verify, archive, start_archive):
 
 def test_an_archive_comment(verify, archive, plain):
     archive.end = {"note": b"hello"}
-    assert outcome(verify, archive.bytes()) == (4, "", NO_END)
+    assert outcome(verify, archive.written()) == (4, "", NO_END)
 
 
 def test_an_archive_comment_that_ends_like_an_end_record(verify, archive, spec, plain):
     archive.end = {"note": plain[-22:]}
-    assert outcome(verify, archive.bytes()) == (4, "", NOT_THERE)
+    assert outcome(verify, archive.written()) == (4, "", NOT_THERE)
 
 
 def test_a_comment_length_without_a_comment(verify, archive):
     archive.end = {"comment": 1}
-    assert outcome(verify, archive.bytes()) == (4, "", NO_CANONICAL_DIRECTORY)
+    assert outcome(verify, archive.written()) == (4, "", NO_CANONICAL_DIRECTORY)
 
 
 def test_a_member_comment(verify, archive, plain):
     archive.part(RECIPE).central = {"note": b"hello"}
-    assert outcome(verify, archive.bytes()) == (4, "", FEWER)
+    assert outcome(verify, archive.written()) == (4, "", FEWER)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +352,7 @@ def test_a_member_comment(verify, archive, plain):
 )
 def test_an_end_record_that_is_wrong(verify, archive, end, message):
     archive.end = end
-    assert outcome(verify, archive.bytes()) == (4, "", message)
+    assert outcome(verify, archive.written()) == (4, "", message)
 
 
 @pytest.mark.parametrize("field", ["count", "size", "offset"])
@@ -372,18 +380,18 @@ def test_a_gap_that_is_not_zero(verify, start_archive, position):
     gap = bytearray(start_archive.parts[0].gap)
     gap[position] = 1
     start_archive.parts[0].gap = bytes(gap)
-    assert outcome(verify, start_archive.bytes()) == (4, "", header_of("model.gguf"))
+    assert outcome(verify, start_archive.written()) == (4, "", header_of("model.gguf"))
 
 
 def test_a_gap_where_none_belongs(verify, archive, plain):
     archive.parts[2].gap = bytes(64)
-    data = archive.bytes()
+    data = archive.written()
     assert outcome(verify, data) == (4, "", size_message(len(data), len(plain)))
 
 
 def test_weights_that_are_not_aligned(verify, start_archive, start):
     start_archive.parts[0].gap = start_archive.parts[0].gap[:-1]
-    data = start_archive.bytes()
+    data = start_archive.written()
     assert outcome(verify, data) == (4, "", size_message(len(data), len(start)))
 
 
@@ -396,7 +404,7 @@ def test_bytes_before_the_directory(verify, plain):
 
 def test_an_extra_field_in_a_local_header(verify, archive, plain):
     archive.part(RECIPE).local = {"extra": struct.pack("<HHQ", 0x5455, 8, 0)}
-    data = archive.bytes()
+    data = archive.written()
     assert outcome(verify, data) == (4, "", size_message(len(data), len(plain)))
 
 
@@ -407,25 +415,25 @@ def test_an_extra_field_in_a_local_header(verify, archive, plain):
 )
 def test_an_extra_field_in_the_directory(verify, archive, plain, extra):
     archive.part(RECIPE).central = {"extra": extra}
-    data = archive.bytes()
+    data = archive.written()
     assert outcome(verify, data) == (4, "", size_message(len(data), len(plain)))
 
 
 def test_members_out_of_order(verify, archive):
     archive.parts[0], archive.parts[1] = archive.parts[1], archive.parts[0]
-    found = outcome(verify, archive.bytes())
+    found = outcome(verify, archive.written())
     assert found[:2] == (4, "")
     assert found[2].startswith("error: bad.gguf: not a bundle: the local header of ")
 
 
 def test_a_directory_out_of_order(verify, archive):
     archive.order = lambda records: [records[1], records[0], *records[2:]]
-    assert outcome(verify, archive.bytes()) == (4, "", NO_CANONICAL_DIRECTORY)
+    assert outcome(verify, archive.written()) == (4, "", NO_CANONICAL_DIRECTORY)
 
 
 def test_a_member_path_that_is_not_ascii(verify, archive):
     archive.part(RECIPE).central = {"path": "lftool/récipe.tom".encode()}
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         "error: bad.gguf: not a bundle: a member path is not ASCII\n",
@@ -434,13 +442,13 @@ def test_a_member_path_that_is_not_ascii(verify, archive):
 
 def test_a_member_that_the_manifest_does_not_name(verify, archive, part, plain):
     archive.parts.insert(0, part(path=b"LICENSE", data=b"mine"))
-    data = archive.bytes()
+    data = archive.written()
     assert outcome(verify, data) == (4, "", size_message(len(data), len(plain)))
 
 
 def test_a_member_behind_the_manifest(verify, archive, part):
     archive.parts.append(part(path=b"LICENSE", data=b"mine"))
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         f"error: bad.gguf: not a bundle: it has no {MANIFEST} where one must be\n",
@@ -451,7 +459,7 @@ def test_a_signature_in_the_middle(verify, archive):
     signature = archive.signature
     archive.parts.remove(signature)
     archive.parts.insert(0, signature)
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         "error: bad.gguf: not a bundle: signatures must be the last members, at most 64\n",
@@ -460,7 +468,7 @@ def test_a_signature_in_the_middle(verify, archive):
 
 def test_no_manifest(verify, archive):
     archive.parts.remove(archive.part(MANIFEST))
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         f"error: bad.gguf: not a bundle: it has no {MANIFEST} where one must be\n",
@@ -469,7 +477,7 @@ def test_no_manifest(verify, archive):
 
 def test_an_empty_archive(verify, archive):
     archive.parts.clear()
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         f"error: bad.gguf: not a bundle: it has no {MANIFEST} where one must be\n",
@@ -481,7 +489,7 @@ def test_an_empty_archive(verify, archive):
 
 def test_a_manifest_size_beyond_the_end_of_the_file(verify, archive, plain):
     archive.part(MANIFEST).central = {"size": 1_000_000}
-    data = archive.bytes()
+    data = archive.written()
     assert outcome(verify, data) == (
         4,
         "",
@@ -492,7 +500,7 @@ def test_a_manifest_size_beyond_the_end_of_the_file(verify, archive, plain):
 @pytest.mark.parametrize("offset", [0xFFFFFFFE, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1])
 def test_a_manifest_offset_beyond_the_end_of_the_file(verify, archive, offset):
     archive.part(MANIFEST).central = {"offset": offset}
-    found = verify(archive.bytes())
+    found = verify(archive.written())
     assert (found.status, found.out) == (4, "")
     assert "internal" not in found.err
 
@@ -500,7 +508,7 @@ def test_a_manifest_offset_beyond_the_end_of_the_file(verify, archive, offset):
 @pytest.mark.parametrize("offset", [2**32, 2**63, 2**64 - 1])
 def test_a_signature_offset_beyond_the_end_of_the_file(verify, archive, offset):
     archive.signature.central = {"offset": offset}
-    found = verify(archive.bytes())
+    found = verify(archive.written())
     assert (found.status, found.out) == (4, "")
     assert "internal" not in found.err
 
@@ -510,7 +518,7 @@ def test_a_signature_offset_beyond_the_end_of_the_file(verify, archive, offset):
 
 def test_a_manifest_over_its_budget(verify, archive):
     archive.part(MANIFEST).central = {"size": 16 * 1024 * 1024 + 1}
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         f"error: bad.gguf: not a bundle: {MANIFEST} has 16777217 bytes, at most 16777216 are allowed\n",
@@ -520,7 +528,7 @@ def test_a_manifest_over_its_budget(verify, archive):
 def test_a_signature_over_its_budget(verify, archive):
     archive.signature.central = {"size": 64 * 1024 + 1}
     path = archive.signature.path.decode()
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         f"error: bad.gguf: not a bundle: {path} has 65537 bytes, at most 65536 are allowed\n",
@@ -530,7 +538,7 @@ def test_a_signature_over_its_budget(verify, archive):
 def test_too_many_signatures(verify, archive, part):
     archive.parts.remove(archive.signature)
     archive.parts += [part(path=f"lftool/sig/{index:016x}.json".encode(), data=b"") for index in range(65)]
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         "error: bad.gguf: not a bundle: signatures must be the last members, at most 64\n",
@@ -539,11 +547,13 @@ def test_too_many_signatures(verify, archive, part):
 
 def test_too_many_members(verify, archive, part, spec):
     archive.parts = [part(path=b"a", data=b"")] * 16_385
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
-        f"error: bad.gguf: not a bundle: a directory of {16_385 * 47} bytes and 16385 members,"
-        " at most 16777216 and 16384 are allowed\n",
+        (
+            f"error: bad.gguf: not a bundle: a directory of {16_385 * 47} bytes and 16385 members,"
+            " at most 16777216 and 16384 are allowed\n"
+        ),
     )
 
 
@@ -552,15 +562,17 @@ def test_a_directory_over_its_budget(verify, spec):
     assert outcome(verify, bytes(size) + spec.end_records(1, size, 0)) == (
         4,
         "",
-        f"error: bad.gguf: not a bundle: a directory of {size} bytes and 1 members,"
-        " at most 16777216 and 16384 are allowed\n",
+        (
+            f"error: bad.gguf: not a bundle: a directory of {size} bytes and 1 members,"
+            " at most 16777216 and 16384 are allowed\n"
+        ),
     )
 
 
 def test_a_small_member_over_its_budget(verify, archive):
     size = 64 * 1024 * 1024 + 1
     archive.manifest(lambda value: value["members"][0].update(size=size))
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         f"error: bad.gguf: not a bundle: {RECIPE} has {size} bytes, at most 67108864 are allowed for its role\n",
@@ -595,7 +607,7 @@ SPELLINGS = {
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_a_manifest_in_another_spelling(verify, archive, name):
     SPELLINGS[name](archive)
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         f"error: bad.gguf: {MANIFEST}: JSON is not in its canonical encoding\n",
@@ -614,7 +626,7 @@ def test_a_manifest_in_another_spelling(verify, archive, name):
 def test_a_manifest_with_json_that_we_never_write(verify, archive, old, new, why):
     part = archive.part(MANIFEST)
     part.data = part.data.replace(old.encode(), new.encode())
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         f"error: bad.gguf: {MANIFEST}: not canonical JSON: {why}\n",
@@ -623,7 +635,7 @@ def test_a_manifest_with_json_that_we_never_write(verify, archive, old, new, why
 
 def test_a_manifest_with_future_rules(verify, archive):
     archive.manifest(lambda value: value.update(rules=2))
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         f"error: bad.gguf: {MANIFEST}: rules 2, this lftool knows 1\n  hint: use a newer lftool\n",
@@ -632,7 +644,7 @@ def test_a_manifest_with_future_rules(verify, archive):
 
 def test_a_manifest_with_an_unknown_key(verify, archive):
     archive.manifest(lambda value: value.update(nmae="x"))
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         f"error: bad.gguf: {MANIFEST}: $.nmae: unknown key; did you mean 'name'?\n",
@@ -641,7 +653,7 @@ def test_a_manifest_with_an_unknown_key(verify, archive):
 
 def test_a_manifest_that_spells_a_default(verify, archive):
     archive.manifest(lambda value: value.update(run={}))
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         f"error: bad.gguf: {MANIFEST}: not the canonical encoding of its values\n",
@@ -662,10 +674,10 @@ DEVICE = "has a part that is a device name on Windows"
 )
 def test_a_manifest_with_a_path_that_leads_elsewhere(verify, archive, path, why):
     archive.manifest(lambda value: value["members"][0].update(path=path))
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
-        f"error: bad.gguf: {MANIFEST}: $.members[0]: {path!r} {why}\n",
+        f"error: bad.gguf: {MANIFEST}: $.members[0].path: {path!r} {why}\n",
     )
 
 
@@ -673,17 +685,17 @@ def test_a_manifest_with_a_path_that_leads_elsewhere(verify, archive, path, why)
 def test_a_member_with_such_a_path_in_manifest_headers_and_directory(verify, archive, path):
     archive.part(RECIPE).path = path.encode()
     archive.manifest(lambda value: value["members"][0].update(path=path))
-    found = verify(archive.bytes())
+    found = verify(archive.written())
     assert (found.status, found.out) == (4, "")
 
 
 def test_a_manifest_that_names_members_differing_in_case(verify, archive, part):
-    twin = dict(role="license", size=0, sha256=hashlib.sha256(b"").hexdigest(), crc32="00000000")
+    twin = {"role": "license", "size": 0, "sha256": hashlib.sha256(b"").hexdigest(), "crc32": "00000000"}
     archive.manifest(
         lambda value: value.update(members=[{"path": "A", **twin}, {"path": "a", **twin}, *value["members"]])
     )
     archive.parts = [part(path=b"A", data=b""), part(path=b"a", data=b""), *archive.parts]
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         f"error: bad.gguf: {MANIFEST}: $: two members have paths that differ in case only, or not at all\n",
@@ -693,7 +705,7 @@ def test_a_manifest_that_names_members_differing_in_case(verify, archive, part):
 @pytest.mark.parametrize("key", ["sha256", "crc32", "size"])
 def test_a_manifest_that_leaves_a_fact_out(verify, archive, key):
     archive.manifest(lambda value: value["members"][0].pop(key))
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         f"error: bad.gguf: {MANIFEST}: $.members[0].{key}: missing\n",
@@ -702,7 +714,7 @@ def test_a_manifest_that_leaves_a_fact_out(verify, archive, key):
 
 def test_a_manifest_with_a_wrong_digest_of_a_member(verify, archive):
     archive.manifest(lambda value: value["members"][0].update(sha256="0" * 64))
-    assert outcome(verify, archive.bytes()) == (
+    assert outcome(verify, archive.written()) == (
         4,
         "",
         f"error: bad.gguf: {RECIPE} is not what the manifest names\n",
@@ -711,7 +723,7 @@ def test_a_manifest_with_a_wrong_digest_of_a_member(verify, archive):
 
 def unsigned(archive) -> bytes:
     archive.parts.remove(archive.signature)
-    return archive.bytes()
+    return archive.written()
 
 
 def test_a_manifest_with_a_wrong_digest_of_the_weights(verify, archive):

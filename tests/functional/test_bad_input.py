@@ -71,7 +71,7 @@ def with_uri(project, uri: str) -> None:
         pytest.param(
             'name = "tiny"',
             'name = "../tiny"',
-            "error: lftool.toml: $.bundle: '../tiny' is not a name: letters, digits and . _ + -, at most 64,"
+            "error: lftool.toml: $.bundle.name: '../tiny' is not a name: letters, digits and . _ + -, at most 64,"
             " starting with a letter or digit\n",
             id="a name that is a path",
         ),

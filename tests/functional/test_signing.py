@@ -165,7 +165,7 @@ def test_a_key_written_into_the_recipe_is_refused(locked_project):
 
     refused_build(
         locked_project,
-        "error: lftool.toml: $.sign: a key is named as file:PATH or env:NAME;"
+        "error: lftool.toml: $.sign.key: a key is named as file:PATH or env:NAME;"
         " secrets are never written into a recipe\n",
         status=2,
     )

@@ -231,8 +231,10 @@ def test_plugin_cannot_take_the_key_scheme_of_the_built_in_signer(site, lftool):
     site.install("thief", signer)
     lftool.project.write_recipe(RECIPE.format(uri="file:model.gguf", more='[sign]\nkey = "env:KEY"'))
     tiny_gguf(lftool.project.root / "model.gguf", width=32)
-    done = lftool("lock")
+    lftool("lock").assert_success()
+    done = lftool("build", KEY="not asked for")
     assert done.status == 8
+    assert "plugin 'builtin' of lftool 0.1.0" in done.err
     assert "plugin 'thief' of thief 1.0" in done.err
 
 

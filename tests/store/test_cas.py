@@ -81,9 +81,9 @@ def test_put_of_too_many_bytes_ends_the_transfer_at_once(store):
 
 def test_put_keeps_to_its_limit_when_the_name_is_not_known(store):
     with pytest.raises(IntegrityError) as caught:
-        store.blobs.put([DATA], "it", limit=11)
+        store.blobs.put([DATA], "it", size=11)
     assert caught.value.message == "it: more than the 11 bytes that are expected"
-    assert store.blobs.put([DATA], "it", limit=12) == WANTED
+    assert store.blobs.put([DATA], "it", size=12) == WANTED
 
 
 def test_put_whose_source_fails_stores_nothing(store):

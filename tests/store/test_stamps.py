@@ -15,7 +15,7 @@ SETTLED_NS = 2_000_000_000
 
 @pytest.fixture
 def stamps(tmp_path) -> Stamps:
-    return Stamps(tmp_path / "stamps")
+    return Stamps(tmp_path / "stamps", tmp_path / "temporary")
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_damaged_stamp_is_no_stamp(stamps, file, settled, tmp_path, damage):
 
 def test_a_stamp_that_cannot_be_written_is_silently_none(file, settled, tmp_path):
     (tmp_path / "stamps").write_bytes(b"a file where a folder should be")
-    stamps = Stamps(tmp_path / "stamps")
+    stamps = Stamps(tmp_path / "stamps", tmp_path / "temporary")
     remember(stamps, file)
     assert recall(stamps, file) is None
 

@@ -161,7 +161,7 @@ def test_a_read_only_project_can_be_built_elsewhere_once_its_lock_has_every_outp
     [
         (("keygen", "-o", "release"), "cannot create a file in .: Read-only file system"),
         (("init", "new"), "cannot create new: Read-only file system"),
-        (("extract", "dist/tiny-1-plain.gguf", "parts"), "cannot create a file in parts: Read-only file system"),
+        (("extract", "dist/tiny-1-plain.gguf", "parts"), "cannot create a folder in {root}: Read-only file system"),
     ],
     ids=["keygen", "init", "extract"],
 )
@@ -169,7 +169,7 @@ def test_other_commands_in_a_read_only_folder(locked, mounted, tree, command, me
     before = tree(locked.root)
     done = mounted(locked, read_only(locked.root), *command)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"error: {message}\n{READ_ONLY_HINT}"
+    assert done.stderr == f"error: {message.format(root=locked.root)}\n{READ_ONLY_HINT}"
     assert tree(locked.root) == before
 
 

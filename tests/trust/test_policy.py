@@ -232,8 +232,10 @@ def verified(signed, path, *options) -> tuple[int, str, str]:
 def test_verify_says_what_it_checked_and_who_signed(signed, bundle, claim):
     assert verified(signed, bundle, "--key", "release.pub") == (
         0,
-        f"tiny-1-plain.gguf: every byte as its manifest says; M {claim.manifest_digest}\n"
-        "signed by release.pub, which you trust\n",
+        (
+            f"tiny-1-plain.gguf: every byte as its manifest says; M {claim.manifest_digest}\n"
+            "signed by release.pub, which you trust\n"
+        ),
         "",
     )
 
@@ -241,9 +243,11 @@ def test_verify_says_what_it_checked_and_who_signed(signed, bundle, claim):
 def test_full_says_what_it_checked_besides(signed, bundle, claim):
     assert verified(signed, bundle, "--key", "release.pub", "--full") == (
         0,
-        "tiny-1-plain.gguf: every byte, flat digests and CRC-32s as its manifest says;"
-        f" M {claim.manifest_digest}\n"
-        "signed by release.pub, which you trust\n",
+        (
+            "tiny-1-plain.gguf: every byte, flat digests and CRC-32s as its manifest says;"
+            f" M {claim.manifest_digest}\n"
+            "signed by release.pub, which you trust\n"
+        ),
         "",
     )
 
@@ -271,8 +275,10 @@ def test_nobody_to_trust(signed, bundle):
     assert verified(signed, bundle) == (
         5,
         "",
-        "error: tiny-1-plain.gguf: nobody said whom to trust\n"
-        "  hint: give --key PUB, --trust FILE, or --allow-unsigned\n",
+        (
+            "error: tiny-1-plain.gguf: nobody said whom to trust\n"
+            "  hint: give --key PUB, --trust FILE, or --allow-unsigned\n"
+        ),
     )
 
 
@@ -292,8 +298,10 @@ def test_an_unsigned_bundle(signed, signed_again):
 def test_an_unsigned_bundle_that_is_allowed(signed, signed_again, claim, options):
     assert verified(signed, signed_again(), "--allow-unsigned", *options) == (
         0,
-        f"again.gguf: every byte as its manifest says; M {claim.manifest_digest}\n"
-        "integrity only: nobody vouches for it\n",
+        (
+            f"again.gguf: every byte as its manifest says; M {claim.manifest_digest}\n"
+            "integrity only: nobody vouches for it\n"
+        ),
         "",
     )
 
@@ -301,8 +309,10 @@ def test_an_unsigned_bundle_that_is_allowed(signed, signed_again, claim, options
 def test_a_signed_bundle_checked_for_integrity_only(signed, bundle, claim):
     assert verified(signed, bundle, "--allow-unsigned") == (
         0,
-        f"tiny-1-plain.gguf: every byte as its manifest says; M {claim.manifest_digest}\n"
-        "integrity only: nobody vouches for it\n",
+        (
+            f"tiny-1-plain.gguf: every byte as its manifest says; M {claim.manifest_digest}\n"
+            "integrity only: nobody vouches for it\n"
+        ),
         "",
     )
 
@@ -311,8 +321,10 @@ def test_allow_unsigned_does_not_allow_another_key(signed, bundle, release_key):
     assert verified(signed, bundle, "--allow-unsigned", "--key", "other.pub") == (
         5,
         "",
-        f"error: tiny-1-plain.gguf: signature by key {release_key.id}: no trusted key verifies it\n"
-        "  hint: give the signer's public key: --key PUB\n",
+        (
+            f"error: tiny-1-plain.gguf: signature by key {release_key.id}: no trusted key verifies it\n"
+            "  hint: give the signer's public key: --key PUB\n"
+        ),
     )
 
 
@@ -339,8 +351,10 @@ def test_a_second_signature_of_nobody_we_know(signed, signed_again, signature, s
     assert verified(signed, path, "--key", "release.pub") == (
         5,
         "",
-        f"error: again.gguf: signature by key {other_key.id}: no trusted key verifies it\n"
-        "  hint: trust that key in a policy file\n",
+        (
+            f"error: again.gguf: signature by key {other_key.id}: no trusted key verifies it\n"
+            "  hint: trust that key in a policy file\n"
+        ),
     )
 
 
@@ -350,9 +364,11 @@ def test_a_second_signature_of_nobody_we_know_that_is_allowed(
     path = signed_again(signature, sign(statement, other_key))
     assert verified(signed, path, "--key", "release.pub", "--allow-other-signatures") == (
         0,
-        f"again.gguf: every byte as its manifest says; M {claim.manifest_digest}\n"
-        "signed by release.pub, which you trust\n"
-        f"not covered: signature by key {other_key.id}: no trusted key verifies it\n",
+        (
+            f"again.gguf: every byte as its manifest says; M {claim.manifest_digest}\n"
+            "signed by release.pub, which you trust\n"
+            f"not covered: signature by key {other_key.id}: no trusted key verifies it\n"
+        ),
         "",
     )
 
@@ -361,8 +377,10 @@ def test_other_signatures_alone_are_not_enough(signed, bundle, release_key):
     assert verified(signed, bundle, "--key", "other.pub", "--allow-other-signatures") == (
         5,
         "",
-        f"error: tiny-1-plain.gguf: signature by key {release_key.id}: no trusted key verifies it\n"
-        "  hint: give the signer's public key: --key PUB\n",
+        (
+            f"error: tiny-1-plain.gguf: signature by key {release_key.id}: no trusted key verifies it\n"
+            "  hint: give the signer's public key: --key PUB\n"
+        ),
     )
 
 
@@ -386,8 +404,10 @@ def test_a_high_s_signature_is_not_accepted(signed, signed_again, signature, rel
     assert verified(signed, path, "--key", "release.pub") == (
         5,
         "",
-        f"error: again.gguf: signature by key {release_key.id}: no trusted key verifies it\n"
-        "  hint: give the signer's public key: --key PUB\n",
+        (
+            f"error: again.gguf: signature by key {release_key.id}: no trusted key verifies it\n"
+            "  hint: give the signer's public key: --key PUB\n"
+        ),
     )
 
 
@@ -473,8 +493,10 @@ def test_a_policy_file_that_trusts_the_signer(signed, bundle, claim, policy_file
     lines = 'bundles = ["tin*"]\nnot-before = 2026-01-01\nnot-after = 9999-12-31'
     assert verified(signed, bundle, "--trust", policy_file(("release 2026", "release.pub", lines))) == (
         0,
-        f"tiny-1-plain.gguf: every byte as its manifest says; M {claim.manifest_digest}\n"
-        "signed by release 2026, which you trust\n",
+        (
+            f"tiny-1-plain.gguf: every byte as its manifest says; M {claim.manifest_digest}\n"
+            "signed by release 2026, which you trust\n"
+        ),
         "",
     )
 
@@ -537,9 +559,14 @@ def test_a_policy_file_with_a_wrong_head(signed, bundle, policy_file, head, mess
 
 
 def test_a_policy_file_without_keys(signed, bundle, policy_file):
-    status, out, err = verified(signed, bundle, "--trust", policy_file())
-    assert (status, out) == (5, "")
-    assert "$.keys" in err
+    trust = policy_file()
+    assert verified(signed, bundle, "--trust", trust) == (5, "", f"error: {trust}: $.keys: missing\n")
+
+
+def test_a_policy_file_with_an_empty_list_of_keys(signed, bundle, policy_file):
+    trust = policy_file(head="version = 1\nkeys = []\n")
+    status, out, err = verified(signed, bundle, "--trust", trust)
+    assert (status, out, err.startswith(f"error: {trust}: $.keys: ")) == (5, "", True)
 
 
 def test_a_policy_file_without_a_public_key(signed, bundle, tmp_path):
@@ -555,8 +582,8 @@ def test_a_policy_file_without_a_public_key(signed, bundle, tmp_path):
 def test_a_policy_file_that_is_not_toml(signed, bundle, tmp_path):
     trust = tmp_path / "trust.toml"
     trust.write_text("version = \n")
-    status, out, err = verified(signed, bundle, "--trust", trust)
-    assert (status, out, err.splitlines()[0].startswith(f"error: {trust}: ")) == (5, "", True)
+    message = f"error: {trust}: not valid TOML: Invalid value (at line 1, column 11)\n"
+    assert verified(signed, bundle, "--trust", trust) == (5, "", message)
 
 
 def test_a_policy_file_with_a_garbage_key(signed, bundle, tmp_path):
@@ -571,8 +598,10 @@ def test_a_policy_file_with_a_scheme_that_nobody_provides(signed, bundle, policy
     assert verified(signed, bundle, "--trust", trust) == (
         5,
         "",
-        "error: trusted key 'r': the scheme 'ed25519' is not built in\n"
-        '  hint: name the plugin that verifies it: plugin = "…"; only that one is loaded\n',
+        (
+            "error: trusted key 'r': the scheme 'ed25519' is not built in\n"
+            '  hint: name the plugin that verifies it: plugin = "…"; only that one is loaded\n'
+        ),
     )
 
 

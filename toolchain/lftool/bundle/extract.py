@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from lftool.errors import UsageError
-from lftool.store.durable import durable_file, storage_errors
+from lftool.store.durable import commit_directory, durable_file, scratch_directory, storage_errors, sweep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,19 +25,26 @@ def extract(bundle: Bundle, directory: Path) -> list[Path]:
         UsageError: The folder is not empty.
         StorageError: It cannot be written.
     """
-    if directory.exists() and any(directory.iterdir()):
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(f"{directory} is not empty", hints=("extract into a new folder",))
     parts = [(bundle.manifest.prefix_path, 0, bundle.manifest.prefix.size)]
     parts += [(item.entry.path, item.data_offset, item.entry.size) for item in bundle.arrangement.members]
-    written = []
-    for name, offset, size in parts:
-        destination = directory / name
-        with durable_file(destination.parent, "extract") as out, storage_errors("write", destination):
-            done = 0
-            while done < size:
-                piece = os.pread(bundle.descriptor, min(_PIECE, size - done), offset + done)
-                out.file.write(piece)
-                done += len(piece)
-            out.commit(destination, mode=0o755 if name == "runtime" else 0o644)
-        written.append(destination)
-    return written
+    parent = directory.absolute().parent
+    sweep(parent)
+    with scratch_directory(parent) as scratch:
+        for name, offset, size in parts:
+            mode = 0o755 if name == "runtime" else 0o644
+            _write_part(bundle, (offset, size), scratch / name, mode, shown=directory / name)
+        commit_directory(scratch, directory.absolute(), "extract")
+    return [directory / name for name, _, _ in parts]
+
+
+def _write_part(bundle: Bundle, extent: tuple[int, int], destination: Path, mode: int, *, shown: Path) -> None:
+    offset, size = extent
+    with durable_file(destination.parent, "extract") as out, storage_errors("write", shown):
+        done = 0
+        while done < size:
+            piece = os.pread(bundle.descriptor, min(_PIECE, size - done), offset + done)
+            out.file.write(piece)
+            done += len(piece)
+        out.commit(destination, mode=mode)

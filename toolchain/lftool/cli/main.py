@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import traceback as traceback_module
 from importlib import import_module
 from typing import Any
 
@@ -102,9 +104,13 @@ def run(arguments: list[str], channel: int | None = None) -> int:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader has gone; nothing more to say
         return int(ExitStatus.OK)
-    except Exception as error:
+    except SystemExit as end:  # click's own answer to a reader that has gone
+        if isinstance(end.__context__, OSError) and end.__context__.errno == errno.EPIPE:
+            return int(ExitStatus.OK)
+        raise
+    except Exception as error:  # noqa: BLE001 - the one place where errors become text
         if "--traceback" in arguments:
-            raise
+            traceback_module.print_exc()
         return int(_report(error))
     return result if isinstance(result, int) else int(ExitStatus.OK)
 

@@ -15,7 +15,7 @@ import attrs
 from cattrs import Converter  # noqa: TID253 - this module is only imported where it is used
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override  # noqa: TID253 - likewise
 
-from lftool.codec.paths import join
+from lftool.codec.options import canonical_options, kind_of
 from lftool.models.digest import Digest
 from lftool.models.reals import canonical_real
 
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _KINDS = {str: "a string", int: "an integer", bool: "true or false", dt.date: "a date"}
-
-
-def kind_of(value: object) -> str:
-    """Name the TOML or JSON kind of `value`, for messages."""
-    if value is None:
-        return "null"
-    names = {bool: "a boolean", int: "an integer", float: "a float", str: "a string", list: "an array", dict: "a table"}
-    return names.get(type(value), type(value).__name__)
 
 
 def _strict(kind: type) -> Callable[[Any, Any], Any]:
@@ -56,38 +48,11 @@ def _digest(value: Any, _type: Any) -> Digest:  # noqa: ANN401 - cattrs' signatu
     return Digest(value)
 
 
-class NestedError(ValueError):
-    """Something wrong deep in a free-form table; `below` is the path from there, such as `.list[0].day`."""
-
-    def __init__(self, message: str, below: str) -> None:
-        super().__init__(message)
-        self.below = below
-
-
-def _plain_option(value: Any, below: str = "") -> Any:  # noqa: ANN401 - plain data is dynamic
-    """Return an option value without floats: reals become canonical decimal strings, as everywhere in a lock."""
-    match value:
-        case bool() | int() | str():
-            return value
-        case float():
-            try:
-                return canonical_real(value)
-            except ValueError as error:
-                raise NestedError(str(error), below) from None
-        case list() | tuple():
-            return [_plain_option(item, f"{below}[{index}]") for index, item in enumerate(value)]
-        case dict():
-            return {key: _plain_option(item, join(below, key)) for key, item in value.items()}
-        case _:
-            kinds = "a string, a number, true or false, an array or a table"
-            raise NestedError(f"expected {kinds}, got {kind_of(value)}", below)
-
-
 def _options(value: Any, _type: Any) -> dict[str, Any]:  # noqa: ANN401 - cattrs' signature
     if not isinstance(value, dict):
         raise ValueError(f"expected a table, got {kind_of(value)}")  # noqa: TRY004 - one error kind for callers
-    plain: dict[str, Any] = _plain_option(value)
-    return plain
+    canonical_options(value)
+    return value
 
 
 def _inner_hook(attribute: attrs.Attribute[Any], converter: Converter) -> Callable[[Any, Any], Any]:
@@ -118,6 +83,7 @@ def _overrides(cls: type, converter: Converter | None = None) -> dict[str, Any]:
             rename=attribute.metadata.get("key"),
             omit_if_default=not attribute.metadata.get("always", False),
             struct_hook=_field_hook(attribute, converter) if converter else None,
+            unstruct_hook=canonical_options if attribute.metadata.get("options") else None,
         )
         for attribute in attrs.fields(cls)
     }
@@ -185,6 +151,7 @@ def converter() -> Converter:
     made = Converter(detailed_validation=True, forbid_extra_keys=True, omit_if_default=True)
     for kind in _KINDS:
         made.register_structure_hook(kind, _strict(kind))
+    made.register_structure_hook(float, lambda value, kind: float(_real(value, kind)))
     made.register_structure_hook(Digest, _digest)
     made.register_unstructure_hook(Digest, str)
     made.register_unstructure_hook(dt.date, lambda value: value)

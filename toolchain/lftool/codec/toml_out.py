@@ -17,7 +17,8 @@ _FIRST_PRINTABLE = 0x20
 _DELETE = 0x7F
 
 
-def _string(text: str) -> str:
+def toml_string(text: str) -> str:
+    """Return `text` as a TOML basic string."""
     out = []
     for char in text:
         if char in _ESCAPES:
@@ -30,7 +31,7 @@ def _string(text: str) -> str:
 
 
 def _key(key: str) -> str:
-    return key if _BARE.match(key) else _string(key)
+    return key if _BARE.match(key) else toml_string(key)
 
 
 def _inline(value: object) -> str:
@@ -40,7 +41,7 @@ def _inline(value: object) -> str:
         case int():
             return str(value)
         case str():
-            return _string(value)
+            return toml_string(value)
         case list() | tuple():
             return f"[{', '.join(map(_inline, value))}]"
         case dict():

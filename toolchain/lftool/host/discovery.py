@@ -123,7 +123,7 @@ def load(origin: Origin, distribution: metadata.Distribution | None) -> Plugin:
         if reason:
             return Plugin(origin=origin, status="incompatible", reason=reason, distribution=distribution)
         records = _materialise(module, f"{origin.distribution}:{origin.entry_point}")
-    except Exception as error:  # noqa: BLE001 - whatever a plugin raises is the plugin's failure, and is kept
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin raises is the plugin's failure, and is kept
         reason = f"{type(error).__name__}: {error}"
         return Plugin(origin=origin, status="failed", reason=reason, distribution=distribution)
     return Plugin(origin=origin, status="active", records=records, distribution=distribution)

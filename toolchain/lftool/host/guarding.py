@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lftool.host.origin import Origin
 
 
-def plugin_failure(origin: Origin, error: Exception) -> PluginError:
+def plugin_failure(origin: Origin, error: BaseException) -> PluginError:
     """Return the error that names the plugin behind `error`."""
     return PluginError(f"{origin} failed: {type(error).__name__}: {error}")
 
@@ -31,5 +31,5 @@ def guarded(origin: Origin) -> Iterator[None]:
         yield
     except LftoolError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise plugin_failure(origin, error) from error

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 S = TypeVar("S", SourceType, SignerType)
 
+_KNOWN_BACKENDS = ("cpu", "cuda", "metal", "rocm")
+
 # Known schemes of plugins that may not be installed: what to say instead of "unknown".
 _KNOWN_ELSEWHERE = {"hf": "lftool-hf", "s3": "lftool-s3", "gs": "lftool-s3", "az": "lftool-s3", "oci": "lftool-oci"}
 
@@ -80,12 +82,15 @@ class Registry:
         close = difflib.get_close_matches(wanted, valid, n=1, cutoff=0.5)
         close = close or [name for name in valid if name.lower() == wanted.lower()]
         meant = f"; did you mean {close[0]!r}?" if close else f"; installed: {', '.join(valid) or 'none'}"
-        hints = tuple(
+        return error(f"unknown {noun} {wanted!r}{meant}", hints=self._unusable())
+
+    def _unusable(self) -> tuple[str, ...]:
+        """Say which plugins could not be used, and why: one of them may be the one that is missed."""
+        return tuple(
             f"{plugin.origin} could not be used: {plugin.reason}"
             for plugin in self.plugins
-            if plugin.status in {"failed", "incompatible", "blocked"}
+            if plugin.status != "active"
         )
-        return error(f"unknown {noun} {wanted!r}{meant}", hints=hints)
 
     def get(self, kind: type[R], name: str, error: type[LftoolError] = RecipeError) -> Registered[R]:
         """Return the record of `kind` called `name`.
@@ -128,9 +133,10 @@ class Registry:
         if found is not None:
             return found
         if scheme in _KNOWN_ELSEWHERE:
-            raise UnavailableError(
-                f"no installed plugin opens {scheme}: sources", hints=(f"install {_KNOWN_ELSEWHERE[scheme]}",)
-            )
+            distribution = _KNOWN_ELSEWHERE[scheme]
+            installed = any(plugin.origin.distribution == distribution for plugin in self.plugins)
+            hints = self._unusable() if installed else (f"install {distribution}", *self._unusable())
+            raise UnavailableError(f"no installed plugin opens {scheme}: sources", hints=hints)
         raise self._missing(SourceType, scheme, self._schemes(SourceType), RecipeError)
 
     def signer(self, scheme: str) -> Registered[SignerType]:
@@ -144,6 +150,15 @@ class Registry:
         if found is None:
             raise self._missing(SignerType, scheme, self._schemes(SignerType), RecipeError)
         return found
+
+    def check_backend(self, name: str) -> None:
+        """Raise RecipeError unless `name` is a backend that is installed, or one that could be.
+
+        A recipe may name a backend of another machine: weights for it can be locked and packed here.
+        """
+        installed = [item.record.name for item in self.all(BackendType)]
+        if name not in installed and name not in _KNOWN_BACKENDS:
+            raise self._missing(BackendType, name, sorted({*installed, *_KNOWN_BACKENDS}), RecipeError)
 
     def runtime(self, name: str, pinned: str | None = None) -> Registered[RuntimeType]:
         """Return the runtime called `name`: the pinned number, or the newest.
@@ -194,7 +209,7 @@ class Registry:
         valid = sorted({file_type for item in found for file_type in item.record.produces})
         close = difflib.get_close_matches(produces.upper(), valid, n=1, cutoff=0.3)
         meant = f"; did you mean {close[0]!r}?" if close else f"; valid: {', '.join(valid)}"
-        raise RecipeError(f"unknown quantisation {produces!r}{meant}")
+        raise RecipeError(f"unknown quantisation {produces!r}{meant}", hints=self._unusable())
 
     def digest(self, origin: Origin) -> Digest:
         """Return the digest of the distribution that `origin` belongs to."""

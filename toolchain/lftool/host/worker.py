@@ -91,7 +91,7 @@ def main() -> None:
         result = perform(task, wire)
     except LftoolError as error:
         wire.send(kind="error", code=type(error).__name__, message=error.message, hints=list(error.hints))
-    except Exception as error:  # noqa: BLE001 - the parent names the plugin and shows the trace on request
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the parent names the plugin and shows the trace on request
         wire.send(kind="crash", message=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
     else:
         wire.send(kind="result", value=result)

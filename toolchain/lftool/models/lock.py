@@ -22,7 +22,8 @@ RECIPE_NAME = "lftool.toml"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def _relative_path(_instance: object, _attribute: Attribute[str], value: str) -> None:
+def check_relative_path(value: str) -> None:
+    """Raise ValueError unless `value` can be the path of a file within a source."""
     parts = value.split("/")
     if (
         not value
@@ -32,6 +33,10 @@ def _relative_path(_instance: object, _attribute: Attribute[str], value: str) ->
         or any(p in {"", ".", ".."} for p in parts)
     ):
         raise ValueError(f"{value!r} is not a relative path with / between its parts")
+
+
+def _relative_path(_instance: object, _attribute: Attribute[str], value: str) -> None:
+    check_relative_path(value)
 
 
 @frozen(kw_only=True)

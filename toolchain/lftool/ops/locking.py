@@ -143,7 +143,8 @@ def _output_of(project: Project, lock: Lock, path: Path) -> tuple[str, LockedTar
         theirs = parse_lock(bundle.read_member(LOCK_PATH), f"{path.name}: {LOCK_PATH}")
         filled = locked
         if locked.quantize is not None:
-            stage = theirs.targets[target].quantize
+            their_target = theirs.targets.get(target)
+            stage = their_target.quantize if their_target else None
             output = stage.output if stage else None
             if output is None:
                 raise LockError(f"{path.name}: its lock names no quantised weights")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,7 @@ def find_project(given: Path | None) -> Project:
 def observing(registry: Registry) -> Callable[[Event], None]:
     """Return a function that hands events to every registered observer; one that fails is dropped, not the build."""
     observers = []
+    lock = threading.Lock()
     for registered in registry.observers():
         try:
             observers.append((registered.origin, registered.record.factory()))
@@ -110,8 +112,12 @@ def observing(registry: Registry) -> Callable[[Event], None]:
             try:
                 item[1](event)
             except Exception as error:  # noqa: BLE001 - observers are observational
-                observers.remove(item)
-                _complain(str(plugin_failure(item[0], error)))
+                with lock:
+                    first = item in observers
+                    if first:
+                        observers.remove(item)
+                if first:
+                    _complain(str(plugin_failure(item[0], error)))
 
     return emit
 

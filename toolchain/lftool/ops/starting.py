@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.codec.recipes import parse_recipe
+from lftool.codec.toml_out import toml_string
 from lftool.errors import UsageError
 from lftool.models.lock import RECIPE_NAME
 from lftool.models.names import check_name
-from lftool.store.durable import write_durably
+from lftool.store.durable import storage_errors, write_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,7 @@ version = "0.1.0"
 # license = "Apache-2.0"
 
 [sources.base]
-uri = "{uri}"
+uri = {uri}
 
 [model]
 weights = "base"
@@ -58,8 +59,9 @@ def start_project(directory: Path, name: str | None) -> Path:
         check_name(chosen)
     except ValueError as error:
         raise UsageError(str(error), hints=("give a name: lftool init --name NAME",)) from None
-    text = _TEMPLATE.format(name=chosen, uri=uri).encode()
+    text = _TEMPLATE.format(name=chosen, uri=toml_string(uri)).encode()
     parse_recipe(text, RECIPE_NAME)
-    directory.mkdir(parents=True, exist_ok=True)
+    with storage_errors("create", directory):
+        directory.mkdir(parents=True, exist_ok=True)
     write_durably(path, text, "recipe")
     return path

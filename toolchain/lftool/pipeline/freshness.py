@@ -18,7 +18,8 @@ def target_pack_action(recipe: Recipe, lock: Lock, target: str, locked: LockedTa
     """Return the pack action that recipe and pins give for a target."""
     weights = locked.quantize or weights_file(recipe, lock).artifact
     runtime = (locked.runtime, lock.runtimes[locked.runtime]) if locked.runtime else None
-    return pack_action(recipe_digest(slice_recipe(recipe, target)), weights, runtime)
+    part = slice_recipe(recipe, target)
+    return pack_action(recipe_digest(part), {name: lock.sources[name] for name in part.sources}, weights, runtime)
 
 
 def _target_problems(recipe: Recipe, lock: Lock, name: str) -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lftool.api import RuntimeParts, ToolIdentity, TransformPlan
-    from lftool.models.lock import LockedQuantize, LockedRuntime, LockedTool
+    from lftool.models.lock import LockedQuantize, LockedRuntime, LockedSource, LockedTool
 
 
 def _digest(value: dict[str, Any]) -> Digest:
@@ -53,21 +53,28 @@ def quantize_action(inputs: Mapping[str, Artifact], semantics: str, use: str, to
 
 
 def pack_action(
-    recipe_slice: Digest, weights: Artifact | LockedQuantize, runtime: tuple[str, LockedRuntime] | None
+    recipe_slice: Digest,
+    sources: Mapping[str, LockedSource],
+    weights: Artifact | LockedQuantize,
+    runtime: tuple[str, LockedRuntime] | None,
 ) -> Digest:
     """Return the action of a pack stage.
 
     Args:
         recipe_slice: Digest of the recipe's slice: names, layout, run contract, sources.
+        sources: The pinned sources of the slice; the bundle names all their files.
         weights: The pinned weights, or the quantize stage that makes them.
         runtime: Name and lock entry of the runtime, for layouts that have one.
     """
+    from lftool.codec.converter import to_plain  # noqa: PLC0415 - cattrs is heavy; see the start-up test
+
     source = {"artifact": _plain(weights)} if isinstance(weights, Artifact) else {"action": weights.action.hex}
     return _digest(
         {
             "stage": "pack",
             "rules": RULES,
             "recipe": recipe_slice.hex,
+            "sources": {name: to_plain(locked) for name, locked in sources.items()},
             "weights": source,
             "runtime": {"name": runtime[0], "sha256": runtime[1].sha256.hex} if runtime else None,
         }

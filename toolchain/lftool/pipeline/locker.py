@@ -9,6 +9,7 @@ from attrs import frozen
 
 from lftool.api import LayoutType
 from lftool.codec.locks import locked_recipe
+from lftool.codec.options import canonical_options
 from lftool.codec.recipes import recipe_digest, slice_recipe
 from lftool.errors import RecipeError, UsageError
 from lftool.models.lock import (
@@ -94,7 +95,7 @@ class _Locker:
 
     def source(self, name: str, spec: SourceSpec) -> LockedSource:
         old = self.old.sources.get(name)
-        request = (spec.uri, spec.include, spec.exclude, dict(spec.options))
+        request = (spec.uri, spec.include, spec.exclude, canonical_options(spec.options))
         kept = old is not None and (old.uri, old.include, old.exclude, dict(old.options)) == request
         made = old if kept and old is not None and not self.upgrade.source(name) else resolve(spec, name, self.ports)
         self.pin_plugin(self.ports.registry.source(spec.uri.partition(":")[0]).origin)
@@ -166,6 +167,7 @@ class _Locker:
     def target(self, name: str, sources: Mapping[str, LockedSource]) -> LockedTarget:
         spec = self.recipe.targets[name]
         self.pin_plugin(self.ports.registry.get(LayoutType, spec.layout).origin)
+        self.ports.registry.check_backend(spec.backend)
         pinned = attrs.evolve(self.old, sources=sources)
         weights = weights_file(self.recipe, pinned)
         stage = None
@@ -177,8 +179,9 @@ class _Locker:
             weights_header(weights.artifact, f"source {self.recipe.model.weights!r}", self.ports)
         runtime = self.runtime(name)
         entry = (runtime, self.runtimes[runtime]) if runtime else None
-        digest = recipe_digest(slice_recipe(self.recipe, name))
-        action = pack_action(digest, stage or weights.artifact, entry)
+        part = slice_recipe(self.recipe, name)
+        used = {source: sources[source] for source in part.sources}
+        action = pack_action(recipe_digest(part), used, stage or weights.artifact, entry)
         old = self.old.targets.get(name)
         kept = old.pack if old and old.pack and old.pack.action == action else None
         return LockedTarget(runtime=runtime, quantize=stage, pack=kept or LockedPack(action=action))

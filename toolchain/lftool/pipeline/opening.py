@@ -29,7 +29,7 @@ def scheme_of(uri: str, name: str) -> str:
         )
     if scheme != "file":
         parts = urlsplit(uri)
-        if "@" in parts.netloc and scheme in {"http", "https", "s3"}:
+        if "@" in parts.netloc:
             raise RecipeError(
                 f"sources.{name}.uri: user information is refused: it would end up in the lock",
                 hints=("give credentials to the source's own configuration or variables",),

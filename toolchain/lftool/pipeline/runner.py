@@ -13,7 +13,7 @@ from attrs import frozen
 
 from lftool.api import StageFinished, StageStarted
 from lftool.bundle.copying import CorruptBlobError
-from lftool.errors import IntegrityError, NotReproducibleError
+from lftool.errors import FormatError, IntegrityError, NotReproducibleError, StorageError
 from lftool.models.digest import Artifact, Digest
 from lftool.models.lock import Lock
 from lftool.models.recipe import Recipe
@@ -126,7 +126,14 @@ class _Run:
         if target in self.quantized:
             return self.quantized[target]
         artifact = weights_file(self.request.recipe, self.request.lock).artifact
-        weights_header(artifact, f"source {self.request.recipe.model.weights!r}", self.ports)
+        try:
+            weights_header(artifact, f"source {self.request.recipe.model.weights!r}", self.ports)
+        except FormatError as error:  # of the source, or of a disk that rotted under an unchanged stamp
+            try:
+                self.ports.store.blobs.check(artifact)
+            except IntegrityError as rot:
+                raise CorruptBlobError(artifact, rot.message) from error
+            raise
         return artifact
 
     def lock_with_outputs(self, target: str) -> Lock:
@@ -190,7 +197,7 @@ class _Run:
         try:
             return self.pack(target)
         except CorruptBlobError as error:
-            with contextlib.suppress(IntegrityError):  # check() sets it aside
+            with contextlib.suppress(IntegrityError, StorageError):  # check() sets it aside
                 self.ports.store.blobs.check(error.artifact)
             for step in self.plan.steps:
                 if step.stage == "fetch" and target in step.targets:

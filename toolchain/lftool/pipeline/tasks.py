@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from lftool.api import TransformSpec, TransformType
+from lftool.codec.options import canonical_options
 from lftool.codec.toml_in import structure
 from lftool.errors import RecipeError
 from lftool.formats.gguf import read_gguf
@@ -67,4 +68,4 @@ def quantization(recipe: Recipe, lock: Lock, target: str, ports: Ports) -> Quant
     header = weights_header(inputs["weights"], f"source {recipe.model.weights!r}", ports)
     overrides = expand_overrides(target_spec.overrides, header, target)
     spec = TransformSpec(produces=target_spec.quantize, overrides=overrides, options=options)
-    return Quantization(registered=registered, spec=spec, options=dict(target_spec.options), inputs=inputs)
+    return Quantization(registered=registered, spec=spec, options=canonical_options(target_spec.options), inputs=inputs)

@@ -96,7 +96,7 @@ def plan_transform(
     action = plan_action(tool.files, tool.plugin, encode_spec(spec, options), inputs)
     with ports.store.doing(action):
         known = ports.store.actions.get(action)
-        if known is not None:
+        if known is not None and ports.store.blobs.is_sound(known["plan"]):
             path = ports.store.blobs.require(known["plan"], "a remembered plan")
             return decode_plan(json.loads(path.read_bytes()))
         plan = ports.isolated.plan(tool.registered, spec, options, input_files(inputs, ports))

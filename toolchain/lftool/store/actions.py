@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class ActionCache:
     """Maps an action digest to named outputs."""
 
-    def __init__(self, root: Path, blobs: ContentStore) -> None:
+    def __init__(self, root: Path, temporary: Path, blobs: ContentStore) -> None:
         self._root = root
+        self._temporary = temporary
         self._blobs = blobs
 
     def _path(self, action: Digest) -> Path:
@@ -30,7 +31,7 @@ class ActionCache:
         try:
             kept = json.loads(self._path(action).read_bytes())
             outputs = {name: Artifact(Digest(item["sha256"]), item["size"]) for name, item in kept.items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
         if not outputs or not all(self._blobs.holds(artifact) for artifact in outputs.values()):
             return None
@@ -39,7 +40,7 @@ class ActionCache:
     def put(self, action: Digest, outputs: Mapping[str, Artifact]) -> None:
         """Remember that `action` made `outputs`, which are in the store."""
         kept = {name: {"sha256": item.sha256.hex, "size": item.size} for name, item in sorted(outputs.items())}
-        write_durably(self._path(action), json.dumps(kept).encode(), "action", mode=0o600)
+        write_durably(self._path(action), json.dumps(kept).encode(), "action", mode=0o600, temporary=self._temporary)
 
     def forget(self, action: Digest) -> None:
         """Drop what is known of `action`."""

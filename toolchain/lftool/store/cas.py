@@ -47,7 +47,7 @@ class ContentStore:
             return False
 
     def put(
-        self, pieces: Iterable[bytes], what: str, *, expected: Artifact | None = None, limit: int | None = None
+        self, pieces: Iterable[bytes], what: str, *, expected: Artifact | None = None, size: int | None = None
     ) -> Artifact:
         """Store a stream, hashing it while it is written.
 
@@ -55,13 +55,13 @@ class ContentStore:
             pieces: The content.
             what: What it is, for messages.
             expected: Name that the content must turn out to have; bytes beyond its size end the transfer at once.
-            limit: Most bytes to accept when the name is not known.
+            size: How many bytes must come when the name is not known.
 
         Raises:
             IntegrityError: Size or digest is not the expected one; nothing is stored.
             StorageError: It could not be written; nothing is stored.
         """
-        most = expected.size if expected else limit
+        most = expected.size if expected else size
         with durable_file(self._temporary, "blob") as out, BlobHasher() as hasher:
             for piece in pieces:
                 if most is not None and hasher.size + len(piece) > most:
@@ -71,6 +71,8 @@ class ContentStore:
             blob = hasher.finish()
             if expected is not None:
                 expected.require(blob.artifact, what)
+            if size is not None and blob.artifact.size != size:
+                raise IntegrityError(f"{what}: {blob.artifact.size} bytes arrived, the source announced {size}")
             out.commit(self.path(blob.artifact))
         self._write_facts(blob)
         return blob.artifact
@@ -102,7 +104,7 @@ class ContentStore:
 
     def _write_facts(self, blob: Blob) -> None:
         data = blob.facts.crc32.to_bytes(_CRC_BYTES, "big") + blob.facts.chunks
-        write_durably(self._facts_path(blob.artifact), data, "facts", mode=0o600)
+        write_durably(self._facts_path(blob.artifact), data, "facts", mode=0o600, temporary=self._temporary)
 
     def facts(self, artifact: Artifact) -> Facts:
         """Return CRC-32 and chunk digests of a blob, from beside it or by reading it.

@@ -84,11 +84,9 @@ class DurableFile:
         Raises:
             StorageError: It could not be written; what was there before is unchanged.
         """
-        with storage_errors("write", destination):
-            self.file.flush()
+        with storage_errors("write", destination), self._reopened(mode) as handle:
             failpoint(self._label, "before-fsync")
-            os.fchmod(self.file.fileno(), mode)
-            os.fsync(self.file.fileno())
+            os.fsync(handle)
             failpoint(self._label, "after-fsync")
             destination.parent.mkdir(parents=True, exist_ok=True)
             failpoint(self._label, "before-rename")
@@ -96,6 +94,32 @@ class DurableFile:
             self.committed = True
             failpoint(self._label, "after-rename")
             sync_directory(destination.parent, self._label)
+
+    @contextlib.contextmanager
+    def _reopened(self, mode: int) -> Iterator[int]:
+        """Yield a descriptor of what has the temporary name now: a tool may have put another file there."""
+        self.file.flush()
+        handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.fchmod(handle, mode)
+            yield handle
+        finally:
+            os.close(handle)
+
+
+def commit_directory(made: Path, destination: Path, label: str) -> None:
+    """Give a folder in the making its name; the destination is absent or an empty folder.
+
+    Raises:
+        StorageError: It could not be renamed; the destination is unchanged.
+    """
+    with storage_errors("write", destination):
+        made.chmod(0o755)
+        sync_directory(made, label)
+        failpoint(label, "before-rename")
+        made.replace(destination)
+        failpoint(label, "after-rename")
+        sync_directory(destination.parent, label)
 
 
 @contextlib.contextmanager
@@ -124,13 +148,25 @@ def durable_file(directory: Path, label: str) -> Iterator[DurableFile]:
         path.unlink(missing_ok=True)
 
 
-def write_durably(destination: Path, data: bytes, label: str, *, mode: int = 0o644) -> None:
+def write_durably(
+    destination: Path, data: bytes, label: str, *, mode: int = 0o644, temporary: Path | None = None
+) -> None:
     """Write `data` to `destination`, replacing it at once or not at all.
 
+    Args:
+        destination: The file.
+        data: Its content.
+        label: Which write path this is, one of `LABELS`.
+        mode: Its permissions.
+        temporary: Folder for the file in the making, on the same file system, swept by its owner; without one it is
+            made beside the destination, and what a killed writer left there is removed first.
+
     Raises:
-        StorageError: It could not be written; what was there before is unchanged.
+        StorageError: It could not be written; before the rename what was there is unchanged.
     """
-    with durable_file(destination.parent, label) as out:
+    if temporary is None:
+        sweep(destination.parent)
+    with durable_file(temporary or destination.parent, label) as out:
         out.file.write(data)
         out.commit(destination, mode=mode)
 

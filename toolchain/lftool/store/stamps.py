@@ -42,8 +42,9 @@ def _is_settled(status: os.stat_result, now_ns: int) -> bool:
 class Stamps:
     """Facts about files, kept under `directory`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, temporary: Path) -> None:
         self._directory = directory
+        self._temporary = temporary
 
     def _path(self, status: os.stat_result, kind: str) -> Path:
         key = hashlib.sha256(f"{kind}:{status.st_dev}:{status.st_ino}".encode()).hexdigest()
@@ -53,7 +54,7 @@ class Stamps:
         """Return the facts of `kind` remembered about the file, if it has not changed since."""
         try:
             kept = json.loads(self._path(status, kind).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         if not isinstance(kept, dict) or kept.get("stamp") != _identity(status):
             return None
@@ -68,6 +69,6 @@ class Stamps:
             return
         data = json.dumps({"stamp": _identity(after), "facts": dict(facts)}, sort_keys=True).encode()
         try:
-            write_durably(self._path(after, kind), data, "stamp", mode=0o600)
+            write_durably(self._path(after, kind), data, "stamp", mode=0o600, temporary=self._temporary)
         except StorageError:
             return  # a cache that cannot be written costs time, never the result

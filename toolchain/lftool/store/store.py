@@ -28,9 +28,9 @@ class Store:
         self.temporary = root / "tmp"
         self.quarantine = root / "quarantine"
         self.use_lock = root / "locks" / "use"
-        self.stamps = Stamps(root / "stamps-v1")
+        self.stamps = Stamps(root / "stamps-v1", self.temporary)
         self.blobs = ContentStore(root / "cas-v1", self.temporary, self.quarantine, self.stamps)
-        self.actions = ActionCache(root / "ac-v1", self.blobs)
+        self.actions = ActionCache(root / "ac-v1", self.temporary, self.blobs)
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:

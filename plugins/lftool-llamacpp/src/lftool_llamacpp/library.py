@@ -59,6 +59,8 @@ class _Log:
         self.notices: list[str] = []
 
     def __call__(self, level: int, text: bytes, _user: object) -> None:
+        if level == _ERROR_LEVEL and self._line:  # an error may come in the middle of a tensor's line
+            self(0, b"\n", None)
         self._line += text.decode(errors="replace")
         while "\n" in self._line:
             line, _, self._line = self._line.partition("\n")
@@ -113,6 +115,9 @@ def quantize_file(source: Path, output: Path, call: QuantizeCall, on_tensor: Cal
     if call.imatrix:
         parameters.imatrix = keep[1]
     status = llama_cpp.llama_model_quantize(str(source).encode(), str(output).encode(), ctypes.byref(parameters))
+    llama_cpp.llama_log_set(
+        ctypes.cast(None, llama_cpp.llama_log_callback), None
+    )  # before the callback goes: the library keeps the pointer
     del callback
     if status == 0 and any("will require an imatrix" in line for line in log.notices):
         raise RecipeError(

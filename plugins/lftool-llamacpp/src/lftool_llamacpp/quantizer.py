@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from lftool.api import TensorType, ToolIdentity, TransformPlan
-from lftool.errors import UnavailableError
+from lftool.api import TensorType, ToolIdentity, TransformPlan, read_gguf
+from lftool.errors import RecipeError, UnavailableError
 from lftool_llamacpp.file_types import FILE_TYPES
 
 if TYPE_CHECKING:
@@ -28,6 +28,18 @@ class Options:
 
     allow_requantize: bool = field(default=False, metadata={"doc": "Quantise weights that are quantised already."})
     pure: bool = field(default=False, metadata={"doc": "Give every tensor the file type's own type, no mixture."})
+
+
+def _refuse_quantised(path: Path) -> None:
+    """Raise RecipeError for weights that are quantised already; a dry run of llama.cpp does not look."""
+    with path.open("rb") as file:
+        header = read_gguf(file, path.stat().st_size, "the weights")
+    for tensor in header.tensors:
+        if tensor.type.block_elements > 1:
+            raise RecipeError(
+                f"the weights are quantised already: tensor {tensor.name} is {tensor.type.name}",
+                hints=("start from F16, BF16 or F32 weights, or set options = { allow_requantize = true }",),
+            )
 
 
 class LlamaCppQuantizer:
@@ -77,6 +89,8 @@ class LlamaCppQuantizer:
         """Return the type of every tensor, from a dry run of llama.cpp itself."""
         from lftool_llamacpp.library import quantize_file  # noqa: PLC0415 - heavy, child processes only
 
+        if not (spec.options or Options()).allow_requantize:
+            _refuse_quantised(inputs["weights"].path)
         tensors: list[TensorType] = []
 
         def collect(line: TensorLine) -> None:

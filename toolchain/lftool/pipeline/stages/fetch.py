@@ -52,14 +52,12 @@ class SourceReader:
         what = f"source {self.name!r}, file {file.path}"
         pieces = self._pieces(file, revision, ports)
         try:
-            artifact = ports.store.blobs.put(pieces, what, expected=expected, limit=file.size)
+            artifact = ports.store.blobs.put(pieces, what, expected=expected, size=file.size)
         except IntegrityError as error:
             if expected is None:
                 raise
             hint = f"if the change is wanted: lftool lock --upgrade {self.name}"
             raise IntegrityError(f"{error.message}; it has changed since it was locked", hints=(hint,)) from error
-        if artifact.size != file.size:
-            raise IntegrityError(f"{what}: {artifact.size} bytes arrived, the source announced {file.size}")
         return artifact
 
 

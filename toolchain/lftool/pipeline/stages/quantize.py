@@ -81,7 +81,7 @@ def quantize(task: QuantizeTask, tool: Tool, lock: Lock, threads: int, ports: Po
                 f"targets.{task.target}, stage quantize: the lock names sha256 {locked.output.sha256}"
                 f" ({locked.output.size} bytes), this build made sha256 {made.sha256} ({made.size} bytes)",
                 hints=(
-                    "both files are in the cache; the tool or the machine differs in a way its fingerprint does not show",
+                    "what this build made is in the cache; the tool or the machine differs in a way its fingerprint does not show",
                 ),
             )
         ports.store.actions.put(locked.action, {"weights": made})

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lftool.api import Resolution, Source, SourceRequest
+from lftool.codec.options import canonical_options
 from lftool.errors import PluginError
 from lftool.host.guarding import guarded
-from lftool.models.lock import LockedFile, LockedSource
+from lftool.models.lock import LockedFile, LockedSource, check_relative_path
 from lftool.pipeline.identity import content_revision
 from lftool.pipeline.opening import open_source
 from lftool.pipeline.stages.fetch import SourceReader
@@ -26,6 +27,14 @@ def _resolve(registered: Registered[Any], source: Source, request: SourceRequest
     return found
 
 
+def _check_paths(found: Resolution) -> None:
+    """Raise ValueError for files that no lock can hold, before any of them is fetched."""
+    for file in found.files:
+        check_relative_path(file.path)
+    if len({file.path for file in found.files}) != len(found.files):
+        raise ValueError("resolve() names a path twice")
+
+
 def resolve(spec: SourceSpec, name: str, ports: Ports) -> LockedSource:
     """Resolve one source. Files whose digest the remote does not vouch for are fetched and hashed.
 
@@ -38,6 +47,8 @@ def resolve(spec: SourceSpec, name: str, ports: Ports) -> LockedSource:
     request = SourceRequest(uri=spec.uri, include=spec.include, exclude=spec.exclude)
     found = _resolve(registered, source, request)
     reader = SourceReader(registered=registered, source=source, request=request, name=name)
+    with guarded(registered.origin):
+        _check_paths(found)
     files = []
     for file in sorted(found.files, key=lambda item: item.path):
         sha256 = file.sha256 or reader.fetch(file, found.revision or "", ports).sha256
@@ -46,7 +57,7 @@ def resolve(spec: SourceSpec, name: str, ports: Ports) -> LockedSource:
         uri=spec.uri,
         include=spec.include,
         exclude=spec.exclude,
-        options=dict(spec.options),
+        options=canonical_options(spec.options),
         revision=found.revision or content_revision([(file.path, file.artifact) for file in files]),
         files=tuple(files),
     )
