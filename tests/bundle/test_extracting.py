@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -99,3 +101,35 @@ def test_a_member_that_would_take_the_place_of_the_prefix_is_refused(release, la
 
     assert (outcome.status, outcome.out) == (4, "")
     assert not (tmp_path / "out").exists()
+
+
+CUT_WHILE_EXTRACTING = """\
+import os, sys
+from pathlib import Path
+from lftool.bundle.extract import extract
+from lftool.bundle.reader import opened
+from lftool.errors import LftoolError
+
+path = Path(sys.argv[1])
+with opened(path) as bundle:
+    os.truncate(path, 1000)
+    try:
+        extract(bundle, Path(sys.argv[2]))
+    except LftoolError as error:
+        sys.exit(int(error.exit_status))
+"""
+
+
+def test_a_bundle_that_is_cut_while_it_is_extracted_ends_the_command(plain, tmp_path):
+    """In a process of its own, so that a loop without end is a failure and not a hang."""
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(plain)
+
+    done = subprocess.run(
+        [sys.executable, "-c", CUT_WHILE_EXTRACTING, path, tmp_path / "out"],
+        check=False,
+        timeout=10,
+        capture_output=True,
+    )
+
+    assert (done.returncode, done.stderr) == (4, b"")

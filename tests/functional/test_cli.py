@@ -269,7 +269,7 @@ def test_init_refuses_a_name_that_cannot_name_a_bundle(project):
     assert not project.recipe.exists()
 
 
-@pytest.mark.parametrize("name", ['we"ird.gguf', "back\\slash.gguf", "glob[1].gguf"])
+@pytest.mark.parametrize("name", ['we"ird.gguf', "glob[1].gguf"])
 def test_init_names_a_gguf_of_any_name_so_that_the_recipe_finds_it(project, name):
     tiny_gguf(project.root / name, width=32)
 

@@ -149,7 +149,7 @@ def test_other_weights_than_the_lock_names_are_refused(built_quantized, options,
             f"error: targets.q8, stage quantize: the lock names sha256 {OTHER} ({real['size']} bytes),"
             f" this build made sha256 {real['sha256']} ({real['size']} bytes)"
         ),
-        "  hint: both files are in the cache; the tool or the machine differs in a way its fingerprint does not show",
+        "  hint: what this build made is in the cache; the tool or the machine differs in a way its fingerprint does not show",
     ]
     assert (outcome.out, state(bundle), state(project.lock)) == ("", before, lock)
     assert [path.name for path in bundle.parent.iterdir()] == [bundle.name]

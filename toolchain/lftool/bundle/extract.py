@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
+from lftool.bundle.reader import read_exactly
 from lftool.errors import UsageError
 from lftool.store.durable import commit_directory, durable_file, scratch_directory, storage_errors, sweep
 
@@ -44,7 +44,7 @@ def _write_part(bundle: Bundle, extent: tuple[int, int], destination: Path, mode
     with durable_file(destination.parent, "extract") as out, storage_errors("write", shown):
         done = 0
         while done < size:
-            piece = os.pread(bundle.descriptor, min(_PIECE, size - done), offset + done)
+            piece = read_exactly(bundle.descriptor, offset + done, min(_PIECE, size - done), bundle.name)
             out.file.write(piece)
             done += len(piece)
         out.commit(destination, mode=mode)

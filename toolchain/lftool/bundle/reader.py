@@ -172,6 +172,8 @@ class _Framing:
     def content(self, found: DirectoryEntry, most: int) -> bytes:
         if found.size > most:
             self.fail(f"{found.path} has {found.size} bytes, at most {most} are allowed")
+        if found.offset > self.size:
+            self.fail(f"{found.path} is said to be at byte {found.offset}, the file has {self.size}")
         header = local_header(Entry(path=found.path, size=found.size, crc32=found.crc32, aligned=False))
         return read_exactly(self.descriptor, found.offset + len(header), found.size, self.name)
 

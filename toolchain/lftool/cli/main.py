@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback as traceback_module
@@ -30,6 +29,10 @@ COMMANDS = {
 }
 
 
+class ReaderGoneError(Exception):
+    """Whoever read standard output has gone; nothing more to say, and no failure."""
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are used."""
 
@@ -43,6 +46,13 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"lftool.cli.commands.{cmd_name}").command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
+        """Run the command; click itself would answer a closed pipe with exit status 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Write the command list without importing any."""
@@ -101,16 +111,13 @@ def run(arguments: list[str], channel: int | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; nothing half-written is left", err=True)
         return int(ExitStatus.INTERRUPTED)
-    except BrokenPipeError:
+    except ReaderGoneError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader has gone; nothing more to say
         return int(ExitStatus.OK)
-    except SystemExit as end:  # click's own answer to a reader that has gone
-        if isinstance(end.__context__, OSError) and end.__context__.errno == errno.EPIPE:
-            return int(ExitStatus.OK)
-        raise
     except Exception as error:  # noqa: BLE001 - the one place where errors become text
         if "--traceback" in arguments:
             traceback_module.print_exc()
+            return int(error.exit_status if isinstance(error, LftoolError) else ExitStatus.IO)
         return int(_report(error))
     return result if isinstance(result, int) else int(ExitStatus.OK)
 

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from lftool.codec.canonical import canonical_json, parse_canonical_json
 from lftool.errors import FormatError
+from lftool.models.digest import Digest
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -65,7 +66,7 @@ def decode_envelope(data: bytes, what: str) -> Envelope:
         dsse = value["dsseEnvelope"]
         envelope = Envelope(
             payload=base64.b64decode(dsse["payload"], validate=True),
-            key_id=value["verificationMaterial"]["publicKey"]["hint"],
+            key_id=Digest(value["verificationMaterial"]["publicKey"]["hint"]).hex,
             signature=base64.b64decode(dsse["signatures"][0]["sig"], validate=True),
         )
         canonical = encode_envelope(envelope)

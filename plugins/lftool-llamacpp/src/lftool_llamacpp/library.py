@@ -115,9 +115,8 @@ def quantize_file(source: Path, output: Path, call: QuantizeCall, on_tensor: Cal
     if call.imatrix:
         parameters.imatrix = keep[1]
     status = llama_cpp.llama_model_quantize(str(source).encode(), str(output).encode(), ctypes.byref(parameters))
-    llama_cpp.llama_log_set(
-        ctypes.cast(None, llama_cpp.llama_log_callback), None
-    )  # before the callback goes: the library keeps the pointer
+    # Before the callback goes: the library keeps the pointer.
+    llama_cpp.llama_log_set(ctypes.cast(0, llama_cpp.llama_log_callback), None)
     del callback
     if status == 0 and any("will require an imatrix" in line for line in log.notices):
         raise RecipeError(

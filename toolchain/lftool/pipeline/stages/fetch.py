@@ -37,6 +37,8 @@ class SourceReader:
         with guarded(self.registered.origin), self.source.open(self.request, revision, file, 0) as pieces:
             for piece in pieces:
                 ports.check_cancelled()
+                if not isinstance(piece, bytes):
+                    raise TypeError(f"open() yielded {type(piece).__name__}, not bytes")
                 done += len(piece)
                 ports.emit(BytesFetched(source=self.name, path=file.path, done=done, total=file.size))
                 yield piece
