@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lftool.bundle.reader import Bundle
 
 _DIGEST_BYTES = 32
-_PIECE = 1024 * 1024
+_PIECE = 64 * 1024  # stays in the core's own cache: 1 MiB pieces took 1.5 times as long (docs/performance.md)
 
 
 @frozen(kw_only=True)

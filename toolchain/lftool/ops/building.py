@@ -10,7 +10,8 @@ from attrs import frozen
 from lftool.api import Notice
 from lftool.errors import LockError, UsageError
 from lftool.models.lock import LOCK_NAME
-from lftool.ops.locking import check_lock, lock_project, record_outputs
+from lftool.ops.freshness import check_lock
+from lftool.ops.recording import record_outputs
 from lftool.pipeline.freshness import staleness
 from lftool.pipeline.plan import BuildPlan, Present, plan_build
 from lftool.pipeline.runner import BuildRequest, BuiltBundle, run_build
@@ -62,6 +63,8 @@ def _fresh_lock(project: Project, ports: Ports, options: BuildOptions) -> Lock:
         if lock is None or staleness(project.recipe, lock):
             why = "is missing" if lock is None else "is stale"
             ports.emit(Notice(text=f"{LOCK_NAME} {why}; locking"))
+            from lftool.ops.locking import lock_project  # noqa: PLC0415 - most builds need no locking
+
             return lock_project(project, ports).lock
         return lock
     return check_lock(project)

@@ -33,7 +33,7 @@ def command(
     project: Path | None, check: bool, upgrade: tuple[str, ...], record: tuple[Path, ...], dry_run: bool, as_json: bool
 ) -> None:
     """Pin every input and tool that the recipe names; keep pins and outputs that still fit."""
-    from lftool.ops.locking import check_lock, lock_project, record_bundles
+    from lftool.ops.freshness import check_lock
     from lftool.ops.project import find_project, open_ports
 
     if sum([check, bool(upgrade), bool(record)]) > 1 or (dry_run and (check or record)):
@@ -50,12 +50,16 @@ def command(
         return
     ports = open_ports(found)
     if record:
+        from lftool.ops.recording import record_bundles
+
         targets = record_bundles(found, record, ports)
         if as_json:
             print_json({"recorded": list(targets)})
         else:
             note(f"recorded: {', '.join(targets)}")
         return
+    from lftool.ops.locking import lock_project
+
     result = lock_project(found, ports, upgrade=_names(upgrade), dry_run=dry_run)
     if as_json:
         print_json({"changes": list(result.changes), "written": result.written})

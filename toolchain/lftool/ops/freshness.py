@@ -1,0 +1,27 @@
+"""`lftool lock --check`: is the lock the recipe's? Offline, in milliseconds, no plugin loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lftool.errors import LockError
+from lftool.models.lock import LOCK_NAME
+from lftool.pipeline.freshness import staleness
+
+if TYPE_CHECKING:
+    from lftool.models.lock import Lock
+    from lftool.ops.project import Project
+
+
+def check_lock(project: Project) -> Lock:
+    """Return the lock if it is the lock of the recipe; offline, in milliseconds, no plugin loaded.
+
+    Raises:
+        LockError: Missing, malformed or stale; the message lists every difference.
+    """
+    lock = project.require_lock()
+    stale = staleness(project.recipe, lock)
+    if stale:
+        lines = "\n".join(f"  {line}" for line in stale)
+        raise LockError(f"{LOCK_NAME} is stale:\n{lines}", hints=("bring it up to date: lftool lock",))
+    return lock

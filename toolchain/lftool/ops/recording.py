@@ -1,0 +1,115 @@
+"""Add outputs to a lock: of a first build, or of bundles that were built elsewhere (`lftool lock --record`)."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import attrs
+
+from lftool.bundle.contents import check_contents, unsigned_artifact
+from lftool.bundle.reader import opened
+from lftool.codec.locks import emit_lock, parse_lock, slice_lock
+from lftool.codec.recipes import emit_recipe, slice_recipe
+from lftool.errors import LockError, NotReproducibleError, UsageError
+from lftool.models.digest import Digest
+from lftool.models.manifest import LOCK_PATH, RECIPE_PATH
+from lftool.ops.freshness import check_lock
+from lftool.store.locking import advisory_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lftool.models.lock import Lock, LockedTarget
+    from lftool.ops.project import Project
+    from lftool.pipeline.ports import Ports
+    from lftool.pipeline.runner import BuiltBundle
+
+
+def _with_output(locked: LockedTarget, built: BuiltBundle) -> LockedTarget:
+    stage = locked.quantize
+    if stage is not None and built.weights is not None:
+        stage = attrs.evolve(stage, sha256=built.weights.sha256, size=built.weights.size)
+    pack = locked.pack
+    if pack is not None:
+        pack = attrs.evolve(pack, manifest=built.manifest, sha256=built.unsigned.sha256, size=built.unsigned.size)
+    return attrs.evolve(locked, quantize=stage, pack=pack)
+
+
+def _merge(project: Project, used: Lock, outputs: dict[str, LockedTarget], ports: Ports) -> bool:
+    """Write outputs into the lock on disk, re-read under the project's lock so that parallel builds keep each other's."""
+    key = Digest.of(os.fsencode(project.lock_path)).hex
+    with advisory_lock(ports.store.root / "locks" / f"project-{key}"):
+        current = project.require_lock()
+        targets = dict(current.targets)
+        for name, made in outputs.items():
+            theirs, ours = current.targets.get(name), used.targets.get(name)
+            if theirs is None or ours is None or theirs.pack is None or ours.pack is None:
+                continue
+            if theirs.pack.action == ours.pack.action and theirs.pack.output is None:
+                targets[name] = made
+        return project.write_lock(attrs.evolve(current, targets=targets))
+
+
+def record_outputs(project: Project, lock: Lock, built: Sequence[BuiltBundle], ports: Ports) -> bool:
+    """Add the outputs of a first build to the lock; return whether it changed."""
+    return _merge(project, lock, {item.target: _with_output(lock.targets[item.target], item) for item in built}, ports)
+
+
+def record_bundles(project: Project, paths: Sequence[Path], ports: Ports) -> tuple[str, ...]:
+    """Take outputs from bundles that were built elsewhere; return the targets recorded.
+
+    Every bundle is checked whole, and its slices must be the ones that this recipe and lock give.
+
+    Raises:
+        IntegrityError: A bundle is not what it says.
+        LockError: The lock is stale, or a bundle was built from another recipe or lock.
+        NotReproducibleError: The lock names other outputs already.
+    """
+    lock = check_lock(project)
+    outputs: dict[str, LockedTarget] = {}
+    for path in paths:
+        name, locked = _output_of(project, lock, path)
+        outputs[name] = locked
+    _merge(project, lock, outputs, ports)
+    return tuple(sorted(outputs))
+
+
+def _output_of(project: Project, lock: Lock, path: Path) -> tuple[str, LockedTarget]:
+    with opened(path) as bundle:
+        check_contents(bundle)
+        target = bundle.manifest.target
+        locked = lock.targets.get(target)
+        if locked is None or locked.pack is None:
+            raise UsageError(f"{path.name} is target {target!r}, which the recipe does not have")
+        theirs = parse_lock(bundle.read_member(LOCK_PATH), f"{path.name}: {LOCK_PATH}")
+        filled = locked
+        if locked.quantize is not None:
+            their_target = theirs.targets.get(target)
+            stage = their_target.quantize if their_target else None
+            output = stage.output if stage else None
+            if output is None:
+                raise LockError(f"{path.name}: its lock names no quantised weights")
+            if locked.quantize.output not in {None, output}:
+                raise NotReproducibleError(
+                    f"{path.name}, stage quantize: the lock names sha256 {locked.quantize.sha256}, the bundle {output.sha256}"
+                )
+            filled = attrs.evolve(
+                locked, quantize=attrs.evolve(locked.quantize, sha256=output.sha256, size=output.size)
+            )
+        expected = attrs.evolve(lock, targets={**lock.targets, target: filled})
+        slices = (
+            (RECIPE_PATH, emit_recipe(slice_recipe(project.recipe, target))),
+            (LOCK_PATH, emit_lock(slice_lock(expected, project.recipe, target))),
+        )
+        for member, data in slices:
+            if bundle.read_member(member) != data:
+                raise LockError(f"{path.name} was built from another recipe or lock: its {member} differs from ours")
+        unsigned = unsigned_artifact(bundle)
+        if locked.pack.output not in {None, unsigned}:
+            raise NotReproducibleError(
+                f"{path.name}, stage pack: the lock names U {locked.pack.sha256}, the bundle is {unsigned.sha256}"
+            )
+        pack = attrs.evolve(locked.pack, manifest=bundle.manifest_digest, sha256=unsigned.sha256, size=unsigned.size)
+        return target, attrs.evolve(filled, pack=pack)
