@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lftool.bundle.reader import Bundle
 
 _DIGEST_BYTES = 32
-_PIECE = 64 * 1024  # stays in the core's own cache: 1 MiB pieces took 1.5 times as long (docs/performance.md)
+_PIECE = 1024 * 1024
 
 
 @frozen(kw_only=True)
@@ -59,10 +59,9 @@ class _ChunkHasher:
 
     def digest(self, offset: int, size: int) -> bytes:
         """Return the sha256 of `size` bytes at `offset`; of fewer, if the file ends."""
-        buffer: bytearray | None = getattr(self._local, "buffer", None)
-        if buffer is None:
-            buffer = self._local.buffer = bytearray(_PIECE)
-        view = memoryview(buffer)
+        view: memoryview | None = getattr(self._local, "buffer", None)
+        if view is None:
+            view = self._local.buffer = page_aligned_buffer(_PIECE)
         state = hashlib.sha256()
         while size > 0:
             got = os.preadv(self._descriptor, [view[: min(size, _PIECE)]], offset)

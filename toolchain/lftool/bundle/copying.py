@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lftool.errors import IntegrityError, StorageError
 from lftool.models.manifest import CHUNK_SIZE
+from lftool.store.buffers import page_aligned_buffer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,10 +92,10 @@ class _Rechecker:
 
     def run(self, running: Any, helper: ThreadPoolExecutor) -> None:  # noqa: ANN401 - hashlib has no public type
         crc = 0
-        buffers = [bytearray(CHUNK_SIZE), bytearray(CHUNK_SIZE)]
+        buffers = [page_aligned_buffer(CHUNK_SIZE), page_aligned_buffer(CHUNK_SIZE)]
         position, index, pending = 0, 0, None
         while position < self._artifact.size:
-            view = memoryview(buffers[index % 2])[: min(CHUNK_SIZE, self._artifact.size - position)]
+            view = buffers[index % 2][: min(CHUNK_SIZE, self._artifact.size - position)]
             filled = 0
             while filled < len(view):
                 got = os.preadv(self._source, [view[filled:]], position + filled)

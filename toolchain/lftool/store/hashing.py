@@ -11,6 +11,7 @@ from attrs import frozen
 
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import CHUNK_SIZE
+from lftool.store.buffers import page_aligned_buffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -92,8 +93,7 @@ class BlobHasher:
 
 def read_chunks(file: BinaryIO, size: int | None = None) -> Iterator[memoryview]:
     """Yield the rest of `file`, or `size` bytes of it, in pieces of 4 MiB; each piece is valid until the next."""
-    buffer = bytearray(CHUNK_SIZE)
-    view = memoryview(buffer)
+    view = page_aligned_buffer(CHUNK_SIZE)
     left = size
     while left is None or left > 0:
         want = CHUNK_SIZE if left is None else min(CHUNK_SIZE, left)
