@@ -17,6 +17,7 @@ from lftool.errors import FormatError, IntegrityError
 from lftool.formats.gguf import GGUFHeader, read_gguf
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import CHUNK_SIZE, CHUNKS_PATH, Member, Prefix, is_large
+from lftool.store.buffers import page_aligned_buffer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
