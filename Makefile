@@ -30,6 +30,7 @@ $(VENV)/llama-cpp: $(VENV)/base requirements/llama-cpp.lock tools/build_llama_cp
 $(VENV)/ready: $(VENV)/llama-cpp pyproject.toml plugins/lftool-llamacpp/pyproject.toml
 	@echo "== lftool and plugins/lftool-llamacpp, editable"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e plugins/lftool-llamacpp
+	@$(BIN)/python -m compileall -q toolchain/lftool plugins/lftool-llamacpp/src
 	@touch $@
 
 .PHONY: setup
@@ -39,12 +40,16 @@ setup: $(VENV)/ready ## the environment, and nothing else
 demo: $(VENV)/ready ## build, inspect, verify and run the example
 	@$(BIN)/python tools/demo.py
 
+.PHONY: peers
+peers: $(VENV)/ready ## the programs that tests compare with, from Debian packages where that is possible
+	@$(BIN)/python tools/peers.py
+
 .PHONY: test
-test: $(VENV)/ready ## the tests
+test: peers ## the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 .PHONY: test-long
-test-long: $(VENV)/ready ## the tests that take minutes: every bit of a bundle, every file type
+test-long: peers ## the tests that take minutes: every bit of a bundle, every file type
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 .PHONY: check

@@ -80,8 +80,10 @@ class Bench:
 
     def __init__(self, folder: Path, size: int, rounds: int) -> None:
         self.folder, self.size, self.rounds = folder, size, rounds
+        # As pip installs it: with bytecode. A machine that forbids Python to keep it would compile our sources each time.
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         self.environment = {
-            **os.environ,
+            **inherited,
             "XDG_CACHE_HOME": str(folder / "cache"),
             "XDG_CONFIG_HOME": str(folder / "config"),
         }

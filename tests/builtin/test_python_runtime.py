@@ -6,9 +6,9 @@ from lftool.builtin.python_runtime import PythonRuntime
 from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
-PREFIX = "8121bc36021a9884cde1a66e5c635ecded05426d4b54ce9f46b84df4ae495226"
-RUNNER = "ec5752eb22feee59d36043e11f0ff3b9ecd0fd5e35a7be9a32f98b8ec591e6d5"
-RUNTIME = "053a0ba75c72de1b27ee3d7d22c9951e6e356f7278dee4342e3a131a684ab4b8"
+PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
+RUNNER = "9c0412c3cdbc958755e5f4d8430d7429560a282723e3748885438096e2326ee3"
+RUNTIME = "fb397595266ad103898cf05b5ba35957361f92013976f07c2bf1737a65c3bdea"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

@@ -52,7 +52,7 @@ def written(path: Path, weights: bytes, draft_size: int) -> Path:
         "lftool/runner.py": ("runner", parts.members[0].data),
         RECIPE_PATH: ("recipe", b"# recipe\n"),
         LOCK_PATH: ("lock", b"# lock\n"),
-        PROVENANCE_PATH: ("provenance", b"{}"),
+        PROVENANCE_PATH: ("provenance", b'{"buildDefinition":{"resolvedDependencies":[]}}'),
         SBOM_PATH: ("sbom", b"{}"),
         CHUNKS_PATH: ("chunks", b""),
     }

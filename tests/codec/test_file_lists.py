@@ -8,8 +8,12 @@ from lftool.errors import LockError
 from lftool.models.digest import Digest
 from lftool.models.lock import Lock, LockedFile, LockedFileList, LockedRecipe, LockedSource
 
-PATH = "lftool.lock.d/base.toml"
-HINTS = ("run `lftool lock` to write it again, and commit it with the lock",)
+HINTS = ("take it from version control: it belongs to the lock",)
+
+
+def path_of(data: bytes) -> str:
+    """Where the list with this content stands."""
+    return f"lftool.lock.d/base-{Digest.of(data).hex[:16]}.toml"
 
 
 def lock_of(source: LockedSource) -> Lock:
@@ -21,8 +25,10 @@ def lock_with(count: int) -> Lock:
     return lock_of(LockedSource(uri="x", revision="r", files=files))
 
 
-def refusal(data: bytes, *, pinned: bytes | None = None, path: str = PATH) -> LockError:
-    listed = LockedFileList(path=path, sha256=Digest.of(data if pinned is None else pinned))
+def refusal(data: bytes, *, pinned: bytes | None = None, path: str | None = None) -> LockError:
+    pinned = data if pinned is None else pinned
+    path = path or path_of(pinned)
+    listed = LockedFileList(path=path, sha256=Digest.of(pinned))
     lock = lock_of(LockedSource(uri="x", revision="r", file_list=listed))
     with pytest.raises(LockError) as caught:
         attach(lock, {path: data}.__getitem__)
@@ -37,22 +43,23 @@ def test_a_thousand_files_stay_in_the_lock():
 def test_more_than_a_thousand_files_go_into_a_list_that_the_lock_pins():
     lock = lock_with(1001)
     main, lists = detach(lock)
-    assert list(lists) == [PATH]
-    assert main.sources["base"].file_list == LockedFileList(path=PATH, sha256=Digest.of(lists[PATH]))
+    path, data = next(iter(lists.items()))
+    assert (len(lists), path) == (1, path_of(data))
+    assert main.sources["base"].file_list == LockedFileList(path=path, sha256=Digest.of(data))
     assert attach(parse_lock(emit_lock(main), "lftool.lock"), lists.__getitem__) == lock
 
 
 def test_a_list_that_changed_since_it_was_locked_is_refused():
     error = refusal(b"changed", pinned=b"pinned")
     assert (error.message, error.hints) == (
-        f"{PATH}: the lock pins sha256 {Digest.of(b'pinned')}, the file has {Digest.of(b'changed')}",
+        f"{path_of(b'pinned')}: the lock pins sha256 {Digest.of(b'pinned')}, the file has {Digest.of(b'changed')}",
         HINTS,
     )
 
 
 def test_a_list_at_another_place_is_refused():
     error = refusal(b"", path="elsewhere.toml")
-    assert error.message == f"sources.base.file-list.path: 'elsewhere.toml', it must be '{PATH}'"
+    assert error.message == f"sources.base.file-list.path: 'elsewhere.toml', it must be '{path_of(b'')}'"
 
 
 ENTRY = '[[files]]\npath = "{}"\nsha256 = "' + "1" * 64 + '"\nsize = 1\n'
@@ -75,4 +82,4 @@ BAD_LISTS = {
 @pytest.mark.parametrize(("data", "message"), BAD_LISTS.values(), ids=BAD_LISTS.keys())
 def test_a_bad_list_is_refused(data: bytes, message: str):
     error = refusal(data)
-    assert (error.message, error.hints) == (f"{PATH}: {message}", HINTS)
+    assert (error.message, error.hints) == (f"{path_of(data)}: {message}", HINTS)

@@ -118,7 +118,7 @@ VALUE = Lock(
     },
 )
 
-RELOCK = ("run `lftool lock` to write it again",)
+RELOCK = ("take it from version control; or delete it and run `lftool lock`, which pins everything anew",)
 
 
 def refused(text: str) -> LockError:

@@ -38,6 +38,7 @@ OPTIONS = st.dictionaries(
     ),
     max_size=2,
 )
+SHARES = st.none() | st.floats(0, 1).filter(lambda value: value == 0 or value > 1e-20).map(canonical_real)
 REALS = st.none() | st.floats(0, 100).filter(lambda value: value == 0 or value > 1e-20).map(canonical_real)
 SIZES = st.integers(0, 2**62)
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64).map(Digest)
@@ -49,15 +50,15 @@ PATHS = st.lists(
 
 CONTRACTS = st.builds(
     RunContract,
-    context=st.none() | st.integers(1),
-    max_tokens=st.none() | st.integers(1),
+    context=st.none() | st.integers(1, 2**31 - 1),
+    max_tokens=st.none() | st.integers(1, 2**31 - 1),
     seed=st.none() | st.integers(0, 2**32 - 2),
     system=MAYBE,
     stop=TEXTS,
-    top_k=st.none() | st.integers(0),
+    top_k=st.none() | st.integers(0, 2**31 - 1),
     temperature=REALS,
-    top_p=REALS,
-    min_p=REALS,
+    top_p=SHARES,
+    min_p=SHARES,
     repeat_penalty=REALS,
 )
 

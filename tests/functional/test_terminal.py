@@ -15,7 +15,7 @@ def on_a_terminal(project, *arguments: str) -> tuple[int, str, str]:
     """Run a command whose standard input and error are a terminal; return status, output and what the terminal got."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "lftool.cli.main", *arguments],
+        [sys.executable, "-m", "lftool.cli.entry", *arguments],
         cwd=project.root,
         env={**project.environment, "TERM": "dumb", "COLUMNS": "200"},
         stdin=theirs,

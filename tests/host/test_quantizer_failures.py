@@ -93,7 +93,7 @@ class Shop:
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [self.interpreter, "-m", "lftool.cli.main", *arguments],
+            [self.interpreter, "-m", "lftool.cli.entry", *arguments],
             cwd=self.project.root,
             env={**self.project.environment, **variables},
             stdin=subprocess.DEVNULL,

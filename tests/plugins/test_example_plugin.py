@@ -103,7 +103,7 @@ class Environment:
             "XDG_CACHE_HOME": str(home / "cache"),
             "XDG_CONFIG_HOME": str(home / "config"),
         }
-        command = [self.root / "bin" / "python", "-m", "lftool.cli.main", *map(str, arguments)]
+        command = [self.root / "bin" / "python", "-m", "lftool.cli.entry", *map(str, arguments)]
         done = subprocess.run(command, cwd=self.project, env=variables, capture_output=True, text=True, check=False)
         return Outcome(status=done.returncode, out=done.stdout, err=done.stderr)
 

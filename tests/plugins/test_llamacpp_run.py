@@ -231,7 +231,7 @@ def chat(project, tmp_path):
 
     def start(bundle: Path) -> Chat:
         variables = {**project.environment, "TMPDIR": str(tmp_path / "tmp"), "TERM": "dumb"}
-        command = [sys.executable, "-m", "lftool.cli.main", "run", bundle]
+        command = [sys.executable, "-m", "lftool.cli.entry", "run", bundle]
         opened.append(Chat(command, project.root, variables))
         return opened[-1]
 

@@ -95,14 +95,14 @@ class Built:
 def key(tmp_path_factory) -> str:
     """A P-256 key, made once, as PEM."""
     folder = tmp_path_factory.mktemp("key")
-    subprocess.run([sys.executable, "-m", "lftool.cli.main", "keygen", "-o", folder / "release"], check=True)
+    subprocess.run([sys.executable, "-m", "lftool.cli.entry", "keygen", "-o", folder / "release"], check=True)
     return (folder / "release.key").read_text()
 
 
 def lftool(arguments: list[str], project: Path, environment: dict[str, str], umask: int) -> str:
     """Run a command in a fresh process and return what it said on standard error."""
     done = subprocess.run(
-        [sys.executable, "-m", "lftool.cli.main", *arguments],
+        [sys.executable, "-m", "lftool.cli.entry", *arguments],
         cwd=project,
         env=environment,
         umask=umask,

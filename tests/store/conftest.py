@@ -190,7 +190,7 @@ def mounted() -> Callable[..., subprocess.CompletedProcess[str]]:
         ready = " && ".join([*(f"mount {mount}" for mount in mounts), f"cd '{project.root}'", before])
         script = f'{ready} || exit 99; "$@"; status=$?; {after} || exit 99; exit $status'
         return subprocess.run(
-            [*private, "sh", "-c", script, "sh", sys.executable, "-m", "lftool.cli.main", *map(str, arguments)],
+            [*private, "sh", "-c", script, "sh", sys.executable, "-m", "lftool.cli.entry", *map(str, arguments)],
             cwd=project.root,
             env=project.environment,
             capture_output=True,

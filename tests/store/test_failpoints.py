@@ -21,7 +21,6 @@ from lftool.testing.plugin import PLAIN_RECIPE
 
 QUICK_STEPS = ("before-rename", "after-rename")
 BUNDLE = Path("dist") / "tiny-1-plain.gguf"
-STORY = Path("dist") / "tiny-1-story.gguf"
 LITTER = re.compile(r"(^|/)\.lftool-[^/]*\.tmp(/|$)")
 NO_SPACE_HINT = "  hint: free some space, or set XDG_CACHE_HOME to a larger disk; `lftool cache gc` shrinks the cache\n"
 
@@ -84,15 +83,6 @@ def _without_stamps(project: ProjectFolder) -> None:
     shutil.rmtree(project.cache / "stamps-v1")
 
 
-def _story(project: ProjectFolder) -> None:
-    """A bundle of a model that really runs."""
-    example = Path(__file__).resolve().parents[2] / "examples" / "tiny-story"
-    shutil.copy(example / "tiny-story-f16.gguf", project.root / "model.gguf")
-    project.write_recipe(PLAIN_RECIPE.replace("[targets.plain]", "[targets.story]"))
-    project.run("lock").assert_success()
-    project.run("build").assert_success()
-
-
 def _nothing(project: ProjectFolder) -> None:
     pass
 
@@ -115,12 +105,6 @@ SCENES = (
     Scene(name="key", label="key", command=("keygen", "-o", "release"), prepare=_nothing),
     Scene(name="extract", label="extract", command=("extract", str(BUNDLE), "parts"), prepare=_built),
     Scene(name="recipe", label="recipe", command=("init", "--name", "tiny"), prepare=_nothing),
-    Scene(
-        name="preload",
-        label="preload",
-        command=("run", str(STORY), "-p", "Tell me a story.", "--max-tokens", "2"),
-        prepare=_story,
-    ),
 )
 
 

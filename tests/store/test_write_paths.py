@@ -169,6 +169,7 @@ def test_every_fsync_and_rename_in_durable_stands_between_its_two_failpoints(wri
     assert found == {
         ("os.fsync", "before-fsync", "after-fsync"),
         ("replace", "before-rename", "after-rename"),
+        ("os.link", "before-rename", "after-rename"),
         ("os.fsync", "before-dirsync", "after-dirsync"),
     }
 

@@ -416,7 +416,7 @@ def test_a_signature_member_in_another_spelling(signed, signed_again, signature)
     assert verified(signed, path, "--key", "release.pub") == (
         4,
         "",
-        "error: signature member: JSON is not in its canonical encoding\n",
+        f"error: {path.name}: signature member: JSON is not in its canonical encoding\n",
     )
 
 
@@ -428,7 +428,7 @@ def test_a_signature_member_with_unpadded_base64(signed, signed_again, signature
     assert verified(signed, path, "--key", "release.pub") == (
         4,
         "",
-        "error: signature member: not a Sigstore bundle v0.3 with one DSSE signature\n",
+        f"error: {path.name}: signature member: not a Sigstore bundle v0.3 with one DSSE signature\n",
     )
 
 
@@ -450,7 +450,8 @@ def test_a_key_file_with_garbage(signed, bundle, tmp_path, text):
     assert verified(signed, bundle, "--key", tmp_path / "bad.pub") == (
         5,
         "",
-        "error: not a PEM public key\n  hint: `lftool keygen` writes one as PREFIX.pub\n",
+        "error: trusted key 'bad.pub': not a PEM public key that is supported\n"
+        "  hint: `lftool keygen` writes one as PREFIX.pub\n",
     )
 
 
@@ -458,7 +459,8 @@ def test_a_private_key_given_as_public(signed, bundle):
     assert verified(signed, bundle, "--key", "release.key") == (
         5,
         "",
-        "error: not a PEM public key\n  hint: `lftool keygen` writes one as PREFIX.pub\n",
+        "error: trusted key 'release.key': a private key; the public key is wanted\n"
+        "  hint: `lftool keygen` writes one as PREFIX.pub\n",
     )
 
 
@@ -590,7 +592,11 @@ def test_a_policy_file_with_a_garbage_key(signed, bundle, tmp_path):
     trust = tmp_path / "trust.toml"
     trust.write_text('version = 1\n[[keys]]\nname = "r"\npublic-key = "garbage"\n')
     status, out, err = verified(signed, bundle, "--trust", trust)
-    assert (status, out, err.splitlines()[0]) == (5, "", "error: not a PEM public key")
+    assert (status, out, err.splitlines()[0]) == (
+        5,
+        "",
+        "error: trusted key 'r': not a PEM public key that is supported",
+    )
 
 
 def test_a_policy_file_with_a_scheme_that_nobody_provides(signed, bundle, policy_file):

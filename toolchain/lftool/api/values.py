@@ -112,11 +112,10 @@ class Probe:
 
 @frozen(kw_only=True)
 class LaunchRequest:
-    """A verified bundle to run: a path that opens the very file that was verified, and the user's arguments."""
+    """A verified bundle to run: a path that opens the very file that was verified, and a script that can run it."""
 
     bundle: str
     runner: Path
-    arguments: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -124,14 +123,12 @@ class LaunchCommand:
     """The process that runs it.
 
     Attributes:
-        argv: Argument list.
+        argv: Argument list; the request's `bundle` is one of them. The user's arguments are appended: `--prompt`, …
         environment: Variables to set besides the inherited ones.
-        preload: Modules that a Python runner imports; a later start may load them while the bundle is checked.
     """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(factory=dict)
-    preload: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

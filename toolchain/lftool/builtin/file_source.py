@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lftool.api import Resolution, SourceFile
 from lftool.errors import FetchError, RecipeError
+from lftool.models.lock import check_relative_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +92,8 @@ class FileSource:
         if self._inside(path, uri).is_dir():
             for found in self._walk(path, uri):
                 yield found.relative_to(path).as_posix(), found
+        elif not path.is_file():
+            raise FetchError(f"source {uri!r}: {path} is not a regular file")
         else:
             yield path.name, path
 
@@ -114,6 +117,13 @@ class FileSource:
         chosen = self._chosen(request)
         if not chosen:
             raise FetchError(f"source {request.uri!r}: no file matches")
+        for name in chosen:
+            try:
+                check_relative_path(name)
+            except ValueError as error:
+                raise FetchError(
+                    f"source {request.uri!r}: {error}", hints=("rename the file, or leave it out with `exclude`",)
+                ) from None
         files = tuple(SourceFile(path=name, size=path.stat().st_size) for name, path in sorted(chosen.items()))
         return Resolution(revision=None, files=files)
 

@@ -35,12 +35,13 @@ def _public_pem(key: ec.EllipticCurvePublicKey) -> str:
 
 
 def _load_private(pem: bytes, what: str) -> ec.EllipticCurvePrivateKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     try:
         key = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise TrustError(
             f"{what} holds no unencrypted PEM private key", hints=("make one with `lftool keygen -o PREFIX`",)
         ) from error
@@ -91,13 +92,17 @@ class P256Verifier:
     """Verifies what `KeySigner` makes, and nothing that merely means the same."""
 
     def _load(self, public_key: str) -> ec.EllipticCurvePublicKey:
+        from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ec
 
         try:
             key = serialization.load_pem_public_key(public_key.encode())
-        except ValueError as error:
-            raise TrustError("not a PEM public key", hints=("`lftool keygen` writes one as PREFIX.pub",)) from error
+        except (ValueError, UnsupportedAlgorithm) as error:
+            hint = "`lftool keygen` writes one as PREFIX.pub"
+            if "PRIVATE KEY" in public_key:
+                raise TrustError("a private key; the public key is wanted", hints=(hint,)) from None
+            raise TrustError("not a PEM public key that is supported", hints=(hint,)) from error
         if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
             raise TrustError("not a P-256 public key")
         return key

@@ -9,16 +9,20 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from lftool.codec.canonical import canonical_json
+from lftool.codec.file_lists import content_digest
 from lftool.models.manifest import LOCK_PATH, RECIPE_PATH
 
 if TYPE_CHECKING:
     from lftool.models.digest import Artifact, Digest
-    from lftool.models.lock import Lock
+    from lftool.models.lock import Lock, LockedSource
     from lftool.models.recipe import Recipe
 
 # Identifiers, not addresses: SLSA asks for a URI that names the build type and the builder (docs/reference/provenance.md).
 BUILD_TYPE = "urn:lftool:buildtypes:bundle:v1"
 BUILDER_ID = "urn:lftool:builders:local:v1"
+
+# Sources of more files are named by the digest of their list; at 300 bytes a file, a signature stays under its bound.
+MOST_FILES = 64
 
 _SPDX_ID = re.compile(r"[A-Za-z0-9.+-]+\Z")
 
@@ -28,6 +32,20 @@ def _dependency(name: str, digest: Digest, **annotations: str) -> dict[str, Any]
     if annotations:
         made["annotations"] = annotations
     return made
+
+
+def _source_dependencies(name: str, source: LockedSource) -> list[dict[str, Any]]:
+    """Every file of a small source; of a large one, the digest of the list that the lock's slice spells out.
+
+    The predicate stands in every signature, whose size the format bounds.
+    """
+    if len(source.files) > MOST_FILES:
+        count = str(len(source.files))
+        return [_dependency(f"source:{name}", content_digest(source.files), revision=source.revision, files=count)]
+    return [
+        _dependency(f"source:{name}/{file.path}", file.sha256, revision=source.revision, size=str(file.size))
+        for file in source.files
+    ]
 
 
 def provenance_predicate(recipe_digest: Digest, lock_digest: Digest, lock: Lock, target: str) -> dict[str, Any]:
@@ -41,10 +59,7 @@ def provenance_predicate(recipe_digest: Digest, lock_digest: Digest, lock: Lock,
     """
     dependencies = [_dependency(RECIPE_PATH, recipe_digest), _dependency(LOCK_PATH, lock_digest)]
     for name, source in sorted(lock.sources.items()):
-        dependencies += [
-            _dependency(f"source:{name}/{file.path}", file.sha256, revision=source.revision, size=str(file.size))
-            for file in source.files
-        ]
+        dependencies += _source_dependencies(name, source)
     for name, tool in sorted(lock.tools.items()):
         dependencies += [_dependency(f"tool:{name}#{use}", digest) for use, digest in sorted(tool.fingerprints.items())]
     dependencies += [_dependency(f"runtime:{name}", item.sha256) for name, item in sorted(lock.runtimes.items())]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import zlib
+from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
 from attrs import frozen
@@ -31,6 +31,7 @@ from lftool.codec.manifests import parse_manifest
 from lftool.errors import FormatError, StorageError
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import MANIFEST_PATH, SIGNATURE_PREFIX, BundleManifest, is_large
+from lftool.store.opening import open_for_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,10 +73,11 @@ class Bundle:
         Raises:
             KeyError: There is none.
         """
-        for item in self.arrangement.members:
-            if item.entry.path == path:
-                return item
-        raise KeyError(path)
+        return self._by_path[path]
+
+    @cached_property
+    def _by_path(self) -> dict[str, Placed]:
+        return {item.entry.path: item for item in self.arrangement.members}
 
     def weights_extent(self) -> tuple[int, int]:
         """Return (offset, size) of the weights in the file, in bytes."""
@@ -245,19 +247,3 @@ def opened(path: Path) -> Iterator[Bundle]:
         yield read_bundle(descriptor, path.name)
     finally:
         os.close(descriptor)
-
-
-def open_for_reading(path: Path) -> int:
-    """Return a file descriptor of the regular file at `path`.
-
-    Raises:
-        StorageError: It is not there, or no regular file.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise StorageError(f"cannot open {path}: {error.strerror}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise StorageError(f"{path} is not a regular file")
-    return descriptor

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import define, frozen
 
 from lftool.bundle.copying import copy_blob
-from lftool.bundle.reader import manifest_entries, signature_path
+from lftool.bundle.reader import MAX_MEMBERS, MAX_SIGNATURE, MAX_SMALL_MEMBER, manifest_entries, signature_path
 from lftool.bundle.structure import Arrangement, arrange
 from lftool.codec.manifests import emit_manifest
+from lftool.errors import FormatError
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import (
     ROLE_RANK,
@@ -78,7 +79,11 @@ def _planned_order(member: PlannedMember) -> tuple[int, str]:
 def make_manifest(
     identity: Identity, plan: LayoutPlan, documents: Iterable[PlannedMember], blobs: Blobs
 ) -> BundleManifest:
-    """Return the manifest of a layout plan and the small documents beside it."""
+    """Return the manifest of a layout plan and the small documents beside it.
+
+    Raises:
+        FormatError: It would be over a budget of readers.
+    """
     members = [
         Member(
             path=member.path,
@@ -89,6 +94,11 @@ def make_manifest(
         )
         for member in (*plan.members, *documents)
     ]
+    for member in members:
+        if not is_large(member.role) and member.size > MAX_SMALL_MEMBER:
+            raise FormatError(f"{member.path} has {member.size} bytes; a bundle holds at most {MAX_SMALL_MEMBER} of it")
+    if len(members) >= MAX_MEMBERS:
+        raise FormatError(f"{len(members)} members; a bundle has at most {MAX_MEMBERS}")
     prefix = plan.prefix
     return BundleManifest(
         name=identity.name,
@@ -182,8 +192,12 @@ class BundleWriter:
         """Write signature members and the directory; return the name of the whole file: S, or U without signatures.
 
         Raises:
+            FormatError: A signature is over the budget of readers.
             OSError: It cannot be written.
         """
+        for data in signatures:
+            if len(data) > MAX_SIGNATURE:
+                raise FormatError(f"a signature of {len(data)} bytes: a bundle holds at most {MAX_SIGNATURE} for each")
         members = sorted((signature_path(data), data) for data in signatures)
         arrangement = self._arrange(members)
         placed = {item.entry.path: item for item in arrangement.members}

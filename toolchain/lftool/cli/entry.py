@@ -1,4 +1,4 @@
-"""The console script. `--version` answers before the argument parser is imported: scripts ask for it often."""
+"""The console script. What must start fast is answered before the argument parser is imported: `--version`, `run`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"lftool {__version__}\n")
         return
-    channel = None
     if sys.argv[1:2] == ["run"]:
-        from lftool.cli import prestart
+        from lftool.cli.quickstart import start_again
 
-        channel = prestart.start()
+        start_again(sys.argv[2:])
     from lftool.cli.main import main as run_command
 
-    run_command(channel)
+    run_command()
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback as traceback_module
 from importlib import import_module
 from typing import Any
 
@@ -77,9 +76,11 @@ def cli(context: click.Context, traceback: bool, no_plugins: bool) -> None:
 
 
 def _show(error: LftoolError) -> None:
-    click.echo(f"error: {error.message}", err=True)
+    from lftool.cli.options import note
+
+    note(f"error: {error.message}")
     for hint in error.hints:
-        click.echo(f"  hint: {hint}", err=True)
+        note(f"  hint: {hint}")
 
 
 def _report(error: Exception) -> ExitStatus:
@@ -104,10 +105,10 @@ def _report(error: Exception) -> ExitStatus:
             return ExitStatus.IO
 
 
-def run(arguments: list[str], channel: int | None = None) -> int:
+def run(arguments: list[str]) -> int:
     """Run one command and return its exit status; the only place where errors become text."""
     try:
-        result: Any = cli.main(arguments, prog_name="lftool", standalone_mode=False, obj={"channel": channel})
+        result: Any = cli.main(arguments, prog_name="lftool", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; nothing half-written is left", err=True)
         return int(ExitStatus.INTERRUPTED)
@@ -116,16 +117,14 @@ def run(arguments: list[str], channel: int | None = None) -> int:
         return int(ExitStatus.OK)
     except Exception as error:  # noqa: BLE001 - the one place where errors become text
         if "--traceback" in arguments:
-            traceback_module.print_exc()
+            import traceback
+
+            traceback.print_exc()
             return int(error.exit_status if isinstance(error, LftoolError) else ExitStatus.IO)
         return int(_report(error))
     return result if isinstance(result, int) else int(ExitStatus.OK)
 
 
-def main(channel: int | None = None) -> None:
-    """Run lftool as a program; `channel` leads to a parent that waits to run a model (`lftool.cli.prestart`)."""
-    sys.exit(run(sys.argv[1:], channel))
-
-
-if __name__ == "__main__":
-    main()
+def main() -> None:
+    """Run lftool as a program."""
+    sys.exit(run(sys.argv[1:]))

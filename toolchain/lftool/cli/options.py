@@ -53,14 +53,19 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - plain data
     click.echo(json.dumps(value, indent=2, sort_keys=True))
 
 
+def printable(text: str) -> str:
+    """Return `text` with control characters spelt out: what a file says must not steer the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
+
+
 def say(text: str = "") -> None:
     """Print a line of a report on standard output."""
-    click.echo(text)
+    click.echo(printable(text))
 
 
 def note(text: str) -> None:
     """Print a message on standard error."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 def size_text(size: int) -> str:

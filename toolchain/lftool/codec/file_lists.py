@@ -1,4 +1,8 @@
-"""Long file lists: above 1,000 files a source's list goes into a file of its own, whose sha256 the lock pins."""
+"""File lists: their digest, and the long ones that stand beside the lock.
+
+Above 1,000 files a source's list goes into a file of its own, whose sha256 the lock pins. Its name holds its digest,
+so that a new list never takes the place of the one that the lock on disk still needs.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from lftool.codec.canonical import canonical_json
 from lftool.codec.toml_in import parse_toml, structure
 from lftool.codec.toml_out import emit_toml
 from lftool.errors import LockError
@@ -13,14 +18,24 @@ from lftool.models.digest import Digest
 from lftool.models.lock import FileList, LockedFileList
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from lftool.models.lock import Lock
+    from lftool.models.lock import Lock, LockedFile
 
 MOST_INLINE = 1000
 FOLDER = "lftool.lock.d"
 
-_HINTS = ("run `lftool lock` to write it again, and commit it with the lock",)
+_HINTS = ("take it from version control: it belongs to the lock",)
+_NAME_DIGITS = 16
+
+
+def content_digest(files: Iterable[LockedFile]) -> Digest:
+    """Return the digest of paths and contents: the revision of files that have no other."""
+    return Digest.of(canonical_json({file.path: {"sha256": file.sha256.hex, "size": file.size} for file in files}))
+
+
+def _path(name: str, digest: Digest) -> str:
+    return f"{FOLDER}/{name}-{digest.hex[:_NAME_DIGITS]}.toml"
 
 
 def detach(lock: Lock) -> tuple[Lock, dict[str, bytes]]:
@@ -30,8 +45,8 @@ def detach(lock: Lock) -> tuple[Lock, dict[str, bytes]]:
     sources, lists = dict(lock.sources), {}
     for name, source in lock.sources.items():
         if len(source.files) > MOST_INLINE:
-            path = f"{FOLDER}/{name}.toml"
             data = emit_toml(to_plain(FileList(files=source.files)))
+            path = _path(name, Digest.of(data))
             lists[path] = data
             reference = LockedFileList(path=path, sha256=Digest.of(data))
             sources[name] = attrs.evolve(source, files=(), file_list=reference)
@@ -52,7 +67,7 @@ def attach(lock: Lock, read: Callable[[str], bytes]) -> Lock:
     for name, source in lock.sources.items():
         if source.file_list is None:
             continue
-        path = f"{FOLDER}/{name}.toml"
+        path = _path(name, source.file_list.sha256)
         if source.file_list.path != path:
             raise LockError(f"sources.{name}.file-list.path: {source.file_list.path!r}, it must be {path!r}")
         data = read(path)

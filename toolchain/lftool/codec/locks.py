@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lftool.models.recipe import Recipe
 
 _COMMENT = "Written by lftool; commit it, and do not edit it. Change lftool.toml, then run `lftool lock`."
-_RELOCK = ("run `lftool lock` to write it again",)
+_RELOCK = ("take it from version control; or delete it and run `lftool lock`, which pins everything anew",)
 _MARKERS = (b"<<<<<<< ", b"=======", b">>>>>>> ")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from lftool.errors import TrustError
+from lftool.errors import LftoolError, TrustError
 from lftool.models.policy import P256
 
 if TYPE_CHECKING:
@@ -43,5 +43,10 @@ def load_verifiers(policy: TrustPolicy) -> dict[str, Verifier]:
     for key in policy.keys:
         if key.scheme not in found:
             found[key.scheme] = _load(key)
-        found[key.scheme].key_id(key.public_key)
+        try:
+            found[key.scheme].key_id(key.public_key)
+        except LftoolError as error:
+            raise TrustError(f"trusted key {key.name!r}: {error.message}", hints=error.hints) from None
+        except Exception as error:
+            raise TrustError(f"trusted key {key.name!r}: {type(error).__name__}: {error}") from error
     return found

@@ -22,6 +22,15 @@ RECIPE_NAME = "lftool.toml"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
+def _is_unicode(value: str) -> bool:
+    """Tell whether `value` has no lone surrogate, as Python gives for file names that are not UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_relative_path(value: str) -> None:
     """Raise ValueError unless `value` can be the path of a file within a source."""
     parts = value.split("/")
@@ -30,6 +39,7 @@ def check_relative_path(value: str) -> None:
         or value.startswith("/")
         or "\\" in value
         or _CONTROL.search(value)
+        or not _is_unicode(value)
         or any(p in {"", ".", ".."} for p in parts)
     ):
         raise ValueError(f"{value!r} is not a relative path with / between its parts")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen
@@ -178,4 +179,8 @@ class BundleManifest:
 
     def member(self, path: str) -> Member | None:
         """Return the member at `path`, if there is one."""
-        return next((member for member in self.members if member.path == path), None)
+        return self._by_path.get(path)
+
+    @cached_property
+    def _by_path(self) -> dict[str, Member]:
+        return {member.path: member for member in self.members}

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 from attrs.validators import and_, ge, le
 
-from lftool.models.reals import is_canonical_real
+from lftool.models.reals import as_decimal, is_canonical_real
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from attrs import Attribute
+
+
+_MAX_COUNT = 2**31 - 1  # llama.cpp counts tokens in 32-bit signed integers
+
+
+def _between(least: int, most: int) -> Callable[[object, Attribute[Any], int | None], None]:
+    inner = and_(ge(least), le(most))
+
+    def check(instance: object, attribute: Attribute[Any], value: int | None) -> None:
+        if value is not None:
+            inner(instance, attribute, value)
+
+    return check
+
+
+def _real_between(least: str, most: str) -> Callable[[object, Attribute[Any], str | None], None]:
+    def check(instance: object, attribute: Attribute[Any], value: str | None) -> None:
+        _real(instance, attribute, value)
+        if value is not None and not as_decimal(least) <= as_decimal(value) <= as_decimal(most):
+            raise ValueError(f"{attribute.name!r} must be from {least} to {most}, not {value}")
+
+    return check
 
 
 def _real(_instance: object, _attribute: Attribute[str | None], value: str | None) -> None:
@@ -24,35 +48,41 @@ class RunContract:
 
     context: int | None = field(
         default=None,
-        validator=lambda i, a, v: v is None or ge(1)(i, a, v),
+        validator=_between(1, _MAX_COUNT),
         metadata={"doc": "Context length in tokens."},
     )
     max_tokens: int | None = field(
         default=None,
-        validator=lambda i, a, v: v is None or ge(1)(i, a, v),
+        validator=_between(1, _MAX_COUNT),
         metadata={"doc": "Most tokens of one answer."},
     )
     seed: int | None = field(
         default=None,
-        validator=lambda i, a, v: v is None or and_(ge(0), le(2**32 - 2))(i, a, v),
+        validator=_between(0, 2**32 - 2),
         metadata={"doc": "Seed of the sampler."},
     )
     system: str | None = field(default=None, metadata={"doc": "System prompt."})
     stop: tuple[str, ...] = field(default=(), metadata={"doc": "Strings that end an answer."})
     top_k: int | None = field(
         default=None,
-        validator=lambda i, a, v: v is None or ge(0)(i, a, v),
+        validator=_between(0, _MAX_COUNT),
         metadata={"doc": "Sample among the K likeliest tokens; 0 is all."},
     )
     temperature: str | None = field(
-        default=None, validator=_real, metadata={"doc": "Sampling temperature; 0 is greedy.", "real": True}
+        default=None,
+        validator=_real_between("0", "100"),
+        metadata={"doc": "Sampling temperature; 0 is greedy.", "real": True},
     )
-    top_p: str | None = field(default=None, validator=_real, metadata={"doc": "Nucleus sampling mass.", "real": True})
+    top_p: str | None = field(
+        default=None, validator=_real_between("0", "1"), metadata={"doc": "Nucleus sampling mass.", "real": True}
+    )
     min_p: str | None = field(
         default=None,
-        validator=_real,
+        validator=_real_between("0", "1"),
         metadata={"doc": "Least probability relative to the likeliest token.", "real": True},
     )
     repeat_penalty: str | None = field(
-        default=None, validator=_real, metadata={"doc": "Penalty on repeated tokens; 1 is none.", "real": True}
+        default=None,
+        validator=_real_between("0", "100"),
+        metadata={"doc": "Penalty on repeated tokens; 1 is none.", "real": True},
     )

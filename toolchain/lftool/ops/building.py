@@ -118,7 +118,7 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
         request = BuildRequest(recipe=project.recipe, lock=lock, output=options.output.absolute(), key=key)
         built = run_build(request, plan, ports)
         if not options.locked:
-            record_outputs(project, lock, built, ports)
+            record_outputs(project, lock, built)
     if key is None:
         ports.emit(Notice(text="unsigned: the recipe has no [sign]" if options.sign else "unsigned: --no-sign"))
     collect_if_due(ports.store, options.cache_bytes)

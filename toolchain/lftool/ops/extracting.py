@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lftool.bundle.contents import check_contents
 from lftool.bundle.extract import extract
 from lftool.bundle.reader import opened
+from lftool.ops.documents import check_documents
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,5 +22,6 @@ def extract_bundle(path: Path, directory: Path) -> list[Path]:
         StorageError: It cannot be written.
     """
     with opened(path) as bundle:
+        check_documents(bundle)
         check_contents(bundle)
         return extract(bundle, directory)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from lftool.bundle.contents import weights_header
 from lftool.bundle.reader import opened
 from lftool.formats.gguf import GGUFHeader
 from lftool.models.digest import Digest
-from lftool.models.manifest import PROVENANCE_PATH, BundleManifest
-from lftool.ops.trusting import signer_hints
+from lftool.models.manifest import BundleManifest
+from lftool.ops.documents import provenance, signer_hints
 
 
 @frozen(kw_only=True)
@@ -50,6 +49,6 @@ def inspect_bundle(path: Path) -> Inspection:
             manifest_digest=bundle.manifest_digest,
             offsets={item.entry.path: item.data_offset for item in bundle.arrangement.members},
             header=weights_header(bundle),
-            provenance=json.loads(bundle.read_member(PROVENANCE_PATH)),
+            provenance=provenance(bundle),
             key_ids=signer_hints(bundle),
         )

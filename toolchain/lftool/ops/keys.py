@@ -17,13 +17,28 @@ def make_key_pair(prefix: Path) -> tuple[Path, Path]:
 
     Raises:
         UsageError: One of them exists.
-        StorageError: They cannot be written.
+        StorageError: They cannot be written; neither is there then.
     """
     private, public = prefix.with_name(prefix.name + ".key"), prefix.with_name(prefix.name + ".pub")
     for path in (private, public):
         if path.exists():
-            raise UsageError(f"{path} exists already", hints=("choose another prefix; a key is never overwritten",))
+            raise _exists(path)
     private_pem, public_pem = generate_key_pair()
-    write_durably(private, private_pem, "key", mode=0o600)
-    write_durably(public, public_pem, "key", mode=0o644)
+    _write(private, private_pem, 0o600)
+    try:
+        _write(public, public_pem, 0o644)
+    except BaseException:
+        private.unlink()
+        raise
     return private, public
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    try:
+        write_durably(path, data, "key", mode=mode, replace=False)
+    except UsageError:
+        raise _exists(path) from None
+
+
+def _exists(path: Path) -> UsageError:
+    return UsageError(f"{path} exists already", hints=("choose another prefix; a key is never overwritten",))

@@ -9,6 +9,7 @@ from attrs import frozen
 from lftool.codec.locks import differences
 from lftool.codec.recipes import flatten
 from lftool.models.lock import Lock
+from lftool.ops.recording import with_outputs
 from lftool.pipeline.locker import ALL, Upgrade, check_upgrade, empty_lock, make_lock
 
 if TYPE_CHECKING:
@@ -54,5 +55,10 @@ def lock_project(
     chosen = Upgrade() if upgrade is None else check_upgrade(upgrade or {ALL}, project.recipe, base)
     with ports.store.in_use():
         lock = make_lock(project.recipe, base, chosen, ports)
-    written = False if dry_run else project.write_lock(lock)
+    if dry_run:
+        return LockResult(lock=lock, changes=_changes(old, lock), written=False)
+    with project.exclusively():
+        current = project.read_lock()  # a build may have recorded outputs while we were pinning
+        lock = with_outputs(lock, current.targets if current else {})
+        written = project.write_lock(lock)
     return LockResult(lock=lock, changes=_changes(old, lock), written=written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool.codec.file_lists import attach, detach
+from lftool.codec.file_lists import FOLDER, attach, detach
 from lftool.codec.locks import emit_lock, parse_lock
 from lftool.codec.recipes import parse_recipe
 from lftool.codec.toml_in import read_bytes
@@ -21,9 +22,10 @@ from lftool.models.recipe import Recipe
 from lftool.ops.caching import open_store
 from lftool.pipeline.ports import Ports
 from lftool.store.durable import write_durably
+from lftool.store.locking import advisory_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterator
 
     from lftool.api import Event
     from lftool.models.lock import Lock
@@ -40,6 +42,12 @@ class Project:
     def lock_path(self) -> Path:
         """Where the lock is, or will be."""
         return self.root / LOCK_NAME
+
+    @contextlib.contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Hold the project's lock during the block: nobody else reads, changes and writes `lftool.lock` meanwhile."""
+        with advisory_lock(self.root / RECIPE_NAME):
+            yield
 
     def read_lock(self) -> Lock | None:
         """Return the lock, or None when there is none.
@@ -65,7 +73,14 @@ class Project:
             written = not path.exists() or path.read_bytes() != data
             if written:
                 write_durably(path, data, "lock")
+        self._remove_lists(lists)
         return written
+
+    def _remove_lists(self, needed: Collection[str]) -> None:
+        """Remove lists of earlier locks, once the new lock is there."""
+        for path in (self.root / FOLDER).glob("*.toml"):
+            if f"{FOLDER}/{path.name}" not in needed:
+                path.unlink(missing_ok=True)
 
     def require_lock(self) -> Lock:
         """Return the lock.

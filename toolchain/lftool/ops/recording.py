@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import attrs
 
-from lftool.bundle.contents import check_contents, unsigned_artifact
+from lftool.bundle.contents import check_contents, check_flat_digests, unsigned_artifact
 from lftool.bundle.reader import opened
 from lftool.codec.locks import emit_lock, parse_lock, slice_lock
 from lftool.codec.recipes import emit_recipe, slice_recipe
 from lftool.errors import LockError, NotReproducibleError, UsageError
-from lftool.models.digest import Digest
+from lftool.models.digest import Artifact
 from lftool.models.manifest import LOCK_PATH, RECIPE_PATH
+from lftool.ops.documents import check_documents
 from lftool.ops.freshness import check_lock
-from lftool.store.locking import advisory_lock
+from lftool.pipeline.selection import weights_file
+from lftool.pipeline.stages.pack import runtime_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from lftool.bundle.reader import Bundle
     from lftool.models.lock import Lock, LockedTarget
     from lftool.ops.project import Project
     from lftool.pipeline.ports import Ports
@@ -37,24 +39,27 @@ def _with_output(locked: LockedTarget, built: BuiltBundle) -> LockedTarget:
     return attrs.evolve(locked, quantize=stage, pack=pack)
 
 
-def _merge(project: Project, used: Lock, outputs: dict[str, LockedTarget], ports: Ports) -> bool:
-    """Write outputs into the lock on disk, re-read under the project's lock so that parallel builds keep each other's."""
-    key = Digest.of(os.fsencode(project.lock_path)).hex
-    with advisory_lock(ports.store.root / "locks" / f"project-{key}"):
-        current = project.require_lock()
-        targets = dict(current.targets)
-        for name, made in outputs.items():
-            theirs, ours = current.targets.get(name), used.targets.get(name)
-            if theirs is None or ours is None or theirs.pack is None or ours.pack is None:
-                continue
-            if theirs.pack.action == ours.pack.action and theirs.pack.output is None:
-                targets[name] = made
-        return project.write_lock(attrs.evolve(current, targets=targets))
+def with_outputs(lock: Lock, outputs: Mapping[str, LockedTarget]) -> Lock:
+    """Return `lock` with the outputs of targets that have none, where the action that made them is the lock's own."""
+    targets = dict(lock.targets)
+    for name, made in outputs.items():
+        ours = targets.get(name)
+        if ours is None or ours.pack is None or made.pack is None or ours.pack.output is not None:
+            continue
+        if ours.pack.action == made.pack.action:
+            targets[name] = made
+    return attrs.evolve(lock, targets=targets)
 
 
-def record_outputs(project: Project, lock: Lock, built: Sequence[BuiltBundle], ports: Ports) -> bool:
+def _merge(project: Project, outputs: Mapping[str, LockedTarget]) -> bool:
+    """Write outputs into the lock on disk, re-read while nobody else writes, so that parallel builds keep each other's."""
+    with project.exclusively():
+        return project.write_lock(with_outputs(project.require_lock(), outputs))
+
+
+def record_outputs(project: Project, lock: Lock, built: Sequence[BuiltBundle]) -> bool:
     """Add the outputs of a first build to the lock; return whether it changed."""
-    return _merge(project, lock, {item.target: _with_output(lock.targets[item.target], item) for item in built}, ports)
+    return _merge(project, {item.target: _with_output(lock.targets[item.target], item) for item in built})
 
 
 def record_bundles(project: Project, paths: Sequence[Path], ports: Ports) -> tuple[str, ...]:
@@ -70,14 +75,35 @@ def record_bundles(project: Project, paths: Sequence[Path], ports: Ports) -> tup
     lock = check_lock(project)
     outputs: dict[str, LockedTarget] = {}
     for path in paths:
-        name, locked = _output_of(project, lock, path)
+        name, locked = _output_of(project, lock, path, ports)
         outputs[name] = locked
-    _merge(project, lock, outputs, ports)
+    _merge(project, outputs)
     return tuple(sorted(outputs))
 
 
-def _output_of(project: Project, lock: Lock, path: Path) -> tuple[str, LockedTarget]:
+def _require_contents(bundle: Bundle, project: Project, lock: Lock, locked: LockedTarget, ports: Ports) -> None:
+    """What the bundle holds must be what the lock pins, not only what its own slices say."""
+    name, manifest = bundle.name, bundle.manifest
+    output = locked.quantize.output if locked.quantize else weights_file(project.recipe, lock).artifact
+    weights = manifest.weights.artifact
+    if weights != output:
+        raise NotReproducibleError(
+            f"{name}: its weights have sha256 {weights.sha256}, the lock gives {output.sha256 if output else 'none'}"
+        )
+    if locked.runtime is not None:
+        parts = runtime_parts(locked.runtime, lock, ports)
+        expected = {member.path: Artifact.of(member.data) for member in parts.members}
+        found = {member.path: member.artifact for member in manifest.members if member.path in expected}
+        if manifest.prefix.artifact != Artifact.of(parts.prefix) or found != expected:
+            raise NotReproducibleError(
+                f"{name}: it does not begin with the runtime {locked.runtime} that the lock pins"
+            )
+    check_flat_digests(bundle)
+
+
+def _output_of(project: Project, lock: Lock, path: Path, ports: Ports) -> tuple[str, LockedTarget]:
     with opened(path) as bundle:
+        check_documents(bundle)
         check_contents(bundle)
         target = bundle.manifest.target
         locked = lock.targets.get(target)
@@ -106,6 +132,7 @@ def _output_of(project: Project, lock: Lock, path: Path) -> tuple[str, LockedTar
         for member, data in slices:
             if bundle.read_member(member) != data:
                 raise LockError(f"{path.name} was built from another recipe or lock: its {member} differs from ours")
+        _require_contents(bundle, project, lock, filled, ports)
         unsigned = unsigned_artifact(bundle)
         if locked.pack.output not in {None, unsigned}:
             raise NotReproducibleError(

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import sys
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from lftool.api import BackendType, LaunchCommand, LaunchRequest, RuntimeType
-from lftool.bundle.contents import check_contents
-from lftool.bundle.reader import Bundle, open_for_reading, read_bundle
-from lftool.errors import UnavailableError
+from lftool.errors import PluginError, UnavailableError
 from lftool.host.guarding import guarded
-from lftool.host.registry import Registry
-from lftool.ops.trusting import require_trust, signature_report, signer_hints, today_utc
+from lftool.host.registry import Registered, Registry
+from lftool.ops.checking import CheckedBundle, check, trusted_signers
+from lftool.store.opening import open_for_reading
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lftool.models.policy import TrustPolicy
     from lftool.store.store import Store
-
-_KIND = "contents"
 
 
 @frozen(kw_only=True)
@@ -28,42 +27,24 @@ class ReadyToRun:
     """A checked bundle and the process that runs it. The descriptor must be handed down to that process.
 
     Attributes:
+        bundle: The argument of the command that opens the descriptor.
+        files: Files that decided the command: the runner, and the modules of the backend's plugin.
         trust: One sentence: who signed, and whether anybody was asked to trust them.
     """
 
     command: LaunchCommand
     descriptor: int
+    bundle: str
+    files: tuple[str, ...]
     trust: str
 
 
-def user_policy() -> Path:
-    """Return where a user's own policy is looked for: `$XDG_CONFIG_HOME/lftool/trust.toml`."""
-    base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "lftool" / "trust.toml"
-
-
-def check_integrity(bundle: Bundle, store: Store) -> None:
-    """Check every content, or recall that these very bytes were checked; never a verdict about signatures.
-
-    Raises:
-        IntegrityError: A content is not what the manifest names.
-    """
-    expected = {"manifest": bundle.manifest_digest.hex}
-    if store.stamps.recall(bundle.status, _KIND) == expected:
-        return
-    check_contents(bundle)
-    store.stamps.remember(bundle.status, os.fstat(bundle.descriptor), _KIND, expected)
-
-
-def _trust(bundle: Bundle, policy: TrustPolicy | None) -> str:
-    if policy is not None:
-        report = signature_report(bundle, policy, today_utc())
-        require_trust(report, bundle.name)
-        return f"signed by {', '.join(sorted({r.key_name for r in report.of('trusted')}))}, trusted"
-    keys = signer_hints(bundle)
-    if not keys:
+def _trust(checked: CheckedBundle, signers: tuple[str, ...] | None) -> str:
+    if signers is not None:
+        return f"signed by {', '.join(signers)}, trusted"
+    if not checked.key_ids:
         return "unsigned; integrity checked, nobody vouches for it"
-    named = ", ".join(key[:16] for key in keys)
+    named = ", ".join(key[:16] for key in checked.key_ids)
     return f"signed with key {named}; nobody was asked whether to trust it (give --key or --trust)"
 
 
@@ -75,14 +56,26 @@ def _runner(registry: Registry) -> Path:
     return runner
 
 
-def prepare_run(
-    path: Path, arguments: tuple[str, ...], policy: TrustPolicy | None, store: Store, backend: str | None = None
-) -> ReadyToRun:
+def _modules_of(module: str) -> list[str]:
+    """Return the files of a plugin's package that are loaded: those that had a say."""
+    top = module.partition(".")[0]
+    loaded = [item for name, item in sys.modules.items() if name.partition(".")[0] == top]
+    return [file for item in loaded if (file := getattr(item, "__file__", None))]
+
+
+def _launch(registered: Registered[BackendType], request: LaunchRequest) -> LaunchCommand:
+    with guarded(registered.origin):
+        command = registered.record.factory().launch(request)
+    if request.bundle not in command.argv:
+        raise PluginError(f"{registered.origin}: launch() must pass {request.bundle} on to the process")
+    return command
+
+
+def prepare_run(path: Path, policy: TrustPolicy | None, store: Store, backend: str | None = None) -> ReadyToRun:
     """Check a bundle and return the process that runs it.
 
     Args:
         path: The bundle.
-        arguments: For the runner: prompt and limits.
         policy: Whom to trust; None reports who signed and asks nobody.
         store: Remembers digests by stamp.
         backend: Which backend; the bundle's own by default.
@@ -94,21 +87,21 @@ def prepare_run(
     """
     descriptor = open_for_reading(path)
     try:
-        bundle = read_bundle(descriptor, path.name)
-        check_integrity(bundle, store)
-        trust = _trust(bundle, policy)
+        checked = check(descriptor, path.name, store)
+        trust = _trust(checked, None if policy is None else trusted_signers(descriptor, path.name, policy))
         registry = Registry.discovered()
-        name = backend or bundle.manifest.backend
+        name = backend or checked.backend
         try:
             registered = registry.get(BackendType, name, UnavailableError)
         except UnavailableError as error:
             raise UnavailableError(
                 error.message, hints=("install one: pip install 'lftool[cpu]'", *error.hints)
             ) from None
-        request = LaunchRequest(bundle=f"/dev/fd/{descriptor}", runner=_runner(registry), arguments=arguments)
-        with guarded(registered.origin):
-            command = registered.record.factory().launch(request)
+        opened = f"/dev/fd/{descriptor}"
+        request = LaunchRequest(bundle=opened, runner=_runner(registry))
+        command = _launch(registered, request)
+        files = (str(request.runner), *_modules_of(registered.origin.module))
     except BaseException:
         os.close(descriptor)
         raise
-    return ReadyToRun(command=command, descriptor=descriptor, trust=trust)
+    return ReadyToRun(command=command, descriptor=descriptor, bundle=opened, files=files, trust=trust)

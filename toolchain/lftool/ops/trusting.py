@@ -10,7 +10,6 @@ from lftool.errors import PolicyError, TrustError
 from lftool.host.verifiers import load_verifiers
 from lftool.models.manifest import PROVENANCE_PATH
 from lftool.models.policy import TrustedKey, TrustPolicy
-from lftool.trust.envelope import decode_envelope
 from lftool.trust.verification import Claim, SignatureReport, check_signatures
 
 if TYPE_CHECKING:
@@ -76,8 +75,3 @@ def require_trust(report: SignatureReport, name: str, *, allow_other: bool = Fal
 def today_utc() -> dt.date:
     """Return the current day; the clock is read here and nowhere below."""
     return dt.datetime.now(dt.UTC).date()
-
-
-def signer_hints(bundle: Bundle) -> tuple[str, ...]:
-    """Return the key ids that the signatures claim, unproven."""
-    return tuple(decode_envelope(data, "signature member").key_id for data in bundle.signatures)

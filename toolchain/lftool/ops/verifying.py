@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from lftool.bundle.contents import check_flat_digests, hashing_contents, unsigned_artifact
-from lftool.bundle.reader import Bundle, open_for_reading, read_bundle
+from lftool.bundle.reader import Bundle, read_bundle
 from lftool.errors import IntegrityError, TrustError
+from lftool.host.verifiers import load_verifiers
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import BundleManifest
 from lftool.models.policy import TrustPolicy
+from lftool.ops.documents import check_documents
 from lftool.ops.trusting import require_trust, signature_report, today_utc
+from lftool.store.opening import open_for_reading
 from lftool.trust.verification import SignatureReport
 
 if TYPE_CHECKING:
@@ -79,6 +82,7 @@ def verify_descriptor(
         PolicyError: A valid signature that the policy refuses.
     """
     bundle = read_bundle(descriptor, path.name)
+    check_documents(bundle)
     with hashing_contents(bundle, threads=options.threads):
         report = None if options.policy is None else signature_report(bundle, options.policy, today)
     unsigned = None
@@ -114,6 +118,8 @@ def verify_bundle(path: Path, options: VerifyOptions, today: dt.date | None = No
     Raises:
         StorageError: It cannot be read.
     """
+    if options.policy is not None:
+        load_verifiers(options.policy)  # a faulty key is said at once, not after the whole bundle has been hashed
     descriptor = open_for_reading(path)
     try:
         return verify_descriptor(descriptor, path, options, today or today_utc())[1]

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from lftool.bundle.contents import check_contents, unsigned_artifact
-from lftool.bundle.reader import open_for_reading, read_bundle
+from lftool.bundle.reader import read_bundle
 from lftool.errors import LftoolError
 from lftool.models.digest import Artifact, Digest
 from lftool.pipeline.stages.sign import sign
+from lftool.store.opening import open_for_reading
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -88,11 +88,6 @@ def runtime_digest(parts: RuntimeParts) -> Digest:
     return Digest.of(canonical_json(sorted(pieces)))
 
 
-def content_revision(files: list[tuple[str, Artifact]]) -> str:
-    """Return the revision of files that have no other: a digest over their paths and contents."""
-    return f"sha256:{_digest({path: _plain(artifact) for path, artifact in files})}"
-
-
 def probe_action(tool_files: Digest, plugin: Digest, identity: ToolIdentity, use: str) -> Digest:
     """Return the key under which a fingerprint is remembered: the loaded libraries and the plugin that calls them."""
     return _digest(

@@ -12,6 +12,7 @@ from lftool.codec.locks import locked_recipe
 from lftool.codec.options import canonical_options
 from lftool.codec.recipes import recipe_digest, slice_recipe
 from lftool.errors import RecipeError, UsageError
+from lftool.host.guarding import guarded
 from lftool.models.lock import (
     Lock,
     LockedPack,
@@ -104,7 +105,7 @@ class _Locker:
     def pin_plugin(self, origin: Origin) -> None:
         if origin.is_builtin or origin.distribution in self.plugins:
             return
-        if not self.upgrade.plugin(origin.distribution):
+        if origin.distribution in self.old.plugins and not self.upgrade.plugin(origin.distribution):
             require_pinned_plugin(origin, self.old, self.ports)
         old = self.old.plugins.get(origin.distribution)
         installed = LockedPlugin(version=origin.version, sha256=self.ports.registry.digest(origin))
@@ -157,7 +158,8 @@ class _Locker:
         registered = self.ports.registry.runtime(name, None if ALL in self.upgrade.names else kept)
         self.pin_plugin(registered.origin)
         semantics = registered.record.semantics
-        found = LockedRuntime(sha256=runtime_digest(registered.record.factory().parts()))
+        with guarded(registered.origin):
+            found = LockedRuntime(sha256=runtime_digest(registered.record.factory().parts()))
         pinned = self.old.runtimes.get(semantics)
         if pinned is not None and ALL not in self.upgrade.names:
             require_pinned_runtime(semantics, pinned, found)

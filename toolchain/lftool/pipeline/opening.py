@@ -28,8 +28,11 @@ def scheme_of(uri: str, name: str) -> str:
             f"sources.{name}.uri: {uri!r} has no scheme", hints=(f"for a file beside the recipe, write file:{uri}",)
         )
     if scheme != "file":
-        parts = urlsplit(uri)
-        if "@" in parts.netloc:
+        try:
+            host = urlsplit(uri).netloc
+        except ValueError as error:
+            raise RecipeError(f"sources.{name}.uri: {uri!r} is no URI: {error}") from None
+        if "@" in host:
             raise RecipeError(
                 f"sources.{name}.uri: user information is refused: it would end up in the lock",
                 hints=("give credentials to the source's own configuration or variables",),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.errors import UnavailableError
+from lftool.errors import LockError, UnavailableError
+from lftool.models.lock import LOCK_NAME
 
 if TYPE_CHECKING:
     from lftool.host.origin import Origin
@@ -13,10 +14,20 @@ if TYPE_CHECKING:
 
 
 def require_pinned_plugin(origin: Origin, lock: Lock, ports: Ports) -> None:
-    """Raise UnavailableError unless the installed plugin is the one that the lock pins; built-ins are not pinned."""
-    pinned = lock.plugins.get(origin.distribution)
-    if origin.is_builtin or pinned is None:
+    """Return if the installed plugin is the one that the lock pins; built-ins are not pinned.
+
+    Raises:
+        LockError: The lock does not pin the plugin.
+        UnavailableError: It pins another one.
+    """
+    if origin.is_builtin:
         return
+    pinned = lock.plugins.get(origin.distribution)
+    if pinned is None:
+        raise LockError(
+            f"{LOCK_NAME} pins no plugin {origin.distribution}, which this build needs",
+            hints=("pin it: lftool lock",),
+        )
     installed = ports.registry.digest(origin)
     if pinned.sha256 != installed:
         raise UnavailableError(

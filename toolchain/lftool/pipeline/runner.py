@@ -114,7 +114,7 @@ class _Run:
         else:
             for name, file in needed_files(recipe, lock):
                 fetch(recipe, lock, name, file, self.ports)
-            wanted = quantization(recipe, lock, target, self.ports)
+            wanted = quantization(recipe, lock, target, self.ports, locked.quantizer)
             task = QuantizeTask(
                 target=target, spec=wanted.spec, options=wanted.options, inputs=wanted.inputs, locked=locked
             )

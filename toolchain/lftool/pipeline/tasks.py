@@ -44,8 +44,15 @@ def weights_header(artifact: Artifact, what: str, ports: Ports) -> GGUFHeader:
         return read_gguf(file, artifact.size, what)
 
 
-def quantization(recipe: Recipe, lock: Lock, target: str, ports: Ports) -> Quantization:
+def quantization(recipe: Recipe, lock: Lock, target: str, ports: Ports, quantizer: str | None = None) -> Quantization:
     """Return what `target` asks of its quantizer; its weights must be in the store.
+
+    Args:
+        recipe: The recipe.
+        lock: Pins of its sources.
+        target: Name of the target.
+        ports: Store and registry.
+        quantizer: The quantizer that the lock names; the recipe's choice, or the only one, by default.
 
     Raises:
         RecipeError: Unknown file type, quantizer or option, or an override that cannot be met.
@@ -54,7 +61,7 @@ def quantization(recipe: Recipe, lock: Lock, target: str, ports: Ports) -> Quant
     target_spec = recipe.targets[target]
     if target_spec.quantize is None:
         raise RecipeError(f"targets.{target} has no quantize stage")
-    registered = ports.registry.quantizer(target_spec.quantize, target_spec.quantizer)
+    registered = ports.registry.quantizer(target_spec.quantize, quantizer or target_spec.quantizer)
     record = registered.record
     if not record.deterministic:
         raise RecipeError(

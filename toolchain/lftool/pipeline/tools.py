@@ -100,7 +100,9 @@ def plan_transform(
             path = ports.store.blobs.require(known["plan"], "a remembered plan")
             return decode_plan(json.loads(path.read_bytes()))
         plan = ports.isolated.plan(tool.registered, spec, options, input_files(inputs, ports))
-        made = ports.store.blobs.put_bytes(canonical_json(encode_plan(plan)), "a plan")
+        with guarded(tool.registered.origin):  # a plan with a float has no canonical form
+            encoded = canonical_json(encode_plan(plan))
+        made = ports.store.blobs.put_bytes(encoded, "a plan")
         ports.store.actions.put(action, {"plan": made})
     return plan
 

@@ -135,7 +135,7 @@ class ContentStore:
             blob = hash_pieces(read_chunks(file))
             after = os.fstat(file.fileno())
         if blob.artifact != artifact:
-            self.quarantine(artifact)
+            self.quarantine(artifact, before)
             artifact.require(blob.artifact, f"the cached blob {path} was corrupted and has been set aside")
         self._write_facts(blob)
         self._stamps.remember(before, after, _KIND, {"sha256": artifact.sha256.hex})
@@ -174,12 +174,17 @@ class ContentStore:
         except OSError:
             return
 
-    def quarantine(self, artifact: Artifact) -> None:
-        """Take a corrupted blob out of use, keeping it for a person to look at."""
+    def quarantine(self, artifact: Artifact, seen: os.stat_result) -> None:
+        """Take a corrupted blob out of use, keeping it for a person to look at.
+
+        Args:
+            artifact: Its name.
+            seen: The file that was found corrupted; another one, which somebody put there meanwhile, stays.
+        """
         path = self.path(artifact)
         with storage_errors("set aside", path):
             self._quarantine.mkdir(parents=True, exist_ok=True)
-            if path.exists():
+            if path.exists() and os.path.samestat(path.stat(), seen):
                 path.replace(self._quarantine / artifact.sha256.hex)  # failpoints: not a durable write, see check()
             self._facts_path(artifact).unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -57,15 +58,22 @@ def measure(store: Store) -> Usage:
 
 
 def verify_all(store: Store) -> Verified:
-    """Read every blob and compare it with its name."""
+    """Read every blob and compare it with its name.
+
+    Raises:
+        StorageError: A blob cannot be read, or what was found cannot be written down.
+    """
     count, total, corrupted = 0, 0, []
     for artifact, _ in list(store.blobs.blobs()):
         count += 1
         total += artifact.size
         try:
             store.blobs.check(artifact)
-        except (IntegrityError, StorageError):
+        except IntegrityError:
             corrupted.append(artifact.sha256)
+        except StorageError:
+            if store.blobs.holds(artifact):  # else another process removed it meanwhile
+                raise
     for action in list(store.actions.entries()):
         if store.actions.get(action) is None:
             store.actions.forget(action)
@@ -76,9 +84,14 @@ def collect(store: Store, most_bytes: int) -> Collected:
     """Remove least recently used blobs until at most `most_bytes` are left, and litter of dead processes.
 
     Nothing is removed while another lftool uses the store.
+
+    Raises:
+        StorageError: The cache may not be written.
     """
     with advisory_lock(store.use_lock, wait=False) as held:
         if not held:
+            if not os.access(store.use_lock.parent, os.W_OK):
+                raise StorageError(f"cannot write {store.use_lock.parent}, where the cache is locked")
             return Collected(removed_blobs=0, removed_bytes=0, kept_bytes=measure(store).bytes, busy=True)
         sweep(store.temporary)
         found = sorted(store.blobs.blobs(), key=lambda item: (item[1], item[0]))

@@ -14,7 +14,7 @@ import secrets
 import shutil
 from typing import TYPE_CHECKING, BinaryIO
 
-from lftool.errors import StorageError
+from lftool.errors import StorageError, UsageError
 from lftool.store.failpoints import failpoint
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Every write path has a label; tests/store/test_failpoints.py walks label and step.
-LABELS = ("blob", "facts", "action", "stamp", "lock", "bundle", "key", "extract", "recipe", "preload")
+LABELS = ("blob", "facts", "action", "stamp", "lock", "bundle", "key", "extract", "recipe")
 STEPS = ("created", "before-fsync", "after-fsync", "before-rename", "after-rename", "before-dirsync", "after-dirsync")
 
 _TEMPORARY_PREFIX = ".lftool-"
@@ -78,10 +78,16 @@ class DurableFile:
         self._label = label
         self.committed = False
 
-    def commit(self, destination: Path, *, mode: int = 0o444) -> None:
+    def commit(self, destination: Path, *, mode: int = 0o444, replace: bool = True) -> None:
         """Give the file its name, replacing what was there.
 
+        Args:
+            destination: The name.
+            mode: Permissions.
+            replace: Whether something of that name may be there.
+
         Raises:
+            UsageError: `replace` is false and something is there; it is unchanged.
             StorageError: It could not be written; what was there before is unchanged.
         """
         with storage_errors("write", destination), self._reopened(mode) as handle:
@@ -90,7 +96,13 @@ class DurableFile:
             failpoint(self._label, "after-fsync")
             destination.parent.mkdir(parents=True, exist_ok=True)
             failpoint(self._label, "before-rename")
-            self.path.replace(destination)
+            if replace:
+                self.path.replace(destination)
+            else:
+                try:
+                    os.link(self.path, destination)
+                except FileExistsError:
+                    raise UsageError(f"{destination} exists already") from None
             self.committed = True
             failpoint(self._label, "after-rename")
             sync_directory(destination.parent, self._label)
@@ -149,7 +161,13 @@ def durable_file(directory: Path, label: str) -> Iterator[DurableFile]:
 
 
 def write_durably(
-    destination: Path, data: bytes, label: str, *, mode: int = 0o644, temporary: Path | None = None
+    destination: Path,
+    data: bytes,
+    label: str,
+    *,
+    mode: int = 0o644,
+    temporary: Path | None = None,
+    replace: bool = True,
 ) -> None:
     """Write `data` to `destination`, replacing it at once or not at all.
 
@@ -160,15 +178,17 @@ def write_durably(
         mode: Its permissions.
         temporary: Folder for the file in the making, on the same file system, swept by its owner; without one it is
             made beside the destination, and what a killed writer left there is removed first.
+        replace: Whether something of that name may be there.
 
     Raises:
+        UsageError: `replace` is false and something is there.
         StorageError: It could not be written; before the rename what was there is unchanged.
     """
     if temporary is None:
         sweep(destination.parent)
     with durable_file(temporary or destination.parent, label) as out:
         out.file.write(data)
-        out.commit(destination, mode=mode)
+        out.commit(destination, mode=mode, replace=replace)
 
 
 @contextlib.contextmanager

@@ -12,9 +12,6 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from lftool.errors import StorageError
-from lftool.store.durable import write_durably
-
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
@@ -67,6 +64,9 @@ class Stamps:
         """Remember `facts` about a file that was read between the two stats; silently not, where that is unsafe."""
         if _identity(before) != _identity(after) or not _is_settled(after, time.time_ns()):
             return
+        from lftool.errors import StorageError  # noqa: PLC0415 - recalling must be light: see lftool.cli.quickstart
+        from lftool.store.durable import write_durably  # noqa: PLC0415 - likewise
+
         data = json.dumps({"stamp": _identity(after), "facts": dict(facts)}, sort_keys=True).encode()
         try:
             write_durably(self._path(after, kind), data, "stamp", mode=0o600, temporary=self._temporary)

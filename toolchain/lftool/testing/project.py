@@ -99,7 +99,7 @@ class ProjectFolder:
     def start(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start a command in a process of its own and return it; standard streams are pipes."""
         return subprocess.Popen(
-            [sys.executable, "-m", "lftool.cli.main", *map(str, arguments)],
+            [sys.executable, "-m", "lftool.cli.entry", *map(str, arguments)],
             cwd=self.root,
             env={**self.environment, **(env or {})},
             stdin=subprocess.PIPE,

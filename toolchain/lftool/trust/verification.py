@@ -104,6 +104,7 @@ def check_signature(
         FormatError: The member's bytes are not the one accepted encoding.
     """
     envelope = decode_envelope(data, "signature member")
+    refused = None
     for key in policy.keys:
         if not verifiers[key.scheme].verify(envelope.signed_bytes, envelope.signature, key.public_key):
             continue
@@ -115,14 +116,17 @@ def check_signature(
         if wrong:
             return SignatureResult(verdict="untrusted", key_id=key_id, key_name=key.name, reason=wrong)
         refusal = _policy_refusal(key, claim, today)
-        return SignatureResult(
+        result = SignatureResult(
             verdict="refused" if refusal else "trusted",
             key_id=key_id,
             key_name=key.name,
             reason=refusal,
             unsigned=statement.unsigned,
         )
-    return SignatureResult(verdict="untrusted", key_id=envelope.key_id, reason="no trusted key verifies it")
+        if not refusal:
+            return result
+        refused = refused or result  # another entry may allow the same key more
+    return refused or SignatureResult(verdict="untrusted", key_id=envelope.key_id, reason="no trusted key verifies it")
 
 
 def check_signatures(

@@ -30,7 +30,4 @@ class CPUBackend:
 
     def launch(self, request: LaunchRequest) -> LaunchCommand:
         """Return the process: this interpreter, isolated, the runner, the bundle."""
-        return LaunchCommand(
-            argv=(sys.executable, "-I", str(request.runner), request.bundle, *request.arguments),
-            preload=("llama_cpp",),
-        )
+        return LaunchCommand(argv=(sys.executable, "-I", str(request.runner), request.bundle))

@@ -3,7 +3,9 @@
 for python in "${LFTOOL_PYTHON:-}" python3; do
   if [ -n "$python" ] && command -v "$python" >/dev/null 2>&1; then
     exec "$python" -c '
-import struct, sys
+import sys
+sys.path[:] = [path for path in sys.path if path]  # never from the folder that it is started in
+import struct
 with open(sys.argv[1], "rb") as bundle:
     size = bundle.seek(0, 2)
     bundle.seek(max(0, size - 98))

@@ -37,15 +37,21 @@ def read_directory(bundle):
     return found
 
 
+def bundle_name(path):
+    """Return what to call the bundle in messages: `lftool run` hands over an open file, which has no name of its own."""
+    return os.environ.get("LFTOOL_BUNDLE", path) if path.startswith("/dev/fd/") else path
+
+
 class Bundle:
     """The parts of a bundle that running needs."""
 
     def __init__(self, path):
         self.path = path
+        self.name = bundle_name(path)
         with open(path, "rb") as bundle:
             self.members = read_directory(bundle)
             if "lftool/bundle.json" not in self.members:
-                sys.exit(path + ": not an lftool bundle")
+                sys.exit(self.name + ": not an lftool bundle")
             bundle.seek(self.members["lftool/bundle.json"][0])
             self.manifest = json.loads(bundle.read(self.members["lftool/bundle.json"][1]).decode())
         self.contract = self.manifest.get("run", {})
@@ -79,7 +85,7 @@ def load(bundle, context):
     except ImportError:
         sys.stderr.write(
             "%s: needs llama-cpp-python; install it with: %s -m pip install llama-cpp-python\n"
-            % (bundle.path, sys.executable)
+            % (bundle.name, sys.executable)
         )
         sys.exit(8)
     libc = ctypes.CDLL(None)
@@ -165,7 +171,7 @@ class Session:
 def main():
     """Parse arguments and run."""
     parser = argparse.ArgumentParser(
-        prog=os.path.basename(sys.argv[1]), description="Run the model in this file.", allow_abbrev=False
+        prog=os.path.basename(bundle_name(sys.argv[1])), description="Run the model in this file.", allow_abbrev=False
     )
     parser.add_argument("-p", "--prompt", help="answer this and exit; default: standard input, or a chat")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="at most N tokens an answer")
@@ -176,7 +182,7 @@ def main():
     if options.verify:
         wrong = bundle.verify()
         for name in wrong:
-            sys.stderr.write("%s: %s is not what the manifest names\n" % (bundle.path, name))
+            sys.stderr.write("%s: %s is not what the manifest names\n" % (bundle.name, name))
         if wrong:
             sys.exit(4)
         sys.stdout.write("every content is what the manifest names; `lftool verify` also says who signed it\n")
@@ -185,7 +191,7 @@ def main():
     if prompt is None and not sys.stdin.isatty():
         prompt = sys.stdin.read()
         if not prompt.strip():
-            sys.exit("%s: no prompt: give -p, or write one to standard input" % bundle.path)
+            sys.exit("%s: no prompt: give -p, or write one to standard input" % bundle.name)
     session = Session(bundle, options)
     if prompt is None:
         session.chat()
@@ -198,9 +204,12 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit(130)
-    except ValueError as error:  # llama-cpp-python's own refusals: a model it does not know, a prompt that is too long
-        sys.stderr.write("%s: %s\n" % (sys.argv[1], error))
-        sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
+    except Exception as error:  # of llama-cpp-python: a model it does not know, a prompt too long, a faulty template
+        if os.environ.get("LFTOOL_TRACEBACK"):
+            raise
+        message = str(error).replace(sys.argv[1], bundle_name(sys.argv[1]))
+        sys.stderr.write("%s: %s\n" % (bundle_name(sys.argv[1]), message or type(error).__name__))
+        sys.exit(1)

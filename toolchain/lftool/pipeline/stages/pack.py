@@ -21,6 +21,7 @@ from lftool.pipeline.identity import runtime_digest
 from lftool.pipeline.pins import require_pinned_plugin, require_pinned_runtime
 
 if TYPE_CHECKING:
+    from lftool.api import RuntimeParts
     from lftool.host.registry import Registry
     from lftool.models.lock import Lock
     from lftool.models.recipe import Recipe, TargetSpec
@@ -53,14 +54,25 @@ def runtime_name(spec: TargetSpec, registry: Registry) -> str | None:
     return spec.runtime or layout.default_runtime
 
 
-def _layout_inputs(pinned: str | None, weights: Artifact, lock: Lock, ports: Ports) -> LayoutInputs:
-    if pinned is None:
-        return LayoutInputs(weights=weights)
+def runtime_parts(pinned: str, lock: Lock, ports: Ports) -> RuntimeParts:
+    """Return the parts of the runtime that the lock pins.
+
+    Raises:
+        UnavailableError: The installed plugin or runtime is not the pinned one.
+        PluginError: The plugin failed.
+    """
     registered = ports.registry.runtime(pinned.partition("/")[0], pinned)
     require_pinned_plugin(registered.origin, lock, ports)
     with guarded(registered.origin):
         parts = registered.record.factory().parts()
     require_pinned_runtime(pinned, lock.runtimes[pinned], LockedRuntime(sha256=runtime_digest(parts)))
+    return parts
+
+
+def _layout_inputs(pinned: str | None, weights: Artifact, lock: Lock, ports: Ports) -> LayoutInputs:
+    if pinned is None:
+        return LayoutInputs(weights=weights)
+    parts = runtime_parts(pinned, lock, ports)
     blobs = ports.store.blobs
     members = tuple(
         PlannedMember(path=member.path, role=member.role, artifact=blobs.put_bytes(member.data, member.path))

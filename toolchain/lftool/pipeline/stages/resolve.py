@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lftool.api import Resolution, Source, SourceRequest
+from lftool.codec.file_lists import content_digest
 from lftool.codec.options import canonical_options
 from lftool.errors import PluginError
 from lftool.host.guarding import guarded
 from lftool.models.lock import LockedFile, LockedSource, check_relative_path
-from lftool.pipeline.identity import content_revision
 from lftool.pipeline.opening import open_source
 from lftool.pipeline.stages.fetch import SourceReader
 
@@ -58,6 +58,6 @@ def resolve(spec: SourceSpec, name: str, ports: Ports) -> LockedSource:
         include=spec.include,
         exclude=spec.exclude,
         options=canonical_options(spec.options),
-        revision=found.revision or content_revision([(file.path, file.artifact) for file in files]),
+        revision=found.revision or f"sha256:{content_digest(files)}",
         files=tuple(files),
     )

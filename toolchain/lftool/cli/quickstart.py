@@ -1,0 +1,145 @@
+"""Start a bundle again as it was started before, without loading what decided how: `lftool run`, the second time.
+
+The first `lftool run` of a bundle checks every byte, and remembers under the stamp of the file how it was started: facts
+about those very bytes and this very installation. A later one that asks for nothing else finds the stamp and begins at
+once. Whoever names a key, a policy or a backend, or has a policy of their own, is served the long way: whether somebody
+is trusted is never remembered. Budget: docs/performance.md, first token.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from lftool import __version__
+from lftool.errors import LftoolError
+from lftool.store.opening import open_for_reading
+from lftool.store.places import cache_root, user_policy
+from lftool.store.stamps import Stamps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from lftool.ops.running import ReadyToRun
+
+_KIND = "start"
+_VALUES = {"-p": "--prompt", "--prompt": "--prompt", "--max-tokens": "--max-tokens"}
+_ISOLATED = [sys.executable, "-I"]
+
+
+def _simple(arguments: Sequence[str]) -> tuple[str, list[str]] | None:
+    """Return bundle and runner arguments of a command line that asks for nothing special; the rest is click's."""
+    bundles, passed, left = [], [], list(arguments)
+    while left:
+        argument = left.pop(0)
+        if argument in _VALUES and left:
+            value = left.pop(0)
+            if _VALUES[argument] == "--max-tokens" and not (value.isascii() and value.isdigit() and int(value) > 0):
+                return None
+            passed += [_VALUES[argument], value]
+        elif argument == "--raw":
+            passed.append(argument)
+        elif argument.startswith("-") or not argument:
+            return None
+        else:
+            bundles.append(argument)
+    return (bundles[0], passed) if len(bundles) == 1 else None
+
+
+def _installation(files: Iterable[str]) -> list[Any]:
+    """Return what must be the same for a remembered start to be the one that would be made now."""
+    seen: list[Any] = [sys.executable, __version__, os.environ.get("LFTOOL_PLUGINS")]
+    for path in [*filter(None, sys.path), *files]:
+        try:
+            status = os.stat(path)  # noqa: PTH116 - one of many, before pathlib is worth loading
+            seen.append([path, status.st_mtime_ns, status.st_size])
+        except OSError:
+            seen.append([path, None, None])
+    return seen
+
+
+def _stamps() -> Stamps:
+    root = cache_root()
+    return Stamps(root / "stamps-v1", root / "tmp")
+
+
+def _recalled(descriptor: int) -> Any:  # noqa: ANN401 - what was remembered, as JSON
+    facts = _stamps().recall(os.fstat(descriptor), _KIND)
+    try:
+        start = json.loads((facts or {})["start"])
+        return start if start["installation"] == _installation(start["files"]) else None
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def remember(ready: ReadyToRun, files: Iterable[str]) -> None:
+    """Remember how a bundle was started.
+
+    Args:
+        ready: A start that was decided without a policy or a named backend.
+        files: Files whose change could change the decision: of the backend's plugin, and the runner.
+    """
+    listed = sorted(files)
+    start = {
+        "installation": _installation(listed),
+        "files": listed,
+        "argv": list(ready.command.argv),
+        "bundle_at": ready.command.argv.index(ready.bundle),
+        "environment": dict(ready.command.environment),
+        "trust": ready.trust,
+    }
+    status = os.fstat(ready.descriptor)
+    _stamps().remember(status, status, _KIND, {"start": json.dumps(start)})
+
+
+def start_again(arguments: Sequence[str]) -> None:
+    """Become the process that runs the bundle, if that is remembered; else return, and nothing has happened.
+
+    Args:
+        arguments: The command line behind `lftool run`.
+    """
+    simple = _simple(arguments)
+    if simple is None or os.path.lexists(user_policy()):
+        return
+    bundle, passed = simple
+    try:
+        descriptor = open_for_reading(_path(bundle))
+    except LftoolError:
+        return
+    start = _recalled(descriptor)
+    if start is None:
+        os.close(descriptor)
+        return
+    name = os.path.basename(bundle)  # noqa: PTH119 - likewise
+    sys.stderr.write(f"{name}: {start['trust']}\n")
+    argv = [*start["argv"], *passed]
+    argv[start["bundle_at"]] = f"/dev/fd/{descriptor}"
+    os.environ.update({"LFTOOL_BUNDLE": bundle, **start["environment"]})
+    if argv[:2] == _ISOLATED and not any(key.startswith("PYTHON") and key.endswith("PATH") for key in os.environ):
+        _become(argv[2:])
+    os.set_inheritable(descriptor, True)  # noqa: FBT003 - the function takes nothing else
+    os.execve(argv[0], argv, os.environ)  # noqa: S606 - the backend's own command line
+
+
+def _path(text: str) -> Path:
+    from pathlib import Path
+
+    return Path(text)
+
+
+def _become(argv: list[str]) -> None:
+    """Run a Python script in this process; it does not return."""
+    import gc
+    from importlib.machinery import SourceFileLoader
+    from types import ModuleType
+
+    code = SourceFileLoader("__main__", argv[0]).get_code("__main__")  # keeps bytecode, which runpy does not
+    sys.argv, sys.path = argv, sys.path[1:]  # without the folder of the console script, as `python -I` has it
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    gc.freeze()
+    gc.set_threshold(50_000)  # importing makes hardly any garbage, and looking for it is a tenth of the start
+    exec(code, main.__dict__)  # type: ignore[arg-type]  # noqa: S102 - a source loader always has code
+    sys.exit(0)

@@ -1,0 +1,78 @@
+"""What `lftool run` must know of a bundle before anything opens its weights: checked now, or remembered of these bytes.
+
+Remembered are facts about the content only: M, the backend, the key ids that its signatures claim. Whether anybody
+trusts those keys is asked every time.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from lftool.models.policy import TrustPolicy
+    from lftool.store.store import Store
+
+_KIND = "contents"
+
+
+@frozen(kw_only=True)
+class CheckedBundle:
+    """A bundle whose every byte is what its manifest says.
+
+    Attributes:
+        backend: The backend that its manifest names.
+        key_ids: Key ids that its signatures claim, unproven.
+    """
+
+    backend: str
+    key_ids: tuple[str, ...]
+
+
+def recall(descriptor: int, store: Store) -> CheckedBundle | None:
+    """Return what was remembered when these very bytes were checked; None when they were not, or have changed."""
+    known = store.stamps.recall(os.fstat(descriptor), _KIND)
+    if known is None or not {"manifest", "backend", "keys"} <= known.keys():
+        return None
+    return CheckedBundle(backend=known["backend"], key_ids=tuple(known["keys"].split()))
+
+
+def check(descriptor: int, name: str, store: Store) -> CheckedBundle:
+    """Check structure and every content of the bundle behind `descriptor`, unless these very bytes were checked before.
+
+    Raises:
+        FormatError: Not a canonical bundle.
+        IntegrityError: A content is not what the manifest names.
+    """
+    known = recall(descriptor, store)
+    if known is not None:
+        return known
+    from lftool.bundle.contents import check_contents  # noqa: PLC0415 - a later start recalls, and needs none of these
+    from lftool.bundle.reader import read_bundle  # noqa: PLC0415 - likewise
+    from lftool.ops.documents import check_documents, signer_hints  # noqa: PLC0415 - likewise
+
+    bundle = read_bundle(descriptor, name)
+    check_documents(bundle)
+    check_contents(bundle)
+    found = CheckedBundle(backend=bundle.manifest.backend, key_ids=signer_hints(bundle))
+    facts = {"manifest": bundle.manifest_digest.hex, "backend": found.backend, "keys": " ".join(found.key_ids)}
+    store.stamps.remember(bundle.status, os.fstat(descriptor), _KIND, facts)
+    return found
+
+
+def trusted_signers(descriptor: int, name: str, policy: TrustPolicy) -> tuple[str, ...]:
+    """Return the names of the trusted keys that signed; asked anew every time, of the bytes that are there now.
+
+    Raises:
+        FormatError: Not a canonical bundle.
+        TrustError: No trusted key signed.
+        PolicyError: A valid signature that the policy refuses.
+    """
+    from lftool.bundle.reader import read_bundle  # noqa: PLC0415 - only where somebody said whom to trust
+    from lftool.ops.trusting import require_trust, signature_report, today_utc  # noqa: PLC0415 - likewise
+
+    report = signature_report(read_bundle(descriptor, name), policy, today_utc())
+    require_trust(report, name)
+    return tuple(sorted({result.key_name for result in report.of("trusted")}))

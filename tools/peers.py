@@ -1,0 +1,46 @@
+"""Install the programs that tests compare lftool with; where that cannot be done, their tests are skipped and say so.
+
+Only as root on a system with apt-get; elsewhere this names what is missing, and the tests run without.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+# What a test runs, and the Debian package that it is in.
+PEERS = {
+    "7z": "p7zip-full",
+    "bsdtar": "libarchive-tools",
+    "faketime": "faketime",
+    "unzip": "unzip",
+}
+
+
+def missing() -> dict[str, str]:
+    """Return program to package of what is not on PATH."""
+    return {program: package for program, package in PEERS.items() if shutil.which(program) is None}
+
+
+def main() -> None:
+    """Install what is missing, if this may be done here."""
+    wanted = missing()
+    if not wanted:
+        return
+    packages = sorted(set(wanted.values()))
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        print(f"== tests with {', '.join(sorted(wanted))} will be skipped; Debian packages: {' '.join(packages)}")
+        return
+    print(f"== programs that tests compare with: apt-get install {' '.join(packages)}", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+        done = subprocess.run(["apt-get", "-qq", *command], env=environment, check=False, stdout=subprocess.DEVNULL)
+        if done.returncode:
+            print(f"== apt-get {command[0]} failed; tests without those programs are skipped", file=sys.stderr)
+            return
+
+
+if __name__ == "__main__":
+    main()
