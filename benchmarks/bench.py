@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 
 from attrs import field, frozen
@@ -223,12 +224,16 @@ def _version(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[0]
 
 
+def _raw(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.3g}" for value in values)
+
+
 def report(rows: list[Row], size: int) -> str:
     """Return the table."""
     lines = [
         (
             f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()};"
-            f" {_version('openssl', 'version')}; {_version('cp', '--version')}; model {size / GIBIBYTE:.1f} GiB"
+            f" {_version('openssl', 'version')}; {_version('cp', '--version')}; llama-cpp-python {metadata.version('llama-cpp-python')}; model {size / GIBIBYTE:.1f} GiB"
         ),
         "",
         "| what | ours, median [min-max] | peer, median [min-max] | ratio or value | budget | |",
@@ -245,6 +250,9 @@ def report(rows: list[Row], size: int) -> str:
         value = f"{row.value:.2f}x" if row.peer else f"{row.value:.3g} {row.unit}"
         budget = f"{row.budget:g}x" if row.peer else f"{row.budget:g} {row.unit}"
         lines.append(f"| {name} | {ours} | {peer} | {value} | ≤ {budget} | {'met' if row.met else 'MISSED'} |")
+    lines += ["", "Raw times in seconds, in the order of the runs:", ""]
+    for row in rows:
+        lines.append(f"- {row.name}: ours {_raw(row.ours)}{f'; peer {_raw(row.peer)}' if row.peer else ''}")
     return "\n".join(lines)
 
 

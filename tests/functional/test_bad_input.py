@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle  # noqa: TID251 - what a hostile file looks like
 import zipfile
 
@@ -498,3 +499,52 @@ def test_a_file_that_is_no_importance_matrix(quantized_project):
     assert outcome.status == 4
     assert "imatrix" in outcome.err or "importance matrix" in outcome.err
     assert "internal" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("http://[::1/x", "'http://[::1/x' is no URI: Invalid IPv6 URL"),
+        ("model.gguf", "'model.gguf' has no scheme\n  hint: for a file beside the recipe, write file:model.gguf"),
+    ],
+)
+def test_what_is_no_uri_is_a_mistake_in_the_recipe(plain_project, uri, message):
+    plain_project.write_recipe(plain_project.recipe.read_text().replace("file:model.gguf", uri))
+
+    done = plain_project.run("lock")
+
+    assert (done.status, done.err) == (2, f"error: sources.base.uri: {message}\n")
+
+
+@pytest.mark.parametrize("name", [b"not-utf8-\xff.txt", b"back\\slash.txt", b"new\nline.txt"])
+def test_a_file_whose_name_no_lock_can_hold_is_named(plain_project, name):
+    folder = plain_project.root / "model"
+    folder.mkdir()
+    (plain_project.root / "model.gguf").rename(folder / "model.gguf")
+    with open(os.fsencode(folder) + b"/" + name, "wb"):  # noqa: PTH123 - bytes, on purpose
+        pass
+    plain_project.write_recipe(plain_project.recipe.read_text().replace("file:model.gguf", "file:model"))
+
+    done = plain_project.run("lock")
+
+    assert (done.status, done.err) == (
+        1,
+        f"error: source 'file:model': {os.fsdecode(name)!r} is not a relative path with / between its parts\n"
+        "  hint: rename the file, or leave it out with `exclude`\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("context = 9007199254740992", "$.run.context: 'context' must be <= 2147483647: 9007199254740992"),
+        ("temperature = -5", "$.run.temperature: 'temperature' must be from 0 to 100, not -5"),
+        ("top_p = 7", "$.run.top_p: 'top_p' must be from 0 to 1, not 7"),
+    ],
+)
+def test_a_run_contract_out_of_range_is_refused(plain_project, line, message):
+    plain_project.write_recipe(f"{plain_project.recipe.read_text()}[run]\n{line}\n")
+
+    done = plain_project.run("lock")
+
+    assert (done.status, done.err) == (2, f"error: lftool.toml: {message}\n")

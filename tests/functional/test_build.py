@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 import tomllib
 
 import attrs
@@ -290,6 +291,23 @@ def test_after_a_build_the_plan_says_that_quantised_weights_are_cached(quantized
     outcome = quantized_project.run("build", "--dry-run").assert_success()
 
     assert outcome.out == " quantize  q8  Q8_0 with llama.cpp  cached\n     pack  q8  layout gguf\n"
+
+
+def test_a_finished_bundle_is_cached_in_the_plan_once_it_has_settled(locked_project):
+    locked_project.run("keygen", "-o", "release").assert_success()
+    locked_project.write_recipe(locked_project.recipe.read_text() + '\n[sign]\nkey = "file:release.key"\n')
+    locked_project.run("build").assert_success()
+    time.sleep(2.1)  # a file younger than two seconds gets no stamp
+    locked_project.run("build").assert_success()
+
+    outcome = locked_project.run("build", "--dry-run").assert_success()
+
+    size = (locked_project.root / "model.gguf").stat().st_size / 1e6
+    assert outcome.out == (
+        f"    fetch  plain  base/model.gguf, {size:.1f} MB  cached\n"
+        "     pack  plain  layout gguf  cached\n"
+        "     sign  plain  file:release.key  cached\n"
+    )
 
 
 def test_targets_that_ask_for_the_same_weights_share_the_work(quantized_project):

@@ -191,6 +191,21 @@ def test_a_pin_changed_by_hand_is_noticed(locked_project, what):
     assert outcome.err.endswith(STALE_HINT)
 
 
+def test_a_changed_size_is_noticed_by_the_action_of_the_stage_that_reads_the_file(locked_project):
+    action = tomllib.loads(locked_project.lock.read_text())["targets"]["plain"]["pack"]["action"]
+    edit(locked_project, lambda table: table["sources"]["base"]["files"][0].update(size=1))
+
+    outcome = locked_project.run("lock", "--check")
+
+    assert (outcome.status, outcome.out) == (3, "")
+    assert re.fullmatch(
+        r"error: lftool\.lock is stale:\n"
+        rf"  targets\.plain\.pack\.action: {action}, the pins give [0-9a-f]{{64}}\n"
+        r"  hint: bring it up to date: lftool lock\n",
+        outcome.err,
+    )
+
+
 QUANTIZE_EDITS = {
     "the plan": lambda table: table["targets"]["q8"]["quantize"].update(plan=OTHER),
     "the quantize action": lambda table: table["targets"]["q8"]["quantize"].update(action=OTHER),

@@ -169,3 +169,15 @@ def test_a_key_written_into_the_recipe_is_refused(locked_project):
         " secrets are never written into a recipe\n",
         status=2,
     )
+
+
+def test_keygen_that_fails_in_the_middle_leaves_neither_file(project):
+    (project.root / "release.pub").symlink_to("nowhere/else")
+
+    done = project.run("keygen", "-o", "release")
+
+    assert (done.status, done.err) == (
+        2,
+        "error: release.pub exists already\n  hint: choose another prefix; a key is never overwritten\n",
+    )
+    assert sorted(path.name for path in project.root.iterdir()) == ["release.pub"]

@@ -307,3 +307,16 @@ def test_weights_are_mapped_from_the_bundle_and_not_copied(bundles, chat, projec
     models = {path for path in maps if path.endswith((".gguf", ".llamafile", ".bin", "(deleted)"))}
     assert models == {str(bundle)}
     assert {path for path in opened(pid) if ".so" not in path} <= {str(bundle)}
+
+
+@pytest.mark.parametrize("name", ["struct", "json", "argparse", "llama_cpp", "lftool"])
+def test_a_bundle_imports_nothing_from_the_folder_that_it_is_started_in(bundles, tmp_path, name):
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('taken over')\n")
+    variables = {"PATH": os.environ["PATH"], "LFTOOL_PYTHON": sys.executable}
+    command = ["sh", bundles["q4"], "-p", PROMPT, "--max-tokens", "1"]
+
+    done = subprocess.run(
+        command, cwd=tmp_path, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")

@@ -130,3 +130,16 @@ def test_the_cache_is_tagged_for_backup_tools(plain_project):
     assert (
         (plain_project.cache / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
     )
+
+
+def test_a_sound_blob_is_not_called_corrupted_when_the_disk_is_full(plain_project):
+    plain_project.run("lock").assert_success()
+
+    done = plain_project.spawn("cache", "verify", env={"LFTOOL_FAILPOINT": "facts.created=enospc"})
+
+    assert (done.status, done.out) == (1, "")
+    assert done.err.endswith(
+        "No space left on device\n"
+        "  hint: free some space, or set XDG_CACHE_HOME to a larger disk; `lftool cache gc` shrinks the cache\n"
+    )
+    assert list((plain_project.cache / "quarantine").glob("*")) == []

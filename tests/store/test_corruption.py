@@ -215,3 +215,17 @@ def test_a_damaged_bundle_in_dist_is_written_again(plain_built, flip, tree, chan
             path.unlink()
     plain_built.run("build").assert_success()
     assert tree(plain_built.root) == before
+
+
+def test_a_blob_that_was_put_back_meanwhile_is_not_set_aside(store):
+    artifact = store.blobs.put_bytes(b"sound", "x")
+    path = store.blobs.path(artifact)
+    path.chmod(0o644)
+    path.write_bytes(b"wrong")
+    seen = path.stat()
+    path.unlink()
+    store.blobs.put_bytes(b"sound", "x")
+
+    store.blobs.quarantine(artifact, seen)
+
+    assert path.read_bytes() == b"sound"

@@ -12,7 +12,7 @@ import pytest
 from lftool.builtin.keys import P256Verifier
 from lftool.errors import FormatError, IntegrityError, PolicyError, TrustError
 from lftool.models.digest import Digest
-from lftool.models.policy import P256
+from lftool.models.policy import P256, TrustPolicy
 from lftool.ops.verifying import VerifyOptions, verify_bundle
 from lftool.trust.envelope import Envelope, decode_envelope, encode_envelope
 from lftool.trust.signing import sign_statement
@@ -617,3 +617,16 @@ def test_a_policy_file_that_is_not_there(signed, bundle):
         "",
         "error: trust policy: cannot read no.toml: No such file or directory\n",
     )
+
+
+def test_a_key_that_stands_twice_is_trusted_when_either_entry_allows_it(claim, policy, signature, release_key):
+    expired = policy(release_key, not_after=dt.date(2020, 1, 1)).keys[0]
+    valid = attrs.evolve(expired, name="valid", not_after=None)
+
+    found = [one(claim, TrustPolicy(keys=keys), signature) for keys in ((expired, valid), (valid, expired), (expired,))]
+
+    assert [(result.verdict, result.key_name) for result in found] == [
+        ("trusted", "valid"),
+        ("trusted", "valid"),
+        ("refused", "key-0"),
+    ]

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool.api import Notice
+from lftool.api import LayoutType, Notice
 from lftool.errors import LockError, UsageError
 from lftool.models.lock import LOCK_NAME
 from lftool.ops.freshness import check_lock
 from lftool.ops.recording import record_outputs
+from lftool.pipeline.finished import signed_with
 from lftool.pipeline.freshness import staleness
 from lftool.pipeline.plan import BuildPlan, Present, plan_build
 from lftool.pipeline.runner import BuildRequest, BuiltBundle, run_build
@@ -92,11 +93,22 @@ def plan_project(project: Project, ports: Ports, options: BuildOptions) -> Build
     targets = _chosen(project, options.targets)
     if options.locked:
         _require_outputs(lock, targets)
-    return plan_build(project.recipe, lock, targets, _present(ports), signed=options.sign)
+    return plan_build(project.recipe, lock, targets, _present(project, lock, ports, options), signed=options.sign)
 
 
-def _present(ports: Ports) -> Present:
-    return Present(blob=ports.store.blobs.holds, action=lambda action: ports.store.actions.get(action) is not None)
+def _present(project: Project, lock: Lock, ports: Ports, options: BuildOptions) -> Present:
+    info = project.recipe.bundle
+
+    def bundle(target: str) -> str | None:
+        suffix = ports.registry.get(LayoutType, project.recipe.targets[target].layout).record.suffix
+        path = options.output / f"{info.name}-{info.version}-{target}{suffix}"
+        return signed_with(path, lock.targets[target].pack, ports)
+
+    return Present(
+        blob=ports.store.blobs.holds,
+        action=lambda action: ports.store.actions.get(action) is not None,
+        bundle=bundle,
+    )
 
 
 def build_project(project: Project, ports: Ports, options: BuildOptions) -> list[BuiltBundle]:
@@ -114,7 +126,7 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
             _require_outputs(lock, targets)
         signing = project.recipe.sign is not None and options.sign
         key = open_key(project.recipe.sign, project.root, ports.registry) if signing and project.recipe.sign else None
-        plan = plan_build(project.recipe, lock, targets, _present(ports), signed=signing)
+        plan = plan_build(project.recipe, lock, targets, _present(project, lock, ports, options), signed=signing)
         request = BuildRequest(recipe=project.recipe, lock=lock, output=options.output.absolute(), key=key)
         built = run_build(request, plan, ports)
         if not options.locked:

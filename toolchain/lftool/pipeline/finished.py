@@ -65,6 +65,22 @@ def find_finished(
         os.close(descriptor)
 
 
+def signed_with(path: Path, locked: LockedPack | None, ports: Ports) -> str | None:
+    """Return the id of the key that signed the bundle at `path`, "" if unsigned; None unless it is known to be finished.
+
+    Only what is remembered counts: nothing is read.
+    """
+    if locked is None or locked.output is None or locked.manifest is None:
+        return None
+    try:
+        known = ports.store.stamps.recall(path.stat(), _KIND)
+    except OSError:
+        return None
+    if known is None or (known.get("manifest"), known.get("unsigned")) != (locked.manifest.hex, locked.sha256.hex):  # type: ignore[union-attr]  # has an output
+        return None
+    return known.get("key")
+
+
 def _check(
     descriptor: int,
     path: Path,

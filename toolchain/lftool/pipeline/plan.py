@@ -48,10 +48,17 @@ class BuildPlan:
 
 @frozen(kw_only=True)
 class Present:
-    """What is already there, as two questions."""
+    """What is already there, as questions.
+
+    Attributes:
+        blob: Whether the store has a blob.
+        action: Whether the store knows what an action made.
+        bundle: The id of the key that signed the finished bundle of a target, "" if unsigned; None when there is none.
+    """
 
     blob: Callable[[Artifact], bool]
     action: Callable[[Digest], bool]
+    bundle: Callable[[str], str | None]
 
 
 def _quantize_steps(recipe: Recipe, lock: Lock, targets: Sequence[str], present: Present) -> list[Step]:
@@ -102,7 +109,10 @@ def plan_build(recipe: Recipe, lock: Lock, targets: Sequence[str], present: Pres
     steps += quantizes
     for target in targets:
         layout = recipe.targets[target].layout
-        steps.append(Step(stage="pack", key=target, targets=(target,), detail=f"layout {layout}", cached=False))
+        key = present.bundle(target)
+        steps.append(
+            Step(stage="pack", key=target, targets=(target,), detail=f"layout {layout}", cached=key is not None)
+        )
         if signed and recipe.sign is not None:
-            steps.append(Step(stage="sign", key=target, targets=(target,), detail=recipe.sign.key, cached=False))
+            steps.append(Step(stage="sign", key=target, targets=(target,), detail=recipe.sign.key, cached=bool(key)))
     return BuildPlan(steps=tuple(steps))

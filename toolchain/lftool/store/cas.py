@@ -22,6 +22,11 @@ _DIGEST_BYTES = 32
 _KIND = "blob"
 
 
+def _same_file(one: os.stat_result, other: os.stat_result) -> bool:
+    """Tell whether two stats are of one file; its number alone is not enough, for a new file may get it again."""
+    return (one.st_dev, one.st_ino, one.st_ctime_ns) == (other.st_dev, other.st_ino, other.st_ctime_ns)
+
+
 class ContentStore:
     """Blobs by digest, under `root`; temporary files under `temporary`, on the same file system."""
 
@@ -184,7 +189,7 @@ class ContentStore:
         path = self.path(artifact)
         with storage_errors("set aside", path):
             self._quarantine.mkdir(parents=True, exist_ok=True)
-            if path.exists() and os.path.samestat(path.stat(), seen):
+            if path.exists() and _same_file(path.stat(), seen):
                 path.replace(self._quarantine / artifact.sha256.hex)  # failpoints: not a durable write, see check()
             self._facts_path(artifact).unlink(missing_ok=True)
 

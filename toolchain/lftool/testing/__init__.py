@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
+from lftool.testing.bundles import rewrite_bundle
 from lftool.testing.models import tiny_gguf
 from lftool.testing.project import Outcome, ProjectFolder
 
-__all__ = ["Outcome", "ProjectFolder", "tiny_gguf"]
+__all__ = ["Outcome", "ProjectFolder", "rewrite_bundle", "tiny_gguf"]
