@@ -529,8 +529,10 @@ def test_a_file_whose_name_no_lock_can_hold_is_named(plain_project, name):
 
     assert (done.status, done.err) == (
         1,
-        f"error: source 'file:model': {os.fsdecode(name)!r} is not a relative path with / between its parts\n"
-        "  hint: rename the file, or leave it out with `exclude`\n",
+        (
+            f"error: source 'file:model': {os.fsdecode(name)!r} is not a relative path with / between its parts\n"
+            "  hint: rename the file, or leave it out with `exclude`\n"
+        ),
     )
 
 

@@ -132,16 +132,20 @@ TRUST = {
         ["--key", "other.pub"],
         None,
         5,
-        "error: tiny-1-plain.gguf: signature by key {id}: no trusted key verifies it\n"
-        "  hint: give the signer's public key: --key PUB\n",
+        (
+            "error: tiny-1-plain.gguf: signature by key {id}: no trusted key verifies it\n"
+            "  hint: give the signer's public key: --key PUB\n"
+        ),
     ),
     "a policy of the user's": ([], ("release", ""), 0, "tiny-1-plain.gguf: signed by release, trusted\n"),
     "a policy of the user's that trusts somebody else": (
         [],
         ("other", ""),
         5,
-        "error: tiny-1-plain.gguf: signature by key {id}: no trusted key verifies it\n"
-        "  hint: give the signer's public key: --key PUB\n",
+        (
+            "error: tiny-1-plain.gguf: signature by key {id}: no trusted key verifies it\n"
+            "  hint: give the signer's public key: --key PUB\n"
+        ),
     ),
     "a policy that refuses the name": (
         [],

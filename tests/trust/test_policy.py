@@ -450,8 +450,10 @@ def test_a_key_file_with_garbage(signed, bundle, tmp_path, text):
     assert verified(signed, bundle, "--key", tmp_path / "bad.pub") == (
         5,
         "",
-        "error: trusted key 'bad.pub': not a PEM public key that is supported\n"
-        "  hint: `lftool keygen` writes one as PREFIX.pub\n",
+        (
+            "error: trusted key 'bad.pub': not a PEM public key that is supported\n"
+            "  hint: `lftool keygen` writes one as PREFIX.pub\n"
+        ),
     )
 
 
@@ -459,8 +461,10 @@ def test_a_private_key_given_as_public(signed, bundle):
     assert verified(signed, bundle, "--key", "release.key") == (
         5,
         "",
-        "error: trusted key 'release.key': a private key; the public key is wanted\n"
-        "  hint: `lftool keygen` writes one as PREFIX.pub\n",
+        (
+            "error: trusted key 'release.key': a private key; the public key is wanted\n"
+            "  hint: `lftool keygen` writes one as PREFIX.pub\n"
+        ),
     )
 
 
