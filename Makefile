@@ -27,10 +27,10 @@ $(VENV)/llama-cpp: $(VENV)/base requirements/llama-cpp.lock tools/build_llama_cp
 	@$(BIN)/python tools/build_llama_cpp.py --wheelhouse "$(WHEELHOUSE)" --cmake-args "$(LLAMA_CMAKE_ARGS)"
 	@touch $@
 
-$(VENV)/ready: $(VENV)/llama-cpp pyproject.toml plugins/lftool-llamacpp/pyproject.toml
-	@echo "== lftool and plugins/lftool-llamacpp, editable"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e plugins/lftool-llamacpp
-	@$(BIN)/python -m compileall -q toolchain/lftool plugins/lftool-llamacpp/src
+$(VENV)/ready: $(VENV)/llama-cpp pyproject.toml $(wildcard plugins/*/pyproject.toml)
+	@echo "== lftool and its plugins, editable"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . $(patsubst %/pyproject.toml,-e %,$(wildcard plugins/*/pyproject.toml))
+	@$(BIN)/python -m compileall -q toolchain/lftool plugins/*/src
 	@touch $@
 
 .PHONY: setup
@@ -40,8 +40,15 @@ setup: $(VENV)/ready ## the environment, and nothing else
 demo: $(VENV)/ready ## build, inspect, verify and run the example
 	@$(BIN)/python tools/demo.py
 
+# An S3 server of its own kind, in an environment of its own: its packages are not ours.
+$(VENV)/swift/ready: requirements/swift.lock
+	@echo "== OpenStack Swift in $(VENV)/swift, a real S3 server for the tests"
+	@$(PYTHON) -m venv $(VENV)/swift
+	@$(VENV)/swift/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/swift.lock
+	@touch $@
+
 .PHONY: peers
-peers: $(VENV)/ready ## the programs that tests compare with, from Debian packages where that is possible
+peers: $(VENV)/ready $(VENV)/swift/ready ## the programs that tests compare with, from Debian packages where that is possible
 	@$(BIN)/python tools/peers.py
 
 .PHONY: test

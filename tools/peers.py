@@ -14,14 +14,18 @@ import sys
 PEERS = {
     "7z": "p7zip-full",
     "bsdtar": "libarchive-tools",
+    "docker-registry": "docker-registry",
     "faketime": "faketime",
+    "nginx": "nginx-light",
+    "skopeo": "skopeo",
     "unzip": "unzip",
 }
 
 
 def missing() -> dict[str, str]:
     """Return program to package of what is not on PATH."""
-    return {program: package for program, package in PEERS.items() if shutil.which(program) is None}
+    path = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin"
+    return {program: package for program, package in PEERS.items() if shutil.which(program, path=path) is None}
 
 
 def main() -> None:

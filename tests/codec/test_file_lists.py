@@ -67,7 +67,10 @@ BAD_LISTS = {
     "not TOML": (b"files = \n", "not valid TOML: Invalid value (at line 1, column 9)"),
     "no files": (b"", "$.files: missing"),
     "an empty list": (b"files = []\n", "$: a file list has at least one file"),
-    "an unknown key": (ENTRY.format("a").encode() + b"x = 1\n", "$.files[0].x: unknown key; valid: path, sha256, size"),
+    "an unknown key": (
+        ENTRY.format("a").encode() + b"x = 1\n",
+        "$.files[0].x: unknown key; valid: path, revision, sha256, size",
+    ),
     "files out of order": (
         (ENTRY.format("b") + ENTRY.format("a")).encode(),
         "$: files must be sorted by path, without a duplicate",

@@ -191,7 +191,7 @@ BAD_LOCKS = {
     "missing revision": (edited('revision = "r1"\n', ""), "$.sources.base.revision: missing"),
     "extra key of a file": (
         edited("size = 10\n", 'size = 10\nmd5 = "x"\n'),
-        "$.sources.base.files[0].md5: unknown key; valid: path, sha256, size",
+        "$.sources.base.files[0].md5: unknown key; valid: path, revision, sha256, size",
     ),
     "extra key of a target": (
         edited('runtime = "python/1"\n', 'runtime = "python/1"\nrutime = "x"\n'),

@@ -9,6 +9,9 @@ import zipfile
 import attrs
 import pytest
 
+from lftool.errors import RecipeError, UnavailableError
+from lftool.host.discovery import builtin_plugin
+from lftool.host.registry import Registry
 from lftool.testing import tiny_gguf
 
 RECIPE = """\
@@ -121,7 +124,10 @@ def test_without_plugins_no_quantizer_is_installed(plain_project):
         8,
         "error: no quantizer is installed\n"
         "  hint: install one: pip install 'lftool[cpu]'\n"
-        "  hint: plugin 'llamacpp' of lftool-llamacpp 0.1.0 could not be used: not in LFTOOL_PLUGINS\n",
+        + "".join(
+            f"  hint: plugin '{name}' of lftool-{name} 0.1.0 could not be used: not in LFTOOL_PLUGINS\n"
+            for name in ("hf", "llamacpp", "oci", "s3")
+        ),
         "--no-plugins",
         "lock",
     )
@@ -235,7 +241,9 @@ def test_a_uri_without_a_scheme(plain_project):
 def test_an_unknown_scheme(plain_project):
     with_uri(plain_project, "gopher://example/model.gguf")
 
-    refused(plain_project, 2, "error: unknown source scheme 'gopher'; installed: file\n")
+    refused(
+        plain_project, 2, "error: unknown source scheme 'gopher'; installed: az, file, gs, hf, http, https, oci, s3\n"
+    )
 
 
 def test_a_scheme_that_is_nearly_right(plain_project):
@@ -244,19 +252,32 @@ def test_a_scheme_that_is_nearly_right(plain_project):
     refused(plain_project, 2, "error: unknown source scheme 'flie'; did you mean 'file'?\n")
 
 
-@pytest.mark.parametrize(
-    ("uri", "plugin"),
-    [
-        ("hf://org/repo@main", "lftool-hf"),
-        ("s3://bucket/key", "lftool-s3"),
-        ("oci://registry/repo:tag", "lftool-oci"),
-    ],
-)
-def test_a_scheme_of_a_plugin_that_is_not_installed(plain_project, uri, plugin):
-    with_uri(plain_project, uri)
+@pytest.mark.parametrize(("scheme", "plugin"), [("hf", "lftool-hf"), ("s3", "lftool-s3"), ("oci", "lftool-oci")])
+def test_a_scheme_of_a_plugin_that_is_not_installed(scheme, plugin):
+    registry = Registry([builtin_plugin()])
 
-    scheme = uri.partition(":")[0]
-    refused(plain_project, 8, f"error: no installed plugin opens {scheme}: sources\n  hint: install {plugin}\n")
+    with pytest.raises(UnavailableError) as caught:
+        registry.source(scheme)
+
+    assert (caught.value.message, caught.value.hints) == (
+        f"no installed plugin opens {scheme}: sources",
+        (f"install {plugin}",),
+    )
+
+
+def test_an_unknown_scheme_without_plugins_says_which_plugins_bring_the_known_ones():
+    registry = Registry([builtin_plugin()])
+
+    with pytest.raises(RecipeError) as caught:
+        registry.source("gopher")
+
+    assert (caught.value.message, caught.value.hints) == (
+        "unknown source scheme 'gopher'; installed: file, http, https",
+        (
+            "other schemes come with plugins: az with lftool-s3, gs with lftool-s3, hf with lftool-hf,"
+            " oci with lftool-oci, s3 with lftool-s3",
+        ),
+    )
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "s3", "oci", "hf"])
@@ -271,6 +292,11 @@ def test_user_information_in_a_uri(plain_project, scheme):
     )
 
 
+HTTP_HINT = '  hint: put what stands behind ? into a variable, and name it: options = { query = "env:NAME" }\n'
+OTHER_HINT = "  hint: give credentials to the source's own configuration or variables\n"
+QUERY_HINTS = {"http": HTTP_HINT, "https": HTTP_HINT, "s3": OTHER_HINT, "oci": OTHER_HINT, "hf": OTHER_HINT}
+
+
 @pytest.mark.parametrize("scheme", ["http", "https", "s3", "oci", "hf"])
 def test_a_query_string_in_a_uri(plain_project, scheme):
     with_uri(plain_project, f"{scheme}://host/model.gguf?token=secret")
@@ -278,7 +304,7 @@ def test_a_query_string_in_a_uri(plain_project, scheme):
     refused(
         plain_project,
         2,
-        "error: sources.base.uri: a query string is refused: it would end up in the lock\n",
+        "error: sources.base.uri: a query string is refused: it would end up in the lock\n" + QUERY_HINTS[scheme],
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import stat
 
 import pytest
-from cryptography.hazmat.primitives import serialization  # noqa: TID253 - a test may
-from cryptography.hazmat.primitives.asymmetric import ec  # noqa: TID253 - a test may
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 SIGN_FILE = '\n[sign]\nkey = "file:release.key"\n'
 SIGN_ENV = '\n[sign]\nkey = "env:RELEASE_KEY"\n'

@@ -16,6 +16,8 @@ from attrs import frozen
 
 from lftool.testing import Outcome, ProjectFolder
 
+OURS = {"lftool", "lftool-hf", "lftool-llamacpp", "lftool-oci", "lftool-s3"}
+
 
 @frozen(kw_only=True)
 class Site:
@@ -56,14 +58,14 @@ class Lftool:
     project: ProjectFolder
 
     def __call__(self, *arguments: str | Path, **variables: str) -> Outcome:
-        return self.project.spawn(*arguments, env={"PYTHONPATH": str(self.site.root), **variables})
+        return self.project.spawn(
+            *arguments, env={"PYTHONPATH": str(self.site.root), "LFTOOL_FETCH_ATTEMPTS": "1", **variables}
+        )
 
     def listed(self, **variables: str) -> dict[str, dict]:
         """`lftool plugins list --json` of third-party plugins of the site, by distribution."""
         shown = self("plugins", "list", "--json", **variables).assert_success().json()["plugins"]
-        return {
-            item["distribution"]: item for item in shown if item["distribution"] not in {"lftool", "lftool-llamacpp"}
-        }
+        return {item["distribution"]: item for item in shown if item["distribution"] not in OURS}
 
 
 @pytest.fixture

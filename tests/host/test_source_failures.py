@@ -24,7 +24,7 @@ class Source:
         {resolve}
 
     @contextlib.contextmanager
-    def open(self, request, revision, file, offset):
+    def open(self, request, revision, file, offset, size):
         {open}
 
 @hookimpl

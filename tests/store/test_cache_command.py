@@ -24,7 +24,7 @@ def report(outcome) -> tuple[int, str, str]:
 
 
 def test_size(project, filled):
-    expected = f"{project.cache}: 1.5 kB in 2 blobs, 0 actions, 0 B set aside\n"
+    expected = f"{project.cache}: 1.5 kB in 2 blobs, 0 actions, 0 B set aside, 0 B half fetched\n"
     assert report(project.run("cache", "size")) == (0, expected, "")
 
 
@@ -36,11 +36,12 @@ def test_size_as_json(project, filled):
         "bytes": 1510,
         "actions": 0,
         "quarantined_bytes": 0,
+        "partial_bytes": 0,
     }
 
 
 def test_size_of_a_cache_that_does_not_exist(project):
-    expected = f"{project.cache}: 0 B in 0 blobs, 0 actions, 0 B set aside\n"
+    expected = f"{project.cache}: 0 B in 0 blobs, 0 actions, 0 B set aside, 0 B half fetched\n"
     assert report(project.run("cache", "size")) == (0, expected, "")
     assert not project.cache.exists()
 
@@ -54,7 +55,7 @@ def test_verify_names_what_is_corrupted_and_is_exit_status_4(project, filled, fl
     expected = f"corrupted, set aside: {filled[1].sha256}\n2 blobs, 1.5 kB read, 1 corrupted\n"
     assert report(project.run("cache", "verify")) == (4, expected, "")
     assert report(project.run("cache", "verify")) == (0, "1 blobs, 1.5 kB read, 0 corrupted\n", "")
-    expected = f"{project.cache}: 1.5 kB in 1 blobs, 0 actions, 10 B set aside\n"
+    expected = f"{project.cache}: 1.5 kB in 1 blobs, 0 actions, 10 B set aside, 0 B half fetched\n"
     assert report(project.run("cache", "size")) == (0, expected, "")
 
 

@@ -140,11 +140,11 @@ def test_measure_counts_blobs_actions_and_what_was_set_aside(store, three, flip)
     store.actions.put(Digest.of(b"an action"), {"weights": three[2]})
     flip(store.blobs.path(three[0]))
     store.blobs.is_sound(three[0])
-    assert measure(store) == Usage(blobs=2, bytes=20, actions=1, quarantined=10)
+    assert measure(store) == Usage(blobs=2, bytes=20, actions=1, quarantined=10, partial=0)
 
 
 def test_measure_of_a_store_that_does_not_exist_is_nothing(store):
-    assert measure(store) == Usage(blobs=0, bytes=0, actions=0, quarantined=0)
+    assert measure(store) == Usage(blobs=0, bytes=0, actions=0, quarantined=0, partial=0)
     assert not store.root.exists()
 
 

@@ -53,6 +53,34 @@ class FetchError(LftoolError):
     code = "fetch"
 
 
+class TransientError(FetchError):
+    """A source failed in a way that may pass: a broken connection, a stall, 429 or 5xx. The engine tries again.
+
+    Args:
+        message: As in every error.
+        hints: Likewise.
+        retry_after: How many seconds the remote asked to wait; None if it did not say.
+    """
+
+    code = "transient"
+
+    def __init__(self, message: str, *, hints: tuple[str, ...] = (), retry_after: float | None = None) -> None:
+        super().__init__(message, hints=hints)
+        self.retry_after = retry_after
+
+
+class RangeError(FetchError):
+    """A remote that was asked for a part of a file sent something else; it must be read whole, from the start."""
+
+    code = "range"
+
+
+class ChangedError(FetchError):
+    """What a remote has now is another version than the one that was asked for."""
+
+    code = "changed"
+
+
 class UsageError(LftoolError):
     """The command line was wrong."""
 

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from lftool.api.events import BytesFetched, Event, Notice, StageFinished, StageStarted, TensorDone
 from lftool.api.hookspecs import HOOKS, hookimpl
+from lftool.api.http import HTTPClient
+from lftool.api.http_answers import HTTPAnswer, masked_url
 from lftool.api.protocols import (
     Backend,
     Layout,
@@ -63,6 +65,7 @@ from lftool.api.values import (
 from lftool.formats.ggml_types import BY_NAME as GGML_TYPES
 from lftool.formats.gguf import GGUFArray, GGUFHeader, GGUFTensor, read_gguf
 from lftool.formats.gguf_write import TensorData, write_gguf
+from lftool.models.globs import is_chosen
 
 LFTOOL_API_VERSION = (1, 0)
 
@@ -77,6 +80,8 @@ __all__ = [
     "GGUFArray",
     "GGUFHeader",
     "GGUFTensor",
+    "HTTPAnswer",
+    "HTTPClient",
     "InputFile",
     "LaunchCommand",
     "LaunchRequest",
@@ -117,6 +122,8 @@ __all__ = [
     "Verifier",
     "VerifierType",
     "hookimpl",
+    "is_chosen",
+    "masked_url",
     "read_gguf",
     "write_gguf",
 ]

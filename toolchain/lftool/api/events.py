@@ -32,12 +32,12 @@ class StageFinished(Event):
 
 @frozen(kw_only=True)
 class BytesFetched(Event):
-    """`done` of `total` bytes of a source's file have arrived."""
+    """`done` of `total` bytes of a source's file have arrived; `total` is None when it is not known."""
 
     source: str
     path: str
     done: int
-    total: int
+    total: int | None
 
 
 @frozen(kw_only=True)

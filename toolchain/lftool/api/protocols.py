@@ -43,12 +43,24 @@ class Source(Protocol):
         """
 
     def open(
-        self, request: SourceRequest, revision: str, file: SourceFile, offset: int
+        self, request: SourceRequest, revision: str, file: SourceFile, offset: int, size: int | None
     ) -> AbstractContextManager[Iterator[bytes]]:
-        """Return a context manager over the file's bytes from `offset` on.
+        """Return a context manager over bytes of a file, in pieces of any length.
+
+        It may be called from several threads at once. A record without `ranges` is asked for whole files only.
+
+        Args:
+            request: What was resolved.
+            revision: What it meant.
+            file: One of its files. Its `revision` is None when any version will do: the core compares digests.
+            offset: Where to begin, in bytes.
+            size: How many bytes; None for all that follow.
 
         Raises:
-            FetchError: It cannot be read, now or while iterating.
+            TransientError: It failed in a way that may pass; the core tries again. Now or while iterating.
+            ChangedError: The remote has another version than `revision` and the file's `revision` say.
+            RangeError: The remote delivers whole files only.
+            FetchError: It cannot be read, and trying again is no use.
         """
 
 

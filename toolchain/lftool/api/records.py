@@ -62,10 +62,12 @@ class SourceType(Record):
 
     Attributes:
         local: Whether it works without a network; only such sources are opened under `--offline`.
+        ranges: Whether `open` can deliver parts; then large files are fetched over several connections, and resumed.
     """
 
     schemes: tuple[str, ...] = field(validator=_not_empty)
     local: bool = False
+    ranges: bool = False
     factory: Callable[[SourceContext], Source]
 
 

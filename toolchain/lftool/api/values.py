@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
-from attrs.validators import ge
+from attrs.validators import ge, optional
 
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import PrefixRole, Role
@@ -33,11 +33,19 @@ class SourceRequest:
 
 @frozen(kw_only=True)
 class SourceFile:
-    """One file of a revision: relative path, size in bytes, and sha256 if the remote vouches for one."""
+    """One file of a revision.
+
+    Attributes:
+        path: Relative path with `/` between its parts.
+        size: Size in bytes; None when the remote does not say before it delivers.
+        sha256: Its digest, if the remote vouches for one.
+        revision: Which version of this file, where the source's revision does not say: an ETag, a version id.
+    """
 
     path: str
-    size: int = field(validator=ge(0))
+    size: int | None = field(validator=optional(ge(0)))
     sha256: Digest | None = None
+    revision: str | None = None
 
 
 @frozen(kw_only=True)

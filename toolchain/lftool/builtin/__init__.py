@@ -16,6 +16,7 @@ from lftool.api import (
     VerifierType,
     hookimpl,
 )
+from lftool.builtin.http_options import HTTPOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,12 @@ def _file_source(context: SourceContext) -> Source:
     from lftool.builtin.file_source import FileSource  # noqa: PLC0415 - imported when used
 
     return FileSource(context)
+
+
+def _http_source(context: SourceContext) -> Source:
+    from lftool.builtin.http_source import HTTPSource  # noqa: PLC0415 - imported when used
+
+    return HTTPSource(context)
 
 
 def _gguf_layout() -> Layout:
@@ -69,9 +76,17 @@ def _console() -> Observer:
 
 @hookimpl
 def lftool_sources() -> Iterator[SourceType]:
-    """Files beside the recipe."""
+    """Files beside the recipe, and behind a URL."""
     yield SourceType(
         name="file", summary="files in the recipe's folder", schemes=("file",), local=True, factory=_file_source
+    )
+    yield SourceType(
+        name="http",
+        summary="a file behind a URL",
+        schemes=("http", "https"),
+        ranges=True,
+        options=HTTPOptions,
+        factory=_http_source,
     )
 
 

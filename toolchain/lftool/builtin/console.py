@@ -1,33 +1,70 @@
-"""What a person sees: progress bars on a terminal, one plain line per stage elsewhere; always on standard error."""
+"""What a person sees: progress bars on a terminal, plain lines elsewhere; always on standard error."""
 
 from __future__ import annotations
 
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
+
+from attrs import define
 
 from lftool.api import BytesFetched, Notice, StageFinished, StageStarted, TensorDone
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lftool.api import Event
 
-_MEBIBYTE = 1024 * 1024
+_LINE_SECONDS = 10.0
+_TOTAL = ("fetch", "total")
+Key = tuple[str, str]
+
+
+def amount(size: float) -> str:
+    """Return bytes for people, in decimal units."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size:.0f} B"
+
+
+@define
+class Arrival:
+    """How far a file has come, and since when."""
+
+    since: float
+    first: int
+    done: int
+    total: int | None
+    shown: float
+
+    def text(self, now: float) -> str:
+        """Return amount, rate and time left."""
+        rate = (self.done - self.first) / max(now - self.since, 1e-3)
+        parts = [amount(self.done) + (f" of {amount(self.total)}" if self.total else ""), f"{amount(rate)}/s"]
+        if self.total and rate > 0:
+            left = round((self.total - self.done) / rate)
+            parts.append(f"{left // 60}:{left % 60:02} left")
+        return ", ".join(parts)
 
 
 class ConsoleObserver:
     """Prints events; thread-safe, since targets are built in parallel."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
+        self._clock = clock
         self._bars: Any = None
-        self._tasks: dict[tuple[str, str], Any] = {}
+        self._tasks: dict[Key, Any] = {}
+        self._arriving: dict[Key, Arrival] = {}
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         with self._lock:
+            line = self._arrived(event) if isinstance(event, BytesFetched) else self._line(event)
             if sys.stderr.isatty():
                 self._show_bar(event)
-            line = self._line(event)
             if line:
                 self._print(line)
 
@@ -49,39 +86,70 @@ class ConsoleObserver:
             case _:
                 return ""
 
+    def _arrived(self, event: BytesFetched) -> str:
+        """Note what has arrived; without a terminal, return a line now and then."""
+        key, now = ("fetch", f"{event.source}/{event.path}"), self._clock()
+        known = self._arriving.get(key)
+        if known is None or event.done < known.done:
+            known = self._arriving[key] = Arrival(now, event.done, event.done, event.total, now)
+        known.done, known.total = event.done, event.total
+        if event.total is not None and event.done >= event.total:
+            del self._arriving[key]
+            return ""
+        if sys.stderr.isatty() or now - known.shown < _LINE_SECONDS:
+            return ""
+        known.shown = now
+        return f"{'fetch':>9}  {event.source}  {event.path}, {known.text(now)}"
+
     def _show_bar(self, event: Event) -> None:
         match event:
             case BytesFetched(source=source, path=path, done=done, total=total):
-                self._advance(("fetch", f"{source}/{path}"), done / _MEBIBYTE, total / _MEBIBYTE, "MiB")
+                key, now = ("fetch", f"{source}/{path}"), self._clock()
+                known = self._arriving.get(key)
+                self._advance(key, done, total, known.text(now) if known else "")
+                self._show_total(now)
             case TensorDone(target=target, tensor=tensor, index=index, count=count):
-                self._advance(("quantize", target), index, count, tensor)
+                self._advance(("quantize", target), index, count, f"{index} of {count}, {tensor}")
             case StageFinished(stage=stage, target=target):
                 self._close((stage, target))
             case _:
                 pass
 
-    def _advance(self, key: tuple[str, str], done: float, total: float, detail: str) -> None:
+    def _show_total(self, now: float) -> None:
+        """Show one more bar for all files together, while there are several."""
+        files = list(self._arriving.values())
+        if len(files) < 2 or any(item.total is None for item in files):  # noqa: PLR2004 - one file is its own total
+            self._close(_TOTAL)
+            return
+        whole = Arrival(
+            min(item.since for item in files),
+            sum(item.first for item in files),
+            sum(item.done for item in files),
+            sum(item.total or 0 for item in files),
+            now,
+        )
+        self._advance(_TOTAL, whole.done, whole.total, whole.text(now))
+
+    def _advance(self, key: Key, done: int, total: int | None, detail: str) -> None:
         if self._bars is None:
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TextColumn
 
             self._bars = Progress(
                 TextColumn("{task.fields[stage]:>9}  {task.fields[target]}"),
                 BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
                 TextColumn("{task.fields[detail]}"),
                 console=Console(stderr=True),
                 transient=True,
             )
             self._bars.start()
         if key not in self._tasks:
-            self._tasks[key] = self._bars.add_task("", total=round(total), stage=key[0], target=key[1], detail=detail)
-        self._bars.update(self._tasks[key], completed=round(done), detail=detail)
-        if done >= total:
+            self._tasks[key] = self._bars.add_task("", total=total, stage=key[0], target=key[1], detail=detail)
+        self._bars.update(self._tasks[key], completed=done, total=total, detail=detail)
+        if total is not None and done >= total:
             self._close(key)
 
-    def _close(self, key: tuple[str, str]) -> None:
+    def _close(self, key: Key) -> None:
         task = self._tasks.pop(key, None)
         if task is not None:
             self._bars.remove_task(task)

@@ -6,8 +6,9 @@ import contextlib
 import re
 from typing import TYPE_CHECKING
 
-from lftool.api import Resolution, SourceFile
+from lftool.api import Resolution, SourceFile, is_chosen
 from lftool.errors import FetchError, RecipeError
+from lftool.models.globs import glob_pattern
 from lftool.models.lock import check_relative_path
 
 if TYPE_CHECKING:
@@ -18,24 +19,6 @@ if TYPE_CHECKING:
 
 _PIECE = 4 * 1024 * 1024
 _MAGIC_CHARACTERS = re.compile(r"[*?\[]")
-
-
-def glob_pattern(glob: str) -> re.Pattern[str]:
-    """Return the pattern of a glob: `*` and `?` within one part of a path, `**/` across parts."""
-    out = []
-    position = 0
-    while position < len(glob):
-        if glob.startswith("**/", position):
-            out.append("(?:.*/)?")
-            position += 3
-        elif glob.startswith("**", position):
-            out.append(".*")
-            position += 2
-        else:
-            char = glob[position]
-            out.append({"*": "[^/]*", "?": "[^/]"}.get(char, re.escape(char)))
-            position += 1
-    return re.compile("".join(out) + r"\Z")
 
 
 class FileSource:
@@ -104,12 +87,8 @@ class FileSource:
         return self._known[request]
 
     def _choose(self, request: SourceRequest) -> dict[str, Path]:
-        include = [glob_pattern(glob) for glob in request.include]
-        exclude = [glob_pattern(glob) for glob in request.exclude]
         return {
-            name: path
-            for name, path in self._select(request.uri)
-            if (not include or any(p.match(name) for p in include)) and not any(p.match(name) for p in exclude)
+            name: path for name, path in self._select(request.uri) if is_chosen(name, request.include, request.exclude)
         }
 
     def resolve(self, request: SourceRequest) -> Resolution:
@@ -128,9 +107,11 @@ class FileSource:
         return Resolution(revision=None, files=files)
 
     @contextlib.contextmanager
-    def open(self, request: SourceRequest, revision: str, file: SourceFile, offset: int) -> Iterator[Iterator[bytes]]:
+    def open(
+        self, request: SourceRequest, revision: str, file: SourceFile, offset: int, size: int | None
+    ) -> Iterator[Iterator[bytes]]:
         """Yield the file's bytes from `offset` on."""
-        del revision  # content is the revision, and the core checks it
+        del revision, size  # content is the revision, and the core checks it; it asks for whole files
         path = self._chosen(request).get(file.path)
         if path is None:
             raise FetchError(f"source {request.uri!r}: {file.path} is not there any more")

@@ -16,6 +16,7 @@ from lftool.errors import ExitStatus, LftoolError
 COMMANDS = {
     "init": "Write a recipe to start from.",
     "lock": "Pin what the recipe names.",
+    "fetch": "Fetch what the lock pins.",
     "build": "Build bundles from recipe and lock.",
     "verify": "Check a bundle and who signed it.",
     "inspect": "Show what is in a bundle.",

@@ -137,7 +137,12 @@ class Registry:
             installed = any(plugin.origin.distribution == distribution for plugin in self.plugins)
             hints = self._unusable() if installed else (f"install {distribution}", *self._unusable())
             raise UnavailableError(f"no installed plugin opens {scheme}: sources", hints=hints)
-        raise self._missing(SourceType, scheme, self._schemes(SourceType), RecipeError)
+        error = self._missing(SourceType, scheme, self._schemes(SourceType), RecipeError)
+        others = sorted(set(_KNOWN_ELSEWHERE) - set(self._schemes(SourceType)))
+        if others:
+            named = ", ".join(f"{name} with {_KNOWN_ELSEWHERE[name]}" for name in others)
+            error.hints = (*error.hints, f"other schemes come with plugins: {named}")
+        raise error
 
     def signer(self, scheme: str) -> Registered[SignerType]:
         """Return the signer for a key reference scheme.

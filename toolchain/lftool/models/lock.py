@@ -56,6 +56,10 @@ class LockedFile:
     path: str = field(validator=_relative_path, metadata={"doc": "Path within the source."})
     size: int = field(validator=ge(0), metadata={"doc": "Size in bytes."})
     sha256: Digest = field(metadata={"doc": "SHA-256 of the content."})
+    revision: str | None = field(
+        default=None,
+        metadata={"doc": "Which version of the file: an ETag or a version id; what to ask the remote for."},
+    )
 
     @property
     def artifact(self) -> Artifact:

@@ -23,6 +23,7 @@ from lftool.ops.caching import open_store
 from lftool.pipeline.ports import Ports
 from lftool.store.durable import write_durably
 from lftool.store.locking import advisory_lock
+from lftool.transfer.rules import rules_from_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -148,7 +149,14 @@ def open_ports(project: Project, *, third_party: bool = True, online: bool = Tru
         PluginError: Two plugins share a name.
     """
     registry = Registry.discovered(third_party=third_party)
-    ports = Ports(project=project.root, store=open_store(), registry=registry, emit=observing(registry), online=online)
+    ports = Ports(
+        project=project.root,
+        store=open_store(),
+        registry=registry,
+        emit=observing(registry),
+        online=online,
+        transfer=rules_from_environment(),
+    )
     if threads is not None:
         ports.threads = threads
     return ports

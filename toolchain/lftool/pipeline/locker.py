@@ -29,7 +29,7 @@ from lftool.pipeline.overrides import check_overrides
 from lftool.pipeline.pins import require_pinned_plugin, require_pinned_runtime
 from lftool.pipeline.ports import Ports
 from lftool.pipeline.selection import needed_files, weights_file
-from lftool.pipeline.stages.fetch import fetch
+from lftool.pipeline.stages.fetch import fetch_locked
 from lftool.pipeline.stages.pack import runtime_name
 from lftool.pipeline.stages.resolve import resolve
 from lftool.pipeline.tasks import quantization, weights_header
@@ -203,7 +203,7 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports) -> Lock
     sources = {name: locker.source(name, spec) for name, spec in sorted(recipe.sources.items())}
     pinned = attrs.evolve(old, sources=sources, plugins=locker.plugins)
     for name, file in needed_files(recipe, pinned):
-        fetch(recipe, pinned, name, file, ports)
+        fetch_locked(pinned, name, file, ports)
     targets = {name: locker.target(name, sources) for name in sorted(recipe.targets)}
     return Lock(
         recipe=locked_recipe(recipe),

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from lftool.pipeline.ports import Ports
 
 
+_CREDENTIALS_HINT = "give credentials to the source's own configuration or variables"
+_QUERY_HINT = 'put what stands behind ? into a variable, and name it: options = { query = "env:NAME" }'
+
+
 def scheme_of(uri: str, name: str) -> str:
     """Return the scheme of a source URI, refusing what must not end up in a lock.
 
@@ -35,10 +39,13 @@ def scheme_of(uri: str, name: str) -> str:
         if "@" in host:
             raise RecipeError(
                 f"sources.{name}.uri: user information is refused: it would end up in the lock",
-                hints=("give credentials to the source's own configuration or variables",),
+                hints=(_CREDENTIALS_HINT,),
             )
         if "?" in rest:
-            raise RecipeError(f"sources.{name}.uri: a query string is refused: it would end up in the lock")
+            raise RecipeError(
+                f"sources.{name}.uri: a query string is refused: it would end up in the lock",
+                hints=(_QUERY_HINT,) if scheme in {"http", "https"} else (_CREDENTIALS_HINT,),
+            )
     return scheme
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lftool.api import Event
 from lftool.host.isolated import Isolated, Workers
 from lftool.host.registry import Registry
 from lftool.store.store import Store
+from lftool.transfer.rules import TransferRules
 
 
 @define(kw_only=True)
@@ -24,6 +26,8 @@ class Ports:
         emit: Receives events; never fails a build.
         threads: How many threads one stage may use in all.
         online: Whether remote sources may be asked.
+        transfer: The rules of fetching.
+        clock: Seconds, for durations that are shown; never for anything that is built.
     """
 
     project: Path
@@ -32,6 +36,8 @@ class Ports:
     emit: Callable[[Event], None]
     threads: int = field(factory=lambda: len(os.sched_getaffinity(0)))
     online: bool = True
+    transfer: TransferRules = field(factory=TransferRules)
+    clock: Callable[[], float] = time.monotonic
     workers: Workers = field(factory=Workers)
     cancelled: threading.Event = field(factory=threading.Event)
 
@@ -44,6 +50,16 @@ class Ports:
         """End child processes and make running stages stop soon."""
         self.cancelled.set()
         self.workers.stop()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass.
+
+        Raises:
+            KeyboardInterrupt: The build has been cancelled, before or meanwhile.
+        """
+        if seconds:
+            self.cancelled.wait(seconds)
+        self.check_cancelled()
 
     def check_cancelled(self) -> None:
         """Raise KeyboardInterrupt once the build has been cancelled."""

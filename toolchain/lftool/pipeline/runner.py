@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import attrs
 from attrs import frozen
@@ -18,8 +17,9 @@ from lftool.models.digest import Artifact, Digest
 from lftool.models.lock import Lock
 from lftool.models.recipe import Recipe
 from lftool.pipeline.finished import find_finished
+from lftool.pipeline.parallel import in_parallel
 from lftool.pipeline.selection import needed_files, weights_file
-from lftool.pipeline.stages.fetch import fetch
+from lftool.pipeline.stages.fetch import fetch_locked
 from lftool.pipeline.stages.pack import plan_pack, writer_of
 from lftool.pipeline.stages.quantize import QuantizeTask, quantize
 from lftool.pipeline.stages.sign import SigningKey, sign
@@ -28,12 +28,8 @@ from lftool.pipeline.tools import tool_of
 from lftool.store.durable import durable_file, storage_errors, sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from lftool.pipeline.plan import BuildPlan, Step
     from lftool.pipeline.ports import Ports
-
-T = TypeVar("T")
 
 
 @frozen(kw_only=True)
@@ -59,22 +55,6 @@ class BuildRequest:
     key: SigningKey | None
 
 
-def _wait_all(futures: Iterable[Future[T]], ports: Ports) -> list[T]:
-    """Return all results; at the first failure, or an interrupt, stop the rest and raise it."""
-    pending = list(futures)
-    try:
-        done, _ = wait(pending, return_when=FIRST_EXCEPTION)
-        failed = [future for future in done if future.exception() is not None]
-        if failed:
-            for future in pending:
-                future.cancel()
-            failed[0].result()
-        return [future.result() for future in pending]
-    except BaseException:
-        ports.cancel()
-        raise
-
-
 class _Run:
     """One build in progress."""
 
@@ -92,7 +72,7 @@ class _Run:
                     self.ports.emit(StageStarted(stage="fetch", target=name, detail=file.path, cached=True))
                     return
                 self.ports.emit(StageStarted(stage="fetch", target=name, detail=file.path))
-                fetch(self.request.recipe, self.request.lock, name, file, self.ports)
+                fetch_locked(self.request.lock, name, file, self.ports)
                 seconds = time.monotonic() - started
                 detail = f"{file.path}, {file.size / 1e6:.1f} MB"
                 self.ports.emit(StageFinished(stage="fetch", target=name, seconds=seconds, detail=detail))
@@ -113,7 +93,7 @@ class _Run:
                 self.ports.emit(StageStarted(stage="quantize", target=name, detail=step.detail, cached=True))
         else:
             for name, file in needed_files(recipe, lock):
-                fetch(recipe, lock, name, file, self.ports)
+                fetch_locked(lock, name, file, self.ports)
             wanted = quantization(recipe, lock, target, self.ports, locked.quantizer)
             task = QuantizeTask(
                 target=target, spec=wanted.spec, options=wanted.options, inputs=wanted.inputs, locked=locked
@@ -221,11 +201,7 @@ def run_build(request: BuildRequest, plan: BuildPlan, ports: Ports) -> list[Buil
         request.output.mkdir(parents=True, exist_ok=True)
     sweep(request.output)
 
-    def together(work: Callable[[Step], T], steps: Iterable[Step]) -> list[T]:
-        with ThreadPoolExecutor(workers, thread_name_prefix="stage") as pool:
-            return _wait_all([pool.submit(work, step) for step in steps], ports)
-
-    together(run.fetch, plan.of("fetch"))
+    in_parallel(run.fetch, plan.of("fetch"), ports.transfer.files, ports)
     threads = max(1, ports.threads // workers)
-    together(lambda step: run.quantize(step, threads), quantizes)
-    return together(lambda step: run.target_work(step.key), plan.of("pack"))
+    in_parallel(lambda step: run.quantize(step, threads), quantizes, workers, ports)
+    return in_parallel(lambda step: run.target_work(step.key), plan.of("pack"), workers, ports)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lftool.errors import IntegrityError, StorageError
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import CHUNK_SIZE
-from lftool.store.durable import durable_file, storage_errors, write_durably
+from lftool.store.durable import DurableFile, durable_file, storage_errors, write_durably
 from lftool.store.hashing import Blob, BlobHasher, Facts, hash_pieces, read_chunks
 
 if TYPE_CHECKING:
@@ -106,6 +106,19 @@ class ContentStore:
             out.commit(self.path(blob.artifact))
         self._write_facts(blob)
         return blob.artifact
+
+    def adopt(self, path: Path, artifact: Artifact) -> None:
+        """Take a file that has just been hashed as the blob of that name; it is made durable and renamed.
+
+        Args:
+            path: On the same file system as the store.
+            artifact: What it was found to be; like every blob, it is checked again before it is used.
+
+        Raises:
+            StorageError: It could not be written.
+        """
+        with storage_errors("write", path), path.open("r+b") as file:
+            DurableFile(file, path, "blob").commit(self.path(artifact))
 
     def _write_facts(self, blob: Blob) -> None:
         data = blob.facts.crc32.to_bytes(_CRC_BYTES, "big") + blob.facts.chunks

@@ -12,6 +12,7 @@ from lftool.errors import IntegrityError, StorageError
 from lftool.models.digest import Digest
 from lftool.store.durable import sweep
 from lftool.store.locking import advisory_lock
+from lftool.store.partial import partial_bytes, remove_old_partials
 
 if TYPE_CHECKING:
     from lftool.store.store import Store
@@ -21,12 +22,13 @@ _DAY_SECONDS = 86_400
 
 @frozen(kw_only=True)
 class Usage:
-    """What the store takes, in bytes."""
+    """What the store takes, in bytes; `partial` is what interrupted fetches left."""
 
     blobs: int
     bytes: int
     actions: int
     quarantined: int
+    partial: int
 
 
 @frozen(kw_only=True)
@@ -53,7 +55,11 @@ def measure(store: Store) -> Usage:
     sizes = [artifact.size for artifact, _ in store.blobs.blobs()]
     quarantined = sum(path.stat().st_size for path in store.quarantine.glob("*"))
     return Usage(
-        blobs=len(sizes), bytes=sum(sizes), actions=sum(1 for _ in store.actions.entries()), quarantined=quarantined
+        blobs=len(sizes),
+        bytes=sum(sizes),
+        actions=sum(1 for _ in store.actions.entries()),
+        quarantined=quarantined,
+        partial=partial_bytes(store.partials),
     )
 
 
@@ -94,6 +100,7 @@ def collect(store: Store, most_bytes: int) -> Collected:
                 raise StorageError(f"cannot write {store.use_lock.parent}, where the cache is locked")
             return Collected(removed_blobs=0, removed_bytes=0, kept_bytes=measure(store).bytes, busy=True)
         sweep(store.temporary)
+        remove_old_partials(store.partials)
         found = sorted(store.blobs.blobs(), key=lambda item: (item[1], item[0]))
         kept = sum(artifact.size for artifact, _ in found)
         removed = removed_bytes = 0

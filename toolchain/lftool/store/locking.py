@@ -8,18 +8,35 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
+def _locked(handle: int, mode: int, pulse: Callable[[], None] | None) -> bool:
+    while True:
+        try:
+            fcntl.flock(handle, mode if pulse is None else mode | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if pulse is None:
+                return False
+            pulse()
+        except OSError:
+            return False
+        else:
+            return True
+
+
 @contextlib.contextmanager
-def advisory_lock(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
+def advisory_lock(
+    path: Path, *, shared: bool = False, wait: bool = True, pulse: Callable[[], None] | None = None
+) -> Iterator[bool]:
     """Hold a lock on `path` during the block; yield whether it is really held.
 
     Args:
         path: Lock file, created if need be. Opened for writing, which NFS asks for.
         shared: Several holders at once.
         wait: Block until the lock is free; a dead holder's lock is freed by the kernel.
+        pulse: Called again and again while waiting, instead of blocking; it lets time pass, and may raise.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,12 +45,7 @@ def advisory_lock(path: Path, *, shared: bool = False, wait: bool = True) -> Ite
         yield False
         return
     try:
-        mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
-        try:
-            fcntl.flock(handle, mode)
-        except OSError:
-            yield False
-        else:
-            yield True
+        mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        yield _locked(handle, mode, pulse) if wait else _locked(handle, mode | fcntl.LOCK_NB, None)
     finally:
         os.close(handle)

@@ -12,7 +12,7 @@ from lftool.store.locking import advisory_lock
 from lftool.store.stamps import Stamps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from lftool.models.digest import Digest
@@ -27,6 +27,7 @@ class Store:
         self.root = root
         self.temporary = root / "tmp"
         self.quarantine = root / "quarantine"
+        self.partials = root / "partial-v1"
         self.use_lock = root / "locks" / "use"
         self.stamps = Stamps(root / "stamps-v1", self.temporary)
         self.blobs = ContentStore(root / "cas-v1", self.temporary, self.quarantine, self.stamps)
@@ -50,7 +51,12 @@ class Store:
             yield
 
     @contextlib.contextmanager
-    def doing(self, action: Digest) -> Iterator[None]:
-        """Let one process at a time do `action`; the others then find it in the cache."""
-        with advisory_lock(self.root / "locks" / action.hex):
+    def doing(self, action: Digest, pulse: Callable[[], None] | None = None) -> Iterator[None]:
+        """Let one process at a time do `action`; the others then find it in the cache.
+
+        Args:
+            action: What is done.
+            pulse: Called again and again while another process does it; may raise.
+        """
+        with advisory_lock(self.root / "locks" / action.hex, pulse=pulse):
             yield

@@ -59,11 +59,13 @@ def size(as_json: bool) -> None:
                 "bytes": usage.bytes,
                 "actions": usage.actions,
                 "quarantined_bytes": usage.quarantined,
+                "partial_bytes": usage.partial,
             }
         )
         return
     say(
-        f"{store.root}: {size_text(usage.bytes)} in {usage.blobs} blobs, {usage.actions} actions, {size_text(usage.quarantined)} set aside"
+        f"{store.root}: {size_text(usage.bytes)} in {usage.blobs} blobs, {usage.actions} actions, {size_text(usage.quarantined)} set aside,"
+        f" {size_text(usage.partial)} half fetched"
     )
 
 

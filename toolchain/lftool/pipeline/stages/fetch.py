@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+import attrs
+from attrs import define, frozen
 
-from lftool.api import BytesFetched, Source, SourceFile, SourceRequest
+from lftool.api import BytesFetched, Notice, Source, SourceFile, SourceRequest
+from lftool.codec.canonical import canonical_json
 from lftool.errors import IntegrityError
 from lftool.host.guarding import guarded
 from lftool.host.registry import Registered
-from lftool.models.digest import Artifact
+from lftool.models.digest import Artifact, Digest
+from lftool.models.recipe import SourceSpec
 from lftool.pipeline.opening import open_source
 from lftool.pipeline.pins import require_pinned_plugin
+from lftool.pipeline.ports import Ports
+from lftool.transfer.engine import Transfer
+from lftool.transfer.wanted import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lftool.models.lock import Lock, LockedFile
-    from lftool.models.recipe import Recipe
-    from lftool.pipeline.ports import Ports
+
+_LOOK_SECONDS = 0.2
 
 
 @frozen(kw_only=True)
@@ -31,40 +38,98 @@ class SourceReader:
     request: SourceRequest
     name: str
 
-    def _pieces(self, file: SourceFile, revision: str, ports: Ports) -> Iterator[bytes]:
-        """Iterate inside the guard: a generator's failure comes while it is consumed, not when it is called."""
-        done = 0
-        with guarded(self.registered.origin), self.source.open(self.request, revision, file, 0) as pieces:
-            for piece in pieces:
-                ports.check_cancelled()
-                if not isinstance(piece, bytes):
-                    raise TypeError(f"open() yielded {type(piece).__name__}, not bytes")
-                done += len(piece)
-                ports.emit(BytesFetched(source=self.name, path=file.path, done=done, total=file.size))
-                yield piece
-
     def fetch(self, file: SourceFile, revision: str, ports: Ports) -> Artifact:
-        """Bring one file into the store.
+        """Bring one file into the store; a process that is doing so already is waited for.
 
         Raises:
             IntegrityError: It is not what the lock, or the source itself, says; nothing is stored.
-            FetchError: It cannot be read.
+            FetchError: It cannot be fetched.
         """
-        expected = Artifact(file.sha256, file.size) if file.sha256 else None
-        what = f"source {self.name!r}, file {file.path}"
-        pieces = self._pieces(file, revision, ports)
-        try:
-            artifact = ports.store.blobs.put(pieces, what, expected=expected, size=file.size)
-        except IntegrityError as error:
-            if expected is None:
-                raise
-            hint = f"if the change is wanted: lftool lock --upgrade {self.name}"
-            raise IntegrityError(f"{error.message}; it has changed since it was locked", hints=(hint,)) from error
-        return artifact
+        wanted = self._wanted(file, revision)
+        expected = Artifact(file.sha256, file.size) if file.sha256 is not None and file.size is not None else None
+        listener = _Listener(source=self.name, path=file.path, ports=ports)
+        rules = attrs.evolve(ports.transfer, attempts=1) if self.registered.record.local else ports.transfer
+        remote = _RemoteFile(reader=self, file=file, revision=revision)
+        with ports.store.doing(wanted.key, pulse=lambda: listener.wait(_LOOK_SECONDS)):
+            if expected is not None and ports.store.blobs.is_sound(expected):
+                return expected
+            try:
+                return Transfer(wanted, remote, ports.store, rules, listener).run()
+            except IntegrityError as error:
+                if expected is None:
+                    raise
+                hint = f"if the change is wanted: lftool lock --upgrade {self.name}"
+                raise IntegrityError(f"{error.message}; it has changed since it was locked", hints=(hint,)) from error
+
+    def _wanted(self, file: SourceFile, revision: str) -> Wanted:
+        identity = {
+            "uri": self.request.uri,
+            "revision": revision,
+            "path": file.path,
+            "version": file.revision,
+            "size": file.size,
+            "sha256": file.sha256.hex if file.sha256 else None,
+        }
+        one_version = file.sha256 is not None or file.revision is not None or bool(revision)
+        return Wanted(
+            what=f"source {self.name!r}, file {file.path}",
+            key=Digest.of(canonical_json(identity)),
+            size=file.size,
+            sha256=file.sha256,
+            ranges=self.registered.record.ranges and one_version,
+        )
 
 
-def fetch(recipe: Recipe, lock: Lock, name: str, wanted: LockedFile, ports: Ports) -> Artifact:
+@frozen(kw_only=True)
+class _RemoteFile:
+    """A file of a source, as the engine reads it."""
+
+    reader: SourceReader
+    file: SourceFile
+    revision: str
+
+    @contextlib.contextmanager
+    def open(self, offset: int, size: int | None, *, pinned: bool) -> Iterator[Iterator[bytes]]:
+        """Yield its bytes; what the plugin raises, now or while iterating, names the plugin."""
+        reader = self.reader
+        file = self.file if pinned else attrs.evolve(self.file, revision=None)
+        with (
+            guarded(reader.registered.origin),
+            reader.source.open(reader.request, self.revision, file, offset, size) as pieces,
+        ):
+            yield self._checked(pieces)
+
+    def _checked(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """Iterate inside the guard: a generator's failure comes while it is consumed, not when it is called."""
+        with guarded(self.reader.registered.origin):
+            for piece in pieces:
+                if not isinstance(piece, bytes):
+                    raise TypeError(f"open() yielded {type(piece).__name__}, not bytes")
+                yield piece
+
+
+@define(kw_only=True)
+class _Listener:
+    """Passes progress on as events."""
+
+    source: str
+    path: str
+    ports: Ports
+
+    def progress(self, done: int, total: int | None) -> None:
+        self.ports.emit(BytesFetched(source=self.source, path=self.path, done=done, total=total))
+
+    def notice(self, text: str) -> None:
+        self.ports.emit(Notice(text=text, warning=True))
+
+    def wait(self, seconds: float) -> None:
+        self.ports.wait(seconds)
+
+
+def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports) -> Artifact:
     """Make sure that a pinned file of source `name` is in the store and sound; a corrupted blob is fetched again.
+
+    The lock alone decides: it holds the request, options included.
 
     Raises:
         IntegrityError: The source delivers other bytes than the pinned ones.
@@ -74,9 +139,10 @@ def fetch(recipe: Recipe, lock: Lock, name: str, wanted: LockedFile, ports: Port
     if ports.store.blobs.is_sound(wanted.artifact):
         return wanted.artifact
     locked = lock.sources[name]
-    registered, source = open_source(recipe.sources[name], name, ports)
+    spec = SourceSpec(uri=locked.uri, include=locked.include, exclude=locked.exclude, options=locked.options)
+    registered, source = open_source(spec, name, ports)
     require_pinned_plugin(registered.origin, lock, ports)
     request = SourceRequest(uri=locked.uri, include=locked.include, exclude=locked.exclude)
     reader = SourceReader(registered=registered, source=source, request=request, name=name)
-    file = SourceFile(path=wanted.path, size=wanted.size, sha256=wanted.sha256)
+    file = SourceFile(path=wanted.path, size=wanted.size, sha256=wanted.sha256, revision=wanted.revision)
     return reader.fetch(file, locked.revision, ports)

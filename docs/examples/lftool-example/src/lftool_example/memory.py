@@ -68,7 +68,12 @@ class MemorySource:
         return Resolution(revision=None, files=(file,))
 
     @contextlib.contextmanager
-    def open(self, request: SourceRequest, revision: str, file: SourceFile, offset: int) -> Iterator[Iterator[bytes]]:
-        """Yield the file's bytes from `offset` on; a real source yields pieces of a few megabytes."""
-        del request, revision, file  # there is only one
-        yield iter([self._data[offset:]])
+    def open(
+        self, request: SourceRequest, revision: str, file: SourceFile, offset: int, size: int | None
+    ) -> Iterator[Iterator[bytes]]:
+        """Yield the file's bytes; a real source yields pieces of a few megabytes.
+
+        The record has no `ranges`, so it is asked for the whole file: `offset` is 0 and `size` is None.
+        """
+        del request, revision, file, offset, size
+        yield iter([self._data])

@@ -1,0 +1,115 @@
+"""Ask the Hub what a repository holds, and read its files by URL.
+
+huggingface_hub knows the API, tokens and errors. It checks no sha256 and resumes nothing across processes (seen with
+2.4.0), so the bytes go through lftool's own client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from lftool.api import HTTPClient, Resolution, SourceFile, is_chosen
+from lftool.errors import FetchError, TransientError
+from lftool.models.digest import Digest
+from lftool_hf.address import parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from lftool.api import SourceContext, SourceRequest
+    from lftool_hf.address import Address
+
+_PASSING = {408, 429, 500, 502, 503, 504}
+_SIGN_IN = "set HF_TOKEN to a token that may read it, or run `hf auth login`"
+
+
+class HuggingFaceSource:
+    """Reads repositories; endpoint and token are huggingface_hub's own: `HF_ENDPOINT`, `HF_TOKEN`, its token file."""
+
+    def __init__(self, context: SourceContext) -> None:
+        del context
+        self._clients: dict[str, HTTPClient] = {}
+
+    def _files(self, address: Address, uri: str) -> Any:  # noqa: ANN401 - huggingface_hub's own value
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # it reads this when it is imported
+        from huggingface_hub import HfApi
+
+        with _sorted(uri, address):
+            return HfApi().repo_info(
+                address.repository, revision=address.ref, repo_type=address.kind, files_metadata=True, timeout=60
+            )
+
+    def resolve(self, request: SourceRequest) -> Resolution:
+        """Return the commit that the ref names now, and its files.
+
+        Raises:
+            RecipeError: The URI is wrong.
+            TransientError: The Hub does not answer, for now.
+            FetchError: No such repository, revision or file, or no right to it.
+        """
+        address = parse_address(request.uri)
+        info = self._files(address, request.uri)
+        files = []
+        for item in info.siblings or ():
+            if address.holds(item.rfilename) and is_chosen(item.rfilename, request.include, request.exclude):
+                sha256 = Digest(item.lfs.sha256) if item.lfs else None
+                files.append(
+                    SourceFile(path=item.rfilename, size=item.lfs.size if item.lfs else item.size, sha256=sha256)
+                )
+        if not files:
+            what = f"below {address.path!r}" if address.path else "that include and exclude choose"
+            raise FetchError(f"source {request.uri!r}: {address.repository} has no file {what}")
+        return Resolution(revision=info.sha, files=tuple(files))
+
+    def _client(self, uri: str) -> HTTPClient:
+        if uri not in self._clients:
+            from huggingface_hub import get_token
+
+            token = get_token()
+            headers = {} if token is None else {"authorization": f"Bearer {token}"}
+            self._clients[uri] = HTTPClient(f"source {uri!r}", headers=headers, hints=(_SIGN_IN,))
+        return self._clients[uri]
+
+    def open(
+        self, request: SourceRequest, revision: str, file: SourceFile, offset: int, size: int | None
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Return a file's bytes; large ones are redirected to another host, which never sees the token."""
+        from huggingface_hub import hf_hub_url
+
+        address = parse_address(request.uri)
+        url = hf_hub_url(address.repository, file.path, repo_type=address.kind, revision=revision)
+        return self._client(request.uri).read(url, offset=offset, size=size, whole=file.size)
+
+
+@contextlib.contextmanager
+def _sorted(uri: str, address: Address) -> Iterator[None]:
+    """Turn huggingface_hub's errors into ours; its own messages hold URLs and request ids, ours what to do."""
+    import httpx2
+    from huggingface_hub import errors
+
+    what = f"source {uri!r}"
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise FetchError(
+            f"{what}: {address.repository} is gated: its owner asks to accept terms first",
+            hints=("accept them on the repository's page", _SIGN_IN),
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise FetchError(f"{what}: {address.repository} has no revision {address.ref!r}") from error
+    except errors.RepositoryNotFoundError as error:
+        raise FetchError(
+            f"{what}: there is no {address.kind} {address.repository}, or it is private", hints=(_SIGN_IN,)
+        ) from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        if status in _PASSING:
+            raise TransientError(f"the Hub answered {status}") from error
+        raise FetchError(
+            f"{what}: the Hub answered {status}", hints=(_SIGN_IN,) if status in {401, 403} else ()
+        ) from error
+    except httpx2.TransportError as error:
+        raise TransientError(f"the Hub cannot be reached: {str(error) or type(error).__name__}") from error

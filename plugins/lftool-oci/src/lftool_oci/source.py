@@ -1,0 +1,127 @@
+"""Read manifests and blobs of a registry (OCI distribution spec v1.1, "Pull"); tokens as Docker's token spec has them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from lftool.api import HTTPClient, Resolution, is_chosen
+from lftool.errors import FetchError, FormatError, RecipeError
+from lftool_oci.credentials import PASSWORD, USERNAME, basic_credentials
+from lftool_oci.layers import files_of
+from lftool_oci.reference import parse_reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from lftool.api import HTTPAnswer, SourceContext, SourceFile, SourceRequest
+    from lftool_oci.reference import Reference
+
+_MANIFESTS = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+_INDEXES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
+_MOST_MANIFEST = 4 * 1024 * 1024
+
+
+class RegistrySource:
+    """Reads model artifacts; their digests are the registry's own."""
+
+    def __init__(self, context: SourceContext) -> None:
+        del context
+        self._clients: dict[str, HTTPClient] = {}
+
+    def _client(self, reference: Reference, uri: str) -> HTTPClient:
+        if uri not in self._clients:
+            hint = f"`docker login {reference.registry}`, or set {USERNAME} and {PASSWORD}"
+            self._clients[uri] = HTTPClient(
+                f"source {uri!r}", hints=(hint,), renew=lambda answer: self._credentials(answer, reference, uri)
+            )
+        return self._clients[uri]
+
+    def _credentials(self, answer: HTTPAnswer, reference: Reference, uri: str) -> Mapping[str, str] | None:
+        """Return the header that a registry's challenge asks for; None when there is nothing to offer."""
+        challenge = answer.headers.get("www-authenticate", "")
+        basic = basic_credentials(reference.registry)
+        if challenge.lower().startswith("basic"):
+            return {"authorization": basic} if basic else None
+        values = dict(_PARAMETER.findall(challenge))
+        if not challenge.lower().startswith("bearer") or "realm" not in values:
+            return None
+        query = {"scope": values.get("scope", f"repository:{reference.repository}:pull")}
+        if "service" in values:
+            query["service"] = values["service"]
+        asking = HTTPClient(f"source {uri!r}", headers={"authorization": basic} if basic else {})
+        body = asking.ask(f"{values['realm']}?{urlencode(query)}", most=_MOST_MANIFEST).body
+        try:
+            found = json.loads(body)
+            token = found.get("token") or found["access_token"]
+        except (ValueError, KeyError, AttributeError) as error:
+            raise FetchError(f"source {uri!r}: the registry's token service sent no token") from error
+        return {"authorization": f"Bearer {token}"}
+
+    def _manifest(self, reference: Reference, uri: str) -> tuple[str, dict[str, Any]]:
+        """Return digest and content of the manifest, checked against the digest that was asked for."""
+        accept = {"accept": ", ".join((*_MANIFESTS, *_INDEXES))}
+        url = f"{reference.base}/manifests/{reference.wanted}"
+        answer = self._client(reference, uri).ask(url, headers=accept, most=_MOST_MANIFEST)
+        digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+        named = (
+            reference.wanted if reference.wanted.startswith("sha256:") else answer.headers.get("docker-content-digest")
+        )
+        if named is not None and named.startswith("sha256:") and named != digest:
+            raise FormatError(f"source {uri!r}: the manifest is {digest}, expected {named}")
+        try:
+            manifest = json.loads(answer.body)
+            kind = manifest.get("mediaType") or answer.headers.get("content-type", "")
+        except (ValueError, AttributeError) as error:
+            raise FormatError(f"source {uri!r}: the manifest is no JSON object") from error
+        if kind in _INDEXES or "manifests" in manifest:
+            raise RecipeError(_ambiguous(manifest, uri))
+        return digest, manifest
+
+    def resolve(self, request: SourceRequest) -> Resolution:
+        """Return the manifest that the tag names now, and the files of its layers.
+
+        Raises:
+            RecipeError: The URI is wrong, or names an index of several manifests.
+            FormatError: The manifest is not what its digest says, or no model.
+            FetchError: Nothing is there, or there is no right to it.
+            TransientError: The registry does not answer, for now.
+        """
+        reference = parse_reference(request.uri)
+        digest, manifest = self._manifest(reference, request.uri)
+        found = files_of(manifest, f"source {request.uri!r}")
+        files = tuple(file for file in found if is_chosen(file.path, request.include, request.exclude))
+        if not files:
+            names = ", ".join(file.path for file in found)
+            raise FetchError(f"source {request.uri!r}: include and exclude choose none of {names}")
+        return Resolution(revision=digest, files=files)
+
+    def open(
+        self, request: SourceRequest, revision: str, file: SourceFile, offset: int, size: int | None
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Return the bytes of a layer, by its digest."""
+        del revision
+        reference = parse_reference(request.uri)
+        url = f"{reference.base}/blobs/sha256:{file.sha256}"
+        return self._client(reference, request.uri).read(url, offset=offset, size=size, whole=file.size)
+
+
+def _ambiguous(index: dict[str, Any], uri: str) -> str:
+    base = uri.partition("@")[0]
+    lines = []
+    for item in index.get("manifests") or ():
+        platform = item.get("platform") or {}
+        named = "/".join(str(platform[key]) for key in ("os", "architecture") if key in platform)
+        lines.append(f"  {item.get('digest')}{f'  {named}' if named else ''}")
+    return "\n".join([f"source {uri!r} is an index of several manifests; name one, as in {base}@sha256:…", *lines])

@@ -1,0 +1,239 @@
+"""`oci://` sources against a real docker-registry, with the three kinds of model artifact."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import json
+import shutil
+import subprocess
+import tomllib
+from urllib.parse import urlsplit
+
+import pytest
+
+from lftool.testing import FaultProxy
+from lftool.testing.conformance import RECIPE, Served, SourceConformance, large_model
+
+OCI = "application/vnd.oci.image.manifest.v1+json"
+DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
+TEMPLATE, LICENSE = b"{{ messages }}", b"Apache-2.0\n"
+
+
+def digest_of(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+class Pusher:
+    """Pushes blobs and manifests as the distribution spec has it."""
+
+    def __init__(self, url: str, repository: str) -> None:
+        self.host, self.repository = urlsplit(url).netloc, repository
+
+    def call(self, method: str, path: str, body: bytes = b"", **headers: str) -> http.client.HTTPResponse:
+        with contextlib.closing(http.client.HTTPConnection(self.host)) as connection:
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            answer = connection.getresponse()
+            answer.read()
+        assert answer.status < 300, (method, path, answer.status)
+        return answer
+
+    def blob(self, data: bytes, media_type: str, **annotations: str) -> dict:
+        where = self.call("POST", f"/v2/{self.repository}/blobs/uploads/").getheader("location")
+        parts = urlsplit(where)
+        path = f"{parts.path}?{parts.query}&digest={digest_of(data)}"
+        self.call("PUT", path, data, content_type="application/octet-stream")
+        made = {"mediaType": media_type, "digest": digest_of(data), "size": len(data)}
+        if annotations:
+            made["annotations"] = {name.replace("_", "."): value for name, value in annotations.items()}
+        return made
+
+    def manifest(self, tag: str, media_type: str, config: dict, layers: list[dict], **more: str) -> str:
+        value = {"schemaVersion": 2, "mediaType": media_type, **more, "config": config, "layers": layers}
+        data = json.dumps(value).encode()
+        self.call("PUT", f"/v2/{self.repository}/manifests/{tag}", data, content_type=media_type)
+        return digest_of(data)
+
+
+def push_modelpack(pusher: Pusher, tag: str = "v1") -> str:
+    kind = "application/vnd.cncf.model"
+    return pusher.manifest(
+        tag,
+        OCI,
+        pusher.blob(b"{}", f"{kind}.config.v1+json"),
+        [
+            pusher.blob(large_model(), f"{kind}.weight.v1.raw", org_cncf_model_filepath="model.gguf"),
+            pusher.blob(TEMPLATE, f"{kind}.weight.config.v1.raw", org_cncf_model_filepath="chat/template.jinja"),
+            pusher.blob(b"packed", f"{kind}.code.v1.tar", org_cncf_model_filepath="code"),
+        ],
+        artifactType=f"{kind}.manifest.v1+json",
+    )
+
+
+def push_docker(pusher: Pusher) -> str:
+    kind = "application/vnd.docker.ai"
+    layers = [
+        pusher.blob(large_model(), f"{kind}.gguf.v3"),
+        pusher.blob(LICENSE, f"{kind}.license"),
+        pusher.blob(b"another\n", f"{kind}.license"),
+    ]
+    return pusher.manifest("v1", OCI, pusher.blob(b"{}", f"{kind}.model.config.v0.1+json"), layers)
+
+
+def push_ollama(pusher: Pusher) -> str:
+    kind = "application/vnd.ollama.image"
+    layers = [
+        pusher.blob(large_model(), f"{kind}.model"),
+        pusher.blob(TEMPLATE, f"{kind}.template"),
+        pusher.blob(b"{}\n", f"{kind}.params"),
+    ]
+    config = pusher.blob(b"{}", "application/vnd.docker.container.image.v1+json")
+    return pusher.manifest("v1", DOCKER, config, layers)
+
+
+KINDS = {
+    "ModelPack": (push_modelpack, {"model.gguf": large_model(), "chat/template.jinja": TEMPLATE}),
+    "Docker": (push_docker, {"LICENSE": LICENSE, "LICENSE-2": b"another\n", "model.gguf": large_model()}),
+    "Ollama": (push_ollama, {"model.gguf": large_model(), "params.json": b"{}\n", "template": TEMPLATE}),
+}
+
+
+class TestRegistry(SourceConformance):
+    """A ModelPack artifact by tag."""
+
+    @pytest.fixture
+    def served(self, registry):
+        server = registry()
+        push_modelpack(Pusher(server.url, "models/tiny"))
+        with FaultProxy(server.url) as proxy:
+            yield Served(
+                uri=f"oci://{proxy.address}/models/tiny:v1",
+                files=KINDS["ModelPack"][1],
+                proxy=proxy,
+                fault_path=digest_of(large_model()),
+            )
+
+
+@pytest.fixture
+def lftool(project):
+    def run(uri: str, *arguments: str, options: str = "", **variables: str):
+        project.write_recipe(RECIPE.format(uri=uri, options=options))
+        return project.spawn(*arguments, env={"LFTOOL_FETCH_ATTEMPTS": "1", **variables})
+
+    return run
+
+
+def source_of(project) -> dict:
+    return tomllib.loads(project.lock.read_text())["sources"]["base"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_artifacts_of_every_kind_are_read(lftool, project, registry, kind):
+    server = registry()
+    push, files = KINDS[kind]
+    digest = push(Pusher(server.url, "models/tiny"))
+
+    lftool(f"oci://{urlsplit(server.url).netloc}/models/tiny:v1", "lock").assert_success()
+
+    found = source_of(project)
+    assert found["revision"] == digest
+    assert [(file["path"], f"sha256:{file['sha256']}") for file in found["files"]] == [
+        (path, digest_of(data)) for path, data in sorted(files.items())
+    ]
+
+
+def test_a_digest_names_a_manifest_whatever_its_tag_does(lftool, project, registry):
+    server = registry()
+    pusher = Pusher(server.url, "models/tiny")
+    digest = push_modelpack(pusher)
+    pusher.manifest("v1", OCI, pusher.blob(b"{}", "x"), [pusher.blob(b"other", "y", org_cncf_model_filepath="o")])
+
+    lftool(f"oci://{urlsplit(server.url).netloc}/models/tiny@{digest}", "lock").assert_success()
+
+    assert source_of(project)["revision"] == digest
+
+
+def test_an_index_of_several_manifests_is_an_error_that_lists_them(lftool, registry):
+    server = registry()
+    pusher = Pusher(server.url, "models/tiny")
+    digest = push_modelpack(pusher)
+    index = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [
+            {"mediaType": OCI, "digest": digest, "size": 1, "platform": {"os": "linux", "architecture": arch}}
+            for arch in ("amd64", "arm64")
+        ],
+    }
+    data = json.dumps(index).encode()
+    pusher.call("PUT", "/v2/models/tiny/manifests/all", data, content_type=index["mediaType"])
+    base = f"oci://{urlsplit(server.url).netloc}/models/tiny"
+
+    done = lftool(f"{base}:all", "lock")
+
+    assert (done.status, done.err) == (
+        2,
+        (
+            f"error: source '{base}:all' is an index of several manifests; name one, as in {base}:all@sha256:…\n"
+            f"  {digest}  linux/amd64\n"
+            f"  {digest}  linux/arm64\n"
+        ),
+    )
+
+
+def test_an_image_is_no_model(lftool, registry):
+    server = registry()
+    pusher = Pusher(server.url, "images/base")
+    layer = pusher.blob(b"x", "application/vnd.oci.image.layer.v1.tar+gzip")
+    pusher.manifest("v1", OCI, pusher.blob(b"{}", "application/vnd.oci.image.config.v1+json"), [layer])
+    uri = f"oci://{urlsplit(server.url).netloc}/images/base:v1"
+
+    done = lftool(uri, "lock")
+
+    assert (done.status, done.err) == (
+        4,
+        (f"error: source {uri!r}: no layer is a file of a model; it has application/vnd.oci.image.layer.v1.tar+gzip\n"),
+    )
+
+
+@pytest.mark.parametrize("where", ["models/nothing:v1", "models/tiny:v9"])
+def test_what_is_not_there_is_said(lftool, registry, where):
+    server = registry()
+    push_modelpack(Pusher(server.url, "models/tiny"))
+    host = urlsplit(server.url).netloc
+    repository, _, tag = where.partition(":")
+
+    done = lftool(f"oci://{host}/{where}", "lock")
+
+    assert (done.status, done.err) == (
+        1,
+        (
+            f"error: source 'oci://{host}/{where}': http://{host}/v2/{repository}/manifests/{tag} answered 404:"
+            " there is nothing there\n"
+        ),
+    )
+
+
+@pytest.mark.parametrize("uri", ["oci://host", "oci://host/UPPER:v1", "oci://host/a@sha256:12", "oci:host/a"])
+def test_a_uri_of_another_form_is_refused(lftool, uri):
+    done = lftool(uri, "lock")
+
+    assert done.status == 2
+    assert "write oci://REGISTRY/REPOSITORY:TAG" in done.err or "user information" in done.err
+
+
+def test_an_artifact_that_skopeo_copied_is_the_same(lftool, project, registry, tmp_path):
+    skopeo = shutil.which("skopeo")
+    if skopeo is None:
+        pytest.skip("skopeo is not installed; it is in the Debian package of that name")
+    server = registry()
+    host = urlsplit(server.url).netloc
+    digest = push_modelpack(Pusher(server.url, "models/tiny"))
+    plain = ["--src-tls-verify=false", "--dest-tls-verify=false"]
+    copy = [f"docker://{host}/models/tiny:v1", f"docker://{host}/mirror/tiny:v1"]
+    subprocess.run([skopeo, "copy", "--insecure-policy", *plain, *copy], check=True, capture_output=True)
+
+    lftool(f"oci://{host}/mirror/tiny:v1", "lock").assert_success()
+
+    assert source_of(project)["revision"] == digest

@@ -1,0 +1,253 @@
+"""HTTP for sources: one client that follows redirects by our rules, checks what answers, and sorts failures.
+
+A source that moves bytes over HTTP uses `HTTPClient` and gets from it: no credential ever goes to another host, ranges are
+what was asked for, versions are compared, stalls end, and failures that may pass are told from those that do not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from lftool import __version__
+from lftool.api.http_answers import (
+    HTTPAnswer,
+    check_extent,
+    check_version,
+    lower_names,
+    masked_url,
+    origin_of,
+    retry_after,
+)
+from lftool.errors import ChangedError, FetchError, TransientError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+STALL = "LFTOOL_STALL_SECONDS"
+_DEFAULT_STALL = 30.0
+_CONNECT_SECONDS = 15.0
+_MOST_REDIRECTS = 10
+_REDIRECTS = {301, 302, 303, 307, 308}
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+_UNAUTHORIZED = 401
+_OK, _PARTIAL, _NOT_FOUND, _GONE, _UNSATISFIABLE = 200, 206, 404, 410, 416
+
+
+def _stall_seconds() -> float:
+    text = os.environ.get(STALL)
+    try:
+        seconds = _DEFAULT_STALL if text is None else float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"{STALL} must be a number of seconds above 0, not {text!r}")
+    return seconds
+
+
+class HTTPClient:
+    """A client for one source; threads may share it.
+
+    Args:
+        what: What is fetched, for messages, such as `source 'hf://org/repo'`.
+        headers: Sent to the host of the URL that a method is given, and to no other.
+        hints: What to do when the host refuses for lack of a right (401, 403).
+        renew: Called with a 401 of that host; returns headers to try once more with, or None.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        hints: tuple[str, ...] = (),
+        renew: Callable[[HTTPAnswer], Mapping[str, str] | None] | None = None,
+    ) -> None:
+        self._what = what
+        self._renew = renew
+        self._headers = dict(headers or {})
+        self._hints = hints
+        self._client: Any = None
+        self._stall = _stall_seconds()
+        self._making = threading.Lock()
+
+    def _connected(self) -> Any:  # noqa: ANN401 - httpx2 is imported when it is used
+        with self._making:
+            if self._client is None:
+                import httpx2
+
+                self._client = httpx2.Client(
+                    follow_redirects=False,
+                    timeout=httpx2.Timeout(self._stall, connect=min(self._stall, _CONNECT_SECONDS), pool=None),
+                    limits=httpx2.Limits(max_connections=None, max_keepalive_connections=32),
+                )
+            return self._client
+
+    @contextlib.contextmanager
+    def _sorted(self, url: str) -> Iterator[None]:
+        """Turn httpx2's errors into ours."""
+        import httpx2
+
+        try:
+            yield
+        except httpx2.TimeoutException as error:
+            raise TransientError(f"{masked_url(url)}: nothing arrived for {self._stall:g} s") from error
+        except httpx2.TransportError as error:
+            raise TransientError(f"{masked_url(url)}: {_plain(error)}") from error
+        except (httpx2.InvalidURL, httpx2.HTTPError) as error:
+            raise FetchError(f"{masked_url(url)}: {_plain(error)}") from error
+
+    @contextlib.contextmanager
+    def _opened(self, method: str, url: str, headers: Mapping[str, str]) -> Iterator[tuple[Any, str, Any]]:
+        """Yield the answer behind all redirects, its URL, and the first answer's headers."""
+        client, first, renewed = self._connected(), None, False
+        start = origin_of(url)
+        for _ in range(_MOST_REDIRECTS + 1):
+            mine = self._headers if origin_of(url) == start else {}
+            sent = {"user-agent": f"lftool/{__version__}", "accept-encoding": "identity", **mine, **headers}
+            with self._sorted(url):
+                request = client.build_request(method, url, headers=sent)
+                response = client.send(request, stream=True)
+            try:
+                first = response.headers if first is None else first
+                if (
+                    response.status_code == _UNAUTHORIZED
+                    and not renewed
+                    and origin_of(url) == start
+                    and self._renews(response, url)
+                ):
+                    renewed = True
+                    continue
+                target = response.headers.get("location")
+                if response.status_code not in _REDIRECTS or target is None:
+                    yield response, url, first
+                    return
+                url = self._redirected(url, target)
+            finally:
+                with contextlib.suppress(Exception):
+                    response.close()
+        raise FetchError(f"{self._what}: more than {_MOST_REDIRECTS} redirects, the last to {masked_url(url)}")
+
+    def _renews(self, response: Any, url: str) -> bool:  # noqa: ANN401 - an httpx2 response
+        """Tell whether there are other credentials to try."""
+        if self._renew is None:
+            return False
+        answer = HTTPAnswer(
+            status=response.status_code, url=url, headers=lower_names(response.headers), first_headers={}
+        )
+        headers = self._renew(answer)
+        if headers is not None:
+            self._headers.update(headers)
+        return headers is not None
+
+    def _redirected(self, url: str, target: str) -> str:
+        new = urljoin(url, target)
+        scheme = urlsplit(new).scheme
+        if scheme not in {"http", "https"} or (urlsplit(url).scheme == "https" and scheme == "http"):
+            raise FetchError(f"{self._what}: {masked_url(url)} redirects to {masked_url(new)}, which is refused")
+        return new
+
+    def _refuse(self, response: Any, url: str) -> None:  # noqa: ANN401 - an httpx2 response
+        """Raise what a status other than success means."""
+        status, where = response.status_code, masked_url(url)
+        if status in _PASSING:
+            wait = retry_after(response.headers.get("retry-after"), time.time())
+            raise TransientError(f"{where} answered {status}", retry_after=wait)
+        if status in {401, 403}:
+            raise FetchError(f"{self._what}: {where} answered {status}: not allowed", hints=self._hints)
+        if status in {_NOT_FOUND, _GONE}:
+            raise FetchError(f"{self._what}: {where} answered {status}: there is nothing there")
+        raise FetchError(f"{self._what}: {where} answered {status}")
+
+    def ask(
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        most: int = 64 * 1024 * 1024,
+        accept: frozenset[int] = frozenset({_OK}),
+    ) -> HTTPAnswer:
+        """Return an answer whole; for lists and metadata.
+
+        Args:
+            url: What to ask for.
+            method: `GET` or `HEAD`.
+            headers: Besides the client's own.
+            most: The most bytes that its body may have.
+            accept: Status codes that are answers, not failures.
+
+        Raises:
+            TransientError: It failed in a way that may pass.
+            FetchError: Another status, or a body that is too large.
+        """
+        with self._opened(method, url, headers or {}) as (response, final, first), self._sorted(final):
+            if response.status_code not in accept:
+                self._refuse(response, final)
+            body = b""
+            for piece in response.iter_raw():
+                body += piece
+                if len(body) > most:
+                    raise FetchError(f"{self._what}: {masked_url(final)} sent more than {most} bytes")
+            return HTTPAnswer(
+                status=response.status_code,
+                url=final,
+                headers=lower_names(response.headers),
+                first_headers=lower_names(first),
+                body=body,
+            )
+
+    @contextlib.contextmanager
+    def read(
+        self,
+        url: str,
+        *,
+        offset: int = 0,
+        size: int | None = None,
+        whole: int | None = None,
+        version: str | None = None,
+    ) -> Iterator[Iterator[bytes]]:
+        """Yield bytes of a file, in pieces.
+
+        Args:
+            url: The file.
+            offset: Where to begin.
+            size: How many bytes; None for all that follow.
+            whole: Size of the whole file, if that is known.
+            version: Its ETag, or time of last change, if it must be that version.
+
+        Raises:
+            TransientError: It failed in a way that may pass; now or while iterating.
+            RangeError: A part was asked for, and something else came.
+            ChangedError: It is another version, or has another size.
+            FetchError: It cannot be read.
+        """
+        part = offset > 0 or size is not None
+        headers = {}
+        if part:
+            headers["range"] = f"bytes={offset}-{'' if size is None else offset + size - 1}"
+            if version is not None and not version.startswith("W/"):
+                headers["if-range"] = version
+        with self._opened("GET", url, headers) as (response, final, _), self._sorted(final):
+            answer = HTTPAnswer(
+                status=response.status_code, url=final, headers=lower_names(response.headers), first_headers={}
+            )
+            if answer.status == _UNSATISFIABLE:
+                raise ChangedError(f"{masked_url(final)} has no bytes from {offset} on")
+            if answer.status not in {_OK, _PARTIAL}:
+                self._refuse(response, final)
+            check_version(answer, self._what, whole, version)
+            check_extent(answer, (offset, size) if part else None)
+            yield self._guarded_pieces(response, final)
+
+    def _guarded_pieces(self, response: Any, url: str) -> Iterator[bytes]:  # noqa: ANN401 - an httpx2 response
+        with self._sorted(url):
+            yield from response.iter_raw()
+
+
+def _plain(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,105 @@
+"""One file behind an `http:` or `https:` URL; `#sha256=…` behind it says what it must be."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from lftool.api import HTTPClient, Resolution, SourceFile
+from lftool.builtin.http_options import HTTPOptions
+from lftool.errors import FetchError, RecipeError, UnavailableError
+from lftool.models.digest import Digest
+from lftool.models.lock import check_relative_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from lftool.api import HTTPAnswer, SourceContext, SourceRequest
+
+
+def _secret(reference: str | None, uri: str) -> str | None:
+    """Return what the variable that `env:NAME` names holds.
+
+    Raises:
+        RecipeError: Not of that form.
+        UnavailableError: The variable is not set.
+    """
+    if reference is None:
+        return None
+    scheme, _, name = reference.partition(":")
+    if scheme != "env" or not name:
+        raise RecipeError(f"source {uri!r}: a secret is named as env:NAME, and never written into a recipe")
+    value = os.environ.get(name)
+    if not value:
+        raise UnavailableError(f"source {uri!r}: the variable {name} is not set", hints=(f"set {name}",))
+    return value
+
+
+_FRAGMENT = re.compile(r"sha256=([0-9a-f]{64})\Z")
+_NO_HEAD = {405, 501}
+
+
+class HTTPSource:
+    """Reads a URL. Its version is the ETag, or the time of its last change; without either it is read in one go."""
+
+    def __init__(self, context: SourceContext) -> None:
+        self._options: HTTPOptions = context.options or HTTPOptions()
+        self._clients: dict[str, HTTPClient] = {}
+
+    def _client(self, uri: str) -> HTTPClient:
+        if uri not in self._clients:
+            token = _secret(self._options.token, uri)
+            headers = {} if token is None else {"authorization": f"Bearer {token}"}
+            hint = 'name a token: options = { token = "env:NAME" }' if token is None else "the token may have expired"
+            self._clients[uri] = HTTPClient(f"source {uri!r}", headers=headers, hints=(hint,))
+        return self._clients[uri]
+
+    def _url(self, uri: str) -> str:
+        url = uri.partition("#")[0]
+        query = _secret(self._options.query, uri)
+        return url if query is None else f"{url}?{query.removeprefix('?')}"
+
+    def _asserted(self, uri: str) -> Digest | None:
+        fragment = urlsplit(uri).fragment
+        match = _FRAGMENT.match(fragment)
+        if fragment and match is None:
+            raise RecipeError(f"source {uri!r}: what follows # must be sha256= and 64 lower-case hex digits")
+        return Digest(match[1]) if match else None
+
+    def _name(self, uri: str) -> str:
+        name = unquote(urlsplit(uri).path).rpartition("/")[2]
+        try:
+            check_relative_path(name)
+        except ValueError:
+            raise RecipeError(
+                f"source {uri!r}: the URL does not end in a file name", hints=("name one file, not a folder",)
+            ) from None
+        return name
+
+    def _head(self, url: str, uri: str) -> HTTPAnswer:
+        answer = self._client(uri).ask(url, method="HEAD", accept=frozenset({200, *_NO_HEAD}))
+        if answer.status in _NO_HEAD:  # the first byte will do
+            answer = self._client(uri).ask(url, headers={"range": "bytes=0-0"}, accept=frozenset({206}), most=1)
+        return answer
+
+    def resolve(self, request: SourceRequest) -> Resolution:
+        """Return the one file and its version; the lock's revision is its content."""
+        if request.include or request.exclude:
+            raise RecipeError(f"source {request.uri!r}: a URL is one file; include and exclude choose nothing")
+        asserted, name = self._asserted(request.uri), self._name(request.uri)
+        answer = self._head(self._url(request.uri), request.uri)
+        if answer.headers.get("content-type", "").startswith("text/html") and not name.endswith((".html", ".htm")):
+            raise FetchError(f"source {request.uri!r}: there is a page of HTML, not a file called {name}")
+        file = SourceFile(path=name, size=answer.size, sha256=asserted, revision=answer.version)
+        return Resolution(revision=None, files=(file,))
+
+    def open(
+        self, request: SourceRequest, revision: str, file: SourceFile, offset: int, size: int | None
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Return the file's bytes."""
+        del revision  # content is the revision, and the core checks it
+        url = self._url(request.uri)
+        return self._client(request.uri).read(url, offset=offset, size=size, whole=file.size, version=file.revision)

@@ -1,0 +1,50 @@
+"""`lftool fetch`: fill the store with what a lock pins, so that a build needs no network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lftool.api import StageFinished, StageStarted
+from lftool.pipeline.parallel import in_parallel
+from lftool.pipeline.stages.fetch import fetch_locked
+
+if TYPE_CHECKING:
+    from lftool.models.digest import Artifact
+    from lftool.models.lock import Lock, LockedFile
+    from lftool.ops.project import Project
+    from lftool.pipeline.ports import Ports
+
+
+def locked_files(lock: Lock) -> list[tuple[str, LockedFile]]:
+    """Return (source, file) of all that a lock pins, each content once, in order."""
+    found: dict[Artifact, tuple[str, LockedFile]] = {}
+    for name, source in sorted(lock.sources.items()):
+        for file in source.files:
+            found.setdefault(file.artifact, (name, file))
+    return list(found.values())
+
+
+def fetch_project(project: Project, ports: Ports) -> list[LockedFile]:
+    """Fetch every file that the project's lock pins; return those that were not in the store.
+
+    Raises:
+        LockError: There is no lock, or it cannot be read.
+        IntegrityError: A source delivers other bytes than the pinned ones.
+        FetchError: A source does not deliver.
+    """
+    lock = project.require_lock()
+
+    def one(item: tuple[str, LockedFile]) -> LockedFile | None:
+        name, file = item
+        detail = f"{file.path}, {file.size / 1e6:.1f} MB"
+        if ports.store.blobs.is_sound(file.artifact):
+            ports.emit(StageStarted(stage="fetch", target=name, detail=detail, cached=True))
+            return None
+        started = ports.clock()
+        fetch_locked(lock, name, file, ports)
+        ports.emit(StageFinished(stage="fetch", target=name, seconds=ports.clock() - started, detail=detail))
+        return file
+
+    with ports.store.in_use():
+        found = in_parallel(one, locked_files(lock), ports.transfer.files, ports)
+    return [file for file in found if file is not None]

@@ -1,0 +1,131 @@
+"""Files in the making that outlive their process: data, and a journal of the chunks that are there.
+
+A chunk counts only when its bytes have the CRC-32 that the journal names; nothing here is synced, so after a power cut some
+do not, and are fetched again. Whether the whole is right is for its sha256 to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+import zlib
+from typing import TYPE_CHECKING
+
+from lftool.models.manifest import CHUNK_SIZE
+from lftool.store.buffers import page_aligned_buffer
+from lftool.store.durable import storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lftool.models.digest import Digest
+
+_LINE = re.compile(rb"([0-9]{1,12}) ([0-9a-f]{8})\n")
+_KEPT_SECONDS = 7 * 86_400
+
+
+class PartialFile:
+    """One such file of a known size, in chunks of 4 MiB; `missing` says which are still to come."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path = path
+        self.size = size
+        self.count = -(-size // CHUNK_SIZE)
+        self.missing = set(range(self.count))
+        self._journal_path = path.with_suffix(".journal")
+        with storage_errors("open", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._journal = os.open(
+                self._journal_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
+            self._recall()
+            os.truncate(self.descriptor, size)
+
+    def length(self, index: int) -> int:
+        """Return how many bytes chunk `index` has."""
+        return min(CHUNK_SIZE, self.size - index * CHUNK_SIZE)
+
+    def _recall(self) -> None:
+        known: dict[int, int] = {}
+        with os.fdopen(os.dup(self._journal), "rb") as file:
+            for line in file:
+                match = _LINE.fullmatch(line)
+                if match:
+                    known[int(match[1])] = int(match[2], 16)
+        view = page_aligned_buffer(CHUNK_SIZE)
+        for index, crc in known.items():
+            if index < self.count and zlib.crc32(self.read(index, view)) == crc:
+                self.missing.discard(index)
+
+    def read(self, index: int, buffer: memoryview) -> memoryview:
+        """Return the bytes of chunk `index` that are there, read into `buffer`."""
+        got = os.preadv(self.descriptor, [buffer[: self.length(index)]], index * CHUNK_SIZE)
+        return buffer[:got]
+
+    def write(self, index: int, data: memoryview) -> None:
+        """Write a whole chunk and note it; several threads may, each other chunks.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        with storage_errors("write", self.path):
+            done = 0
+            while done < len(data):
+                done += os.pwrite(self.descriptor, data[done:], index * CHUNK_SIZE + done)
+            os.write(self._journal, b"%d %08x\n" % (index, zlib.crc32(data)))
+        self.missing.discard(index)
+
+    def clear(self) -> None:
+        """Forget every chunk."""
+        os.ftruncate(self._journal, 0)
+        self.missing = set(range(self.count))
+
+    def discard(self) -> None:
+        """Remove both files; what has been given another name stays."""
+        self.path.unlink(missing_ok=True)
+        self._journal_path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close both files and leave them where they are."""
+        os.close(self.descriptor)
+        os.close(self._journal)
+
+
+@contextlib.contextmanager
+def partial_file(folder: Path, key: Digest, size: int) -> Iterator[PartialFile]:
+    """Yield the file in the making called `key`, with the chunks that an earlier process left.
+
+    Args:
+        folder: On the same file system as the store.
+        key: Digest of all that decides what the bytes are.
+        size: Size of the whole in bytes.
+
+    Raises:
+        StorageError: It cannot be opened.
+    """
+    made = PartialFile(folder / f"{key.hex}.data", size)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def partial_bytes(folder: Path) -> int:
+    """Return how much files in the making take, in bytes."""
+    return sum(path.stat().st_blocks * 512 for path in folder.glob("*.data"))
+
+
+def remove_old_partials(folder: Path, *, now: float | None = None) -> int:
+    """Remove files that nobody has gone on with for a week; return how many."""
+    moment, removed = time.time() if now is None else now, 0
+    for path in sorted(folder.glob("*")):
+        with contextlib.suppress(OSError):
+            newest = max(part.stat().st_mtime for part in folder.glob(f"{path.stem}.*"))
+            if moment - newest > _KEPT_SECONDS:
+                path.unlink()
+                removed += 1
+    return removed

@@ -1,0 +1,97 @@
+"""A small HTTP server of files in memory, with ETags and ranges: for tests that need no more than that."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+from attrs import Factory, define
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)\Z")
+
+
+@define(eq=False)
+class FileServer:
+    """Serves `files`, by path such as `/model.gguf`; change them while it runs.
+
+    Attributes:
+        versions: Whether answers carry an ETag.
+        ranges: Whether parts are served.
+        lengths: Whether answers say how long they are.
+    """
+
+    files: dict[str, bytes] = Factory(dict)
+    versions: bool = True
+    ranges: bool = True
+    lengths: bool = True
+    _server: ThreadingHTTPServer | None = None
+
+    def __enter__(self) -> Self:
+        files = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_GET(self) -> None:
+                files.answer(self)
+
+            do_HEAD = do_GET  # noqa: N815 - http.server's name
+
+            def log_message(self, *_arguments: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        """Where clients reach it."""
+        if self._server is None:
+            raise RuntimeError("the server is not running")
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        """Answer one request."""
+        data = self.files.get(handler.path.partition("?")[0])
+        if data is None:
+            handler.send_response_only(404)
+            handler.send_header("content-length", "0")
+            handler.end_headers()
+            return
+        etag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
+        wanted = _RANGE.match(handler.headers.get("range", "")) if self.ranges else None
+        if handler.headers.get("if-range", etag) != etag:
+            wanted = None
+        first = int(wanted[1]) if wanted else 0
+        last = min(int(wanted[2] or len(data)), len(data) - 1) if wanted else len(data) - 1
+        handler.send_response_only(206 if wanted else 200)
+        if wanted:
+            handler.send_header("content-range", f"bytes {first}-{last}/{len(data)}")
+        if self.versions:
+            handler.send_header("etag", etag)
+        handler.send_header("content-type", "application/octet-stream")
+        if self.lengths:
+            handler.send_header("content-length", str(last - first + 1))
+        else:
+            handler.send_header("connection", "close")
+            handler.close_connection = True
+        handler.end_headers()
+        if handler.command == "GET":
+            handler.wfile.write(data[first : last + 1])

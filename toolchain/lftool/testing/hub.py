@@ -1,0 +1,187 @@
+"""A small Hugging Face Hub on this machine, for tests with the real `huggingface_hub`.
+
+It answers what that client asks to read a repository: `repo_info` and `resolve`, with large files (LFS) redirected to
+another port, as the real one redirects them to another host. Gated and private repositories ask for the token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from attrs import Factory, define
+
+from lftool.testing.files import FileServer
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+LFS_BYTES = 100_000
+_API = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+?)(?:/revision/([^/?]+))?\Z")
+_RESOLVE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)\Z")
+
+
+@define
+class Repository:
+    """A repository: commits by 40-hex name, refs, and who may read it."""
+
+    commits: dict[str, dict[str, bytes]] = Factory(dict)
+    refs: dict[str, str] = Factory(dict)
+    private: bool = False
+    gated: bool = False
+
+    def commit(self, files: dict[str, bytes], ref: str = "main") -> str:
+        """Add a commit, let `ref` name it, and return its name."""
+        state = hashlib.sha1(str(len(self.commits)).encode(), usedforsecurity=False)
+        for path in sorted(files):
+            state.update(path.encode() + files[path])
+        name = state.hexdigest()
+        self.commits[name], self.refs[ref] = dict(files), name
+        return name
+
+
+@define(eq=False)
+class HubServer:
+    """The server; `url` goes into `HF_ENDPOINT`.
+
+    Attributes:
+        repositories: By kind and name, such as `models/org/repo`.
+        token: What opens private and gated repositories.
+        large: Serves large files.
+        large_url: Where clients are sent for them, when not to `large` itself.
+    """
+
+    repositories: dict[str, Repository] = Factory(dict)
+    token: str = "hf_secret_token"  # noqa: S105 - of a server in a test
+    large_url: str = ""
+    large: FileServer = Factory(FileServer)
+    _server: ThreadingHTTPServer | None = None
+
+    def __enter__(self) -> Self:
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_GET(self) -> None:
+                hub.answer(self)
+
+            do_HEAD = do_GET  # noqa: N815 - http.server's name
+
+            def log_message(self, *_arguments: object) -> None:
+                pass
+
+        self.large.__enter__()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.large.__exit__(kind, value, trace)
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        """Where clients reach it."""
+        if self._server is None:
+            raise RuntimeError("the server is not running")
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def repository(self, name: str, kind: str = "models") -> Repository:
+        """Return a repository, made if need be."""
+        return self.repositories.setdefault(f"{kind}/{name}", Repository())
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        """Answer one request."""
+        path = handler.path.partition("?")[0]
+        api, resolve = _API.match(path), _RESOLVE.match(path)
+        if api:
+            self._info(handler, f"{api[1]}/{api[2]}", unquote(api[3] or "main"))
+        elif resolve:
+            kind = "datasets" if resolve[1] else "models"
+            self._file(handler, f"{kind}/{resolve[2]}", unquote(resolve[3]), unquote(resolve[4]))
+        else:
+            self._error(handler, 404, "EntryNotFound")
+
+    def _error(self, handler: BaseHTTPRequestHandler, status: int, code: str) -> None:
+        self._send(handler, status, {"x-error-code": code, "x-error-message": code}, b"{}")
+
+    def _send(self, handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
+        handler.send_response_only(status)
+        for name, value in {"content-length": str(len(body)), **headers}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        if handler.command == "GET":
+            handler.wfile.write(body)
+
+    def _found(self, handler: BaseHTTPRequestHandler, name: str, ref: str) -> tuple[str, dict[str, bytes]] | None:
+        """Return commit and files; None once it has been answered that there are none."""
+        known = handler.headers.get("authorization") == f"Bearer {self.token}"
+        repository = self.repositories.get(name)
+        if repository is None or (repository.private and not known):
+            self._error(handler, 404 if known else 401, "RepoNotFound")
+            return None
+        if repository.gated and not known:
+            self._error(handler, 403, "GatedRepo")
+            return None
+        commit = repository.refs.get(ref, ref)
+        if commit not in repository.commits:
+            self._error(handler, 404, "RevisionNotFound")
+            return None
+        return commit, repository.commits[commit]
+
+    def _info(self, handler: BaseHTTPRequestHandler, name: str, ref: str) -> None:
+        found = self._found(handler, name, ref)
+        if found is None:
+            return
+        siblings = []
+        for path, data in sorted(found[1].items()):
+            entry: dict[str, object] = {"rfilename": path, "size": len(data), "blobId": "0" * 40}
+            if len(data) > LFS_BYTES:
+                sha256 = hashlib.sha256(data).hexdigest()
+                entry["lfs"] = {"sha256": sha256, "size": len(data), "pointerSize": 134}
+            siblings.append(entry)
+        body = {
+            "id": name.partition("/")[2],
+            "sha": found[0],
+            "lastModified": "2026-11-24T00:00:00.000Z",
+            "createdAt": "2026-11-24T00:00:00.000Z",
+            "private": False,
+            "gated": False,
+            "disabled": False,
+            "downloads": 0,
+            "likes": 0,
+            "tags": [],
+            "siblings": siblings,
+        }
+        self._send(handler, 200, {"content-type": "application/json"}, json.dumps(body).encode())
+
+    def _file(self, handler: BaseHTTPRequestHandler, name: str, ref: str, path: str) -> None:
+        found = self._found(handler, name, ref)
+        if found is None:
+            return
+        data = found[1].get(path)
+        headers = {"x-repo-commit": found[0]}
+        if data is None:
+            self._send(handler, 404, {**headers, "x-error-code": "EntryNotFound"}, b"")
+        elif len(data) > LFS_BYTES:
+            sha256 = hashlib.sha256(data).hexdigest()
+            self.large.files[f"/lfs/{sha256}"] = data
+            where = {"location": f"{self.large_url or self.large.url}/lfs/{sha256}?signature=secret"}
+            linked = {"x-linked-etag": f'"{sha256}"', "x-linked-size": str(len(data))}
+            self._send(handler, 302, {**headers, **linked, **where}, b"")
+        else:
+            etag = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+            self._send(handler, 200, {**headers, "etag": f'"{etag}"'}, data)

@@ -1,0 +1,124 @@
+"""Bring one file into the store: in parallel and resumable where that can be, else as one stream; start over when needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from lftool.errors import ChangedError, FetchError, IntegrityError, RangeError, TransientError
+from lftool.models.digest import Artifact
+from lftool.models.manifest import CHUNK_SIZE
+from lftool.store.partial import partial_file
+from lftool.transfer.parallel import ParallelTransfer
+from lftool.transfer.rules import wait_before
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lftool.store.store import Store
+    from lftool.transfer.rules import TransferRules
+    from lftool.transfer.wanted import Listener, Remote, Wanted
+
+
+class Transfer:
+    """The transfer of one file."""
+
+    def __init__(self, wanted: Wanted, remote: Remote, store: Store, rules: TransferRules, listener: Listener) -> None:
+        self._wanted = wanted
+        self._remote = remote
+        self._store = store
+        self._rules = rules
+        self._listener = listener
+        self._pinned = True
+        self._again = rules.attempts > 1
+
+    def run(self) -> Artifact:
+        """Fetch the file into the store and return its name.
+
+        Raises:
+            IntegrityError: It is not what the lock, or the remote itself, says; nothing is stored.
+            FetchError: The remote does not deliver it.
+            StorageError: It cannot be written.
+            KeyboardInterrupt: Cancelled; what has arrived of a large file is kept for the next time.
+        """
+        while True:
+            size = self._wanted.size
+            try:
+                if size is None or size <= CHUNK_SIZE or not self._wanted.ranges:
+                    return self._streamed()
+                artifact = self._parallel(size)
+                if artifact is not None:
+                    return artifact
+            except ChangedError as error:
+                self._start_over(error)
+            except IntegrityError as error:
+                if not self._again:
+                    raise
+                self._again = False
+                self._listener.notice(f"{error.message}; fetching it once more")
+            except RangeError:
+                self._wanted = attrs.evolve(self._wanted, ranges=False)
+
+    def _expected(self) -> Artifact | None:
+        wanted = self._wanted
+        return Artifact(wanted.sha256, wanted.size) if wanted.sha256 is not None and wanted.size is not None else None
+
+    def _start_over(self, error: ChangedError) -> None:
+        """Go on without asking for a version, where the digest is known: the digest decides."""
+        what = self._wanted.what
+        if self._wanted.sha256 is None:
+            raise FetchError(f"{what}: {error.message}", hints=("it is changing right now; lock again",)) from error
+        self._again = False  # the digest decides, and nothing more is to be hoped for
+        if not self._pinned:
+            raise IntegrityError(f"{what}: {error.message}") from error
+        self._pinned = False
+        self._listener.notice(f"{what}: {error.message}; starting over")
+
+    def _parallel(self, size: int) -> Artifact | None:
+        """Return the artifact, or None when what an earlier fetch left was of no use and is gone."""
+        with partial_file(self._store.partials, self._wanted.key, size) as partial:
+            left = partial.count - len(partial.missing)
+            self._listener.progress(min(left * CHUNK_SIZE, size), size)
+            try:
+                artifact = ParallelTransfer(self._wanted, self._remote, partial, self._rules, self._listener).run(
+                    pinned=self._pinned
+                )
+                expected = self._expected()
+                if expected is not None:
+                    expected.require(artifact, self._wanted.what)
+            except (ChangedError, RangeError):
+                partial.discard()
+                raise
+            except IntegrityError:
+                partial.discard()
+                if not left:
+                    raise
+                self._listener.notice(f"{self._wanted.what}: what an earlier fetch left is of no use; starting over")
+                return None
+            self._store.blobs.adopt(partial.path, artifact)
+            partial.discard()
+            return artifact
+
+    def _streamed(self) -> Artifact:
+        """Fetch in one stream; every attempt is one from the start."""
+        failed = 0
+        while True:
+            try:
+                return self._store.blobs.put(
+                    self._pieces(), self._wanted.what, expected=self._expected(), size=self._wanted.size
+                )
+            except TransientError as error:
+                failed += 1
+                self._listener.wait(wait_before(failed, error, self._rules, self._wanted.what))
+
+    def _pieces(self) -> Iterator[bytes]:
+        done, size = 0, self._wanted.size
+        with self._remote.open(0, None, pinned=self._pinned) as pieces:
+            for piece in pieces:
+                self._listener.wait(0)
+                done += len(piece)
+                yield piece
+                self._listener.progress(done, size)
+        if size is not None and done < size and self._rules.attempts > 1:
+            raise TransientError(f"the transfer ended after {done} of {size} bytes")
