@@ -14,10 +14,10 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from attrs import field, frozen
-
 sys.path.insert(0, str(Path(__file__).parent))
+from fetching import fetch_rows
 from model import write_model
+from rows import Row
 
 ROOT = Path(__file__).resolve().parent.parent
 LFTOOL = Path(sys.executable).with_name("lftool")
@@ -50,30 +50,6 @@ for part in model.create_completion(sys.argv[2], stream=True, max_tokens=1, temp
     sys.stdout.write(part["choices"][0]["text"])
     sys.stdout.flush()
 """
-
-
-@frozen(kw_only=True)
-class Row:
-    """One budget: what was measured, in seconds unless said, and what it may be."""
-
-    name: str
-    ours: tuple[float, ...]
-    peer: tuple[float, ...] = ()
-    peer_name: str = ""
-    budget: float
-    unit: str = "s"
-    note: str = field(default="")
-
-    @property
-    def value(self) -> float:
-        """The ratio of medians, or our median where there is no peer."""
-        ours = statistics.median(self.ours)
-        return ours / statistics.median(self.peer) if self.peer else ours
-
-    @property
-    def met(self) -> bool:
-        """Whether the budget is met."""
-        return self.value <= self.budget
 
 
 class Bench:
@@ -284,6 +260,8 @@ def main() -> None:
         rows = [bench.version(), bench.pack(), bench.noop()]
         rows += [bench.verify("0", 1.15), bench.verify("0,1", 0.65)]
         rows += [bench.first_token(), bench.memory()]
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
+        rows += fetch_rows(Path(name), ROOT / "examples" / "tiny-story" / "tiny-story-f16.gguf", options.rounds)
     print(report(rows, bench.size))
     missed = [row.name for row in rows if not row.met]
     if missed:

@@ -274,8 +274,10 @@ def test_an_unknown_scheme_without_plugins_says_which_plugins_bring_the_known_on
     assert (caught.value.message, caught.value.hints) == (
         "unknown source scheme 'gopher'; installed: file, http, https",
         (
-            "other schemes come with plugins: az with lftool-s3, gs with lftool-s3, hf with lftool-hf,"
-            " oci with lftool-oci, s3 with lftool-s3",
+            (
+                "other schemes come with plugins: az with lftool-s3, gs with lftool-s3, hf with lftool-hf,"
+                " oci with lftool-oci, s3 with lftool-s3"
+            ),
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,11 +22,16 @@ def chunk(index: int) -> memoryview:
     return memoryview(bytes([index + 1]) * min(CHUNK_SIZE, SIZE - index * CHUNK_SIZE))
 
 
+def put(partial, index: int) -> None:
+    partial.write(index * CHUNK_SIZE, chunk(index))
+    partial.finish(index, zlib.crc32(chunk(index)))
+
+
 def test_chunks_are_there_for_the_next_process(tmp_path):
     with partial_file(tmp_path, KEY, SIZE) as partial:
         assert partial.missing == {0, 1, 2}
-        partial.write(2, chunk(2))
-        partial.write(0, chunk(0))
+        put(partial, 2)
+        put(partial, 0)
 
     with partial_file(tmp_path, KEY, SIZE) as partial:
         assert partial.missing == {1}
@@ -34,8 +40,8 @@ def test_chunks_are_there_for_the_next_process(tmp_path):
 
 def test_a_chunk_that_did_not_reach_the_disk_is_missing(tmp_path):
     with partial_file(tmp_path, KEY, SIZE) as partial:
-        partial.write(0, chunk(0))
-        partial.write(1, chunk(1))
+        put(partial, 0)
+        put(partial, 1)
         os.pwrite(partial.descriptor, b"\0", CHUNK_SIZE + 9)
 
     with partial_file(tmp_path, KEY, SIZE) as partial:
@@ -45,7 +51,7 @@ def test_a_chunk_that_did_not_reach_the_disk_is_missing(tmp_path):
 def test_another_size_keeps_only_what_still_fits(tmp_path):
     with partial_file(tmp_path, KEY, SIZE) as partial:
         for index in range(3):
-            partial.write(index, chunk(index))
+            put(partial, index)
 
     with partial_file(tmp_path, KEY, CHUNK_SIZE) as partial:
         assert partial.missing == set()
@@ -56,7 +62,7 @@ def test_another_size_keeps_only_what_still_fits(tmp_path):
 def test_no_journal_makes_bytes_count_that_are_not_there(tmp_path_factory, garbage, after):
     folder = tmp_path_factory.mktemp("partial")
     with partial_file(folder, KEY, SIZE) as partial:
-        partial.write(2, chunk(2))
+        put(partial, 2)
     journal = folder / f"{KEY.hex}.journal"
     line = journal.read_bytes()
     journal.write_bytes(line + garbage if after else garbage + line)
@@ -67,7 +73,7 @@ def test_no_journal_makes_bytes_count_that_are_not_there(tmp_path_factory, garba
 
 def test_clearing_forgets_and_discarding_removes(tmp_path):
     with partial_file(tmp_path, KEY, SIZE) as partial:
-        partial.write(0, chunk(0))
+        put(partial, 0)
         partial.clear()
         assert partial.missing == {0, 1, 2}
         partial.discard()
@@ -77,7 +83,7 @@ def test_clearing_forgets_and_discarding_removes(tmp_path):
 def test_what_nobody_went_on_with_for_a_week_is_removed(tmp_path):
     for key in (b"old", b"new"):
         with partial_file(tmp_path, Digest.of(key), SIZE) as partial:
-            partial.write(0, chunk(0))
+            put(partial, 0)
     for path in tmp_path.glob(f"{Digest.of(b'old').hex}.*"):
         os.utime(path, (0, 0))
 

@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 STALL = "LFTOOL_STALL_SECONDS"
 _DEFAULT_STALL = 30.0
 _CONNECT_SECONDS = 15.0
+_RECEIVED_AT_ONCE = 256 * 1024
 _MOST_REDIRECTS = 10
 _REDIRECTS = {301, 302, 303, 307, 308}
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
@@ -78,13 +80,17 @@ class HTTPClient:
     def _connected(self) -> Any:  # noqa: ANN401 - httpx2 is imported when it is used
         with self._making:
             if self._client is None:
+                import httpcore2
                 import httpx2
 
+                # 64 KiB by default: a quarter of the time of a fast transfer is then spent between two pieces.
+                httpcore2.HTTP11Connection.READ_NUM_BYTES = _RECEIVED_AT_ONCE
                 self._client = httpx2.Client(
                     follow_redirects=False,
                     timeout=httpx2.Timeout(self._stall, connect=min(self._stall, _CONNECT_SECONDS), pool=None),
                     limits=httpx2.Limits(max_connections=None, max_keepalive_connections=32),
                 )
+                weakref.finalize(self, self._client.close)  # a source has no end of its own to close it at
             return self._client
 
     @contextlib.contextmanager

@@ -17,6 +17,8 @@ COMMANDS = {
     "init": "Write a recipe to start from.",
     "lock": "Pin what the recipe names.",
     "fetch": "Fetch what the lock pins.",
+    "outdated": "Say which locked refs have moved.",
+    "vendor": "Write what a locked build needs into a folder or archive.",
     "build": "Build bundles from recipe and lock.",
     "verify": "Check a bundle and who signed it.",
     "inspect": "Show what is in a bundle.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from lftool.errors import FormatError, RecipeError, UnavailableError
@@ -14,8 +15,31 @@ if TYPE_CHECKING:
 _PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
 
 
+# llama.cpp's names of a GGUF in several files: `llama_split_path` writes `%s-%05d-of-%05d.gguf`.
+_SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf\Z")
+
+
+def _refuse_split(found: list[LockedFile], source: str, role: str) -> None:
+    """Raise when all candidates are the parts of one file: they count as one, which cannot be joined here yet."""
+    parts = [_SPLIT.match(file.path) for file in found]
+    whole = {(match[1], match[3]) for match in parts if match}
+    if not found or None in parts or len(whole) != 1:
+        return
+    name, count = whole.pop()
+    have = {int(match[2]) for match in parts if match}
+    missing = sorted(set(range(1, int(count) + 1)) - have)
+    if missing:
+        numbers = ", ".join(str(number) for number in missing)
+        raise RecipeError(f"source {source!r}: the {role} {name}.gguf has {int(count)} parts; missing: {numbers}")
+    raise UnavailableError(
+        f"source {source!r}: the {role} {name}.gguf is split into {int(count)} files, which this version cannot join",
+        hints=("join them with llama.cpp's `llama-gguf-split --merge`, and point the source at the result",),
+    )
+
+
 def _pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple[str, ...]) -> LockedFile:
     found = [file for file in files if file.path.endswith(suffixes)]
+    _refuse_split(found, source, role)
     if not found and len(files) == 1 and not files[0].path.endswith((*_PICKLES, ".safetensors")):
         return files[0]
     if len(found) == 1:

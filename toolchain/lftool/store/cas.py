@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from lftool.errors import IntegrityError, StorageError
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import CHUNK_SIZE
-from lftool.store.durable import DurableFile, durable_file, storage_errors, write_durably
+from lftool.store.cloning import clone_or_copy
+from lftool.store.durable import durable_file, storage_errors, write_durably
 from lftool.store.hashing import Blob, BlobHasher, Facts, hash_pieces, read_chunks
 
 if TYPE_CHECKING:
@@ -107,8 +108,28 @@ class ContentStore:
         self._write_facts(blob)
         return blob.artifact
 
+    def put_copy(self, source: Path, expected: Artifact) -> None:
+        """Store a copy of a file of somebody else's, if it is what it should be.
+
+        Raises:
+            IntegrityError: It is not; nothing is stored.
+            OSError: It cannot be read.
+            StorageError: It could not be written.
+        """
+        with durable_file(self._temporary, "blob") as out:
+            with source.open("rb") as opened:
+                clone_or_copy(opened, out.file)
+            with out.path.open("rb") as made:
+                blob = hash_pieces(read_chunks(made))
+            expected.require(blob.artifact, str(source))
+            out.commit(self.path(expected))
+        self._write_facts(blob)
+
     def adopt(self, path: Path, artifact: Artifact) -> None:
-        """Take a file that has just been hashed as the blob of that name; it is made durable and renamed.
+        """Take a file that has just been hashed as the blob of that name.
+
+        It is renamed and not synced: a power cut can leave other bytes under the name, and they are found when the blob
+        is checked before it is used. Only a blob that was synced gets a stamp (docs/adr/0008).
 
         Args:
             path: On the same file system as the store.
@@ -117,8 +138,11 @@ class ContentStore:
         Raises:
             StorageError: It could not be written.
         """
-        with storage_errors("write", path), path.open("r+b") as file:
-            DurableFile(file, path, "blob").commit(self.path(artifact))
+        destination = self.path(artifact)
+        with storage_errors("write", destination):
+            path.chmod(0o444)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(destination)
 
     def _write_facts(self, blob: Blob) -> None:
         data = blob.facts.crc32.to_bytes(_CRC_BYTES, "big") + blob.facts.chunks
@@ -151,6 +175,7 @@ class ContentStore:
         with storage_errors("read", path), path.open("rb") as file:
             before = os.fstat(file.fileno())
             blob = hash_pieces(read_chunks(file))
+            os.fsync(file.fileno())  # a stamp outlives a power cut, so what it vouches for must too
             after = os.fstat(file.fileno())
         if blob.artifact != artifact:
             self.quarantine(artifact, before)

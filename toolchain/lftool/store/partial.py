@@ -66,8 +66,8 @@ class PartialFile:
         got = os.preadv(self.descriptor, [buffer[: self.length(index)]], index * CHUNK_SIZE)
         return buffer[:got]
 
-    def write(self, index: int, data: memoryview) -> None:
-        """Write a whole chunk and note it; several threads may, each other chunks.
+    def write(self, offset: int, data: memoryview) -> None:
+        """Write bytes at an offset; several threads may, each in other chunks.
 
         Raises:
             StorageError: It cannot be written.
@@ -75,8 +75,16 @@ class PartialFile:
         with storage_errors("write", self.path):
             done = 0
             while done < len(data):
-                done += os.pwrite(self.descriptor, data[done:], index * CHUNK_SIZE + done)
-            os.write(self._journal, b"%d %08x\n" % (index, zlib.crc32(data)))
+                done += os.pwrite(self.descriptor, data[done:], offset + done)
+
+    def finish(self, index: int, crc: int) -> None:
+        """Note that chunk `index` has been written whole, and the CRC-32 of its bytes.
+
+        Raises:
+            StorageError: It cannot be noted.
+        """
+        with storage_errors("write", self._journal_path):
+            os.write(self._journal, b"%d %08x\n" % (index, crc))
         self.missing.discard(index)
 
     def clear(self) -> None:

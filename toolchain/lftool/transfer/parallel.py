@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import zlib
 from collections import deque
 from typing import TYPE_CHECKING
 
 from lftool.errors import RangeError, TransientError
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import CHUNK_SIZE
-from lftool.store.buffers import page_aligned_buffer
+from lftool.store.buffers import keep_freed_memory, page_aligned_buffer
 from lftool.transfer.rules import wait_before
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ class ParallelTransfer:
         fair = -(-len(self._partial.missing) // self._rules.connections)
         self._todo.extend(segments(self._partial.missing, max(1, min(self._rules.segment // CHUNK_SIZE, fair))))
         count = min(self._rules.connections, len(self._todo))
-        workers = [threading.Thread(target=self._work, args=(pinned,), name="fetch") for _ in range(count)]
+        keep_freed_memory()
+        waits = [max(0.0, (place - 1) * self._rules.ramp) for place in range(count)]
+        workers = [threading.Thread(target=self._work, args=(pinned, wait), name="fetch") for wait in waits]
         for worker in workers:
             worker.start()
         try:
@@ -99,13 +102,16 @@ class ParallelTransfer:
                 self._changed.wait(_LOOK_SECONDS)
             self._listener.wait(0)
 
-    def _work(self, pinned: bool) -> None:  # noqa: FBT001 - a thread's target
+    def _work(self, pinned: bool, wait: float) -> None:  # noqa: FBT001 - a thread's target
         try:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped or not self._todo, wait)
             while True:
                 with self._changed:
                     if self._stopped or not self._todo:
                         return
                     first, end = self._todo.popleft()
+                    self._changed.notify_all()
                 self._fetch(first, end, pinned=pinned)
         except _Stopped:
             return
@@ -140,8 +146,7 @@ class ParallelTransfer:
         """
         offset, stop = first * CHUNK_SIZE, min(end * CHUNK_SIZE, self._partial.size)
         size = stop - offset
-        buffer = page_aligned_buffer(CHUNK_SIZE)
-        filled, index = 0, first
+        crc, index = 0, first
         with self._remote.open(offset, size, pinned=pinned) as pieces:
             for piece in pieces:
                 if self._stopped:
@@ -149,20 +154,20 @@ class ParallelTransfer:
                 view = memoryview(piece)
                 if offset + len(view) > stop:
                     raise RangeError(f"more than the {size} bytes that were asked for arrived")
-                offset += len(view)
-                while view:
-                    take = min(len(view), self._partial.length(index) - filled)
-                    buffer[filled : filled + take] = view[:take]
-                    view, filled = view[take:], filled + take
-                    if filled == self._partial.length(index):
-                        self._finish(index, buffer[:filled])
+                while view:  # written and summed up while it is in the processor's cache
+                    part = view[: index * CHUNK_SIZE + self._partial.length(index) - offset]
+                    self._partial.write(offset, part)
+                    crc = zlib.crc32(part, crc)
+                    view, offset = view[len(part) :], offset + len(part)
+                    if offset == index * CHUNK_SIZE + self._partial.length(index):
+                        self._finish(index, crc)
                         yield index
-                        filled, index = 0, index + 1
+                        crc, index = 0, index + 1
         if index < end:
             raise TransientError(f"the transfer ended after {offset} of {stop} bytes")
 
-    def _finish(self, index: int, data: memoryview) -> None:
-        self._partial.write(index, data)
+    def _finish(self, index: int, crc: int) -> None:
+        self._partial.finish(index, crc)
         here = self._partial.count - len(self._partial.missing)
         self._listener.progress(min(here * CHUNK_SIZE, self._partial.size), self._partial.size)
         with self._changed:

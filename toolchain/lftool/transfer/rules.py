@@ -19,6 +19,7 @@ class TransferRules:
     Attributes:
         files: How many files at once.
         connections: How many connections a large file is fetched over.
+        ramp: Seconds before each connection after the second; one that is not slow needs no more of them.
         segment: How many bytes one request of a large file asks for, in whole chunks.
         attempts: How many times in a row something is tried without a new byte; 1 for sources on this machine.
         first_wait: Seconds before the second attempt; doubled for each further one.
@@ -27,6 +28,7 @@ class TransferRules:
 
     files: int = 4
     connections: int = 4
+    ramp: float = 1.0
     segment: int = 64 * 1024 * 1024
     attempts: int = 6
     first_wait: float = 0.5

@@ -28,17 +28,25 @@ if TYPE_CHECKING:
 @click.option("--locked", is_flag=True, help="The lock must be fresh and complete; every output must be what it names.")
 @click.option("--frozen", is_flag=True, help="--locked and --offline.")
 @click.option("--offline", is_flag=True, help="Ask no remote source.")
+@click.option(
+    "--vendor",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="PATH",
+    help="Take sources from a folder or archive of `lftool vendor` first.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan, build nothing.")
 @click.option("--no-sign", is_flag=True, help="Stop at the unsigned bundle.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Threads to use; never changes a byte.")
 @json_option
 def command(
+    *,
     targets: tuple[str, ...],
     project: Path | None,
     output: Path | None,
     locked: bool,
     frozen: bool,
     offline: bool,
+    vendor: Path | None,
     dry_run: bool,
     no_sign: bool,
     jobs: int | None,
@@ -57,6 +65,10 @@ def command(
         sign=not no_sign,
     )
     ports = open_ports(found, online=not (offline or frozen), threads=jobs)
+    if vendor is not None and not dry_run:
+        from lftool.ops.vendoring import take_in_vendored
+
+        take_in_vendored(found, vendor, ports)
     if dry_run:
         _show_plan(plan_project(found, ports, options), as_json)
         return

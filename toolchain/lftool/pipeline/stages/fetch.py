@@ -18,6 +18,7 @@ from lftool.models.recipe import SourceSpec
 from lftool.pipeline.opening import open_source
 from lftool.pipeline.pins import require_pinned_plugin
 from lftool.pipeline.ports import Ports
+from lftool.transfer.adoption import adopt
 from lftool.transfer.engine import Transfer
 from lftool.transfer.wanted import Wanted
 
@@ -49,7 +50,7 @@ class SourceReader:
         expected = Artifact(file.sha256, file.size) if file.sha256 is not None and file.size is not None else None
         listener = _Listener(source=self.name, path=file.path, ports=ports)
         rules = attrs.evolve(ports.transfer, attempts=1) if self.registered.record.local else ports.transfer
-        remote = _RemoteFile(reader=self, file=file, revision=revision)
+        remote = self.remote(file, revision)
         with ports.store.doing(wanted.key, pulse=lambda: listener.wait(_LOOK_SECONDS)):
             if expected is not None and ports.store.blobs.is_sound(expected):
                 return expected
@@ -60,6 +61,10 @@ class SourceReader:
                     raise
                 hint = f"if the change is wanted: lftool lock --upgrade {self.name}"
                 raise IntegrityError(f"{error.message}; it has changed since it was locked", hints=(hint,)) from error
+
+    def remote(self, file: SourceFile, revision: str) -> RemoteFile:
+        """Return a file as the engine reads it."""
+        return RemoteFile(reader=self, file=file, revision=revision)
 
     def _wanted(self, file: SourceFile, revision: str) -> Wanted:
         identity = {
@@ -81,7 +86,7 @@ class SourceReader:
 
 
 @frozen(kw_only=True)
-class _RemoteFile:
+class RemoteFile:
     """A file of a source, as the engine reads it."""
 
     reader: SourceReader
@@ -137,6 +142,10 @@ def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports) -> Art
         UnavailableError: Offline, or the installed source plugin is not the pinned one.
     """
     if ports.store.blobs.is_sound(wanted.artifact):
+        return wanted.artifact
+    whose = adopt(wanted.artifact, ports.store.blobs)
+    if whose is not None:
+        ports.emit(Notice(text=f"source {name!r}, file {wanted.path}: taken from {whose}"))
         return wanted.artifact
     locked = lock.sources[name]
     spec = SourceSpec(uri=locked.uri, include=locked.include, exclude=locked.exclude, options=locked.options)

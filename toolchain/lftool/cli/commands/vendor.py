@@ -1,0 +1,28 @@
+"""`lftool vendor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lftool.cli.options import json_option, note, print_json, project_option, size_text
+
+
+@click.command("vendor")
+@click.argument("destination", type=click.Path(path_type=Path), metavar="DIR|OUT.tar.zst")
+@project_option
+@json_option
+def command(destination: Path, project: Path | None, as_json: bool) -> None:
+    """Write all that a locked build reads into a folder or an archive, for `build --vendor` without a network."""
+    from lftool.ops.project import find_project, open_ports
+    from lftool.ops.vendoring import vendor_project
+
+    found = find_project(project)
+    done = vendor_project(found, destination, open_ports(found))
+    if as_json:
+        print_json({"path": str(destination.absolute()), "files": done.files, "bytes": done.bytes})
+        return
+    note(
+        f"{destination}: {done.files} files, {size_text(done.bytes)}; build from it: lftool build --vendor {destination}"
+    )
