@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import ctypes
 import hashlib
 import http.client
 import json
@@ -11,9 +13,10 @@ import subprocess
 import tomllib
 from urllib.parse import urlsplit
 
+import attrs
 import pytest
 
-from lftool.testing import FaultProxy
+from lftool.testing import FaultProxy, FileServer
 from lftool.testing.conformance import RECIPE, Served, SourceConformance, large_model
 
 OCI = "application/vnd.oci.image.manifest.v1+json"
@@ -30,10 +33,12 @@ class Pusher:
 
     def __init__(self, url: str, repository: str) -> None:
         self.host, self.repository = urlsplit(url).netloc, repository
+        self.headers: dict[str, str] = {}
 
     def call(self, method: str, path: str, body: bytes = b"", **headers: str) -> http.client.HTTPResponse:
         with contextlib.closing(http.client.HTTPConnection(self.host)) as connection:
-            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, {**self.headers, **named})
             answer = connection.getresponse()
             answer.read()
         assert answer.status < 300, (method, path, answer.status)
@@ -237,3 +242,115 @@ def test_an_artifact_that_skopeo_copied_is_the_same(lftool, project, registry, t
     lftool(f"oci://{host}/mirror/tiny:v1", "lock").assert_success()
 
     assert source_of(project)["revision"] == digest
+
+
+def bcrypt(password: str) -> str:
+    """The entry of an htpasswd file, which docker-registry wants in bcrypt; libcrypt makes it."""
+    try:
+        library = ctypes.CDLL("libcrypt.so.1")
+    except OSError:
+        pytest.skip("this system has no libcrypt.so.1")
+    library.crypt.restype = ctypes.c_char_p
+    made = library.crypt(password.encode(), b"$2b$04$abcdefghijklmnopqrstuu")
+    if not made or not made.startswith(b"$2"):
+        pytest.skip("this libcrypt makes no bcrypt")
+    return made.decode()
+
+
+@pytest.fixture
+def guarded(registry, tmp_path):
+    """A registry that asks for a name and a password; its host, with one artifact pushed."""
+    (tmp_path / "htpasswd").write_text(f"tester:{bcrypt('a-secret')}\n")
+    server = registry(f"auth: {{htpasswd: {{realm: test, path: {tmp_path / 'htpasswd'}}}}}")
+    pusher = Pusher(server.url, "models/tiny")
+    pusher.headers = {"authorization": "Basic " + base64.b64encode(b"tester:a-secret").decode()}
+    push_modelpack(pusher)
+    return urlsplit(server.url).netloc
+
+
+def test_name_and_password_from_variables_open_a_registry(lftool, guarded):
+    keys = {"LFTOOL_OCI_USERNAME": "tester", "LFTOOL_OCI_PASSWORD": "a-secret"}
+
+    lftool(f"oci://{guarded}/models/tiny:v1", "lock", **keys).assert_success()
+
+
+def test_what_docker_login_wrote_opens_a_registry(lftool, guarded, tmp_path):
+    auth = base64.b64encode(b"tester:a-secret").decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {guarded: {"auth": auth}}}))
+
+    lftool(f"oci://{guarded}/models/tiny:v1", "lock", DOCKER_CONFIG=str(tmp_path)).assert_success()
+
+
+@pytest.mark.parametrize("keys", [{}, {"LFTOOL_OCI_USERNAME": "tester", "LFTOOL_OCI_PASSWORD": "a-wrong-secret"}])
+def test_a_registry_that_refuses_says_what_to_set_and_repeats_no_secret(lftool, guarded, keys, tmp_path):
+    uri = f"oci://{guarded}/models/tiny:v1"
+
+    done = lftool(uri, "lock", DOCKER_CONFIG=str(tmp_path / "none"), **keys)
+
+    assert (done.status, done.out, done.err) == (
+        1,
+        "",
+        f"error: source {uri!r}: http://{guarded}/v2/models/tiny/manifests/v1 answered 401: not allowed\n"
+        f"  hint: `docker login {guarded}`, or set LFTOOL_OCI_USERNAME and LFTOOL_OCI_PASSWORD\n",
+    )
+
+
+@pytest.fixture
+def tokens():
+    """A token service: `/token` hands out what `issue` put there."""
+    with FileServer() as server:
+        yield server
+
+
+def issue(tokens, token: str) -> None:
+    tokens.files["/token"] = json.dumps({"token": token}).encode()
+
+
+def asking_for(accepted: list[str], realm: str):
+    """A fault: whoever does not bring an accepted token is sent to the token service."""
+
+    def fault(request, response, _upstream):
+        if request.headers.get("authorization") in [f"Bearer {token}" for token in accepted]:
+            return response
+        challenge = f'Bearer realm="{realm}/token",service="models",scope="repository:models/tiny:pull"'
+        return attrs.evolve(
+            response, status=401, headers={"www-authenticate": challenge}, body=b"", sent=0, end="close"
+        )
+
+    return fault
+
+
+def test_a_registry_of_tokens_is_asked_with_the_one_that_its_service_issues(lftool, registry, tokens):
+    server = registry()
+    push_modelpack(Pusher(server.url, "models/tiny"))
+    issue(tokens, "first")
+    with FaultProxy(server.url) as proxy:
+        proxy.inject(asking_for(["first"], tokens.url), times=1000)
+
+        lftool(f"oci://{proxy.address}/models/tiny:v1", "lock").assert_success()
+
+        seen = [request.headers.get("authorization") for request in proxy.asked()]
+        assert seen[:2] == [None, "Bearer first"]
+
+
+def test_a_token_that_expires_on_the_way_is_renewed(lftool, project, registry, tokens):
+    server = registry()
+    push_modelpack(Pusher(server.url, "models/tiny"))
+    accepted = ["first"]
+    issue(tokens, "first")
+    with FaultProxy(server.url) as proxy:
+        check = asking_for(accepted, tokens.url)
+
+        def expire(request, response, upstream):
+            if "/blobs/" in request.path and accepted == ["first"]:
+                accepted[:] = ["second"]
+                issue(tokens, "second")
+            return check(request, response, upstream)
+
+        proxy.inject(expire, times=1000)
+
+        lftool(f"oci://{proxy.address}/models/tiny:v1", "lock").assert_success()
+        lftool(f"oci://{proxy.address}/models/tiny:v1", "fetch").assert_success()
+
+        assert "Bearer second" in {request.headers.get("authorization") for request in proxy.asked()}
+        assert "first" not in project.lock.read_text()
