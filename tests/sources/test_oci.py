@@ -18,6 +18,7 @@ import pytest
 
 from lftool.testing import FaultProxy, FileServer
 from lftool.testing.conformance import RECIPE, Served, SourceConformance, large_model
+from lftool_oci.credentials import may_see_credentials
 
 OCI = "application/vnd.oci.image.manifest.v1+json"
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
@@ -269,7 +270,7 @@ def guarded(registry, tmp_path):
 
 
 def test_name_and_password_from_variables_open_a_registry(lftool, guarded):
-    keys = {"LFTOOL_OCI_USERNAME": "tester", "LFTOOL_OCI_PASSWORD": "a-secret"}
+    keys = {"LFTOOL_OCI_REGISTRY": guarded, "LFTOOL_OCI_USERNAME": "tester", "LFTOOL_OCI_PASSWORD": "a-secret"}
 
     lftool(f"oci://{guarded}/models/tiny:v1", "lock", **keys).assert_success()
 
@@ -281,17 +282,28 @@ def test_what_docker_login_wrote_opens_a_registry(lftool, guarded, tmp_path):
     lftool(f"oci://{guarded}/models/tiny:v1", "lock", DOCKER_CONFIG=str(tmp_path)).assert_success()
 
 
-@pytest.mark.parametrize("keys", [{}, {"LFTOOL_OCI_USERNAME": "tester", "LFTOOL_OCI_PASSWORD": "a-wrong-secret"}])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"LFTOOL_OCI_REGISTRY": "*", "LFTOOL_OCI_USERNAME": "tester", "LFTOOL_OCI_PASSWORD": "a-wrong-secret"},
+        {"LFTOOL_OCI_REGISTRY": "elsewhere", "LFTOOL_OCI_USERNAME": "tester", "LFTOOL_OCI_PASSWORD": "a-secret"},
+    ],
+)
 def test_a_registry_that_refuses_says_what_to_set_and_repeats_no_secret(lftool, guarded, keys, tmp_path):
     uri = f"oci://{guarded}/models/tiny:v1"
+    if keys.get("LFTOOL_OCI_REGISTRY") == "*":
+        keys = {**keys, "LFTOOL_OCI_REGISTRY": guarded}
 
     done = lftool(uri, "lock", DOCKER_CONFIG=str(tmp_path / "none"), **keys)
 
     assert (done.status, done.out, done.err) == (
         1,
         "",
-        f"error: source {uri!r}: http://{guarded}/v2/models/tiny/manifests/v1 answered 401: not allowed\n"
-        f"  hint: `docker login {guarded}`, or set LFTOOL_OCI_USERNAME and LFTOOL_OCI_PASSWORD\n",
+        (
+            f"error: source {uri!r}: http://{guarded}/v2/models/tiny/manifests/v1 answered 401: not allowed\n"
+            f"  hint: `docker login {guarded}`, or set LFTOOL_OCI_REGISTRY to it, LFTOOL_OCI_USERNAME and LFTOOL_OCI_PASSWORD\n"
+        ),
     )
 
 
@@ -354,3 +366,23 @@ def test_a_token_that_expires_on_the_way_is_renewed(lftool, project, registry, t
 
         assert "Bearer second" in {request.headers.get("authorization") for request in proxy.asked()}
         assert "first" not in project.lock.read_text()
+
+
+@pytest.mark.parametrize(
+    ("realm", "base", "shown"),
+    [
+        ("https://registry.example/token", "https://registry.example/v2/a", True),
+        ("https://auth.registry.example/token", "https://registry.example/v2/a", True),
+        ("https://auth.docker.io/token", "https://registry-1.docker.io/v2/a", True),
+        ("https://gitlab.example/jwt", "https://registry.gitlab.example/v2/a", True),
+        ("https://other.co.example/token", "https://registry.co.example/v2/a", False),
+        ("https://example/token", "https://registry.example/v2/a", False),
+        ("http://registry.example/token", "https://registry.example/v2/a", False),
+        ("https://attacker.example/token", "https://registry.other/v2/a", False),
+        ("https://evilregistry.example/token", "https://registry.example/v2/a", False),
+        ("http://127.0.0.1:9/token", "http://127.0.0.1:8/v2/a", True),
+        ("http://10.0.0.1/token", "http://127.0.0.1:8/v2/a", False),
+    ],
+)
+def test_who_may_see_the_credentials_of_a_registry(realm, base, shown):
+    assert may_see_credentials(realm, base) is shown

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 
+import attrs
 import pytest
 
 from lftool.testing import FaultProxy, FileServer, ProjectFolder
 from lftool.testing.conformance import BUNDLE, RECIPE, large_model
-from lftool.testing.faults import Request, Response, change_version, corrupt
+from lftool.testing.faults import Request, Response, answer, change_version, corrupt
 
 
 @pytest.fixture
@@ -299,3 +300,91 @@ def test_a_port_that_nobody_listens_on_is_named_with_what_was_tried(project):
         1,
         f"error: source 'base': gave up; the last one: http://127.0.0.1:{port}/model.gguf: [Errno 111] Connection refused\n",
     )
+
+
+@pytest.mark.parametrize("lengths", [True, False])
+def test_an_asserted_digest_holds_whether_the_size_is_known_or_not(project, lengths):
+    with FileServer(files={"/model.gguf": large_model()}, lengths=lengths) as server:
+        project.write_recipe(RECIPE.format(uri=f"{server.url}/model.gguf#sha256={'0' * 64}", options=""))
+
+        done = project.spawn("lock", env={"LFTOOL_FETCH_ATTEMPTS": "1"})
+
+    assert (done.status, project.lock.exists()) == (4, False)
+    assert stored(project) == []
+
+
+@pytest.mark.parametrize("etag", ['W/"1"', None])
+def test_without_a_strong_version_nothing_is_fetched_in_parts_before_the_digest_is_known(project, proxy, etag):
+    def weaken(_request, response, _upstream):
+        headers = {name: value for name, value in response.headers.items() if name != "etag"}
+        return attrs.evolve(response, headers=headers if etag is None else {**headers, "etag": etag})
+
+    proxy.inject(weaken, times=1000, methods=frozenset({"GET", "HEAD"}))
+    project.write_recipe(RECIPE.format(uri=f"{proxy.url}/model.gguf", options=""))
+
+    project.spawn("lock").assert_success()
+
+    assert [request.headers.get("range") for request in proxy.asked()] == [None]
+
+
+def test_a_remote_that_breaks_off_in_every_chunk_is_read_to_the_end(remote, proxy):
+    """Each connection brings 3 MB and breaks; nothing is lost, and no attempt counts that brought a byte."""
+
+    def three_megabytes(_request, response, _upstream):
+        return attrs.evolve(response, sent=3_000_000, end="reset")
+
+    proxy.inject(three_megabytes, times=1000)
+
+    remote.spawn("fetch", env={"LFTOOL_FETCH_ATTEMPTS": "3"}).assert_success()
+
+
+def test_a_remote_that_refuses_one_connection_is_read_over_the_others(remote, proxy):
+    refused = iter(range(1000))
+
+    def busy(request, response, upstream):
+        slow = in_pieces(request, response, upstream)
+        return answer(429, retry_after="0")(request, slow, upstream) if next(refused) % 2 else slow
+
+    proxy.inject(busy, times=1000)
+
+    remote.spawn("fetch", env={"LFTOOL_FETCH_ATTEMPTS": "3"}).assert_success()
+
+
+@pytest.mark.parametrize("location", ["http://h:SECRET/x", "http://[bad", "ftp://host/x", "http:///nothing"])
+def test_a_redirect_to_nonsense_is_an_error_that_does_not_repeat_it(project, files, location):
+    with FaultProxy(files.url) as proxy:
+        project.write_recipe(RECIPE.format(uri=f"{proxy.url}/model.gguf", options=""))
+        project.spawn("lock", env={"XDG_CACHE_HOME": str(project.home / "first")}).assert_success()
+        proxy.inject(answer(302, location=location), times=1000)
+
+        done = project.spawn("fetch")
+
+    assert done.status == 1
+    assert "SECRET" not in done.err
+    assert "plugin" not in done.err
+
+
+def test_a_pre_signed_url_that_refuses_head_is_asked_with_get(project):
+    class NoHead(FileServer):
+        def answer(self, handler):
+            if handler.command == "HEAD":
+                handler.send_response_only(403)
+                handler.send_header("content-length", "0")
+                handler.end_headers()
+            else:
+                super().answer(handler)
+
+    with NoHead(files={"/model.gguf": large_model()}) as server:
+        project.write_recipe(RECIPE.format(uri=f"{server.url}/model.gguf", options=""))
+
+        project.spawn("lock").assert_success()
+
+
+@pytest.mark.parametrize("secret", ["sekret\n", "sekret\x07", "sékret"])
+def test_a_token_that_cannot_be_sent_is_refused_and_not_repeated(project, files, secret):
+    project.write_recipe(RECIPE.format(uri=f"{files.url}/model.gguf", options='options = { token = "env:TOKEN" }'))
+
+    done = project.spawn("lock", env={"TOKEN": secret})
+
+    assert done.status == 8
+    assert "kret" not in done.err

@@ -16,7 +16,7 @@ Everything exported here follows semantic versioning of its own; see docs/refere
 
 from __future__ import annotations
 
-from lftool.api.events import BytesFetched, Event, Notice, StageFinished, StageStarted, TensorDone
+from lftool.api.events import BytesFetched, Event, Notice, StageFinished, StageStarted, TensorDone, WorkStopped
 from lftool.api.hookspecs import HOOKS, hookimpl
 from lftool.api.http import HTTPClient
 from lftool.api.http_answers import HTTPAnswer, masked_url
@@ -121,6 +121,7 @@ __all__ = [
     "TransformType",
     "Verifier",
     "VerifierType",
+    "WorkStopped",
     "hookimpl",
     "is_chosen",
     "masked_url",

@@ -51,6 +51,11 @@ class TensorDone(Event):
 
 
 @frozen(kw_only=True)
+class WorkStopped(Event):
+    """What was going on has failed or was interrupted; no more of it will be heard."""
+
+
+@frozen(kw_only=True)
 class Notice(Event):
     """Something a person should read; `warning` when it may be a mistake."""
 

@@ -24,7 +24,7 @@ from lftool.api.http_answers import (
     origin_of,
     retry_after,
 )
-from lftool.errors import ChangedError, FetchError, TransientError, UsageError
+from lftool.errors import ChangedError, FetchError, TransientError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -51,6 +51,17 @@ def _stall_seconds() -> float:
     return seconds
 
 
+def _sendable(headers: Mapping[str, str], what: str) -> dict[str, str]:
+    """Return headers, refusing values that no header may have: their text must not come up in anybody's error."""
+    for value in headers.values():
+        if not (value.isascii() and value.isprintable()):
+            raise UnavailableError(
+                f"{what}: its credential has characters that cannot be sent",
+                hints=("a line break at the end of the variable or file is the usual cause",),
+            )
+    return dict(headers)
+
+
 class HTTPClient:
     """A client for one source; threads may share it.
 
@@ -71,7 +82,7 @@ class HTTPClient:
     ) -> None:
         self._what = what
         self._renew = renew
-        self._headers = dict(headers or {})
+        self._headers = _sendable(headers or {}, what)
         self._hints = hints
         self._client: Any = None
         self._stall = _stall_seconds()
@@ -100,6 +111,8 @@ class HTTPClient:
 
         try:
             yield
+        except httpx2.LocalProtocolError as error:  # its text repeats what could not be sent
+            raise FetchError(f"{masked_url(url)}: the request cannot be sent") from error
         except httpx2.TimeoutException as error:
             raise TransientError(f"{masked_url(url)}: nothing arrived for {self._stall:g} s") from error
         except httpx2.TransportError as error:
@@ -147,13 +160,16 @@ class HTTPClient:
         )
         headers = self._renew(answer)
         if headers is not None:
-            self._headers.update(headers)
+            self._headers.update(_sendable(headers, self._what))
         return headers is not None
 
     def _redirected(self, url: str, target: str) -> str:
-        new = urljoin(url, target)
-        scheme = urlsplit(new).scheme
-        if scheme not in {"http", "https"} or (urlsplit(url).scheme == "https" and scheme == "http"):
+        try:
+            new = urljoin(url, target)
+            scheme, host, _ = origin_of(new)
+        except ValueError:
+            raise FetchError(f"{self._what}: {masked_url(url)} redirects to what is no URL") from None
+        if not host or scheme not in {"http", "https"} or (urlsplit(url).scheme == "https" and scheme == "http"):
             raise FetchError(f"{self._what}: {masked_url(url)} redirects to {masked_url(new)}, which is refused")
         return new
 
@@ -175,7 +191,7 @@ class HTTPClient:
         *,
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
-        most: int = 64 * 1024 * 1024,
+        most: int | None = 64 * 1024 * 1024,
         accept: frozenset[int] = frozenset({_OK}),
     ) -> HTTPAnswer:
         """Return an answer whole; for lists and metadata.
@@ -184,7 +200,7 @@ class HTTPClient:
             url: What to ask for.
             method: `GET` or `HEAD`.
             headers: Besides the client's own.
-            most: The most bytes that its body may have.
+            most: The most bytes that its body may have; None leaves the body unread.
             accept: Status codes that are answers, not failures.
 
         Raises:
@@ -195,9 +211,9 @@ class HTTPClient:
             if response.status_code not in accept:
                 self._refuse(response, final)
             body = b""
-            for piece in response.iter_raw():
+            for piece in response.iter_raw() if most is not None else ():
                 body += piece
-                if len(body) > most:
+                if most is not None and len(body) > most:
                     raise FetchError(f"{self._what}: {masked_url(final)} sent more than {most} bytes")
             return HTTPAnswer(
                 status=response.status_code,

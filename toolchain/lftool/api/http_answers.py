@@ -14,6 +14,7 @@ from lftool.errors import ChangedError, FetchError, RangeError, TransientError
 
 _PARTIAL = 206
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")
+_WHOLE = re.compile(r"bytes (?:\d+-\d+|\*)/(\d+|\*)\Z")
 _HTML = "text/html"
 
 
@@ -51,8 +52,8 @@ class HTTPAnswer:
     @property
     def size(self) -> int | None:
         """The size of the whole file in bytes, if the answer says."""
-        whole = _CONTENT_RANGE.match(self.headers.get("content-range", ""))
-        text = whole[3] if whole else self.headers.get("content-length", "")
+        whole = _WHOLE.match(self.headers.get("content-range", ""))
+        text = whole[1] if whole else self.headers.get("content-length", "")
         return int(text) if text.isascii() and text.isdigit() else None
 
     @property
@@ -80,8 +81,9 @@ def check_version(answer: HTTPAnswer, what: str, whole: int | None, version: str
         raise FetchError(f"{what}: {where} sends the file compressed, though that was not asked for")
     if version is not None:
         found = [answer.headers[name] for name in ("etag", "last-modified") if name in answer.headers]
-        if found and version not in found:
-            raise ChangedError(f"{where} has changed: expected version {version}, got {found[0]}")
+        if version not in found and (found or answer.status == _PARTIAL):
+            got = found[0] if found else "none"
+            raise ChangedError(f"{where} has changed: expected version {version}, got {got}")
     if whole is not None and answer.size is not None and answer.size != whole:
         if answer.headers.get("content-type", "").startswith(_HTML):
             raise TransientError(f"{where} answered with a page of HTML instead of the file")

@@ -40,12 +40,15 @@ class SourceFile:
         size: Size in bytes; None when the remote does not say before it delivers.
         sha256: Its digest, if the remote vouches for one.
         revision: Which version of this file, where the source's revision does not say: an ETag, a version id.
+        exact: Whether two versions never have the same `revision`; a weak ETag or a time cannot promise that, and then a
+            file of unknown digest is fetched in one piece.
     """
 
     path: str
     size: int | None = field(validator=optional(ge(0)))
     sha256: Digest | None = None
     revision: str | None = None
+    exact: bool = True
 
 
 @frozen(kw_only=True)

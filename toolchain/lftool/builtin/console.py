@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
-from lftool.api import BytesFetched, Notice, StageFinished, StageStarted, TensorDone
+from lftool.api import BytesFetched, Notice, StageFinished, StageStarted, TensorDone, WorkStopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +47,10 @@ class Arrival:
             left = round((self.total - self.done) / rate)
             parts.append(f"{left // 60}:{left % 60:02} left")
         return ", ".join(parts)
+
+
+def _is_file_of(key: Key, stage: str, target: str) -> bool:
+    return key[0] == stage == "fetch" and key[1].startswith(f"{target}/")
 
 
 class ConsoleObserver:
@@ -111,7 +115,11 @@ class ConsoleObserver:
             case TensorDone(target=target, tensor=tensor, index=index, count=count):
                 self._advance(("quantize", target), index, count, f"{index} of {count}, {tensor}")
             case StageFinished(stage=stage, target=target):
-                self._close((stage, target))
+                for key in [key for key in self._tasks if key == (stage, target) or _is_file_of(key, stage, target)]:
+                    self._close(key)
+            case WorkStopped():
+                for key in list(self._tasks):
+                    self._close(key)
             case _:
                 pass
 

@@ -39,7 +39,7 @@ def _secret(reference: str | None, uri: str) -> str | None:
 
 
 _FRAGMENT = re.compile(r"sha256=([0-9a-f]{64})\Z")
-_NO_HEAD = {405, 501}
+_NO_HEAD = {400, 403, 405, 501}  # pre-signed URLs are signed for one method
 
 
 class HTTPSource:
@@ -82,7 +82,8 @@ class HTTPSource:
     def _head(self, url: str, uri: str) -> HTTPAnswer:
         answer = self._client(uri).ask(url, method="HEAD", accept=frozenset({200, *_NO_HEAD}))
         if answer.status in _NO_HEAD:  # the first byte will do
-            answer = self._client(uri).ask(url, headers={"range": "bytes=0-0"}, accept=frozenset({206}), most=1)
+            probe = frozenset({200, 206, 416})
+            answer = self._client(uri).ask(url, headers={"range": "bytes=0-0"}, accept=probe, most=None)
         return answer
 
     def resolve(self, request: SourceRequest) -> Resolution:
@@ -93,7 +94,9 @@ class HTTPSource:
         answer = self._head(self._url(request.uri), request.uri)
         if answer.headers.get("content-type", "").startswith("text/html") and not name.endswith((".html", ".htm")):
             raise FetchError(f"source {request.uri!r}: there is a page of HTML, not a file called {name}")
-        file = SourceFile(path=name, size=answer.size, sha256=asserted, revision=answer.version)
+        etag = answer.headers.get("etag", "W/")
+        exact = not etag.startswith("W/")
+        file = SourceFile(path=name, size=answer.size, sha256=asserted, revision=answer.version, exact=exact)
         return Resolution(revision=None, files=(file,))
 
     def open(

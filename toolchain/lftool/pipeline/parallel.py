@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
+from lftool.api import WorkStopped
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -21,12 +23,13 @@ def _wait_all(futures: Iterable[Future[T]], ports: Ports) -> list[T]:
         done, _ = wait(pending, return_when=FIRST_EXCEPTION)
         failed = [future for future in done if future.exception() is not None]
         if failed:
-            for future in pending:
-                future.cancel()
             failed[0].result()
         return [future.result() for future in pending]
     except BaseException:
+        for future in pending:
+            future.cancel()
         ports.cancel()
+        ports.emit(WorkStopped())
         raise
 
 

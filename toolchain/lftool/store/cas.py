@@ -53,7 +53,13 @@ class ContentStore:
             return False
 
     def put(
-        self, pieces: Iterable[bytes], what: str, *, expected: Artifact | None = None, size: int | None = None
+        self,
+        pieces: Iterable[bytes],
+        what: str,
+        *,
+        expected: Artifact | None = None,
+        size: int | None = None,
+        sha256: Digest | None = None,
     ) -> Artifact:
         """Store a stream, hashing it while it is written.
 
@@ -62,6 +68,7 @@ class ContentStore:
             what: What it is, for messages.
             expected: Name that the content must turn out to have; bytes beyond its size end the transfer at once.
             size: How many bytes must come when the name is not known.
+            sha256: The digest that they must have when their number is not known.
 
         Raises:
             IntegrityError: Size or digest is not the expected one; nothing is stored.
@@ -79,6 +86,8 @@ class ContentStore:
                 expected.require(blob.artifact, what)
             if size is not None and blob.artifact.size != size:
                 raise IntegrityError(f"{what}: {blob.artifact.size} bytes arrived, the source announced {size}")
+            if sha256 is not None and blob.artifact.sha256 != sha256:
+                raise IntegrityError(f"{what}: expected sha256 {sha256}, got {blob.artifact.sha256}")
             out.commit(self.path(blob.artifact))
         self._write_facts(blob)
         return blob.artifact

@@ -51,12 +51,12 @@ class Store:
             yield
 
     @contextlib.contextmanager
-    def doing(self, action: Digest, pulse: Callable[[], None] | None = None) -> Iterator[None]:
-        """Let one process at a time do `action`; the others then find it in the cache.
+    def doing(self, action: Digest, pulse: Callable[[], None] | None = None) -> Iterator[bool]:
+        """Let one process at a time do `action`; the others then find it in the cache. Yield whether that is so.
 
         Args:
             action: What is done.
             pulse: Called again and again while another process does it; may raise.
         """
-        with advisory_lock(self.root / "locks" / action.hex, pulse=pulse):
-            yield
+        with advisory_lock(self.root / "locks" / action.hex, pulse=pulse) as held:
+            yield held

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade"}
 _STALL_SECONDS = 30.0
+_CONTENT = frozenset({"GET"})
 End = Literal["", "close", "reset", "stall"]
 
 
@@ -144,6 +145,7 @@ class _Plan:
     fault: Fault
     times: int
     path: str
+    methods: frozenset[str]
 
 
 @define(eq=False)
@@ -197,10 +199,10 @@ class FaultProxy:
         """Where clients reach it."""
         return f"http://{self.address}"
 
-    def inject(self, fault: Fault, *, times: int = 1, path: str = "") -> None:
-        """Apply `fault` to the next `times` answers with content (GET) whose path contains `path`."""
+    def inject(self, fault: Fault, *, times: int = 1, path: str = "", methods: frozenset[str] = _CONTENT) -> None:
+        """Apply `fault` to the next `times` answers whose path contains `path`; to those with content unless told."""
         with self._lock:
-            self._plans.append(_Plan(fault, times, path))
+            self._plans.append(_Plan(fault, times, path, methods))
 
     def heal(self) -> None:
         """Break nothing any more."""
@@ -215,7 +217,7 @@ class FaultProxy:
         with self._lock:
             self.requests.append(request)
             for plan in self._plans:
-                if plan.times and plan.path in request.path and request.method == "GET":
+                if plan.times and plan.path in request.path and request.method in plan.methods:
                     plan.times -= 1
                     return plan.fault
         return None

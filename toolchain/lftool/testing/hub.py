@@ -32,6 +32,7 @@ class Repository:
     """A repository: commits by 40-hex name, refs, and who may read it."""
 
     commits: dict[str, dict[str, bytes]] = Factory(dict)
+    digests: dict[int, str] = Factory(dict)
     refs: dict[str, str] = Factory(dict)
     private: bool = False
     gated: bool = False
@@ -44,6 +45,12 @@ class Repository:
         name = state.hexdigest()
         self.commits[name], self.refs[ref] = dict(files), name
         return name
+
+    def sha256(self, data: bytes) -> str:
+        """Return the digest of a file of some commit; a large one is hashed once."""
+        if id(data) not in self.digests:
+            self.digests[id(data)] = hashlib.sha256(data).hexdigest()
+        return self.digests[id(data)]
 
 
 @define(eq=False)
@@ -150,7 +157,7 @@ class HubServer:
         for path, data in sorted(found[1].items()):
             entry: dict[str, object] = {"rfilename": path, "size": len(data), "blobId": "0" * 40}
             if len(data) > LFS_BYTES:
-                sha256 = hashlib.sha256(data).hexdigest()
+                sha256 = self.repositories[name].sha256(data)
                 entry["lfs"] = {"sha256": sha256, "size": len(data), "pointerSize": 134}
             siblings.append(entry)
         body = {
@@ -177,7 +184,7 @@ class HubServer:
         if data is None:
             self._send(handler, 404, {**headers, "x-error-code": "EntryNotFound"}, b"")
         elif len(data) > LFS_BYTES:
-            sha256 = hashlib.sha256(data).hexdigest()
+            sha256 = self.repositories[name].sha256(data)
             self.large.files[f"/lfs/{sha256}"] = data
             where = {"location": f"{self.large_url or self.large.url}/lfs/{sha256}?signature=secret"}
             linked = {"x-linked-etag": f'"{sha256}"', "x-linked-size": str(len(data))}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lftool.errors import ChangedError, FetchError, IntegrityError, RangeError, TransientError
+from lftool.errors import ChangedError, FetchError, IntegrityError, RangeError, StorageError, TransientError
 from lftool.models.digest import Artifact
 from lftool.models.manifest import CHUNK_SIZE
 from lftool.store.partial import partial_file
@@ -57,7 +57,9 @@ class Transfer:
                     raise
                 self._again = False
                 self._listener.notice(f"{error.message}; fetching it once more")
-            except RangeError:
+            except RangeError as error:
+                if not self._wanted.ranges:
+                    raise FetchError(f"{self._wanted.what}: {error.message}") from error
                 self._wanted = attrs.evolve(self._wanted, ranges=False)
 
     def _expected(self) -> Artifact | None:
@@ -96,7 +98,11 @@ class Transfer:
                     raise
                 self._listener.notice(f"{self._wanted.what}: what an earlier fetch left is of no use; starting over")
                 return None
-            self._store.blobs.adopt(partial.path, artifact)
+            try:
+                self._store.blobs.adopt(partial.path, artifact)
+            except StorageError:  # where locks do not hold, another process may have been faster
+                if not self._store.blobs.is_sound(artifact):
+                    raise
             partial.discard()
             return artifact
 
@@ -106,7 +112,11 @@ class Transfer:
         while True:
             try:
                 return self._store.blobs.put(
-                    self._pieces(), self._wanted.what, expected=self._expected(), size=self._wanted.size
+                    self._pieces(),
+                    self._wanted.what,
+                    expected=self._expected(),
+                    size=self._wanted.size,
+                    sha256=self._wanted.sha256,
                 )
             except TransientError as error:
                 failed += 1
@@ -114,6 +124,7 @@ class Transfer:
 
     def _pieces(self) -> Iterator[bytes]:
         done, size = 0, self._wanted.size
+        self._listener.wait(0)
         with self._remote.open(0, None, pinned=self._pinned) as pieces:
             for piece in pieces:
                 self._listener.wait(0)

@@ -8,6 +8,8 @@ import zlib
 from collections import deque
 from typing import TYPE_CHECKING
 
+from attrs import define
+
 from lftool.errors import RangeError, TransientError
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import CHUNK_SIZE
@@ -15,8 +17,6 @@ from lftool.store.buffers import keep_freed_memory, page_aligned_buffer
 from lftool.transfer.rules import wait_before
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lftool.store.partial import PartialFile
     from lftool.transfer.rules import TransferRules
     from lftool.transfer.wanted import Listener, Remote, Wanted
@@ -33,6 +33,15 @@ def segments(missing: set[int], most: int) -> list[tuple[int, int]]:
         else:
             found.append((index, index + 1))
     return found
+
+
+@define
+class _Cursor:
+    """Where a connection is: the chunk, the next byte, and the CRC-32 of the chunk so far."""
+
+    index: int
+    offset: int
+    crc: int = 0
 
 
 class _Stopped(Exception):  # noqa: N818 - never an error: the word to stop
@@ -53,6 +62,7 @@ class ParallelTransfer:
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._stopped = False
+        self._arrived = 0
         self._todo: deque[tuple[int, int]] = deque()
 
     def run(self, *, pinned: bool) -> Artifact:
@@ -121,14 +131,16 @@ class ParallelTransfer:
                 self._changed.notify_all()
 
     def _fetch(self, first: int, end: int, *, pinned: bool) -> None:
-        """Fetch chunks until all are there; a failure that may pass is waited out, and counted while nothing arrives."""
-        failed = 0
-        while first < end:
+        """Fetch chunks until all are there; failures that may pass are waited out, and counted while nothing arrives.
+
+        A byte that any connection brings counts: a remote that refuses some of them is not one that fails.
+        """
+        cursor, failed, seen = _Cursor(index=first, offset=first * CHUNK_SIZE), 0, self._arrived
+        while cursor.index < end:
             try:
-                for index in self._stream(first, end, pinned=pinned):
-                    first, failed = index + 1, 0
+                self._stream(cursor, end, pinned=pinned)
             except TransientError as error:
-                failed += 1
+                failed, seen = (1 if self._arrived > seen else failed + 1), self._arrived
                 self._pause(wait_before(failed, error, self._rules, self._wanted.what))
 
     def _pause(self, seconds: float) -> None:
@@ -137,38 +149,42 @@ class ParallelTransfer:
                 raise _Stopped
         self._listener.wait(0)
 
-    def _stream(self, first: int, end: int, *, pinned: bool) -> Iterator[int]:
-        """Yield every chunk that has become whole, in order.
+    def _stream(self, cursor: _Cursor, end: int, *, pinned: bool) -> None:
+        """Read on from the cursor, writing and summing up pieces while they are in the processor's cache.
 
         Raises:
             TransientError: The stream ended early.
             RangeError: It goes on beyond what was asked for.
         """
-        offset, stop = first * CHUNK_SIZE, min(end * CHUNK_SIZE, self._partial.size)
-        size = stop - offset
-        crc, index = 0, first
-        with self._remote.open(offset, size, pinned=pinned) as pieces:
+        stop = min(end * CHUNK_SIZE, self._partial.size)
+        size = stop - cursor.offset
+        self._listener.wait(0)
+        with self._remote.open(cursor.offset, size, pinned=pinned) as pieces:
             for piece in pieces:
                 if self._stopped:
                     raise _Stopped
-                view = memoryview(piece)
-                if offset + len(view) > stop:
+                if cursor.offset + len(piece) > stop:
                     raise RangeError(f"more than the {size} bytes that were asked for arrived")
-                while view:  # written and summed up while it is in the processor's cache
-                    part = view[: index * CHUNK_SIZE + self._partial.length(index) - offset]
-                    self._partial.write(offset, part)
-                    crc = zlib.crc32(part, crc)
-                    view, offset = view[len(part) :], offset + len(part)
-                    if offset == index * CHUNK_SIZE + self._partial.length(index):
-                        self._finish(index, crc)
-                        yield index
-                        crc, index = 0, index + 1
-        if index < end:
-            raise TransientError(f"the transfer ended after {offset} of {stop} bytes")
+                self._take(cursor, memoryview(piece))
+        if cursor.index < end:
+            raise TransientError(f"the transfer ended after {cursor.offset} of {stop} bytes")
+
+    def _take(self, cursor: _Cursor, view: memoryview) -> None:
+        while view:
+            whole = cursor.index * CHUNK_SIZE + self._partial.length(cursor.index)
+            part = view[: whole - cursor.offset]
+            self._partial.write(cursor.offset, part)
+            cursor.crc = zlib.crc32(part, cursor.crc)
+            cursor.offset += len(part)
+            self._arrived += len(part)
+            view = view[len(part) :]
+            if cursor.offset == whole:
+                self._finish(cursor.index, cursor.crc)
+                cursor.crc, cursor.index = 0, cursor.index + 1
 
     def _finish(self, index: int, crc: int) -> None:
         self._partial.finish(index, crc)
-        here = self._partial.count - len(self._partial.missing)
-        self._listener.progress(min(here * CHUNK_SIZE, self._partial.size), self._partial.size)
         with self._changed:
+            here = self._partial.count - len(self._partial.missing)
+            self._listener.progress(min(here * CHUNK_SIZE, self._partial.size), self._partial.size)
             self._changed.notify_all()

@@ -6,11 +6,11 @@ import hashlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from lftool.api import HTTPClient, Resolution, is_chosen
 from lftool.errors import FetchError, FormatError, RecipeError
-from lftool_oci.credentials import PASSWORD, USERNAME, basic_credentials
+from lftool_oci.credentials import PASSWORD, REGISTRY, USERNAME, basic_credentials, may_see_credentials
 from lftool_oci.layers import files_of
 from lftool_oci.reference import parse_reference
 
@@ -42,7 +42,7 @@ class RegistrySource:
 
     def _client(self, reference: Reference, uri: str) -> HTTPClient:
         if uri not in self._clients:
-            hint = f"`docker login {reference.registry}`, or set {USERNAME} and {PASSWORD}"
+            hint = f"`docker login {reference.registry}`, or set {REGISTRY} to it, {USERNAME} and {PASSWORD}"
             self._clients[uri] = HTTPClient(
                 f"source {uri!r}", hints=(hint,), renew=lambda answer: self._credentials(answer, reference, uri)
             )
@@ -60,8 +60,12 @@ class RegistrySource:
         query = {"scope": values.get("scope", f"repository:{reference.repository}:pull")}
         if "service" in values:
             query["service"] = values["service"]
-        asking = HTTPClient(f"source {uri!r}", headers={"authorization": basic} if basic else {})
-        body = asking.ask(f"{values['realm']}?{urlencode(query)}", most=_MOST_MANIFEST).body
+        realm = values["realm"]
+        if urlsplit(realm).scheme not in {"http", "https"}:
+            return None
+        shown = basic if basic and may_see_credentials(realm, reference.base) else None
+        asking = HTTPClient(f"source {uri!r}", headers={"authorization": shown} if shown else {})
+        body = asking.ask(f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}", most=_MOST_MANIFEST).body
         try:
             found = json.loads(body)
             token = found.get("token") or found["access_token"]

@@ -102,17 +102,17 @@ class ObjectSource:
             options["version"] = version.removeprefix(_VERSION)
         elif version.startswith(_ETAG):
             options["if_match"] = version.removeprefix(_ETAG)
-        with _sorted(request.uri):
+        with _sorted(request.uri, part="range" in options):
             found = obstore.get(self._store(place), key, options=options)
-            if str(found.attributes.get("Content-Type", "")).startswith("text/html"):
-                raise TransientError(f"{request.uri}: the store answered with a page of HTML")
             etag = found.meta.get("e_tag")
-            if version.startswith(_ETAG) and etag != version.removeprefix(_ETAG):
-                raise ChangedError(f"{request.uri} has changed: expected {version}, got {_ETAG}{etag}")
             if file.size is not None and found.meta["size"] != file.size:
+                if str(found.attributes.get("Content-Type", "")).startswith("text/html"):
+                    raise TransientError(f"{request.uri}: the store answered with a page of HTML")
                 raise ChangedError(
                     f"{request.uri} has changed: expected {file.size} bytes, it has {found.meta['size']}"
                 )
+            if version.startswith(_ETAG) and etag != version.removeprefix(_ETAG):
+                raise ChangedError(f"{request.uri} has changed: expected {version}, got {_ETAG}{etag}")
             yield _pieces(found.stream(min_chunk_size=_PIECE), request.uri)
 
 
@@ -130,7 +130,7 @@ def _file(item: Any, name: str) -> SourceFile:  # noqa: ANN401 - obstore's metad
 
 
 @contextlib.contextmanager
-def _sorted(uri: str) -> Iterator[None]:
+def _sorted(uri: str, *, part: bool = False) -> Iterator[None]:
     """Turn obstore's errors into ours; its own texts hold URLs, which may be signed."""
     from obstore import exceptions
 
@@ -145,7 +145,7 @@ def _sorted(uri: str) -> Iterator[None]:
         raise FetchError(f"{what}: not allowed", hints=_HINTS) from error
     except exceptions.BaseError as error:
         text = str(error)
-        if any(sign in text for sign in _NOT_THE_PART):
+        if part and any(sign in text for sign in _NOT_THE_PART):
             raise RangeError(f"{uri}: the store sent something else than the part that was asked for") from error
         if any(sign in text for sign in _DENIED):
             raise FetchError(f"{what}: not allowed", hints=_HINTS) from error

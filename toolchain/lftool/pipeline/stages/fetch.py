@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -51,7 +52,9 @@ class SourceReader:
         listener = _Listener(source=self.name, path=file.path, ports=ports)
         rules = attrs.evolve(ports.transfer, attempts=1) if self.registered.record.local else ports.transfer
         remote = self.remote(file, revision)
-        with ports.store.doing(wanted.key, pulse=lambda: listener.wait(_LOOK_SECONDS)):
+        with ports.store.doing(wanted.key, pulse=lambda: listener.wait(_LOOK_SECONDS)) as held:
+            if not held:  # no locks here: nobody else may go on with the file that we begin
+                wanted = attrs.evolve(wanted, key=Digest.of(secrets.token_bytes(32)))
             if expected is not None and ports.store.blobs.is_sound(expected):
                 return expected
             try:
@@ -75,7 +78,7 @@ class SourceReader:
             "size": file.size,
             "sha256": file.sha256.hex if file.sha256 else None,
         }
-        one_version = file.sha256 is not None or file.revision is not None or bool(revision)
+        one_version = file.sha256 is not None or bool(revision) or (file.revision is not None and file.exact)
         return Wanted(
             what=f"source {self.name!r}, file {file.path}",
             key=Digest.of(canonical_json(identity)),
@@ -141,6 +144,7 @@ def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports) -> Art
         FetchError: The source does not deliver.
         UnavailableError: Offline, or the installed source plugin is not the pinned one.
     """
+    ports.check_cancelled()
     if ports.store.blobs.is_sound(wanted.artifact):
         return wanted.artifact
     whose = adopt(wanted.artifact, ports.store.blobs)
