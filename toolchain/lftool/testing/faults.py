@@ -15,15 +15,16 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from attrs import Factory, define, evolve, frozen
 
+from lftool.testing.loopback import LoopbackServer
+
 if TYPE_CHECKING:
+    from http.server import BaseHTTPRequestHandler
     from types import TracebackType
-    from typing import Self
 
 _HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade"}
 _STALL_SECONDS = 30.0
@@ -149,55 +150,20 @@ class _Plan:
 
 
 @define(eq=False)
-class FaultProxy:
+class FaultProxy(LoopbackServer):
     """The proxy; `requests` is what clients have asked so far."""
 
     upstream: str
     requests: list[Request] = Factory(list)
     _plans: list[_Plan] = Factory(list)
     _lock: threading.Lock = Factory(threading.Lock)
-    _server: ThreadingHTTPServer | None = None
     _ended: threading.Event = Factory(threading.Event)
-
-    def __enter__(self) -> Self:
-        proxy = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def _serve(self) -> None:
-                proxy.serve(self)
-
-            do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - http.server's names
-
-            def log_message(self, *_arguments: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-
-    @property
-    def address(self) -> str:
-        """Host and port."""
-        if self._server is None:
-            raise RuntimeError("the proxy is not running")
-        return f"127.0.0.1:{self._server.server_address[1]}"
-
-    @property
-    def url(self) -> str:
-        """Where clients reach it."""
-        return f"http://{self.address}"
+        super().__exit__(kind, value, trace)
 
     def inject(self, fault: Fault, *, times: int = 1, path: str = "", methods: frozenset[str] = _CONTENT) -> None:
         """Apply `fault` to the next `times` answers whose path contains `path`; to those with content unless told."""
@@ -239,7 +205,7 @@ class FaultProxy:
         made = Response(status=found.status, headers=headers, body=body)
         return made if "content-length" in headers or request.method == "HEAD" else _with_length(made)
 
-    def serve(self, handler: BaseHTTPRequestHandler) -> None:
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer one request."""
         length = int(handler.headers.get("content-length", 0))
         headers = {name.lower(): value for name, value in handler.headers.items()}

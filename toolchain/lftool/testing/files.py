@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 from attrs import Factory, define
 
+from lftool.testing.loopback import LoopbackServer
+
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
+    from http.server import BaseHTTPRequestHandler
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)\Z")
 
 
 @define(eq=False)
-class FileServer:
+class FileServer(LoopbackServer):
     """Serves `files`, by path such as `/model.gguf`; change them while it runs.
 
     Attributes:
@@ -31,41 +30,6 @@ class FileServer:
     versions: bool = True
     ranges: bool = True
     lengths: bool = True
-    _server: ThreadingHTTPServer | None = None
-
-    def __enter__(self) -> Self:
-        files = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def do_GET(self) -> None:
-                files.answer(self)
-
-            do_HEAD = do_GET  # noqa: N815 - http.server's name
-
-            def log_message(self, *_arguments: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-
-    @property
-    def url(self) -> str:
-        """Where clients reach it."""
-        if self._server is None:
-            raise RuntimeError("the server is not running")
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer one request."""

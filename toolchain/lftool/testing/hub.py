@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from attrs import Factory, define
 
 from lftool.testing.files import FileServer
+from lftool.testing.loopback import LoopbackServer
 
 if TYPE_CHECKING:
+    from http.server import BaseHTTPRequestHandler
     from types import TracebackType
     from typing import Self
 
@@ -54,7 +54,7 @@ class Repository:
 
 
 @define(eq=False)
-class HubServer:
+class HubServer(LoopbackServer):
     """The server; `url` goes into `HF_ENDPOINT`.
 
     Attributes:
@@ -68,43 +68,16 @@ class HubServer:
     token: str = "hf_secret_token"  # noqa: S105 - of a server in a test
     large_url: str = ""
     large: FileServer = Factory(FileServer)
-    _server: ThreadingHTTPServer | None = None
 
     def __enter__(self) -> Self:
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def do_GET(self) -> None:
-                hub.answer(self)
-
-            do_HEAD = do_GET  # noqa: N815 - http.server's name
-
-            def log_message(self, *_arguments: object) -> None:
-                pass
-
         self.large.__enter__()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
+        return super().__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.large.__exit__(kind, value, trace)
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-
-    @property
-    def url(self) -> str:
-        """Where clients reach it."""
-        if self._server is None:
-            raise RuntimeError("the server is not running")
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__exit__(kind, value, trace)
 
     def repository(self, name: str, kind: str = "models") -> Repository:
         """Return a repository, made if need be."""
