@@ -58,28 +58,46 @@ http {{
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   default_type application/octet-stream;
   sendfile on;
-  server {{ listen 127.0.0.1:{port}; root {root}; }}
+  server {{
+    listen 127.0.0.1:{port}; root {root};
+    {location}
+  }}
 }}
 """
 
 
+STORE = "location /store/ { dav_methods PUT; create_full_put_path on; client_max_body_size 0; }"
+
+
 @pytest.fixture
-def nginx(tmp_path):
-    """nginx over an empty folder."""
+def nginx(nginx_with):
+    """nginx over an empty folder; below `/store/` everybody may write."""
+    return nginx_with(STORE)
+
+
+@pytest.fixture
+def nginx_with(tmp_path):
+    """Start nginx over an empty folder with a location block."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         pytest.skip("nginx is not installed; it is in the Debian package nginx-light")
-    folder, root, port = tmp_path / "nginx", tmp_path / "served", free_port()
-    folder.mkdir()
-    root.mkdir()
     user = "user root;" if os.geteuid() == 0 else ""
-    (folder / "conf").write_text(NGINX.format(folder=folder, root=root, port=port, user=user))
-    with subprocess.Popen([program, "-c", folder / "conf", "-e", folder / "error.log"]) as process:
-        try:
+    with contextlib.ExitStack() as stack:
+
+        def start(location: str) -> Server:
+            port = free_port()
+            folder, root = tmp_path / f"nginx-{port}", tmp_path / f"served-{port}"
+            folder.mkdir()
+            root.mkdir()
+            conf = NGINX.format(folder=folder, root=root, port=port, user=user, location=location)
+            (folder / "conf").write_text(conf)
+            command = [program, "-c", folder / "conf", "-e", folder / "error.log"]
+            process = stack.enter_context(subprocess.Popen(command))
+            stack.callback(process.terminate)
             wait_for(port, process)
-            yield Server(url=f"http://127.0.0.1:{port}", root=root)
-        finally:
-            process.terminate()
+            return Server(url=f"http://127.0.0.1:{port}", root=root)
+
+        yield start
 
 
 SWIFT_PROXY = """\

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import tomllib
-import uuid
 
 import obstore
 import pytest
-from obstore.store import S3Store
 
 from lftool.testing import FaultProxy
 from lftool.testing.conformance import RECIPE, Served, SourceConformance, large_model
 
-KEYS = {"AWS_ACCESS_KEY_ID": "test:tester", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}
-
-
-def store_of(swift: str, bucket: str):
-    return S3Store(
-        bucket,
-        endpoint=swift,
-        access_key_id="test:tester",
-        secret_access_key="testing",
-        region="us-east-1",
-        client_options={"allow_http": True},
-    )
+from .buckets import KEYS, new_bucket, store_of
 
 
 @pytest.fixture
 def bucket(swift):
     """The name of a new, empty bucket."""
-    import urllib.request
-
-    name = f"b-{uuid.uuid4().hex[:12]}"
-    signed = obstore.sign(store_of(swift, name), "PUT", "", dt.timedelta(minutes=1))
-    with urllib.request.urlopen(urllib.request.Request(signed, method="PUT", data=b"")) as answer:
-        assert answer.status == 200
-    return name
+    return new_bucket(swift)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from lftool.api.records import (
     LayoutType,
     ObserverType,
     Record,
+    RemoteStoreType,
     RuntimeType,
     SignerType,
     SourceType,
@@ -27,6 +28,7 @@ hookimpl = pluggy.HookimplMarker("lftool")
 # Hook name to the record type that it yields.
 HOOKS: dict[str, type[Record]] = {
     "lftool_sources": SourceType,
+    "lftool_remote_stores": RemoteStoreType,
     "lftool_quantizers": TransformType,
     "lftool_backends": BackendType,
     "lftool_layouts": LayoutType,
@@ -49,6 +51,18 @@ class Hooks:
             >>> @hookimpl
             ... def lftool_sources():
             ...     yield SourceType(name="mem", summary="files in memory", schemes=("mem",), factory=lambda context: ...)
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def lftool_remote_stores(self) -> Iterable[RemoteStoreType]:
+        """Yield kinds of remote stores.
+
+        Example:
+            >>> from lftool.api import RemoteStoreType, hookimpl
+            >>> @hookimpl
+            ... def lftool_remote_stores():
+            ...     yield RemoteStoreType(name="dav", summary="WebDAV", schemes=("dav",), factory=lambda url: ...)
         """
         raise NotImplementedError
 

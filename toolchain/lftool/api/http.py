@@ -7,7 +7,6 @@ what was asked for, versions are compared, stalls end, and failures that may pas
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 import weakref
@@ -17,6 +16,7 @@ from urllib.parse import urljoin, urlsplit
 from lftool import __version__
 from lftool.api.http_answers import (
     HTTPAnswer,
+    check_encoding,
     check_extent,
     check_version,
     lower_names,
@@ -24,31 +24,22 @@ from lftool.api.http_answers import (
     origin_of,
     retry_after,
 )
-from lftool.errors import ChangedError, FetchError, TransientError, UnavailableError, UsageError
+from lftool.api.stalls import stall_seconds
+from lftool.errors import ChangedError, FetchError, TransientError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-STALL = "LFTOOL_STALL_SECONDS"
-_DEFAULT_STALL = 30.0
 _CONNECT_SECONDS = 15.0
 _RECEIVED_AT_ONCE = 256 * 1024
 _MOST_REDIRECTS = 10
 _REDIRECTS = {301, 302, 303, 307, 308}
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _UNAUTHORIZED = 401
+_OCTETS = "application/octet-stream"
+_AGENT = f"lftool/{__version__}"
+_STORED = {200, 201, 202, 204}
 _OK, _PARTIAL, _NOT_FOUND, _GONE, _UNSATISFIABLE = 200, 206, 404, 410, 416
-
-
-def _stall_seconds() -> float:
-    text = os.environ.get(STALL)
-    try:
-        seconds = _DEFAULT_STALL if text is None else float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"{STALL} must be a number of seconds above 0, not {text!r}")
-    return seconds
 
 
 def _sendable(headers: Mapping[str, str], what: str) -> dict[str, str]:
@@ -70,6 +61,7 @@ class HTTPClient:
         headers: Sent to the host of the URL that a method is given, and to no other.
         hints: What to do when the host refuses for lack of a right (401, 403).
         renew: Called with a 401 of that host; returns headers to try once more with, or None.
+        encodings: Content encodings in which a server may deliver; bodies are passed on as they arrive, undecoded.
     """
 
     def __init__(
@@ -79,13 +71,15 @@ class HTTPClient:
         headers: Mapping[str, str] | None = None,
         hints: tuple[str, ...] = (),
         renew: Callable[[HTTPAnswer], Mapping[str, str] | None] | None = None,
+        encodings: frozenset[str] = frozenset(),
     ) -> None:
         self._what = what
         self._renew = renew
+        self._encodings = encodings
         self._headers = _sendable(headers or {}, what)
         self._hints = hints
         self._client: Any = None
-        self._stall = _stall_seconds()
+        self._stall = stall_seconds()
         self._making = threading.Lock()
 
     def _connected(self) -> Any:  # noqa: ANN401 - httpx2 is imported when it is used
@@ -127,7 +121,7 @@ class HTTPClient:
         start = origin_of(url)
         for _ in range(_MOST_REDIRECTS + 1):
             mine = self._headers if origin_of(url) == start else {}
-            sent = {"user-agent": f"lftool/{__version__}", "accept-encoding": "identity", **mine, **headers}
+            sent = {"user-agent": _AGENT, "accept-encoding": "identity", **mine, **headers}
             with self._sorted(url):
                 request = client.build_request(method, url, headers=sent)
                 response = client.send(request, stream=True)
@@ -262,9 +256,31 @@ class HTTPClient:
                 raise ChangedError(f"{masked_url(final)} has no bytes from {offset} on")
             if answer.status not in {_OK, _PARTIAL}:
                 self._refuse(response, final)
-            check_version(answer, self._what, whole, version)
+            check_encoding(answer, self._what, self._encodings)
+            check_version(answer, whole, version)
             check_extent(answer, (offset, size) if part else None)
             yield self._guarded_pieces(response, final)
+
+    def put(self, url: str, content: Iterable[bytes], size: int, *, headers: Mapping[str, str] | None = None) -> None:
+        """Store something under a URL; a redirect is not followed.
+
+        Args:
+            url: Where.
+            content: The bytes, in pieces.
+            size: How many they are.
+            headers: Besides the client's own.
+
+        Raises:
+            TransientError: It failed in a way that may pass.
+            FetchError: The server does not take it.
+        """
+        client, described = self._connected(), {"content-length": str(size), "content-type": _OCTETS}
+        sent = {"user-agent": _AGENT, **self._headers, **described, **(headers or {})}
+        with self._sorted(url):
+            response = client.send(client.build_request("PUT", url, headers=sent, content=content), stream=True)
+            with contextlib.closing(response):
+                if response.status_code not in _STORED:
+                    self._refuse(response, url)
 
     def _guarded_pieces(self, response: Any, url: str) -> Iterator[bytes]:  # noqa: ANN401 - an httpx2 response
         with self._sorted(url):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -74,11 +74,18 @@ def retry_after(text: str | None, now: float) -> float | None:
         return None
 
 
-def check_version(answer: HTTPAnswer, what: str, whole: int | None, version: str | None) -> None:
+def check_encoding(answer: HTTPAnswer, what: str, encodings: Collection[str]) -> None:
+    """Raise FetchError when a body arrives in another content encoding than those that the client takes as they are."""
+    found = answer.headers.get("content-encoding", "identity")
+    if found != "identity" and found not in encodings:
+        raise FetchError(
+            f"{what}: {masked_url(answer.url)} sends the file in encoding {found}, though that was not asked for"
+        )
+
+
+def check_version(answer: HTTPAnswer, whole: int | None, version: str | None) -> None:
     """Raise unless an answer is of the expected version and size; see `HTTPClient.read`."""
     where = masked_url(answer.url)
-    if answer.headers.get("content-encoding", "identity") != "identity":
-        raise FetchError(f"{what}: {where} sends the file compressed, though that was not asked for")
     if version is not None:
         found = [answer.headers[name] for name in ("etag", "last-modified") if name in answer.headers]
         if version not in found and (found or answer.status == _PARTIAL):

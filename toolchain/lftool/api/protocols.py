@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         RuntimeParts,
         SourceFile,
         SourceRequest,
+        StoredObject,
         ToolIdentity,
         TransformPlan,
         TransformSpec,
@@ -61,6 +62,48 @@ class Source(Protocol):
             ChangedError: The remote has another version than `revision` and the file's `revision` say.
             RangeError: The remote delivers whole files only.
             FetchError: It cannot be read, and trying again is no use.
+        """
+
+
+class RemoteStore(Protocol):
+    """A shared place of objects by key, such as `cas/<sha256>`; the core decides what to believe of what it holds.
+
+    Threads share it. A store that fails is passed over with a warning.
+    """
+
+    def find(self, key: str) -> StoredObject | None:
+        """Return what is stored under `key`; None when nothing is.
+
+        Raises:
+            TransientError: It failed in a way that may pass.
+            FetchError: The store does not answer, or refuses to.
+        """
+
+    def open(self, key: str, offset: int, size: int | None) -> AbstractContextManager[Iterator[bytes]]:
+        """Return a context manager over bytes of an object as they are stored: decoding is the core's affair.
+
+        Args:
+            key: Of an object that is there.
+            offset: Where to begin, in bytes.
+            size: How many bytes; None for all that follow.
+
+        Raises:
+            TransientError: It failed in a way that may pass. Now or while iterating.
+            RangeError: The store delivers whole objects only.
+            FetchError: It cannot be read.
+        """
+
+    def put(self, key: str, path: Path, encoding: str | None) -> None:
+        """Store a file.
+
+        Args:
+            key: Under which key.
+            path: Its content.
+            encoding: Content encoding that it is in, as HTTP names it (`zstd`); None for none.
+
+        Raises:
+            TransientError: It failed in a way that may pass.
+            FetchError: The store does not take it.
         """
 
 

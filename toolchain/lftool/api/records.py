@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from lftool.api.protocols import Backend, Layout, Observer, Runtime, Signer, Source, Transform, Verifier
+from lftool.api.protocols import (
+    Backend,
+    Layout,
+    Observer,
+    RemoteStore,
+    Runtime,
+    Signer,
+    Source,
+    Transform,
+    Verifier,
+)
 from lftool.api.values import SignerContext, SourceContext
 
 if TYPE_CHECKING:
@@ -69,6 +79,14 @@ class SourceType(Record):
     local: bool = False
     ranges: bool = False
     factory: Callable[[SourceContext], Source]
+
+
+@frozen(kw_only=True)
+class RemoteStoreType(Record):
+    """A kind of remote store; `schemes` are the URL schemes of its places. `factory` is called with such a URL."""
+
+    schemes: tuple[str, ...] = field(validator=_not_empty)
+    factory: Callable[[str], RemoteStore]
 
 
 @frozen(kw_only=True)

@@ -60,6 +60,19 @@ class Resolution:
 
 
 @frozen(kw_only=True)
+class StoredObject:
+    """What a remote store has under a key.
+
+    Attributes:
+        size: Its size in bytes, as it is stored; None when the store does not say.
+        encoding: Content encoding that the store names; None when it names none.
+    """
+
+    size: int | None = field(validator=optional(ge(0)))
+    encoding: str | None = None
+
+
+@frozen(kw_only=True)
 class InputFile:
     """A checked, read-only input: where it lies and what it is."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lftool.api import (
     LayoutType,
     ObserverType,
+    RemoteStoreType,
     RuntimeType,
     SignerType,
     SourceType,
@@ -21,7 +22,17 @@ from lftool.builtin.http_options import HTTPOptions
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lftool.api import Layout, Observer, Runtime, Signer, SignerContext, Source, SourceContext, Verifier
+    from lftool.api import (
+        Layout,
+        Observer,
+        RemoteStore,
+        Runtime,
+        Signer,
+        SignerContext,
+        Source,
+        SourceContext,
+        Verifier,
+    )
 
 LFTOOL_API = (1, 0)
 
@@ -36,6 +47,12 @@ def _http_source(context: SourceContext) -> Source:
     from lftool.builtin.http_source import HTTPSource  # noqa: PLC0415 - imported when used
 
     return HTTPSource(context)
+
+
+def _http_store(url: str) -> RemoteStore:
+    from lftool.builtin.http_store import HTTPStore  # noqa: PLC0415 - imported when used
+
+    return HTTPStore(url)
 
 
 def _gguf_layout() -> Layout:
@@ -87,6 +104,14 @@ def lftool_sources() -> Iterator[SourceType]:
         ranges=True,
         options=HTTPOptions,
         factory=_http_source,
+    )
+
+
+@hookimpl
+def lftool_remote_stores() -> Iterator[RemoteStoreType]:
+    """Caches over HTTP."""
+    yield RemoteStoreType(
+        name="http", summary="a cache over HTTP, as Bazel's", schemes=("http", "https"), factory=_http_store
     )
 
 

@@ -12,13 +12,14 @@ from lftool.api import (
     LayoutType,
     ObserverType,
     Record,
+    RemoteStoreType,
     RuntimeType,
     SignerType,
     SourceType,
     TransformType,
     VerifierType,
 )
-from lftool.errors import LftoolError, PluginError, RecipeError, UnavailableError
+from lftool.errors import LftoolError, PluginError, RecipeError, UnavailableError, UsageError
 from lftool.host.discovery import Plugin, discover
 from lftool.host.origin import Origin, distribution_digest
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from lftool.models.digest import Digest
 
 R = TypeVar("R", bound=Record)
-S = TypeVar("S", SourceType, SignerType)
+S = TypeVar("S", SourceType, SignerType, RemoteStoreType)
 
 _KNOWN_BACKENDS = ("cpu", "cuda", "metal", "rocm")
 
@@ -156,6 +157,18 @@ class Registry:
             raise self._missing(SignerType, scheme, self._schemes(SignerType), RecipeError)
         return found
 
+    def remote_store(self, scheme: str) -> Registered[RemoteStoreType]:
+        """Return the kind of remote store for a URL scheme.
+
+        Raises:
+            UsageError: No installed plugin knows it.
+            PluginError: Several plugins claim it.
+        """
+        found = self._by_scheme(RemoteStoreType, scheme)
+        if found is None:
+            raise self._missing(RemoteStoreType, scheme, self._schemes(RemoteStoreType), UsageError)
+        return found
+
     def check_backend(self, name: str) -> None:
         """Raise RecipeError unless `name` is a backend that is installed, or one that could be.
 
@@ -230,6 +243,7 @@ class Registry:
 
 _NOUNS: dict[type[Record], str] = {
     SourceType: "source scheme",
+    RemoteStoreType: "remote store scheme",
     TransformType: "quantizer",
     BackendType: "backend",
     LayoutType: "layout",

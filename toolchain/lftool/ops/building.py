@@ -15,13 +15,15 @@ from lftool.ops.recording import record_outputs
 from lftool.pipeline.finished import signed_with
 from lftool.pipeline.freshness import staleness
 from lftool.pipeline.plan import BuildPlan, Present, plan_build
+from lftool.pipeline.recall import recall_outputs
 from lftool.pipeline.runner import BuildRequest, BuiltBundle, run_build
 from lftool.pipeline.stages.sign import open_key
 from lftool.store.collect import collect_if_due
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from lftool.models.digest import Artifact, Digest
     from lftool.models.lock import Lock
     from lftool.ops.project import Project
     from lftool.pipeline.ports import Ports
@@ -93,10 +95,12 @@ def plan_project(project: Project, ports: Ports, options: BuildOptions) -> Build
     targets = _chosen(project, options.targets)
     if options.locked:
         _require_outputs(lock, targets)
-    return plan_build(project.recipe, lock, targets, _present(project, lock, ports, options), signed=options.sign)
+    return plan_build(project.recipe, lock, targets, _present(project, lock, ports, options, {}), signed=options.sign)
 
 
-def _present(project: Project, lock: Lock, ports: Ports, options: BuildOptions) -> Present:
+def _present(
+    project: Project, lock: Lock, ports: Ports, options: BuildOptions, recalled: Mapping[Digest, Artifact]
+) -> Present:
     info = project.recipe.bundle
 
     def bundle(target: str) -> str | None:
@@ -106,7 +110,7 @@ def _present(project: Project, lock: Lock, ports: Ports, options: BuildOptions) 
 
     return Present(
         blob=ports.store.blobs.holds,
-        action=lambda action: ports.store.actions.get(action) is not None,
+        action=lambda action: action in recalled or ports.store.actions.get(action) is not None,
         bundle=bundle,
     )
 
@@ -126,8 +130,11 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
             _require_outputs(lock, targets)
         signing = project.recipe.sign is not None and options.sign
         key = open_key(project.recipe.sign, project.root, ports.registry) if signing and project.recipe.sign else None
-        plan = plan_build(project.recipe, lock, targets, _present(project, lock, ports, options), signed=signing)
-        request = BuildRequest(recipe=project.recipe, lock=lock, output=options.output.absolute(), key=key)
+        recalled = recall_outputs(lock, targets, ports)
+        present = _present(project, lock, ports, options, recalled)
+        plan = plan_build(project.recipe, lock, targets, present, signed=signing)
+        output = options.output.absolute()
+        request = BuildRequest(recipe=project.recipe, lock=lock, output=output, key=key, recalled=recalled)
         built = run_build(request, plan, ports)
         if not options.locked:
             record_outputs(project, lock, built)

@@ -21,6 +21,7 @@ from lftool.models.lock import LOCK_NAME, RECIPE_NAME
 from lftool.models.recipe import Recipe
 from lftool.ops.caching import open_store
 from lftool.pipeline.ports import Ports
+from lftool.pipeline.remote_store import remote_store_from_environment
 from lftool.store.durable import write_durably
 from lftool.store.locking import advisory_lock
 from lftool.transfer.rules import rules_from_environment
@@ -147,15 +148,17 @@ def open_ports(project: Project, *, third_party: bool = True, online: bool = Tru
 
     Raises:
         PluginError: Two plugins share a name.
+        UsageError: `LFTOOL_REMOTE_STORE` names no place that a plugin can open.
     """
-    registry = Registry.discovered(third_party=third_party)
+    registry, store, rules = Registry.discovered(third_party=third_party), open_store(), rules_from_environment()
     ports = Ports(
         project=project.root,
-        store=open_store(),
+        store=store,
         registry=registry,
         emit=observing(registry),
         online=online,
-        transfer=rules_from_environment(),
+        transfer=rules,
+        remote_store=remote_store_from_environment(registry, store, rules) if online else None,
     )
     if threads is not None:
         ports.threads = threads

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 from lftool.api import WorkStopped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from lftool.pipeline.ports import Ports
 
 S = TypeVar("S")
 T = TypeVar("T")
 
+_LOOK_SECONDS = 0.2
 
-def _wait_all(futures: Iterable[Future[T]], ports: Ports) -> list[T]:
-    """Return all results; at the first failure, or an interrupt, stop the rest and raise it."""
-    pending = list(futures)
-    try:
-        done, _ = wait(pending, return_when=FIRST_EXCEPTION)
-        failed = [future for future in done if future.exception() is not None]
-        if failed:
-            failed[0].result()
-        return [future.result() for future in pending]
-    except BaseException:
-        for future in pending:
-            future.cancel()
-        ports.cancel()
-        ports.emit(WorkStopped())
-        raise
+
+def _next(finished: SimpleQueue[Future[T]]) -> Future[T]:
+    """Return what is finished next.
+
+    Ctrl-C may come in on any thread, and only the main thread acts on it, when it runs: it must not wait without an end.
+    """
+    while True:
+        try:
+            return finished.get(timeout=_LOOK_SECONDS)
+        except Empty:
+            continue
 
 
 def in_parallel(work: Callable[[S], T], items: Sequence[S], workers: int, ports: Ports) -> list[T]:
@@ -47,5 +45,19 @@ def in_parallel(work: Callable[[S], T], items: Sequence[S], workers: int, ports:
     """
     if not items:
         return []
+    pending: list[Future[T]] = []
+    finished: SimpleQueue[Future[T]] = SimpleQueue()
     with ThreadPoolExecutor(max(1, min(workers, len(items))), thread_name_prefix="stage") as pool:
-        return _wait_all([pool.submit(work, item) for item in items], ports)
+        try:
+            for item in items:
+                pending.append(pool.submit(work, item))
+                pending[-1].add_done_callback(finished.put)
+            for _ in pending:
+                _next(finished).result()
+            return [future.result() for future in pending]
+        except BaseException:
+            for future in pending:
+                future.cancel()
+            ports.cancel()
+            ports.emit(WorkStopped())
+            raise

@@ -14,6 +14,7 @@ from lftool.api import Event
 from lftool.host.isolated import Isolated, Workers
 from lftool.host.registry import Registry
 from lftool.store.store import Store
+from lftool.transfer.remote_store import CheckedStore
 from lftool.transfer.rules import TransferRules
 
 
@@ -27,6 +28,7 @@ class Ports:
         threads: How many threads one stage may use in all.
         online: Whether remote sources may be asked.
         transfer: The rules of fetching.
+        remote_store: Where to look for blobs before their source is asked; None when there is none.
         clock: Seconds, for durations that are shown; never for anything that is built.
     """
 
@@ -37,6 +39,7 @@ class Ports:
     threads: int = field(factory=lambda: len(os.sched_getaffinity(0)))
     online: bool = True
     transfer: TransferRules = field(factory=TransferRules)
+    remote_store: CheckedStore | None = None
     clock: Callable[[], float] = time.monotonic
     workers: Workers = field(factory=Workers)
     cancelled: threading.Event = field(factory=threading.Event)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
-from attrs import frozen
+from attrs import field, frozen
 
 from lftool.api import StageFinished, StageStarted
 from lftool.bundle.copying import CorruptBlobError
 from lftool.errors import FormatError, IntegrityError, NotReproducibleError, StorageError
 from lftool.models.digest import Artifact, Digest
-from lftool.models.lock import Lock
+from lftool.models.lock import Lock, LockedQuantize
 from lftool.models.recipe import Recipe
 from lftool.pipeline.finished import find_finished
 from lftool.pipeline.parallel import in_parallel
@@ -47,12 +48,19 @@ class BuiltBundle:
 
 @frozen(kw_only=True)
 class BuildRequest:
-    """What to build: `lock` must be fresh; `key` is None for unsigned bundles."""
+    """What to build.
+
+    Attributes:
+        lock: Must be fresh.
+        key: None for unsigned bundles.
+        recalled: Action to output, of those that are in the store though this machine did not make them.
+    """
 
     recipe: Recipe
     lock: Lock
     output: Path
     key: SigningKey | None
+    recalled: Mapping[Digest, Artifact] = field(factory=dict)
 
 
 class _Run:
@@ -77,18 +85,22 @@ class _Run:
                 detail = f"{file.path}, {file.size / 1e6:.1f} MB"
                 self.ports.emit(StageFinished(stage="fetch", target=name, seconds=seconds, detail=detail))
 
+    def _known(self, locked: LockedQuantize) -> Artifact | None:
+        """Return the output of a stage that need not be done again, checked."""
+        made = self.request.recalled.get(locked.action)
+        if made is None:
+            made = (self.ports.store.actions.get(locked.action) or {}).get("weights")
+        if made is None or locked.output not in {None, made} or not self.ports.store.blobs.is_sound(made):
+            return None
+        return made
+
     def quantize(self, step: Step, threads: int) -> None:
         recipe, lock, target = self.request.recipe, self.request.lock, step.targets[0]
         locked = lock.targets[target].quantize
         if locked is None:
             return
-        known = self.ports.store.actions.get(locked.action)
-        if (
-            known is not None
-            and locked.output in {None, known["weights"]}
-            and self.ports.store.blobs.is_sound(known["weights"])
-        ):
-            made = known["weights"]
+        made = self._known(locked)
+        if made is not None:
             for name in step.targets:
                 self.ports.emit(StageStarted(stage="quantize", target=name, detail=step.detail, cached=True))
         else:

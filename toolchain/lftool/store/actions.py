@@ -15,6 +15,23 @@ if TYPE_CHECKING:
     from lftool.store.cas import ContentStore
 
 
+def encode_outputs(outputs: Mapping[str, Artifact]) -> bytes:
+    """Return named outputs as JSON."""
+    named = {name: {"sha256": item.sha256.hex, "size": item.size} for name, item in sorted(outputs.items())}
+    return json.dumps(named).encode()
+
+
+def decode_outputs(data: bytes) -> dict[str, Artifact] | None:
+    """Return the outputs that `encode_outputs` wrote; None when `data` is something else, or names none."""
+    try:
+        kept = json.loads(data)
+        outputs = {name: Artifact(Digest(item["sha256"]), item["size"]) for name, item in kept.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    sound = outputs and all(type(item.size) is int and item.size >= 0 for item in outputs.values())
+    return outputs if sound else None
+
+
 class ActionCache:
     """Maps an action digest to named outputs."""
 
@@ -29,18 +46,16 @@ class ActionCache:
     def get(self, action: Digest) -> dict[str, Artifact] | None:
         """Return the outputs of `action`; None when unknown, undecodable, or when a blob is missing."""
         try:
-            kept = json.loads(self._path(action).read_bytes())
-            outputs = {name: Artifact(Digest(item["sha256"]), item["size"]) for name, item in kept.items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            outputs = decode_outputs(self._path(action).read_bytes())
+        except OSError:
             return None
-        if not outputs or not all(self._blobs.holds(artifact) for artifact in outputs.values()):
+        if outputs is None or not all(self._blobs.holds(artifact) for artifact in outputs.values()):
             return None
         return outputs
 
     def put(self, action: Digest, outputs: Mapping[str, Artifact]) -> None:
         """Remember that `action` made `outputs`, which are in the store."""
-        kept = {name: {"sha256": item.sha256.hex, "size": item.size} for name, item in sorted(outputs.items())}
-        write_durably(self._path(action), json.dumps(kept).encode(), "action", mode=0o600, temporary=self._temporary)
+        write_durably(self._path(action), encode_outputs(outputs), "action", mode=0o600, temporary=self._temporary)
 
     def forget(self, action: Digest) -> None:
         """Drop what is known of `action`."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import SourceType, hookimpl
+from lftool.api import RemoteStoreType, SourceType, hookimpl
 from lftool_s3.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lftool.api import Source, SourceContext
+    from lftool.api import RemoteStore, Source, SourceContext
 
 LFTOOL_API = (1, 0)
 
@@ -22,6 +22,12 @@ def _source(context: SourceContext) -> Source:
     from lftool_s3.source import ObjectSource  # noqa: PLC0415 - imported when used
 
     return ObjectSource(context)
+
+
+def _remote_store(url: str) -> RemoteStore:
+    from lftool_s3.remote_store import BucketStore  # noqa: PLC0415 - imported when used
+
+    return BucketStore(url)
 
 
 @hookimpl
@@ -34,4 +40,15 @@ def lftool_sources() -> Iterator[SourceType]:
         ranges=True,
         options=Options,
         factory=_source,
+    )
+
+
+@hookimpl
+def lftool_remote_stores() -> Iterator[RemoteStoreType]:
+    """Remote stores in buckets."""
+    yield RemoteStoreType(
+        name="s3",
+        summary="a bucket in S3, Google Cloud Storage or Azure",
+        schemes=("az", "gs", "s3"),
+        factory=_remote_store,
     )

@@ -7,7 +7,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from lftool.api import Resolution, SourceFile, is_chosen
-from lftool.errors import ChangedError, FetchError, RangeError, RecipeError, TransientError
+from lftool.errors import ChangedError, FetchError, RecipeError, TransientError
+from lftool_s3.errors import pieces_of, sorted_errors
 from lftool_s3.options import Options
 from lftool_s3.stores import open_store, parse_place
 
@@ -19,14 +20,7 @@ if TYPE_CHECKING:
     from lftool.api import SourceContext, SourceRequest
     from lftool_s3.stores import Place
 
-_PIECE = 1024 * 1024
-_NOT_THE_PART = ("non-partial response", "Requested ")  # object_store: `Requested 4..8, got 0..4`
-_DENIED = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "Missing credentials")
 _VERSION, _ETAG = "version ", "etag "
-_HINTS = (
-    'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or options = { profile = "NAME" }',
-    "for a public bucket: options = { anonymous = true }",
-)
 
 
 class ObjectSource:
@@ -63,7 +57,7 @@ class ObjectSource:
         else:
             import obstore
 
-            with _sorted(request.uri):
+            with sorted_errors(f"source {request.uri!r}"):
                 found = obstore.head(self._store(place), place.key)
             files = [_file(found, place.key.rpartition("/")[2])]
         if not files:
@@ -74,7 +68,7 @@ class ObjectSource:
         import obstore
 
         files = []
-        with _sorted(request.uri):
+        with sorted_errors(f"source {request.uri!r}"):
             for batch in obstore.list(self._store(place), prefix=place.key or None):
                 for item in batch:
                     name = item["path"].removeprefix(place.key)
@@ -102,7 +96,7 @@ class ObjectSource:
             options["version"] = version.removeprefix(_VERSION)
         elif version.startswith(_ETAG):
             options["if_match"] = version.removeprefix(_ETAG)
-        with _sorted(request.uri, part="range" in options):
+        with sorted_errors(f"source {request.uri!r}", part="range" in options):
             found = obstore.get(self._store(place), key, options=options)
             etag = found.meta.get("e_tag")
             if file.size is not None and found.meta["size"] != file.size:
@@ -113,13 +107,7 @@ class ObjectSource:
                 )
             if version.startswith(_ETAG) and etag != version.removeprefix(_ETAG):
                 raise ChangedError(f"{request.uri} has changed: expected {version}, got {_ETAG}{etag}")
-            yield _pieces(found.stream(min_chunk_size=_PIECE), request.uri)
-
-
-def _pieces(stream: Any, uri: str) -> Iterator[bytes]:  # noqa: ANN401 - an obstore stream
-    with _sorted(uri):
-        for piece in stream:
-            yield bytes(piece)
+            yield pieces_of(found, f"source {request.uri!r}")
 
 
 def _file(item: Any, name: str) -> SourceFile:  # noqa: ANN401 - obstore's metadata of an object
@@ -127,35 +115,3 @@ def _file(item: Any, name: str) -> SourceFile:  # noqa: ANN401 - obstore's metad
     etag = item.get("e_tag")
     revision = f"{_VERSION}{version}" if version and version != "null" else f"{_ETAG}{etag}" if etag else None
     return SourceFile(path=name, size=item["size"], revision=revision)
-
-
-@contextlib.contextmanager
-def _sorted(uri: str, *, part: bool = False) -> Iterator[None]:
-    """Turn obstore's errors into ours; its own texts hold URLs, which may be signed."""
-    from obstore import exceptions
-
-    what = f"source {uri!r}"
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise FetchError(f"{what}: there is no such object or bucket", hints=("a prefix ends in /",)) from error
-    except exceptions.PreconditionError as error:
-        raise ChangedError(f"{uri} has changed since it was resolved") from error
-    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-        raise FetchError(f"{what}: not allowed", hints=_HINTS) from error
-    except exceptions.BaseError as error:
-        text = str(error)
-        if part and any(sign in text for sign in _NOT_THE_PART):
-            raise RangeError(f"{uri}: the store sent something else than the part that was asked for") from error
-        if any(sign in text for sign in _DENIED):
-            raise FetchError(f"{what}: not allowed", hints=_HINTS) from error
-        raise TransientError(f"{uri}: {_reason(text)}") from error
-    except OSError as error:
-        raise TransientError(f"{uri}: {_reason(str(error))}") from error
-
-
-def _reason(text: str) -> str:
-    """Return one line that says why, without the URL and the debugging output around it."""
-    line = " ".join(text.split("\n\nDebug source", 1)[0].split())
-    words = [word for word in line.split(" ") if "://" not in word]
-    return " ".join(words)[:200]

@@ -11,13 +11,12 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
+from lftool.api import stall_seconds
 from lftool.errors import RecipeError, UnavailableError
 
 if TYPE_CHECKING:
     from lftool_s3.options import Options
 
-_STALL = "LFTOOL_STALL_SECONDS"
-_DEFAULT_STALL = "30"
 _KEYS = {"aws_access_key_id": "access_key_id", "aws_secret_access_key": "secret_access_key"}
 
 
@@ -76,7 +75,7 @@ def open_store(place: Place, options: Options) -> Any:  # noqa: ANN401 - obstore
     from obstore.store import AzureStore, GCSStore, S3Store
 
     endpoint = options.endpoint or (os.environ.get("AWS_ENDPOINT_URL") if place.scheme == "s3" else None)
-    silence = dt.timedelta(seconds=float(os.environ.get(_STALL, _DEFAULT_STALL)))
+    silence = dt.timedelta(seconds=stall_seconds())
     shared: dict[str, Any] = {
         "client_options": {
             "allow_http": bool(endpoint and endpoint.startswith("http://")),

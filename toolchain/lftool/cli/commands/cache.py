@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lftool.cli.options import json_option, print_json, say, size_text
+from lftool.cli.options import json_option, note, print_json, project_option, say, size_text
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lftool.store.store import Store
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]?)(i?)B?\Z")
@@ -116,3 +118,21 @@ def collect(max_size: int, as_json: bool) -> None:
         say("another lftool is using the cache; nothing removed")
     else:
         say(f"removed {done.removed_blobs} blobs, {size_text(done.removed_bytes)}; {size_text(done.kept_bytes)} kept")
+
+
+@command.command("push")
+@project_option
+@json_option
+def push(project: Path | None, as_json: bool) -> None:
+    """Give what the lock pins, and what was built from it, to the remote store in LFTOOL_REMOTE_STORE."""
+    from lftool.ops.project import find_project, open_ports
+    from lftool.ops.pushing import push_project
+
+    found = find_project(project)
+    done = push_project(found, open_ports(found))
+    if as_json:
+        print_json({"files": done.files, "bytes": done.bytes, "present": done.present, "unbuilt": list(done.unbuilt)})
+        return
+    say(f"{done.files} files sent, {size_text(done.bytes)}; {done.present} were there already")
+    if done.unbuilt:
+        note(f"not built on this machine, so not sent: {', '.join(done.unbuilt)}")

@@ -49,7 +49,7 @@ class SourceReader:
         """
         wanted = self._wanted(file, revision)
         expected = Artifact(file.sha256, file.size) if file.sha256 is not None and file.size is not None else None
-        listener = _Listener(source=self.name, path=file.path, ports=ports)
+        listener = FetchListener(source=self.name, path=file.path, ports=ports)
         rules = attrs.evolve(ports.transfer, attempts=1) if self.registered.record.local else ports.transfer
         remote = self.remote(file, revision)
         with ports.store.doing(wanted.key, pulse=lambda: listener.wait(_LOOK_SECONDS)) as held:
@@ -117,27 +117,30 @@ class RemoteFile:
 
 
 @define(kw_only=True)
-class _Listener:
-    """Passes progress on as events."""
+class FetchListener:
+    """Passes progress on as events of a source's file."""
 
     source: str
     path: str
     ports: Ports
 
     def progress(self, done: int, total: int | None) -> None:
+        """Emit how far it is."""
         self.ports.emit(BytesFetched(source=self.source, path=self.path, done=done, total=total))
 
     def notice(self, text: str) -> None:
+        """Emit a warning."""
         self.ports.emit(Notice(text=text, warning=True))
 
     def wait(self, seconds: float) -> None:
+        """Wait, unless the build is cancelled."""
         self.ports.wait(seconds)
 
 
 def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports) -> Artifact:
     """Make sure that a pinned file of source `name` is in the store and sound; a corrupted blob is fetched again.
 
-    The lock alone decides: it holds the request, options included.
+    Other tools' files on this machine come first, then the remote store, then the source. The lock alone decides: it holds the request, options included.
 
     Raises:
         IntegrityError: The source delivers other bytes than the pinned ones.
@@ -151,6 +154,10 @@ def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports) -> Art
     if whose is not None:
         ports.emit(Notice(text=f"source {name!r}, file {wanted.path}: taken from {whose}"))
         return wanted.artifact
+    if ports.remote_store is not None:
+        listener = FetchListener(source=name, path=wanted.path, ports=ports)
+        if ports.remote_store.fetch(wanted.artifact, listener):
+            return wanted.artifact
     locked = lock.sources[name]
     spec = SourceSpec(uri=locked.uri, include=locked.include, exclude=locked.exclude, options=locked.options)
     registered, source = open_source(spec, name, ports)

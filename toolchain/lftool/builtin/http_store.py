@@ -1,0 +1,58 @@
+"""A remote store over plain HTTP: GET, HEAD and PUT below one URL, as Bazel's caches and WebDAV servers answer them."""
+
+from __future__ import annotations
+
+import base64
+import os
+from typing import TYPE_CHECKING
+
+from lftool.api import HTTPClient, StoredObject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+_TOKEN = "LFTOOL_REMOTE_STORE_TOKEN"  # noqa: S105 - a variable's name
+_PIECE = 1024 * 1024
+_FOUND, _MISSING = 200, frozenset({404, 410})
+
+
+def _authorization(token: str | None) -> dict[str, str]:
+    """Return the header for a token, or for `user:password`: no bearer token has a colon (RFC 6750 §2.1)."""
+    if not token:
+        return {}
+    if ":" in token:
+        return {"authorization": "Basic " + base64.b64encode(token.encode()).decode()}
+    return {"authorization": f"Bearer {token}"}
+
+
+class HTTPStore:
+    """Objects below a URL."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client = HTTPClient(
+            f"remote store {url!r}",
+            headers=_authorization(os.environ.get(_TOKEN)),
+            hints=(f"set {_TOKEN}, or check that it still holds and may write",),
+            encodings=frozenset({"zstd"}),
+        )
+
+    def find(self, key: str) -> StoredObject | None:
+        """Return what a HEAD says."""
+        answer = self._client.ask(f"{self._url}/{key}", method="HEAD", accept=frozenset({_FOUND, *_MISSING}))
+        if answer.status in _MISSING:
+            return None
+        return StoredObject(size=answer.size, encoding=answer.headers.get("content-encoding"))
+
+    def open(self, key: str, offset: int, size: int | None) -> AbstractContextManager[Iterator[bytes]]:
+        """Return the bytes as they arrive."""
+        return self._client.read(f"{self._url}/{key}", offset=offset, size=size)
+
+    def put(self, key: str, path: Path, encoding: str | None) -> None:
+        """Send a file in one PUT."""
+        headers = {} if encoding is None else {"content-encoding": encoding}
+        with path.open("rb") as file:
+            pieces = iter(lambda: file.read(_PIECE), b"")
+            self._client.put(f"{self._url}/{key}", pieces, path.stat().st_size, headers=headers)

@@ -1,0 +1,102 @@
+"""`lftool cache push`: give what a lock pins, and what was built from it, to the remote store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from lftool.errors import FetchError, UsageError
+from lftool.models.digest import Artifact, Digest
+from lftool.ops.fetching import fetch_project, locked_files
+from lftool.pipeline.parallel import in_parallel
+from lftool.pipeline.remote_store import PLACE
+from lftool.pipeline.stages.fetch import FetchListener
+
+if TYPE_CHECKING:
+    from lftool.models.lock import Lock
+    from lftool.ops.project import Project
+    from lftool.pipeline.ports import Ports
+
+
+@frozen(kw_only=True)
+class Pushed:
+    """What was sent.
+
+    Attributes:
+        files: How many blobs were sent.
+        bytes: How many bytes they have, before compression.
+        present: How many the store had already.
+        unbuilt: Targets whose quantised weights are not on this machine.
+    """
+
+    files: int
+    bytes: int
+    present: int
+    unbuilt: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class _Output:
+    target: str
+    action: Digest
+    artifact: Artifact
+
+
+def _outputs(lock: Lock, ports: Ports) -> tuple[list[_Output], tuple[str, ...]]:
+    """Return the outputs that the lock names and this machine made, and the targets without one."""
+    found: dict[Digest, _Output] = {}
+    unbuilt = []
+    for name, target in sorted(lock.targets.items()):
+        stage = target.quantize
+        if stage is None:
+            continue
+        made = ports.store.actions.get(stage.action)
+        if made is None or stage.output not in {None, made["weights"]}:
+            unbuilt.append(name)
+        else:
+            found.setdefault(stage.action, _Output(target=name, action=stage.action, artifact=made["weights"]))
+    return list(found.values()), tuple(unbuilt)
+
+
+def push_project(project: Project, ports: Ports) -> Pushed:
+    """Send every pinned file and every output of the project's lock that the remote store lacks.
+
+    Raises:
+        UsageError: There is no remote store.
+        LockError: There is no lock, or it cannot be read.
+        FetchError: A source does not deliver, or the store does not take something.
+        IntegrityError: A blob on this machine was corrupted.
+    """
+    remote = ports.remote_store
+    if remote is None:
+        raise UsageError("there is no remote store to push to", hints=(f"name one: {PLACE}=https://HOST/PATH",))
+    fetch_project(project, ports)
+    lock = project.require_lock()
+    outputs, unbuilt = _outputs(lock, ports)
+    wanted = [(name, file.path, file.artifact) for name, file in locked_files(lock)]
+    wanted += [(output.target, "weights", output.artifact) for output in outputs]
+
+    def push(item: tuple[str, str, Artifact]) -> bool:
+        name, path, artifact = item
+        try:
+            return remote.push(
+                artifact, f"{name}/{path}", ports.threads, FetchListener(source=name, path=path, ports=ports)
+            )
+        except FetchError as error:
+            raise FetchError(f"cannot push {name}/{path}: {error.message}", hints=error.hints) from error
+
+    with ports.store.in_use():
+        sent = in_parallel(push, wanted, ports.transfer.files, ports)
+        for output in outputs:  # after its blob: who finds an action finds what it made
+            listener = FetchListener(source=output.target, path="weights", ports=ports)
+            try:
+                remote.remember(output.action, {"weights": output.artifact}, listener)
+            except FetchError as error:  # such as a cache that takes no actions but Bazel's
+                listener.notice(f"{error.message}; who asks this store for actions will not find this one")
+    return Pushed(
+        files=sum(sent),
+        bytes=sum(artifact.size for done, (_, _, artifact) in zip(sent, wanted, strict=True) if done),
+        present=len(wanted) - sum(sent),
+        unbuilt=unbuilt,
+    )

@@ -1,0 +1,90 @@
+"""Open the remote store that the environment names, each call into its plugin guarded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from lftool.errors import UsageError
+from lftool.host.guarding import guarded
+from lftool.transfer.remote_store import CheckedStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lftool.api import RemoteStore, StoredObject
+    from lftool.host.registry import Registered, Registry
+    from lftool.store.store import Store
+    from lftool.transfer.rules import TransferRules
+
+PLACE = "LFTOOL_REMOTE_STORE"
+ACTIONS = "LFTOOL_REMOTE_STORE_ACTIONS"
+
+
+class GuardedStore:
+    """A plugin's remote store, opened when it is first asked; whatever it raises names the plugin."""
+
+    def __init__(self, registered: Registered[Any], url: str) -> None:
+        self._registered = registered
+        self._url = url
+        self._opened: RemoteStore | None = None
+        self._opening = threading.Lock()
+
+    def _remote(self) -> RemoteStore:
+        with self._opening:
+            if self._opened is None:
+                self._opened = self._registered.record.factory(self._url)
+            return self._opened
+
+    def find(self, key: str) -> StoredObject | None:
+        """See `lftool.api.RemoteStore.find`."""
+        with guarded(self._registered.origin):
+            return self._remote().find(key)
+
+    @contextlib.contextmanager
+    def open(self, key: str, offset: int, size: int | None) -> Iterator[Iterator[bytes]]:
+        """See `lftool.api.RemoteStore.open`."""
+        with guarded(self._registered.origin), self._remote().open(key, offset, size) as pieces:
+            yield pieces
+
+    def put(self, key: str, path: Path, encoding: str | None) -> None:
+        """See `lftool.api.RemoteStore.put`."""
+        with guarded(self._registered.origin):
+            self._remote().put(key, path, encoding)
+
+
+def _place(url: str) -> str:
+    """Return the scheme of a place.
+
+    Raises:
+        UsageError: It is no URL, or holds what would come up in messages.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc
+    except ValueError as error:
+        raise UsageError(f"{PLACE} is no URL: {error}") from None
+    if not parts.scheme or not host or "@" in host or parts.query or parts.fragment:
+        raise UsageError(
+            f"{PLACE} must be scheme://host/path, without user, query or fragment",
+            hints=("credentials have variables of their own: docs/reference/environment.md",),
+        )
+    return parts.scheme
+
+
+def remote_store_from_environment(registry: Registry, store: Store, rules: TransferRules) -> CheckedStore | None:
+    """Return the remote store that `LFTOOL_REMOTE_STORE` names; None when it is unset or empty.
+
+    Raises:
+        UsageError: It names no place that an installed plugin can open.
+    """
+    url = os.environ.get(PLACE, "").rstrip("/")
+    if not url:
+        return None
+    registered = registry.remote_store(_place(url))
+    actions = os.environ.get(ACTIONS, "") not in {"", "0"}
+    return CheckedStore(url, GuardedStore(registered, url), store, rules, actions=actions)
