@@ -197,7 +197,7 @@ BAD_LOCKS = {
         edited('runtime = "python/1"\n', 'runtime = "python/1"\nrutime = "x"\n'),
         "$.targets.q4.rutime: unknown key; did you mean 'runtime'?",
     ),
-    "extra table": (f"{BASE}[signatures]\n", "$.signatures: unknown key; valid: lock-version, plugins, recipe, rules, runtimes, sources, targets, tools"),
+    "extra table": (f"{BASE}[signatures]\n", "$.signatures: unknown key; valid: convert, lock-version, plugins, recipe, rules, runtimes, sources, targets, tools"),
     "underscore for dash": (
         edited("lock-version = 1\n", "lock-version = 1\nlock_version = 1\n"),
         "$.lock_version: unknown key; did you mean 'lock-version'?",

@@ -61,19 +61,21 @@ def refusal(data: bytes) -> str:
     return caught.value.message
 
 
+GOOD_ENTRIES = (
+    key(b"general.architecture", STRING, text(b"llama")),
+    key(b"a.flag", BOOL, b"\x01"),
+    key(b"a.count", U32, struct.pack("<I", 7)),
+    key(b"a.real", F32, struct.pack("<f", 0.5)),
+    array(b"a.numbers", I32, 3, struct.pack("<3i", 1, -2, 3)),
+    array(b"a.tokens", STRING, 2, text(b"one") + text(b"two")),
+)
 GOOD_HEAD = header(
-    (
-        key(b"general.architecture", STRING, text(b"llama")),
-        key(b"a.flag", BOOL, b"\x01"),
-        key(b"a.count", U32, struct.pack("<I", 7)),
-        key(b"a.real", F32, struct.pack("<f", 0.5)),
-        array(b"a.numbers", I32, 3, struct.pack("<3i", 1, -2, 3)),
-        array(b"a.tokens", STRING, 2, text(b"one") + text(b"two")),
-    ),
+    GOOD_ENTRIES,
     (tensor(b"first", (8, 2)), tensor(b"second", (4,), offset=64)),
 )
 GOOD = whole(GOOD_HEAD, 64 + 32)
 GOOD_DATA = len(GOOD) - 96
+GOOD_EXTENTS = [(GOOD.index(entry), GOOD.index(entry) + len(entry)) for entry in GOOD_ENTRIES]
 
 
 def test_a_sound_file_gives_everything_its_header_says():
@@ -96,6 +98,7 @@ def test_a_sound_file_gives_everything_its_header_says():
         ),
         data_offset=GOOD_DATA,
         size=len(GOOD),
+        extents=dict(zip(read(GOOD).metadata, GOOD_EXTENTS, strict=True)),
     )
     assert read(GOOD) == expected
 

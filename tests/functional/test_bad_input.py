@@ -428,9 +428,32 @@ def test_safetensors(plain_project):
     refused(
         plain_project,
         8,
-        "error: source 'base' holds safetensors, and no installed plugin converts them to GGUF\n"
-        "  hint: point the source at a GGUF file\n",
+        "error: source 'base' holds safetensors, and no installed plugin converts that to GGUF\n"
+        "  hint: install one\n"
+        "  hint: or point the source at a GGUF file\n",
     )
+
+
+def test_safetensors_in_two_folders(plain_project):
+    for folder in ("one", "two"):
+        (plain_project.root / folder).mkdir()
+        (plain_project.root / folder / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    with_uri(plain_project, "file:**/*.safetensors")
+
+    refused(
+        plain_project,
+        2,
+        "error: source 'base' has 2 folders of safetensors that could be the weights: one, two\n"
+        '  hint: leave the others out: exclude = ["two/**"] under [sources.base]\n',
+    )
+
+
+def test_a_split_gguf_without_one_of_its_parts(plain_project):
+    for number in (1, 4):
+        (plain_project.root / f"split-{number:05}-of-00004.gguf").write_bytes(b"GGUF")
+    with_uri(plain_project, "file:split-*.gguf")
+
+    refused(plain_project, 2, "error: source 'base': split.gguf has 4 parts; missing: 2, 3\n")
 
 
 def test_an_unknown_layout(plain_project):

@@ -9,7 +9,7 @@ import pytest
 
 from lftool.codec.locks import emit_lock, parse_lock
 from lftool.models.digest import Digest
-from lftool.pipeline.identity import quantize_action
+from lftool.pipeline.identity import transform_action
 from lftool.testing import tiny_gguf
 
 TWO_SOURCES = """\
@@ -147,7 +147,7 @@ def other_tool(quantized_project):
     tool = attrs.evolve(lock.tools["ggml-q/1"], fingerprints={"Q8_0": Digest("0" * 64)})
     stage = lock.targets["q8"].quantize
     inputs = {"weights": lock.sources["base"].files[0].artifact}
-    stage = attrs.evolve(stage, action=quantize_action(inputs, "ggml-q/1", "Q8_0", tool, stage.plan))
+    stage = attrs.evolve(stage, action=transform_action("quantize", inputs, "ggml-q/1", "Q8_0", tool, stage.plan))
     target = attrs.evolve(lock.targets["q8"], quantize=stage, pack=None)
     lock = attrs.evolve(lock, tools={"ggml-q/1": tool}, targets={"q8": target})
     quantized_project.lock.write_bytes(emit_lock(lock))

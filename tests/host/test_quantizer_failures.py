@@ -59,7 +59,7 @@ class Copier:
 
 @hookimpl
 def lftool_quantizers():
-    yield TransformType(
+    yield QuantizerType(
         name="copier", summary="", consumes=("gguf",), produces=("COPY",), semantics="copy/1",
         deterministic={deterministic}, factory=Copier,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import field, frozen
 
-from lftool.api import InputFile, TensorData, TransformPlan, TransformSpec, TransformType, write_gguf
+from lftool.api import InputFile, QuantizerType, TensorData, TransformPlan, TransformSpec, write_gguf
 from lftool.host.isolated import Isolated, Workers
 from lftool.host.registry import Registry
 from lftool.models.digest import Artifact
@@ -30,7 +30,7 @@ class Plugin:
     """Calls of the quantizer in worker processes."""
 
     isolated: Isolated
-    registered: object = field(factory=lambda: Registry.discovered().get(TransformType, "llama.cpp"))
+    registered: object = field(factory=lambda: Registry.discovered().get(QuantizerType, "llama.cpp"))
 
     def plan(self, file_type: str, options: dict | None = None, **paths: Path) -> TransformPlan:
         spec = TransformSpec(produces=file_type)

@@ -33,8 +33,10 @@ from lftool.api.protocols import (
 )
 from lftool.api.records import (
     BackendType,
+    ConverterType,
     LayoutType,
     ObserverType,
+    QuantizerType,
     Record,
     RemoteStoreType,
     RuntimeType,
@@ -67,8 +69,8 @@ from lftool.api.values import (
     TransformSpec,
 )
 from lftool.formats.ggml_types import BY_NAME as GGML_TYPES
-from lftool.formats.gguf import GGUFArray, GGUFHeader, GGUFTensor, read_gguf
-from lftool.formats.gguf_write import TensorData, write_gguf
+from lftool.formats.gguf import GGUFArray, GGUFHeader, GGUFTensor, padding, read_gguf
+from lftool.formats.gguf_write import TensorData, copied_header, write_gguf
 from lftool.models.globs import is_chosen
 
 LFTOOL_API_VERSION = (1, 0)
@@ -80,6 +82,7 @@ __all__ = [
     "Backend",
     "BackendType",
     "BytesFetched",
+    "ConverterType",
     "Event",
     "GGUFArray",
     "GGUFHeader",
@@ -99,6 +102,7 @@ __all__ = [
     "PlannedMember",
     "PlannedPrefix",
     "Probe",
+    "QuantizerType",
     "Record",
     "RemoteStore",
     "RemoteStoreType",
@@ -129,9 +133,11 @@ __all__ = [
     "Verifier",
     "VerifierType",
     "WorkStopped",
+    "copied_header",
     "hookimpl",
     "is_chosen",
     "masked_url",
+    "padding",
     "read_gguf",
     "stall_seconds",
     "write_gguf",

@@ -8,14 +8,15 @@ import pluggy
 
 from lftool.api.records import (
     BackendType,
+    ConverterType,
     LayoutType,
     ObserverType,
+    QuantizerType,
     Record,
     RemoteStoreType,
     RuntimeType,
     SignerType,
     SourceType,
-    TransformType,
     VerifierType,
 )
 
@@ -29,7 +30,8 @@ hookimpl = pluggy.HookimplMarker("lftool")
 HOOKS: dict[str, type[Record]] = {
     "lftool_sources": SourceType,
     "lftool_remote_stores": RemoteStoreType,
-    "lftool_quantizers": TransformType,
+    "lftool_converters": ConverterType,
+    "lftool_quantizers": QuantizerType,
     "lftool_backends": BackendType,
     "lftool_layouts": LayoutType,
     "lftool_runtimes": RuntimeType,
@@ -67,14 +69,29 @@ class Hooks:
         raise NotImplementedError
 
     @hookspec
-    def lftool_quantizers(self) -> Iterable[TransformType]:
+    def lftool_converters(self) -> Iterable[ConverterType]:
+        """Yield converters.
+
+        Example:
+            >>> from lftool.api import ConverterType, hookimpl
+            >>> @hookimpl
+            ... def lftool_converters():
+            ...     yield ConverterType(
+            ...         name="mine", summary="reads them", consumes=("safetensors",), produces=("source",), semantics="mine/1",
+            ...         factory=lambda: ...,
+            ...     )
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def lftool_quantizers(self) -> Iterable[QuantizerType]:
         """Yield quantizers.
 
         Example:
-            >>> from lftool.api import TransformType, hookimpl
+            >>> from lftool.api import QuantizerType, hookimpl
             >>> @hookimpl
             ... def lftool_quantizers():
-            ...     yield TransformType(
+            ...     yield QuantizerType(
             ...         name="mine", summary="rounds", consumes=("gguf",), produces=("F16",), semantics="mine/1",
             ...         factory=lambda: ...,
             ...     )

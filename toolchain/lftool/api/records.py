@@ -91,11 +91,11 @@ class RemoteStoreType(Record):
 
 @frozen(kw_only=True)
 class TransformType(Record):
-    """A converter or quantizer.
+    """Base of converters and quantizers.
 
     Attributes:
         consumes: Formats that it reads, such as `gguf`.
-        produces: File types that it makes, such as `Q4_K_M`.
+        produces: What it makes, such as the file type `Q4_K_M`.
         semantics: Name and number of its arithmetic; two transforms of the same semantics make the same bits.
         deterministic: Whether the same inputs give the same bytes; others are refused.
     """
@@ -105,6 +105,19 @@ class TransformType(Record):
     semantics: str = field(validator=_semantics)
     deterministic: bool = True
     factory: Callable[[], Transform]
+
+
+@frozen(kw_only=True)
+class ConverterType(TransformType):
+    """A converter: from the files of a source to one GGUF.
+
+    It consumes `safetensors` or `gguf-split`, and its `produces` are types of weights: `source` keeps those that are there.
+    """
+
+
+@frozen(kw_only=True)
+class QuantizerType(TransformType):
+    """A quantizer: from a GGUF to a smaller one."""
 
 
 @frozen(kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import (
+    ConverterType,
     LayoutType,
     ObserverType,
     RemoteStoreType,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         SignerContext,
         Source,
         SourceContext,
+        Transform,
         Verifier,
     )
 
@@ -53,6 +55,12 @@ def _http_store(url: str) -> RemoteStore:
     from lftool.builtin.http_store import HTTPStore  # noqa: PLC0415 - imported when used
 
     return HTTPStore(url)
+
+
+def _gguf_join() -> Transform:
+    from lftool.builtin.join import GGUFJoin  # noqa: PLC0415 - imported when used
+
+    return GGUFJoin()
 
 
 def _gguf_layout() -> Layout:
@@ -112,6 +120,19 @@ def lftool_remote_stores() -> Iterator[RemoteStoreType]:
     """Caches over HTTP."""
     yield RemoteStoreType(
         name="http", summary="a cache over HTTP, as Bazel's", schemes=("http", "https"), factory=_http_store
+    )
+
+
+@hookimpl
+def lftool_converters() -> Iterator[ConverterType]:
+    """Parts of one GGUF to one GGUF."""
+    yield ConverterType(
+        name="gguf-join",
+        summary="joins a GGUF that was split into several files",
+        consumes=("gguf-split",),
+        produces=("source",),
+        semantics="gguf-join/1",
+        factory=_gguf_join,
     )
 
 

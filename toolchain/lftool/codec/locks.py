@@ -10,7 +10,7 @@ from lftool.codec.recipes import flatten, recipe_digest, recipe_projection, slic
 from lftool.codec.toml_in import parse_toml, structure
 from lftool.codec.toml_out import emit_toml
 from lftool.errors import LockError
-from lftool.models.lock import LOCK_VERSION, Lock, LockedRecipe, LockedTarget
+from lftool.models.lock import LOCK_VERSION, Lock, LockedConvert, LockedQuantize, LockedRecipe, LockedTarget, LockedTool
 from lftool.models.rules import RULES
 
 if TYPE_CHECKING:
@@ -69,18 +69,19 @@ def slice_lock(lock: Lock, recipe: Recipe, target: str) -> Lock:
     part = slice_recipe(recipe, target)
     locked = lock.targets[target]
     stage = locked.quantize
-    tools = {}
-    if stage is not None:
-        tool = lock.tools[stage.semantics]
-        tools[stage.semantics] = attrs.evolve(
-            tool, provider=None, version=None, fingerprints={stage.uses: tool.fingerprints[stage.uses]}
-        )
-        stage = attrs.evolve(stage, quantizer=None)
+    tools: dict[str, LockedTool] = {}
+    stages: list[LockedConvert | LockedQuantize] = [*lock.convert.values(), *([] if stage is None else [stage])]
+    for used in stages:
+        tool, so_far = lock.tools[used.semantics], tools.get(used.semantics)
+        prints = {**(so_far.fingerprints if so_far else {}), used.uses: tool.fingerprints[used.uses]}
+        tools[used.semantics] = attrs.evolve(tool, provider=None, version=None, fingerprints=prints)
+    stage = stage and attrs.evolve(stage, quantizer=None)
     return Lock(
         recipe=LockedRecipe(sha256=recipe_digest(part)),
         sources={name: lock.sources[name] for name in part.sources},
         tools=tools,
         runtimes={locked.runtime: lock.runtimes[locked.runtime]} if locked.runtime else {},
+        convert={role: attrs.evolve(item, converter_name=None) for role, item in lock.convert.items()},
         targets={target: LockedTarget(runtime=locked.runtime, quantize=stage)},
     )
 

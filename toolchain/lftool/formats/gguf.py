@@ -67,7 +67,11 @@ GGUFValue = int | float | bool | str | GGUFArray
 
 @frozen(kw_only=True)
 class GGUFHeader:
-    """What a GGUF file says of itself before its tensor data."""
+    """What a GGUF file says of itself before its tensor data.
+
+    Attributes:
+        extents: Per key, where its entry (key, type, value) begins and ends in the file, in bytes.
+    """
 
     version: int
     alignment: int
@@ -75,6 +79,7 @@ class GGUFHeader:
     tensors: tuple[GGUFTensor, ...]
     data_offset: int
     size: int
+    extents: Mapping[str, tuple[int, int]]
 
     @property
     def elements(self) -> int:
@@ -196,16 +201,19 @@ def _value(cursor: _Cursor, key: str) -> GGUFValue:
     return value
 
 
-def _metadata(cursor: _Cursor, count: int) -> dict[str, GGUFValue]:
+def _metadata(cursor: _Cursor, count: int) -> tuple[dict[str, GGUFValue], dict[str, tuple[int, int]]]:
     found: dict[str, GGUFValue] = {}
+    extents: dict[str, tuple[int, int]] = {}
     for _ in range(count):
+        start = cursor.position
         key = cursor.string(MAX_KEY_BYTES, "a key")
         if not key:
             cursor.fail("a key is empty")
         if key in found:
             cursor.fail(f"the key {key!r} stands twice")
         found[key] = _value(cursor, key)
-    return found
+        extents[key] = (start, cursor.position)
+    return found, extents
 
 
 def _tensor(cursor: _Cursor, alignment: int) -> GGUFTensor:
@@ -307,7 +315,7 @@ def read_gguf(file: BinaryIO, size: int, what: str, *, start: int = 0) -> GGUFHe
         cursor.fail(f"{tensor_count} tensors, at most {MAX_TENSORS} are allowed")
     if key_count > MAX_KEYS:
         cursor.fail(f"{key_count} keys, at most {MAX_KEYS} are allowed")
-    metadata = _metadata(cursor, key_count)
+    metadata, extents = _metadata(cursor, key_count)
     alignment = _alignment(cursor, metadata)
     tensors = tuple(_tensor(cursor, alignment) for _ in range(tensor_count))
     names = {tensor.name for tensor in tensors}
@@ -320,5 +328,11 @@ def read_gguf(file: BinaryIO, size: int, what: str, *, start: int = 0) -> GGUFHe
         cursor.fail(f"the file ends at byte {size} before its tensor data: it is truncated")
     _check_extent(cursor, tensors, alignment, size - data_offset)
     return GGUFHeader(
-        version=version, alignment=alignment, metadata=metadata, tensors=tensors, data_offset=data_offset, size=size
+        version=version,
+        alignment=alignment,
+        metadata=metadata,
+        tensors=tensors,
+        data_offset=data_offset,
+        size=size,
+        extents=extents,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from attrs import frozen
 
 from lftool.formats.ggml_types import BY_NAME
-from lftool.formats.gguf import DEFAULT_ALIGNMENT, MAGIC, padding
+from lftool.formats.gguf import DEFAULT_ALIGNMENT, MAGIC, GGUFTensor, padding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,20 +79,42 @@ def gguf_header(metadata: Mapping[str, WritableValue], tensors: Sequence[TensorD
     Raises:
         ValueError: A value or an array has no GGUF type.
     """
-    parts = [MAGIC, struct.pack("<IQQ", _VERSION, len(tensors), len(metadata))]
     try:
-        parts += [_string(key) + _value(value) for key, value in metadata.items()]
+        entries = [_string(key) + _value(value) for key, value in metadata.items()]
     except (struct.error, OverflowError) as error:
         raise ValueError(f"a metadata value has no GGUF type: {error}") from None
-    alignment = _alignment(metadata)
+    infos = [
+        (tensor.name, tensor.dimensions, BY_NAME[tensor.type].number, size)
+        for tensor, size in zip(tensors, sizes, strict=True)
+    ]
+    return _assembled(entries, infos, _alignment(metadata))
+
+
+def _assembled(
+    entries: Sequence[bytes], infos: Sequence[tuple[str, tuple[int, ...], int, int]], alignment: int
+) -> bytes:
+    """Return a header from finished entries and (name, dimensions, number of the type, size) of the tensors."""
+    parts = [MAGIC, struct.pack("<IQQ", _VERSION, len(infos), len(entries)), *entries]
     offset = 0
-    for tensor, size in zip(tensors, sizes, strict=True):
-        rank = len(tensor.dimensions)
-        parts.append(_string(tensor.name) + struct.pack("<I", rank) + struct.pack(f"<{rank}Q", *tensor.dimensions))
-        parts.append(struct.pack("<IQ", BY_NAME[tensor.type].number, offset))
+    for name, dimensions, number, size in infos:
+        rank = len(dimensions)
+        parts.append(_string(name) + struct.pack("<I", rank) + struct.pack(f"<{rank}Q", *dimensions))
+        parts.append(struct.pack("<IQ", number, offset))
         offset += size + padding(size, alignment)
     header = b"".join(parts)
     return header + bytes(padding(len(header), alignment))
+
+
+def copied_header(entries: Sequence[bytes], tensors: Sequence[GGUFTensor], alignment: int) -> bytes:
+    """Return a header, padded to where tensor data begins, of metadata that stays as it is.
+
+    Args:
+        entries: Entries of other headers, as `GGUFHeader.extents` delimits them, in the order to write.
+        tensors: The tensors in the order of their data; where they stood does not matter.
+        alignment: What `general.alignment` of the entries says, or 32.
+    """
+    infos = [(tensor.name, tensor.dimensions, tensor.type.number, tensor.size) for tensor in tensors]
+    return _assembled(entries, infos, alignment)
 
 
 def write_gguf(file: BinaryIO, metadata: Mapping[str, WritableValue], tensors: Sequence[TensorData]) -> None:

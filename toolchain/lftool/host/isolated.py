@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from lftool import errors
-from lftool.api import InputFile, Probe, TransformPlan, TransformSpec
+from lftool.api import HOOKS, InputFile, Probe, TransformPlan, TransformSpec
 from lftool.errors import LftoolError, PluginError
 from lftool.host.wire import Task, decode_plan, encode_inputs, encode_spec
 from lftool.store.durable import scratch_directory
@@ -110,12 +110,12 @@ class Isolated:
     def _call(
         self,
         registered: Registered[Any],
-        hook: str,
         method: str,
         arguments: dict[str, Any],
         progress: Callable[[str, int, int], None] | None = None,
         seconds: float | None = None,
     ) -> Any:  # noqa: ANN401 - plain data
+        hook = next(name for name, kind in HOOKS.items() if type(registered.record) is kind)
         task = Task(
             module=registered.origin.module, kind=hook, name=registered.record.name, method=method, arguments=arguments
         )
@@ -152,7 +152,7 @@ class Isolated:
         Raises:
             LftoolError: What the plugin raised, or PluginError when it died.
         """
-        self._call(registered, "lftool_quantizers", "probe", {"use": use, "output": str(output)})
+        self._call(registered, "probe", {"use": use, "output": str(output)})
 
     def plan(
         self,
@@ -167,7 +167,7 @@ class Isolated:
             LftoolError: What the plugin raised, or PluginError when it died.
         """
         arguments = {"spec": encode_spec(spec, options), "inputs": encode_inputs(inputs)}
-        return decode_plan(self._call(registered, "lftool_quantizers", "plan", arguments))
+        return decode_plan(self._call(registered, "plan", arguments))
 
     def run(
         self,
@@ -190,7 +190,7 @@ class Isolated:
             "output": str(output),
             "threads": threads,
         }
-        self._call(registered, "lftool_quantizers", "run", arguments, progress)
+        self._call(registered, "run", arguments, progress)
 
     def probe_backend(self, registered: Registered[BackendType]) -> Probe:
         """Have a backend look at this machine, within a time limit.
@@ -198,5 +198,5 @@ class Isolated:
         Raises:
             PluginError: It failed or died; drivers do.
         """
-        found = self._call(registered, "lftool_backends", "probe", {}, seconds=_PROBE_SECONDS)
+        found = self._call(registered, "probe", {}, seconds=_PROBE_SECONDS)
         return Probe(**{**found, "devices": tuple(found["devices"])})

@@ -9,14 +9,15 @@ from attrs import frozen
 
 from lftool.api import (
     BackendType,
+    ConverterType,
     LayoutType,
     ObserverType,
+    QuantizerType,
     Record,
     RemoteStoreType,
     RuntimeType,
     SignerType,
     SourceType,
-    TransformType,
     VerifierType,
 )
 from lftool.errors import LftoolError, PluginError, RecipeError, UnavailableError, UsageError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from lftool.models.digest import Digest
 
 R = TypeVar("R", bound=Record)
+R_co = TypeVar("R_co", bound=Record, covariant=True)
 S = TypeVar("S", SourceType, SignerType, RemoteStoreType)
 
 _KNOWN_BACKENDS = ("cpu", "cuda", "metal", "rocm")
@@ -38,10 +40,10 @@ _KNOWN_ELSEWHERE = {"hf": "lftool-hf", "s3": "lftool-s3", "gs": "lftool-s3", "az
 
 
 @frozen(kw_only=True)
-class Registered(Generic[R]):
+class Registered(Generic[R_co]):
     """A record and the plugin that yielded it."""
 
-    record: R
+    record: R_co
     origin: Origin
 
 
@@ -201,15 +203,15 @@ class Registry:
             hints=("install the lftool or plugin that the lock was made with", "or move on: lftool lock --upgrade"),
         )
 
-    def quantizer(self, produces: str, name: str | None = None) -> Registered[TransformType]:
+    def quantizer(self, produces: str, name: str | None = None) -> Registered[QuantizerType]:
         """Return the quantizer that makes file type `produces`: the one called `name`, or the only one.
 
         Raises:
             RecipeError: None makes it, or several do and the recipe names none.
         """
-        found = self.all(TransformType)
+        found = self.all(QuantizerType)
         if name is not None:
-            found = (self.get(TransformType, name),)
+            found = (self.get(QuantizerType, name),)
         able = [item for item in found if produces in item.record.produces]
         if len(able) == 1:
             return able[0]
@@ -229,6 +231,24 @@ class Registry:
         meant = f"; did you mean {close[0]!r}?" if close else f"; valid: {', '.join(valid)}"
         raise RecipeError(f"unknown quantisation {produces!r}{meant}", hints=self._unusable())
 
+    def converter(self, consumes: str, produces: str) -> Registered[ConverterType] | None:
+        """Return the converter from a format to a type of weights; None when none is installed.
+
+        Raises:
+            PluginError: Several do it.
+        """
+        able = [
+            item
+            for item in self.all(ConverterType)
+            if consumes in item.record.consumes and produces in item.record.produces
+        ]
+        if len(able) > 1:
+            raise PluginError(
+                f"two plugins convert {consumes} to {produces}: {able[0].origin} and {able[1].origin}",
+                hints=("uninstall one of them, or name the plugins to load in LFTOOL_PLUGINS",),
+            )
+        return able[0] if able else None
+
     def digest(self, origin: Origin) -> Digest:
         """Return the digest of the distribution that `origin` belongs to."""
         for plugin in self.plugins:
@@ -244,7 +264,8 @@ class Registry:
 _NOUNS: dict[type[Record], str] = {
     SourceType: "source scheme",
     RemoteStoreType: "remote store scheme",
-    TransformType: "quantizer",
+    ConverterType: "converter",
+    QuantizerType: "quantizer",
     BackendType: "backend",
     LayoutType: "layout",
     RuntimeType: "runtime",

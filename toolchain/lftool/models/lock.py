@@ -166,6 +166,27 @@ class LockedQuantize:
 
 
 @frozen(kw_only=True)
+class LockedConvert:
+    """How the files of a source became one GGUF."""
+
+    semantics: str = field(metadata={"doc": "The conversion, such as `gguf-join/1`; names an entry of `tools`."})
+    uses: str = field(metadata={"doc": "Which fingerprint of the tool it depends on: what is produced."})
+    # cattrs takes the names of attributes as keywords beside its own `converter`
+    converter_name: str | None = field(
+        default=None, metadata={"key": "converter", "doc": "The converter that executed it; not part of a slice."}
+    )
+    plan: Digest = field(metadata={"doc": "SHA-256 of the canonical plan: parameters and tensors."})
+    action: Digest = field(metadata={"doc": "SHA-256 over pinned inputs, plan and fingerprint."})
+    sha256: Digest = field(metadata={"doc": "SHA-256 of the GGUF."})
+    size: int = field(validator=ge(0), metadata={"doc": "Size of the GGUF in bytes."})
+
+    @property
+    def output(self) -> Artifact:
+        """The GGUF."""
+        return Artifact(self.sha256, self.size)
+
+
+@frozen(kw_only=True)
 class LockedPack:
     """The pack stage of a target."""
 
@@ -228,16 +249,21 @@ class Lock:
     plugins: Mapping[str, LockedPlugin] = field(factory=dict)
     tools: Mapping[str, LockedTool] = field(factory=dict)
     runtimes: Mapping[str, LockedRuntime] = field(factory=dict)
+    convert: Mapping[str, LockedConvert] = field(
+        factory=dict, metadata={"doc": "Per role, how a source's files became one GGUF; absent where they are one."}
+    )
     targets: Mapping[str, LockedTarget]
 
+    def _check_tool(self, where: str, stage: LockedConvert | LockedQuantize) -> None:
+        tool = self.tools.get(stage.semantics)
+        if tool is None or stage.uses not in tool.fingerprints:
+            raise ValueError(f"{where} uses {stage.uses!r} of {stage.semantics!r}, which tools does not hold")
+
     def __attrs_post_init__(self) -> None:
+        for role, conversion in self.convert.items():
+            self._check_tool(f"convert.{role}", conversion)
         for name, target in self.targets.items():
-            stage = target.quantize
-            if stage is not None:
-                tool = self.tools.get(stage.semantics)
-                if tool is None or stage.uses not in tool.fingerprints:
-                    raise ValueError(
-                        f"targets.{name}.quantize uses {stage.uses!r} of {stage.semantics!r}, which tools does not hold"
-                    )
+            if target.quantize is not None:
+                self._check_tool(f"targets.{name}.quantize", target.quantize)
             if target.runtime is not None and target.runtime not in self.runtimes:
                 raise ValueError(f"targets.{name}.runtime is {target.runtime!r}, which runtimes does not hold")

@@ -75,6 +75,8 @@ def push_project(project: Project, ports: Ports) -> Pushed:
     lock = project.require_lock()
     outputs, unbuilt = _outputs(lock, ports)
     wanted = [(name, file.path, file.artifact) for name, file in locked_files(lock)]
+    converted = [("converted", role, stage.output) for role, stage in sorted(lock.convert.items())]
+    wanted += [item for item in converted if ports.store.blobs.holds(item[2])]
     wanted += [(output.target, "weights", output.artifact) for output in outputs]
 
     def push(item: tuple[str, str, Artifact]) -> bool:

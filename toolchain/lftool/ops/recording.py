@@ -15,7 +15,7 @@ from lftool.models.digest import Artifact
 from lftool.models.manifest import LOCK_PATH, RECIPE_PATH
 from lftool.ops.documents import check_documents
 from lftool.ops.freshness import check_lock
-from lftool.pipeline.selection import weights_file
+from lftool.pipeline.selection import weights_artifact
 from lftool.pipeline.stages.pack import runtime_parts
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def record_bundles(project: Project, paths: Sequence[Path], ports: Ports) -> tup
 def _require_contents(bundle: Bundle, project: Project, lock: Lock, locked: LockedTarget, ports: Ports) -> None:
     """What the bundle holds must be what the lock pins, not only what its own slices say."""
     name, manifest = bundle.name, bundle.manifest
-    output = locked.quantize.output if locked.quantize else weights_file(project.recipe, lock).artifact
+    output = locked.quantize.output if locked.quantize else weights_artifact(project.recipe, lock)
     weights = manifest.weights.artifact
     if weights != output:
         raise NotReproducibleError(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from lftool.codec.locks import differences, locked_recipe
 from lftool.codec.recipes import recipe_digest, slice_recipe
-from lftool.pipeline.identity import pack_action, quantize_action, use_of
-from lftool.pipeline.selection import quantize_inputs, weights_file
+from lftool.pipeline.identity import pack_action, transform_action, use_of
+from lftool.pipeline.selection import quantize_inputs, weights_artifact, weights_files
 
 if TYPE_CHECKING:
     from lftool.models.lock import Lock, LockedTarget
@@ -16,10 +16,22 @@ if TYPE_CHECKING:
 
 def target_pack_action(recipe: Recipe, lock: Lock, target: str, locked: LockedTarget) -> object:
     """Return the pack action that recipe and pins give for a target."""
-    weights = locked.quantize or weights_file(recipe, lock).artifact
+    weights = locked.quantize or weights_artifact(recipe, lock)
     runtime = (locked.runtime, lock.runtimes[locked.runtime]) if locked.runtime else None
     part = slice_recipe(recipe, target)
     return pack_action(recipe_digest(part), {name: lock.sources[name] for name in part.sources}, weights, runtime)
+
+
+def _conversion_problems(recipe: Recipe, lock: Lock) -> list[str]:
+    weights, stage = weights_files(recipe, lock), lock.convert.get("weights")
+    if (weights.format == "gguf") != (stage is None):
+        return [f"convert.weights: the lock has {'no such stage' if stage is None else 'a stage'}"]
+    if stage is None:
+        return []
+    inputs = {file.path: file.artifact for file in weights.files}
+    tool = lock.tools[stage.semantics]
+    expected = transform_action("convert", inputs, stage.semantics, stage.uses, tool, stage.plan)
+    return [] if expected == stage.action else [f"convert.weights.action: {stage.action}, the pins give {expected}"]
 
 
 def _target_problems(recipe: Recipe, lock: Lock, name: str) -> list[str]:
@@ -35,7 +47,9 @@ def _target_problems(recipe: Recipe, lock: Lock, name: str) -> list[str]:
         use = use_of(spec.quantize, inputs)
         if stage.uses != use:
             found.append(f"targets.{name}.quantize.uses: {stage.uses!r}, the recipe needs {use!r}")
-        expected = quantize_action(inputs, stage.semantics, stage.uses, lock.tools[stage.semantics], stage.plan)
+        expected = transform_action(
+            "quantize", inputs, stage.semantics, stage.uses, lock.tools[stage.semantics], stage.plan
+        )
         if expected != stage.action:
             found.append(f"targets.{name}.quantize.action: {stage.action}, the pins give {expected}")
     expected_pack = target_pack_action(recipe, lock, name, locked)
@@ -60,6 +74,8 @@ def staleness(recipe: Recipe, lock: Lock) -> list[str]:
             found.append(f"sources.{name}: the lock answers another request")
     found += [f"sources.{name}: not in the recipe" for name in sorted(lock.sources.keys() - recipe.sources.keys())]
     found += [f"targets.{name}: not in the recipe" for name in sorted(lock.targets.keys() - recipe.targets.keys())]
+    if not found:
+        found = _conversion_problems(recipe, lock)
     if not found:
         for name in sorted(recipe.targets):
             found += _target_problems(recipe, lock, name)

@@ -6,7 +6,7 @@ thread counts, plugin and tool versions stay out: they do not decide a byte.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lftool.codec.canonical import canonical_json
 from lftool.models.digest import Artifact, Digest
@@ -38,11 +38,18 @@ def plan_digest(plan: TransformPlan) -> Digest:
     return _digest({"parameters": dict(plan.parameters), "tensors": tensors})
 
 
-def quantize_action(inputs: Mapping[str, Artifact], semantics: str, use: str, tool: LockedTool, plan: Digest) -> Digest:
-    """Return the action of a quantize stage."""
+def transform_action(
+    stage: Literal["convert", "quantize"],
+    inputs: Mapping[str, Artifact],
+    semantics: str,
+    use: str,
+    tool: LockedTool,
+    plan: Digest,
+) -> Digest:
+    """Return the action of a convert or quantize stage."""
     return _digest(
         {
-            "stage": "quantize",
+            "stage": stage,
             "inputs": {role: _plain(artifact) for role, artifact in inputs.items()},
             "semantics": semantics,
             "use": use,

@@ -15,6 +15,7 @@ from lftool.errors import RecipeError, UsageError
 from lftool.host.guarding import guarded
 from lftool.models.lock import (
     Lock,
+    LockedConvert,
     LockedPack,
     LockedPlugin,
     LockedQuantize,
@@ -24,15 +25,16 @@ from lftool.models.lock import (
     LockedTool,
 )
 from lftool.models.recipe import Recipe
-from lftool.pipeline.identity import pack_action, plan_digest, quantize_action, runtime_digest, use_of
+from lftool.pipeline.identity import pack_action, plan_digest, runtime_digest, transform_action, use_of
 from lftool.pipeline.overrides import check_overrides
 from lftool.pipeline.pins import require_pinned_plugin, require_pinned_runtime
 from lftool.pipeline.ports import Ports
-from lftool.pipeline.selection import needed_files, weights_file
+from lftool.pipeline.selection import needed_files, weights_artifact
+from lftool.pipeline.stages.convert import ROLE, run_conversion
 from lftool.pipeline.stages.fetch import fetch_locked
 from lftool.pipeline.stages.pack import runtime_name
 from lftool.pipeline.stages.resolve import resolve
-from lftool.pipeline.tasks import quantization, weights_header
+from lftool.pipeline.tasks import conversion, quantization, weights_header
 from lftool.pipeline.tools import Tool, fingerprint, plan_transform, tool_of
 
 if TYPE_CHECKING:
@@ -125,8 +127,38 @@ class _Locker:
         self.tools[record.semantics] = made
         return made
 
-    def quantize(self, target: str, sources: Mapping[str, LockedSource]) -> LockedQuantize:
-        pinned = attrs.evolve(self.old, sources=sources)
+    def convert(self, pinned: Lock) -> Mapping[str, LockedConvert]:
+        """Return how the weights become one GGUF, doing it if need be: the rest of the lock depends on the result."""
+        wanted = conversion(self.recipe, pinned, self.ports)
+        if wanted is None:
+            return {}
+        record = wanted.registered.record
+        self.pin_plugin(wanted.registered.origin)
+        tool = tool_of(wanted.registered, self.ports)
+        plan = plan_transform(tool, wanted.spec, {}, wanted.inputs, self.ports)
+        use = wanted.spec.produces
+        locked_tool, digest = self.pin_tool(tool, use), plan_digest(plan)
+        action = transform_action("convert", wanted.inputs, record.semantics, use, locked_tool, digest)
+        old = self.old.convert.get(ROLE)
+        if old is not None and old.action == action and self.ports.store.blobs.is_sound(old.output):
+            made = old.output
+        else:
+            made = run_conversion(wanted, tool, plan, self.ports.threads, self.ports)
+            if old is not None and old.action == action:
+                old.output.require(made, "what was converted")
+        return {
+            ROLE: LockedConvert(
+                semantics=record.semantics,
+                uses=use,
+                converter_name=record.name,
+                plan=digest,
+                action=action,
+                sha256=made.sha256,
+                size=made.size,
+            )
+        }
+
+    def quantize(self, target: str, pinned: Lock) -> LockedQuantize:
         wanted = quantization(self.recipe, pinned, target, self.ports)
         self.pin_plugin(wanted.registered.origin)
         tool = tool_of(wanted.registered, self.ports)
@@ -136,7 +168,7 @@ class _Locker:
         use = use_of(wanted.spec.produces, wanted.inputs)
         locked_tool = self.pin_tool(tool, use)
         digest = plan_digest(plan)
-        action = quantize_action(wanted.inputs, record.semantics, use, locked_tool, digest)
+        action = transform_action("quantize", wanted.inputs, record.semantics, use, locked_tool, digest)
         old = self.old.targets.get(target)
         output = old.quantize.output if old and old.quantize and old.quantize.action == action else None
         return LockedQuantize(
@@ -166,24 +198,23 @@ class _Locker:
         self.runtimes[semantics] = found
         return semantics
 
-    def target(self, name: str, sources: Mapping[str, LockedSource]) -> LockedTarget:
+    def target(self, name: str, pinned: Lock) -> LockedTarget:
         spec = self.recipe.targets[name]
         self.pin_plugin(self.ports.registry.get(LayoutType, spec.layout).origin)
         self.ports.registry.check_backend(spec.backend)
-        pinned = attrs.evolve(self.old, sources=sources)
-        weights = weights_file(self.recipe, pinned)
+        weights = weights_artifact(self.recipe, pinned)
         stage = None
         if spec.quantize is not None:
-            stage = self.quantize(name, sources)
+            stage = self.quantize(name, pinned)
         else:
             if spec.overrides:
                 raise RecipeError(f"targets.{name}.overrides: there is no quantize stage to apply them to")
-            weights_header(weights.artifact, f"source {self.recipe.model.weights!r}", self.ports)
+            weights_header(weights, f"source {self.recipe.model.weights!r}", self.ports)
         runtime = self.runtime(name)
         entry = (runtime, self.runtimes[runtime]) if runtime else None
         part = slice_recipe(self.recipe, name)
-        used = {source: sources[source] for source in part.sources}
-        action = pack_action(recipe_digest(part), used, stage or weights.artifact, entry)
+        used = {source: pinned.sources[source] for source in part.sources}
+        action = pack_action(recipe_digest(part), used, stage or weights, entry)
         old = self.old.targets.get(name)
         kept = old.pack if old and old.pack and old.pack.action == action else None
         return LockedTarget(runtime=runtime, quantize=stage, pack=kept or LockedPack(action=action))
@@ -201,15 +232,18 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports) -> Lock
     """
     locker = _Locker(recipe, old, upgrade, ports)
     sources = {name: locker.source(name, spec) for name, spec in sorted(recipe.sources.items())}
-    pinned = attrs.evolve(old, sources=sources, plugins=locker.plugins)
+    pinned = Lock(recipe=old.recipe, sources=sources, plugins=locker.plugins, targets={})
     for name, file in needed_files(recipe, pinned):
         fetch_locked(pinned, name, file, ports)
-    targets = {name: locker.target(name, sources) for name in sorted(recipe.targets)}
+    converted = locker.convert(pinned)
+    pinned = attrs.evolve(pinned, tools=locker.tools, convert=converted)
+    targets = {name: locker.target(name, pinned) for name in sorted(recipe.targets)}
     return Lock(
         recipe=locked_recipe(recipe),
         sources=sources,
         plugins=locker.plugins,
         tools=locker.tools,
         runtimes=locker.runtimes,
+        convert=converted,
         targets=targets,
     )

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from lftool.models.digest import Artifact, Digest
-from lftool.pipeline.selection import needed_files, weights_file
+from lftool.pipeline.selection import imatrix_file, weights_artifact, weights_files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from lftool.models.lock import Lock
     from lftool.models.recipe import Recipe
 
-StageName = Literal["fetch", "quantize", "pack", "sign"]
+StageName = Literal["fetch", "convert", "quantize", "pack", "sign"]
 
 
 @frozen(kw_only=True)
@@ -79,6 +79,36 @@ def _quantize_steps(recipe: Recipe, lock: Lock, targets: Sequence[str], present:
     ]
 
 
+def _input_steps(
+    recipe: Recipe, lock: Lock, users: Sequence[str], quantized: Collection[str], present: Present
+) -> list[Step]:
+    """Return the steps that bring the weights of `users` and the importance matrix of `quantized` into the store."""
+    if not users:
+        return []
+    weights, imatrix = weights_files(recipe, lock), imatrix_file(recipe, lock)
+    conversion = lock.convert.get("weights")
+    converted = conversion is not None and present.blob(weights_artifact(recipe, lock))
+    wanted = [] if converted else [(recipe.model.weights, file, tuple(users)) for file in weights.files]
+    if imatrix is not None and recipe.model.imatrix is not None and quantized:
+        wanted.append((recipe.model.imatrix, imatrix, tuple(user for user in users if user in quantized)))
+    steps = [
+        Step(
+            stage="fetch",
+            key=file.sha256.hex,
+            targets=targets,
+            detail=f"{name}/{file.path}, {file.size / 1e6:.1f} MB",
+            cached=present.blob(file.artifact),
+        )
+        for name, file, targets in wanted
+    ]
+    if conversion is not None:
+        detail = f"{len(weights.files)} files with {conversion.converter_name}"
+        steps.append(
+            Step(stage="convert", key=conversion.action.hex, targets=tuple(users), detail=detail, cached=converted)
+        )
+    return steps
+
+
 def plan_build(recipe: Recipe, lock: Lock, targets: Sequence[str], present: Present, *, signed: bool) -> BuildPlan:
     """Return what a build of `targets` does.
 
@@ -92,20 +122,7 @@ def plan_build(recipe: Recipe, lock: Lock, targets: Sequence[str], present: Pres
     quantizes = _quantize_steps(recipe, lock, targets, present)
     to_make = {target for step in quantizes if not step.cached for target in step.targets}
     unquantized = {target for target in targets if lock.targets[target].quantize is None}
-    steps = []
-    weights = weights_file(recipe, lock)
-    for name, file in needed_files(recipe, lock):
-        users = [t for t in targets if t in to_make or (t in unquantized and file == weights)]
-        if users:
-            steps.append(
-                Step(
-                    stage="fetch",
-                    key=file.sha256.hex,
-                    targets=tuple(users),
-                    detail=f"{name}/{file.path}, {file.size / 1e6:.1f} MB",
-                    cached=present.blob(file.artifact),
-                )
-            )
+    steps = _input_steps(recipe, lock, [t for t in targets if t in to_make | unquantized], to_make, present)
     steps += quantizes
     for target in targets:
         layout = recipe.targets[target].layout

@@ -37,6 +37,8 @@ def _recall(stage: LockedQuantize, target: str, remote: CheckedStore, ports: Por
 def recall_outputs(lock: Lock, targets: Sequence[str], ports: Ports) -> dict[Digest, Artifact]:
     """Return action to output of the quantize stages that need not be done; the outputs are in the store.
 
+    Converted weights come into the store as well, if a stage that must be done reads them.
+
     Args:
         lock: The lock.
         targets: Names of targets.
@@ -52,4 +54,10 @@ def recall_outputs(lock: Lock, targets: Sequence[str], ports: Ports) -> dict[Dig
             stages.setdefault(stage.action, (stage, target))
     wanted = list(stages.values())
     found = in_parallel(lambda item: _recall(*item, remote, ports), wanted, ports.transfer.files, ports)
-    return {stage.action: output for (stage, _), output in zip(wanted, found, strict=True) if output is not None}
+    recalled = {stage.action: output for (stage, _), output in zip(wanted, found, strict=True) if output is not None}
+    known = recalled.keys() | {action for action in stages if ports.store.actions.get(action) is not None}
+    if len(known) < len(stages) or any(lock.targets[target].quantize is None for target in targets):
+        for role, converted in lock.convert.items():
+            if not ports.store.blobs.is_sound(converted.output):
+                remote.fetch(converted.output, FetchListener(source="converted", path=role, ports=ports))
+    return recalled

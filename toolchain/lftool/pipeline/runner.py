@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,12 +20,13 @@ from lftool.models.lock import Lock, LockedQuantize
 from lftool.models.recipe import Recipe
 from lftool.pipeline.finished import find_finished
 from lftool.pipeline.parallel import in_parallel
-from lftool.pipeline.selection import needed_files, weights_file
+from lftool.pipeline.selection import needed_files, weights_artifact, weights_files
+from lftool.pipeline.stages.convert import ROLE, convert
 from lftool.pipeline.stages.fetch import fetch_locked
 from lftool.pipeline.stages.pack import plan_pack, writer_of
 from lftool.pipeline.stages.quantize import QuantizeTask, quantize
 from lftool.pipeline.stages.sign import SigningKey, sign
-from lftool.pipeline.tasks import quantization, weights_header
+from lftool.pipeline.tasks import conversion, quantization, weights_header
 from lftool.pipeline.tools import tool_of
 from lftool.store.durable import durable_file, storage_errors, sweep
 
@@ -71,6 +73,7 @@ class _Run:
         self.plan = plan
         self.ports = ports
         self.quantized: dict[str, Artifact] = {}
+        self._preparing = threading.Lock()
 
     def fetch(self, step: Step) -> None:
         for name, file in needed_files(self.request.recipe, self.request.lock):
@@ -84,6 +87,24 @@ class _Run:
                 seconds = time.monotonic() - started
                 detail = f"{file.path}, {file.size / 1e6:.1f} MB"
                 self.ports.emit(StageFinished(stage="fetch", target=name, seconds=seconds, detail=detail))
+
+    def inputs(self) -> None:
+        """Make sure that what a quantizer reads is in the store: converted weights, or files of sources."""
+        recipe, lock = self.request.recipe, self.request.lock
+        weights, converting = weights_files(recipe, lock).files, lock.convert.get(ROLE)
+        with self._preparing:
+            done = converting is not None and self.ports.store.blobs.is_sound(converting.output)
+            for name, file in needed_files(recipe, lock):
+                if not (done and file in weights):
+                    fetch_locked(lock, name, file, self.ports)
+            wanted = None if converting is None else conversion(recipe, lock, self.ports)
+            if converting is not None and wanted is not None:
+                convert(wanted, converting, lock, self.ports)
+
+    def convert(self, step: Step) -> None:
+        if step.cached:
+            self.ports.emit(StageStarted(stage="convert", target=ROLE, detail=step.detail, cached=True))
+        self.inputs()
 
     def _known(self, locked: LockedQuantize) -> Artifact | None:
         """Return the output of a stage that need not be done again, checked."""
@@ -104,8 +125,7 @@ class _Run:
             for name in step.targets:
                 self.ports.emit(StageStarted(stage="quantize", target=name, detail=step.detail, cached=True))
         else:
-            for name, file in needed_files(recipe, lock):
-                fetch_locked(lock, name, file, self.ports)
+            self.inputs()
             wanted = quantization(recipe, lock, target, self.ports, locked.quantizer)
             task = QuantizeTask(
                 target=target, spec=wanted.spec, options=wanted.options, inputs=wanted.inputs, locked=locked
@@ -117,7 +137,7 @@ class _Run:
     def weights(self, target: str) -> Artifact:
         if target in self.quantized:
             return self.quantized[target]
-        artifact = weights_file(self.request.recipe, self.request.lock).artifact
+        artifact = weights_artifact(self.request.recipe, self.request.lock)
         try:
             weights_header(artifact, f"source {self.request.recipe.model.weights!r}", self.ports)
         except FormatError as error:  # of the source, or of a disk that rotted under an unchanged stamp
@@ -194,6 +214,8 @@ class _Run:
             for step in self.plan.steps:
                 if step.stage == "fetch" and target in step.targets:
                     self.fetch(attrs.evolve(step, cached=False))
+                if step.stage == "convert" and target in step.targets:
+                    self.convert(attrs.evolve(step, cached=False))
                 if step.stage == "quantize" and target in step.targets:
                     self.quantize(step, self.ports.threads)
             return self.pack(target)
@@ -214,6 +236,7 @@ def run_build(request: BuildRequest, plan: BuildPlan, ports: Ports) -> list[Buil
     sweep(request.output)
 
     in_parallel(run.fetch, plan.of("fetch"), ports.transfer.files, ports)
+    in_parallel(run.convert, plan.of("convert"), 1, ports)
     threads = max(1, ports.threads // workers)
     in_parallel(lambda step: run.quantize(step, threads), quantizes, workers, ports)
     return in_parallel(lambda step: run.target_work(step.key), plan.of("pack"), workers, ports)

@@ -1,15 +1,21 @@
-"""Pick the one file of a source that plays a part; an ambiguous choice is an error that lists the candidates."""
+"""Pick what plays a part among the files of a source; an ambiguous choice is an error that lists the candidates.
+
+The parts of a split GGUF count as one thing, and so do the files of a safetensors model: a converter makes a GGUF of them.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from lftool.errors import FormatError, RecipeError, UnavailableError
+from attrs import frozen
+
+from lftool.errors import FormatError, LockError, RecipeError
+from lftool.models.lock import LockedFile
 
 if TYPE_CHECKING:
     from lftool.models.digest import Artifact
-    from lftool.models.lock import Lock, LockedFile
+    from lftool.models.lock import Lock
     from lftool.models.recipe import Recipe
 
 _PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
@@ -19,27 +25,65 @@ _PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
 _SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf\Z")
 
 
-def _refuse_split(found: list[LockedFile], source: str, role: str) -> None:
-    """Raise when all candidates are the parts of one file: they count as one, which cannot be joined here yet."""
+# What a converter reads of a safetensors model: weights, configuration, tokenizer and model card. Never code.
+_BESIDE_SAFETENSORS = (".safetensors", ".json", ".jinja", ".md", ".model", ".txt", ".vocab")
+
+
+@frozen(kw_only=True)
+class Weights:
+    """The files that are a model's weights.
+
+    Attributes:
+        format: `gguf`, or what a converter must consume: `gguf-split` or `safetensors`.
+        files: Sorted by path.
+    """
+
+    format: str
+    files: tuple[LockedFile, ...]
+
+
+def _parts(found: list[LockedFile], source: str) -> Weights | None:
+    """Return the parts of one split GGUF, if that is what all candidates are.
+
+    Raises:
+        RecipeError: A part is missing.
+    """
     parts = [_SPLIT.match(file.path) for file in found]
     whole = {(match[1], match[3]) for match in parts if match}
     if not found or None in parts or len(whole) != 1:
-        return
+        return None
     name, count = whole.pop()
     have = {int(match[2]) for match in parts if match}
     missing = sorted(set(range(1, int(count) + 1)) - have)
     if missing:
         numbers = ", ".join(str(number) for number in missing)
-        raise RecipeError(f"source {source!r}: the {role} {name}.gguf has {int(count)} parts; missing: {numbers}")
-    raise UnavailableError(
-        f"source {source!r}: the {role} {name}.gguf is split into {int(count)} files, which this version cannot join",
-        hints=("join them with llama.cpp's `llama-gguf-split --merge`, and point the source at the result",),
+        raise RecipeError(f"source {source!r}: {name}.gguf has {int(count)} parts; missing: {numbers}")
+    return Weights(format="gguf-split", files=tuple(found))
+
+
+def _safetensors(files: tuple[LockedFile, ...], source: str) -> Weights | None:
+    """Return the one folder of a source that holds safetensors, as far as a converter reads it.
+
+    Raises:
+        RecipeError: Several folders do.
+    """
+    folders = sorted({file.path.rpartition("/")[0] for file in files if file.path.endswith(".safetensors")})
+    if not folders:
+        return None
+    if len(folders) > 1:
+        named = ", ".join(folder or "." for folder in folders)
+        raise RecipeError(
+            f"source {source!r} has {len(folders)} folders of safetensors that could be the weights: {named}",
+            hints=(f'leave the others out: exclude = ["{folders[-1]}/**"] under [sources.{source}]',),
+        )
+    beside = [file for file in files if file.path.rpartition("/")[0] == folders[0]]
+    return Weights(
+        format="safetensors", files=tuple(file for file in beside if file.path.endswith(_BESIDE_SAFETENSORS))
     )
 
 
 def _pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple[str, ...]) -> LockedFile:
     found = [file for file in files if file.path.endswith(suffixes)]
-    _refuse_split(found, source, role)
     if not found and len(files) == 1 and not files[0].path.endswith((*_PICKLES, ".safetensors")):
         return files[0]
     if len(found) == 1:
@@ -50,11 +94,6 @@ def _pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple
             f"source {source!r} has {len(found)} files that could be the {role}: {names}",
             hints=(f'choose one: include = ["{found[0].path}"] under [sources.{source}]',),
         )
-    if any(file.path.endswith(".safetensors") for file in files):
-        raise UnavailableError(
-            f"source {source!r} holds safetensors, and no installed plugin converts them to GGUF",
-            hints=("point the source at a GGUF file",),
-        )
     pickles = [file.path for file in files if file.path.endswith(_PICKLES)]
     if pickles:
         raise FormatError(
@@ -64,16 +103,34 @@ def _pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple
     raise RecipeError(f"source {source!r} has no file that could be the {role}: {', '.join(f.path for f in files)}")
 
 
-def weights_file(recipe: Recipe, lock: Lock) -> LockedFile:
-    """Return the locked GGUF of the recipe's model.
+def weights_files(recipe: Recipe, lock: Lock) -> Weights:
+    """Return the locked files that are the weights of the recipe's model: one GGUF, the parts of one, or safetensors.
 
     Raises:
         RecipeError: None, or several.
         FormatError: A pickle checkpoint.
-        UnavailableError: A format that no installed plugin converts.
     """
     name = recipe.model.weights
-    return _pick(lock.sources[name].files, name, "weights", (".gguf",))
+    files = lock.sources[name].files
+    ggufs = [file for file in files if file.path.endswith(".gguf")]
+    found = _parts(ggufs, name) or (None if ggufs else _safetensors(files, name))
+    return found or Weights(format="gguf", files=(_pick(files, name, "weights", (".gguf",)),))
+
+
+def weights_artifact(recipe: Recipe, lock: Lock) -> Artifact:
+    """Return the GGUF that a build starts from: a file of the source, or what the lock says that a converter makes.
+
+    Raises:
+        RecipeError: As `weights_files`.
+        LockError: It must be converted, and the lock does not say to what.
+    """
+    weights = weights_files(recipe, lock)
+    if weights.format == "gguf":
+        return weights.files[0].artifact
+    converted = lock.convert.get("weights")
+    if converted is None:
+        raise LockError("convert.weights: not in the lock", hints=("lock again: lftool lock",))
+    return converted.output
 
 
 def imatrix_file(recipe: Recipe, lock: Lock) -> LockedFile | None:
@@ -96,7 +153,7 @@ def quantize_inputs(recipe: Recipe, lock: Lock) -> dict[str, Artifact]:
     Raises:
         RecipeError: An ambiguous or empty choice.
     """
-    inputs = {"weights": weights_file(recipe, lock).artifact}
+    inputs = {"weights": weights_artifact(recipe, lock)}
     imatrix = imatrix_file(recipe, lock)
     if imatrix is not None:
         inputs["imatrix"] = imatrix.artifact
@@ -105,7 +162,7 @@ def quantize_inputs(recipe: Recipe, lock: Lock) -> dict[str, Artifact]:
 
 def needed_files(recipe: Recipe, lock: Lock) -> list[tuple[str, LockedFile]]:
     """Return (source, file) of all that a build reads."""
-    found = [(recipe.model.weights, weights_file(recipe, lock))]
+    found = [(recipe.model.weights, file) for file in weights_files(recipe, lock).files]
     imatrix = imatrix_file(recipe, lock)
     if imatrix is not None and recipe.model.imatrix is not None:
         found.append((recipe.model.imatrix, imatrix))

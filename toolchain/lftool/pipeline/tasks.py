@@ -1,4 +1,4 @@
-"""From a recipe and pins to quantize tasks: inputs, options and expanded overrides of one target."""
+"""From a recipe and pins to what converters and quantizers are asked: inputs, options, expanded overrides."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from lftool.api import TransformSpec, TransformType
+from lftool.api import ConverterType, QuantizerType, TransformSpec
 from lftool.codec.options import canonical_options
 from lftool.codec.toml_in import structure
-from lftool.errors import RecipeError
+from lftool.errors import RecipeError, UnavailableError
 from lftool.formats.gguf import read_gguf
 from lftool.host.registry import Registered
 from lftool.models.digest import Artifact
 from lftool.pipeline.overrides import expand_overrides
-from lftool.pipeline.selection import quantize_inputs
+from lftool.pipeline.selection import quantize_inputs, weights_files
 
 if TYPE_CHECKING:
     from lftool.api import GGUFHeader
@@ -23,14 +23,50 @@ if TYPE_CHECKING:
     from lftool.pipeline.ports import Ports
 
 
+KEEP_TYPES = "source"  # what a converter produces when weights keep their types
+
+
 @frozen(kw_only=True)
 class Quantization:
     """What a target asks of its quantizer; `options` as the recipe wrote them."""
 
-    registered: Registered[TransformType]
+    registered: Registered[QuantizerType]
     spec: TransformSpec
     options: dict[str, Any]
     inputs: dict[str, Artifact]
+
+
+@frozen(kw_only=True)
+class Conversion:
+    """What a recipe asks of a converter: which files, by their paths within the source, become what."""
+
+    registered: Registered[ConverterType]
+    spec: TransformSpec
+    inputs: dict[str, Artifact]
+
+
+def conversion(recipe: Recipe, lock: Lock, ports: Ports) -> Conversion | None:
+    """Return how the weights of a recipe become one GGUF; None where they are one.
+
+    Raises:
+        UnavailableError: No installed plugin does it.
+        RecipeError: The source has no weights, or several.
+    """
+    weights = weights_files(recipe, lock)
+    if weights.format == "gguf":
+        return None
+    registered = ports.registry.converter(weights.format, KEEP_TYPES)
+    if registered is None:
+        raise UnavailableError(
+            f"source {recipe.model.weights!r} holds {weights.format}, and no installed plugin converts that to GGUF",
+            hints=("install one", "or point the source at a GGUF file"),
+        )
+    if not registered.record.deterministic:
+        raise RecipeError(
+            f"the converter {registered.record.name!r} does not make the same bytes twice; a bundle cannot be locked"
+        )
+    inputs = {file.path: file.artifact for file in weights.files}
+    return Conversion(registered=registered, spec=TransformSpec(produces=KEEP_TYPES), inputs=inputs)
 
 
 def weights_header(artifact: Artifact, what: str, ports: Ports) -> GGUFHeader:

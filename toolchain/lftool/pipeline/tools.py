@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lftool.pipeline.ports import Ports
 
 _KIND = "tool"
+_BUILT_IN = Digest.of(b"built-in")  # its files and version are in the identity
 
 
 @frozen(kw_only=True)
@@ -62,7 +63,7 @@ def tool_of(registered: Registered[TransformType], ports: Ports) -> Tool:
         registered=registered,
         identity=identity,
         files=Digest.of(canonical_json(sorted(digests))),
-        plugin=ports.registry.digest(registered.origin),
+        plugin=_BUILT_IN if registered.origin.is_builtin else ports.registry.digest(registered.origin),
     )
 
 

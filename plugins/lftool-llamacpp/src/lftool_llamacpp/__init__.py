@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import BackendType, TransformType, hookimpl
+from lftool.api import BackendType, QuantizerType, hookimpl
 from lftool_llamacpp.file_types import FILE_TYPES
 from lftool_llamacpp.quantizer import LlamaCppQuantizer, Options
 
@@ -26,9 +26,9 @@ def _cpu() -> Backend:
 
 
 @hookimpl
-def lftool_quantizers() -> Iterator[TransformType]:
+def lftool_quantizers() -> Iterator[QuantizerType]:
     """llama.cpp's own quantiser."""
-    yield TransformType(
+    yield QuantizerType(
         name="llama.cpp",
         summary="llama_model_quantize of llama-cpp-python",
         consumes=("gguf",),

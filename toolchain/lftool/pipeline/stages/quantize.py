@@ -39,13 +39,21 @@ class QuantizeTask:
     locked: LockedQuantize
 
 
-def _check_output(path: Path, plan: TransformPlan, tool: Tool) -> None:
-    """The output must be a sound GGUF with exactly the tensors and types of the plan."""
-    what = f"the output of {tool.registered.record.name}"
+def check_output(path: Path, plan: TransformPlan, name: str) -> None:
+    """Raise FormatError unless what a transform made is a sound GGUF with exactly the tensors and types of its plan.
+
+    Args:
+        path: What it made.
+        plan: Its plan; one without tensors leaves them open.
+        name: Name of the transform.
+    """
+    what = f"the output of {name}"
     with path.open("rb") as file:
         header = read_gguf(file, path.stat().st_size, what)
     made = {tensor.name: tensor.type.name for tensor in header.tensors}
     planned = {item.tensor: item.type for item in plan.tensors}
+    if not planned:
+        return
     wrong = sorted(name for name in made.keys() | planned.keys() if made.get(name) != planned.get(name))
     if wrong:
         name = wrong[0]
@@ -106,7 +114,7 @@ def _run(task: QuantizeTask, tool: Tool, plan: TransformPlan, threads: int, port
 
     made = ports.store.blobs.put_with(
         lambda path: ports.isolated.run(tool.registered, task.spec, task.options, inputs, path, threads, progress),
-        lambda path: _check_output(path, plan, tool),
+        lambda path: check_output(path, plan, tool.registered.record.name),
     )
     seconds = time.monotonic() - started
     detail = f"{task.spec.produces}, {made.size / 1e6:.1f} MB"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import SourceType, TransformType, hookimpl
+from lftool.api import QuantizerType, SourceType, hookimpl
 from lftool_example.memory import MemoryOptions, MemorySource
 from lftool_example.rounding import FILE_TYPE, Rounder, RoundOptions
 
@@ -31,9 +31,9 @@ def lftool_sources() -> Iterator[SourceType]:
 
 
 @hookimpl
-def lftool_quantizers() -> Iterator[TransformType]:
+def lftool_quantizers() -> Iterator[QuantizerType]:
     """Rounding of mantissas."""
-    yield TransformType(
+    yield QuantizerType(
         name="round",
         summary="F16 weights with the low bits of each mantissa cleared",
         consumes=("gguf",),

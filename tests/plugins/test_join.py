@@ -1,0 +1,172 @@
+"""Joining split GGUFs: parts as gguf-py writes them, against llama.cpp that reads the very same parts."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tomllib
+
+import gguf
+import numpy as np
+import pytest
+
+from lftool.api import InputFile, TransformSpec, read_gguf
+from lftool.builtin.join import GGUFJoin
+from lftool.errors import FormatError
+from lftool.models.digest import Artifact
+from lftool.testing import tiny_gguf
+
+RECIPE = """\
+[bundle]
+name = "split"
+version = "1"
+[sources.base]
+uri = "file:parts"
+[model]
+weights = "base"
+[targets.plain]
+layout = "gguf"
+[targets.q8]
+layout = "gguf"
+quantize = "Q8_0"
+"""
+
+
+def split(whole, folder, most: int, **options) -> list:
+    """Write a GGUF in parts of at most `most` tensors with gguf-py's writer, and return their paths in order."""
+    reader = gguf.GGUFReader(whole)
+    folder.mkdir(exist_ok=True)
+    writer = gguf.GGUFWriter(folder / "model.gguf", "llama", split_max_tensors=most, **options)
+    for field in reader.fields.values():
+        if field.name.startswith("GGUF.") or field.name == "general.architecture":
+            continue
+        kind = field.types[0]
+        sub_type = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(field.name, field.contents(), kind, sub_type)
+    for tensor in reader.tensors:
+        shape = [int(size) for size in reversed(tensor.shape)]
+        data = np.array(tensor.data).view(np.uint8).reshape((*tensor.data.shape[:-1], -1))
+        raw = {} if tensor.tensor_type.name in {"F16", "F32"} else {"raw_dtype": tensor.tensor_type}
+        writer.add_tensor(tensor.name, data.view(tensor.data.dtype).reshape(shape), **raw)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return sorted(folder.glob("*.gguf"))
+
+
+@pytest.fixture
+def whole(tmp_path):
+    return tiny_gguf(tmp_path / "whole.gguf", layers=2)
+
+
+@pytest.fixture
+def parts(tmp_path, whole):
+    return split(whole, tmp_path / "parts", 5)
+
+
+def inputs_of(paths) -> dict[str, InputFile]:
+    return {path.name: InputFile(path=path, artifact=Artifact.of(path.read_bytes())) for path in paths}
+
+
+def joined(paths, output):
+    GGUFJoin().run(TransformSpec(produces="source"), inputs_of(paths), output, 1, lambda *_: None)
+    return output
+
+
+def contents(path) -> tuple[dict, list]:
+    """Metadata without what numbers parts, and tensors with their bytes."""
+    reader = gguf.GGUFReader(path)
+    fields = {
+        name: (field.types, field.contents())
+        for name, field in reader.fields.items()
+        if not name.startswith(("split.", "GGUF."))
+    }
+    tensors = [(t.name, t.tensor_type, list(t.shape), t.data.tobytes()) for t in reader.tensors]
+    return fields, tensors
+
+
+def forge_actions(project) -> None:
+    """Give the lock the actions that its pins ask for, as somebody would who wants it to be believed."""
+    while stale := re.search(
+        r"\.action: ([0-9a-f]{64}), the pins give ([0-9a-f]{64})", project.spawn("lock", "--check").err
+    ):
+        project.lock.write_text(project.lock.read_text().replace(*stale.groups()))
+
+
+def test_the_joined_file_holds_what_was_split(tmp_path, whole, parts):
+    output = joined(parts, tmp_path / "joined.gguf")
+
+    assert len(parts) > 2
+    assert contents(output) == contents(whole)
+    assert [name for name in gguf.GGUFReader(output).fields if name.startswith("split.")] == []
+
+
+def test_a_first_part_without_tensors_is_joined(tmp_path, whole):
+    parts = split(whole, tmp_path / "parts", 5, small_first_shard=True)
+
+    assert contents(joined(parts, tmp_path / "joined.gguf")) == contents(whole)
+
+
+def test_llama_cpp_makes_the_same_of_the_joined_file_as_of_the_parts(tmp_path, parts, quantize_directly):
+    output = joined(parts, tmp_path / "joined.gguf")
+
+    quantize_directly(output, tmp_path / "ours.gguf", 7)
+    quantize_directly(parts[0], tmp_path / "theirs.gguf", 7)
+
+    assert (tmp_path / "ours.gguf").read_bytes() == (tmp_path / "theirs.gguf").read_bytes()
+
+
+def test_the_plan_lists_all_tensors_in_order(whole, parts):
+    with whole.open("rb") as file:
+        expected = [(t.name, t.type.name) for t in read_gguf(file, whole.stat().st_size, "whole").tensors]
+
+    plan = GGUFJoin().plan(TransformSpec(produces="source"), inputs_of(parts))
+
+    assert [(item.tensor, item.type) for item in plan.tensors] == expected
+    assert plan.parameters == {"parts": len(parts)}
+
+
+def test_a_part_under_another_number_is_refused(tmp_path, parts):
+    parts[1].write_bytes(parts[0].read_bytes())
+
+    with pytest.raises(FormatError, match=r"model-00002-of-0000\d.gguf: expected part 1 of \d .* it says it is part 0"):
+        joined(parts, tmp_path / "joined.gguf")
+
+
+def test_parts_of_another_file_are_refused(tmp_path, whole, parts):
+    fewer = split(whole, tmp_path / "fewer", 20)
+
+    with pytest.raises(FormatError, match="expected part 0"):
+        joined([*fewer[:1], *parts[1:]], tmp_path / "joined.gguf")
+
+
+def test_a_split_model_is_built_as_the_whole_one_is(project, whole, parts):
+    shutil.copytree(parts[0].parent, project.root / "parts")
+    project.write_recipe(RECIPE)
+
+    project.spawn("lock").assert_success()
+    built = project.spawn("build").assert_success()
+    project.spawn("build", "--locked", env={"XDG_CACHE_HOME": str(project.home / "new")}).assert_success()
+
+    assert "convert" in project.lock.read_text()
+    assert "gguf-join" in built.err
+    plain = (project.root / "dist" / "split-1-plain.gguf").read_bytes()
+    again = joined(parts, project.root / "joined.gguf").read_bytes()
+    assert plain.startswith(again)
+
+
+def test_a_locked_conversion_that_comes_out_otherwise_is_not_reproducible(project, parts):
+    shutil.copytree(parts[0].parent, project.root / "parts")
+    project.write_recipe(RECIPE)
+    project.spawn("lock").assert_success()
+    text = project.lock.read_text()
+    digest = tomllib.loads(text)["convert"]["weights"]["sha256"]
+    project.lock.write_text(text.replace(digest, "0" * 64))
+    forge_actions(project)
+
+    failed = project.spawn("build", "plain", env={"XDG_CACHE_HOME": str(project.home / "new")})
+
+    assert failed.status == 7
+    assert f"stage convert: the lock names sha256 {'0' * 64}" in failed.err
+    assert f"this build made sha256 {digest}" in failed.err

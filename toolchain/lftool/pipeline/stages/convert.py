@@ -1,0 +1,78 @@
+"""convert: the pinned files of a source become one GGUF, in a child process, checked before it is stored."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from lftool.api import StageFinished, StageStarted, TensorDone
+from lftool.errors import NotReproducibleError
+from lftool.pipeline.identity import plan_digest
+from lftool.pipeline.pins import require_pinned_plugin
+from lftool.pipeline.stages.quantize import check_output
+from lftool.pipeline.tools import input_files, plan_transform, require_pinned_fingerprint, tool_of
+
+if TYPE_CHECKING:
+    from lftool.api import TransformPlan
+    from lftool.models.digest import Artifact
+    from lftool.models.lock import Lock, LockedConvert
+    from lftool.pipeline.ports import Ports
+    from lftool.pipeline.tasks import Conversion
+    from lftool.pipeline.tools import Tool
+
+ROLE = "weights"
+
+
+def run_conversion(wanted: Conversion, tool: Tool, plan: TransformPlan, threads: int, ports: Ports) -> Artifact:
+    """Convert, and return the GGUF, which is in the store.
+
+    Raises:
+        FormatError: An input or the output is not sound.
+        PluginError: The converter failed.
+    """
+    started = time.monotonic()
+    name = wanted.registered.record.name
+    ports.emit(StageStarted(stage="convert", target=ROLE, detail=f"{len(wanted.inputs)} files with {name}"))
+
+    def progress(tensor: str, index: int, count: int) -> None:
+        ports.emit(TensorDone(target=ROLE, tensor=tensor, index=index, count=count))
+
+    made = ports.store.blobs.put_with(
+        lambda path: ports.isolated.run(
+            tool.registered, wanted.spec, {}, input_files(wanted.inputs, ports), path, threads, progress
+        ),
+        lambda path: check_output(path, plan, name),
+    )
+    detail = f"{made.size / 1e6:.1f} MB"
+    ports.emit(StageFinished(stage="convert", target=ROLE, seconds=time.monotonic() - started, detail=detail))
+    return made
+
+
+def convert(wanted: Conversion, locked: LockedConvert, lock: Lock, ports: Ports) -> Artifact:
+    """Make sure that the locked GGUF is in the store; its inputs must be.
+
+    Raises:
+        NotReproducibleError: What was made is not what the lock names.
+        UnavailableError: The installed plugin or tool is not the pinned one.
+    """
+    with ports.store.doing(locked.action):
+        if ports.store.blobs.is_sound(locked.output):
+            return locked.output
+        tool = tool_of(wanted.registered, ports)
+        require_pinned_plugin(tool.registered.origin, lock, ports)
+        expected = lock.tools[locked.semantics].fingerprints[locked.uses]
+        require_pinned_fingerprint(tool, locked.semantics, locked.uses, expected, ports)
+        plan = plan_transform(tool, wanted.spec, {}, wanted.inputs, ports)
+        if plan_digest(plan) != locked.plan:
+            raise NotReproducibleError(
+                f"stage convert: the lock names plan {locked.plan}, the tool plans {plan_digest(plan)}",
+                hints=("lock again: lftool lock --upgrade tool:" + locked.semantics,),
+            )
+        made = run_conversion(wanted, tool, plan, ports.threads, ports)
+        if made != locked.output:
+            raise NotReproducibleError(
+                f"stage convert: the lock names sha256 {locked.output.sha256} ({locked.output.size} bytes),"
+                f" this build made sha256 {made.sha256} ({made.size} bytes)",
+                hints=("what this build made is in the cache; the converter is not deterministic here",),
+            )
+        return made
