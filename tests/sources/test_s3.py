@@ -10,7 +10,7 @@ import pytest
 from lftool.testing import FaultProxy
 from lftool.testing.conformance import RECIPE, Served, SourceConformance, large_model
 
-from .buckets import KEYS, new_bucket, store_of
+from .buckets import KEYS, keep_versions, new_bucket, store_of
 
 
 @pytest.fixture
@@ -147,3 +147,18 @@ def test_what_is_not_there_is_said(lftool, bucket, key):
 
     assert done.status == 1
     assert done.err.startswith(f"error: source 's3://{bucket}/{key}': ")
+
+
+def test_a_bucket_that_keeps_versions_delivers_the_locked_one_after_it_was_replaced(project, swift, bucket, upload):
+    keep_versions(swift, bucket)
+    upload({"model.gguf": large_model()})
+    project.write_recipe(
+        RECIPE.format(uri=f"s3://{bucket}/model.gguf", options=f'options = {{ endpoint = "{swift}" }}')
+    )
+    project.spawn("lock", env=KEYS).assert_success()
+    upload({"model.gguf": b"something else"})
+
+    project.spawn("fetch", env={**KEYS, "XDG_CACHE_HOME": str(project.home / "new")}).assert_success()
+
+    (file,) = tomllib.loads(project.lock.read_text())["sources"]["base"]["files"]
+    assert file["revision"].startswith("version ")
