@@ -456,6 +456,29 @@ def test_a_split_gguf_without_one_of_its_parts(plain_project):
     refused(plain_project, 2, "error: source 'base': split.gguf has 4 parts; missing: 2, 3\n")
 
 
+def test_a_split_gguf_without_most_of_its_parts(plain_project):
+    (plain_project.root / "split-00001-of-99999.gguf").write_bytes(b"GGUF")
+    with_uri(plain_project, "file:split-*.gguf")
+
+    numbers = "2, 3, 4, 5, 6, 7, 8, 9 and 99990 more"
+    refused(plain_project, 2, f"error: source 'base': split.gguf has 99999 parts; missing: {numbers}\n")
+
+
+def test_a_split_gguf_beside_another_one(plain_project):
+    for name in ("mmproj.gguf", "split-00001-of-00002.gguf", "split-00002-of-00002.gguf"):
+        (plain_project.root / "files").mkdir(exist_ok=True)
+        (plain_project.root / "files" / name).write_bytes(b"GGUF")
+    with_uri(plain_project, "file:files")
+
+    refused(
+        plain_project,
+        2,
+        "error: source 'base' has 3 files that could be the weights:"
+        " mmproj.gguf, split-00001-of-00002.gguf, split-00002-of-00002.gguf\n"
+        '  hint: choose one: include = ["split-*-of-00002.gguf"] under [sources.base]\n',
+    )
+
+
 def test_an_unknown_layout(plain_project):
     plain_project.write_recipe(RECIPE.replace('layout = "gguf"', 'layout = "ggfu"'))
 

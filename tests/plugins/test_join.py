@@ -156,6 +156,53 @@ def test_a_split_model_is_built_as_the_whole_one_is(project, whole, parts):
     assert plain.startswith(again)
 
 
+def test_another_fingerprint_is_another_bundle_and_can_be_accepted(project, parts):
+    shutil.copytree(parts[0].parent, project.root / "parts")
+    project.write_recipe(RECIPE)
+    project.spawn("lock").assert_success()
+    (fingerprint,) = tomllib.loads(project.lock.read_text())["tools"]["gguf-join/1"]["fingerprints"].values()
+    project.lock.write_text(project.lock.read_text().replace(fingerprint, "0" * 64))
+    forge_actions(project)
+    project.spawn("build").assert_success()
+
+    project.spawn("lock", "--upgrade", "tool:gguf-join/1").assert_success()
+    project.spawn("build").assert_success()
+    project.spawn("build", "--locked").assert_success()
+
+
+def test_locking_does_not_convert_with_a_tool_of_another_fingerprint(project, parts):
+    shutil.copytree(parts[0].parent, project.root / "parts")
+    project.write_recipe(RECIPE)
+    project.spawn("lock").assert_success()
+    (fingerprint,) = tomllib.loads(project.lock.read_text())["tools"]["gguf-join/1"]["fingerprints"].values()
+    project.lock.write_text(project.lock.read_text().replace(fingerprint, "0" * 64))
+
+    failed = project.spawn("lock", env={"XDG_CACHE_HOME": str(project.home / "new")})
+
+    assert failed.status == 8
+    assert "does not make the bits of gguf-join/1 for source" in failed.err
+
+
+def test_a_damaged_part_is_named(project, parts):
+    parts[2].write_bytes(b"hi")
+    shutil.copytree(parts[0].parent, project.root / "parts")
+    project.write_recipe(RECIPE)
+
+    failed = project.spawn("lock")
+
+    assert failed.status == 4
+    assert failed.err.startswith(f"error: {parts[2].name}: not a sound GGUF")
+
+
+def test_one_part_of_one_is_a_whole_file(project, whole):
+    (project.root / "parts").mkdir()
+    shutil.copy(whole, project.root / "parts" / "model-00001-of-00001.gguf")
+    project.write_recipe(RECIPE)
+
+    project.spawn("lock").assert_success()
+    project.spawn("build", "plain").assert_success()
+
+
 def test_a_locked_conversion_that_comes_out_otherwise_is_not_reproducible(project, parts):
     shutil.copytree(parts[0].parent, project.root / "parts")
     project.write_recipe(RECIPE)
@@ -169,4 +216,4 @@ def test_a_locked_conversion_that_comes_out_otherwise_is_not_reproducible(projec
 
     assert failed.status == 7
     assert f"stage convert: the lock names sha256 {'0' * 64}" in failed.err
-    assert f"this build made sha256 {digest}" in failed.err
+    assert f"what was made is sha256 {digest}" in failed.err

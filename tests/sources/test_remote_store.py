@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import re
 import shutil
+import signal
+import threading
+import time
 
 import obstore
 import pytest
@@ -14,12 +18,28 @@ import zstandard
 from lftool.models.digest import Digest
 from lftool.testing import FaultProxy, tiny_gguf
 from lftool.testing.faults import answer, stall
+from lftool.testing.loopback import LoopbackServer
 from lftool.testing.remote_stores import BUNDLE, RECIPE, RemotePlace, RemoteStoreConformance, bf16_weights
 
 from .buckets import KEYS, new_bucket, store_of
 
 QUANTIZED = RECIPE.replace("plain", "q8").replace('layout = "gguf"', 'layout = "gguf"\nquantize = "Q8_0"')
 QUANTIZED_BUNDLE = BUNDLE.replace("plain", "q8")
+
+
+class SlowServer(LoopbackServer):
+    """Has nothing, and takes what is sent at 200 kB a second."""
+
+    def __init__(self) -> None:
+        self.receiving = threading.Event()
+
+    def answer(self, handler) -> None:
+        if handler.command == "HEAD":
+            handler.send_error(404)
+            return
+        self.receiving.set()
+        while handler.rfile.read(20_000):
+            time.sleep(0.1)
 
 
 @pytest.fixture
@@ -147,7 +167,12 @@ def test_an_output_that_the_lock_names_is_never_looked_up_by_its_action(remote, 
     assert (remote.root / QUANTIZED_BUNDLE).read_bytes() == before
 
 
-@pytest.mark.parametrize("said", [b"", b"[]", b"{}", b'{"weights": {"sha256": "no", "size": 1}}', b"x" * 100_000])
+SIZES = [b'{"weights": {"sha256": "%s", "size": %d}}' % (b"0" * 64, size) for size in (10**14, 2**63, -1)]
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"[]", b"{}", b'{"weights": {"sha256": "no", "size": 1}}', b"x" * 100_000, *SIZES]
+)
 def test_an_action_that_cannot_be_read_is_none(remote, lftool, nginx, poisoned, said):
     (entry,) = (nginx.root / "store" / "ac").iterdir()
     entry.write_bytes(said)
@@ -155,6 +180,58 @@ def test_an_action_that_cannot_be_read_is_none(remote, lftool, nginx, poisoned, 
     lftool("build", LFTOOL_REMOTE_STORE_ACTIONS="1").assert_success()
 
     assert not (remote.root / QUANTIZED_BUNDLE).read_bytes().startswith(poisoned)
+
+
+def test_what_is_no_gguf_is_not_believed_to_be_made_by_an_action(remote, lftool, nginx, poisoned):
+    object_path(nginx, b"no gguf").write_bytes(b"no gguf")
+    (entry,) = (nginx.root / "store" / "ac").iterdir()
+    entry.write_text(json.dumps({"weights": {"sha256": Digest.of(b"no gguf").hex, "size": 7}}))
+
+    done = lftool("build", LFTOOL_REMOTE_STORE_ACTIONS="1").assert_success()
+
+    assert "not a sound GGUF" in done.err
+    assert (remote.root / QUANTIZED_BUNDLE).stat().st_size > 1000
+
+
+def test_what_was_recalled_serves_the_next_build_without_the_store(remote, lftool):
+    lftool("build").assert_success()
+    lftool("cache", "push").assert_success()
+    (remote.root / "files" / "model.gguf").unlink()
+    lftool("build", "--locked", new=True).assert_success()
+    (remote.root / QUANTIZED_BUNDLE).unlink()
+
+    again = {"LFTOOL_REMOTE_STORE": "", "XDG_CACHE_HOME": str(remote.home / "new")}
+    planned = lftool("build", "--locked", "--dry-run", **again).assert_success()
+    lftool("build", "--locked", "--offline", **again).assert_success()
+
+    assert "fetch" not in planned.out
+    assert (remote.root / QUANTIZED_BUNDLE).exists()
+
+
+def test_push_with_force_replaces_a_damaged_object(remote, lftool, nginx):
+    lftool("cache", "push").assert_success()
+    damaged = object_path(nginx, model(remote))
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+
+    left = lftool("cache", "push", "--json").assert_success().json()
+    lftool("cache", "push", "--force").assert_success()
+
+    assert left["files"] == 0
+    done = lftool("fetch", new=True).assert_success()
+    assert "going on without it" not in done.err
+
+
+def test_an_interrupted_push_ends_soon(remote, project):
+    (remote.root / "files" / "noise.bin").write_bytes(random.Random(1).randbytes(8_000_000))
+    remote.lock.unlink()
+    remote.spawn("lock").assert_success()
+    with SlowServer() as server:
+        process = remote.start("cache", "push", env={"LFTOOL_REMOTE_STORE": server.url})
+        assert server.receiving.wait(20)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+
+    assert (process.returncode, err.splitlines()[-1]) == (130, "interrupted; nothing half-written is left")
 
 
 def flipped(data: bytes) -> bytes:
@@ -171,8 +248,20 @@ def flipped(data: bytes) -> bytes:
         lambda data: zstandard.compress(flipped(data)),
         lambda data: zstandard.compress(data)[:-3],
         lambda data: zstandard.compress(data + bytes(1 << 26)),
+        lambda data: (
+            (b"\x50\x2a\x4d\x18" + (1 << 16).to_bytes(4, "little") + bytes(1 << 16)) * (len(data) // (1 << 15))
+        ),
     ],
-    ids=["one bit", "short", "long", "empty", "other bytes, compressed", "cut, compressed", "a bomb"],
+    ids=[
+        "one bit",
+        "short",
+        "long",
+        "empty",
+        "other bytes, compressed",
+        "cut, compressed",
+        "a bomb",
+        "frames of nothing",
+    ],
 )
 def test_a_wrong_object_is_a_warning_and_the_source_is_asked(remote, lftool, nginx, spoil):
     data = model(remote)
@@ -270,6 +359,8 @@ def test_pushing_nowhere_is_a_usage_error(remote, lftool):
         ("https://host/store?sig=secret", "must be scheme://host/path"),
         ("cache.example/store", "must be scheme://host/path"),
         ("https://[/", "is no URL"),
+        ("https://me:secret@ho\u2100st/store", "is no URL"),
+        ("https://host:99999/store", "is no URL"),
     ],
 )
 def test_a_place_that_cannot_be_is_a_usage_error(remote, lftool, url, message):

@@ -93,12 +93,13 @@ class RemoteStore(Protocol):
             FetchError: It cannot be read.
         """
 
-    def put(self, key: str, path: Path, encoding: str | None) -> None:
-        """Store a file.
+    def put(self, key: str, content: Iterator[bytes], size: int, encoding: str | None) -> None:
+        """Store an object.
 
         Args:
             key: Under which key.
-            path: Its content.
+            content: Its bytes, in pieces of up to 1 MiB. What the iterator raises ends the work: it may be an interrupt.
+            size: How many they are.
             encoding: Content encoding that it is in, as HTTP names it (`zstd`); None for none.
 
         Raises:

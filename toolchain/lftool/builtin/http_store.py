@@ -11,10 +11,8 @@ from lftool.api import HTTPClient, StoredObject
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
 _TOKEN = "LFTOOL_REMOTE_STORE_TOKEN"  # noqa: S105 - a variable's name
-_PIECE = 1024 * 1024
 _FOUND, _MISSING = 200, frozenset({404, 410})
 
 
@@ -50,9 +48,7 @@ class HTTPStore:
         """Return the bytes as they arrive."""
         return self._client.read(f"{self._url}/{key}", offset=offset, size=size)
 
-    def put(self, key: str, path: Path, encoding: str | None) -> None:
-        """Send a file in one PUT."""
+    def put(self, key: str, content: Iterator[bytes], size: int, encoding: str | None) -> None:
+        """Send an object in one PUT."""
         headers = {} if encoding is None else {"content-encoding": encoding}
-        with path.open("rb") as file:
-            pieces = iter(lambda: file.read(_PIECE), b"")
-            self._client.put(f"{self._url}/{key}", pieces, path.stat().st_size, headers=headers)
+        self._client.put(f"{self._url}/{key}", content, size, headers=headers)

@@ -34,9 +34,9 @@ _NUMBER, _COUNT, _TENSORS = "split.no", "split.count", "split.tensors.count"
 _PIECE = 4 * 1024 * 1024
 
 
-def _read(path: Path) -> GGUFHeader:
+def _read(path: Path, name: str) -> GGUFHeader:
     with path.open("rb") as file:
-        return read_gguf(file, path.stat().st_size, path.name)
+        return read_gguf(file, path.stat().st_size, name)
 
 
 def _parts(inputs: Mapping[str, InputFile]) -> list[tuple[Path, GGUFHeader]]:
@@ -45,7 +45,7 @@ def _parts(inputs: Mapping[str, InputFile]) -> list[tuple[Path, GGUFHeader]]:
     Raises:
         FormatError: They are not the parts of one GGUF.
     """
-    found = [(name, inputs[name].path, _read(inputs[name].path)) for name in sorted(inputs)]
+    found = [(name, inputs[name].path, _read(inputs[name].path, name)) for name in sorted(inputs)]
     for index, (name, _, header) in enumerate(found):
         said = (header.metadata.get(_NUMBER), header.metadata.get(_COUNT))
         if said != (index, len(found)):
@@ -91,7 +91,7 @@ class GGUFJoin:
                     tensor = TensorData(name=f"t{index}", dimensions=(32,), type="F16", data=data)
                     write_gguf(file, {**metadata, _NUMBER: index, _COUNT: 2, _TENSORS: 2}, [tensor])
                 inputs[path.name] = path
-            self._join([(path, _read(path)) for path in inputs.values()], output, lambda *_: None)
+            self._join([(path, _read(path, name)) for name, path in inputs.items()], output, lambda *_: None)
 
     def plan(self, spec: TransformSpec, inputs: Mapping[str, InputFile]) -> TransformPlan:
         """Return the tensors of all parts, in order."""

@@ -18,6 +18,19 @@ def plugin_failure(origin: Origin, error: BaseException) -> PluginError:
     return PluginError(f"{origin} failed: {type(error).__name__}: {error}")
 
 
+def checked_pieces(pieces: Iterator[bytes], origin: Origin) -> Iterator[bytes]:
+    """Yield what a plugin's `open` gave, inside the guard: a generator fails while it is consumed, not when it is called.
+
+    Raises:
+        PluginError: The plugin failed, or gave something else than bytes.
+    """
+    with guarded(origin):
+        for piece in pieces:
+            if not isinstance(piece, bytes):
+                raise TypeError(f"open() yielded {type(piece).__name__}, not bytes")
+            yield piece
+
+
 @contextlib.contextmanager
 def guarded(origin: Origin) -> Iterator[None]:
     """Attribute what plugin code inside the block raises; errors that are meant for users pass as they are.

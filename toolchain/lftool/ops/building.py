@@ -15,7 +15,7 @@ from lftool.ops.recording import record_outputs
 from lftool.pipeline.finished import signed_with
 from lftool.pipeline.freshness import staleness
 from lftool.pipeline.plan import BuildPlan, Present, plan_build
-from lftool.pipeline.recall import recall_outputs
+from lftool.pipeline.recall import recall_outputs, remembered_outputs
 from lftool.pipeline.runner import BuildRequest, BuiltBundle, run_build
 from lftool.pipeline.stages.sign import open_key
 from lftool.store.collect import collect_if_due
@@ -95,7 +95,8 @@ def plan_project(project: Project, ports: Ports, options: BuildOptions) -> Build
     targets = _chosen(project, options.targets)
     if options.locked:
         _require_outputs(lock, targets)
-    return plan_build(project.recipe, lock, targets, _present(project, lock, ports, options, {}), signed=options.sign)
+    present = _present(project, lock, ports, options, remembered_outputs(lock, targets, ports))
+    return plan_build(project.recipe, lock, targets, present, signed=options.sign)
 
 
 def _present(

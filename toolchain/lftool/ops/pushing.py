@@ -59,8 +59,8 @@ def _outputs(lock: Lock, ports: Ports) -> tuple[list[_Output], tuple[str, ...]]:
     return list(found.values()), tuple(unbuilt)
 
 
-def push_project(project: Project, ports: Ports) -> Pushed:
-    """Send every pinned file and every output of the project's lock that the remote store lacks.
+def push_project(project: Project, ports: Ports, *, force: bool = False) -> Pushed:
+    """Send every pinned file and every output of the project's lock that the remote store lacks; with `force`, all.
 
     Raises:
         UsageError: There is no remote store.
@@ -82,9 +82,8 @@ def push_project(project: Project, ports: Ports) -> Pushed:
     def push(item: tuple[str, str, Artifact]) -> bool:
         name, path, artifact = item
         try:
-            return remote.push(
-                artifact, f"{name}/{path}", ports.threads, FetchListener(source=name, path=path, ports=ports)
-            )
+            listener = FetchListener(source=name, path=path, ports=ports)
+            return remote.push(artifact, f"{name}/{path}", ports.threads, listener, force=force)
         except FetchError as error:
             raise FetchError(f"cannot push {name}/{path}: {error.message}", hints=error.hints) from error
 

@@ -19,10 +19,14 @@ def target_pack_action(recipe: Recipe, lock: Lock, target: str, locked: LockedTa
     weights = locked.quantize or weights_artifact(recipe, lock)
     runtime = (locked.runtime, lock.runtimes[locked.runtime]) if locked.runtime else None
     part = slice_recipe(recipe, target)
-    return pack_action(recipe_digest(part), {name: lock.sources[name] for name in part.sources}, weights, runtime)
+    used = {name: lock.sources[name] for name in part.sources}
+    return pack_action(recipe_digest(part), used, weights, runtime, lock.convert)
 
 
 def _conversion_problems(recipe: Recipe, lock: Lock) -> list[str]:
+    unknown = sorted(lock.convert.keys() - {"weights"})
+    if unknown:
+        return [f"convert.{unknown[0]}: the recipe has no such role"]
     weights, stage = weights_files(recipe, lock), lock.convert.get("weights")
     if (weights.format == "gguf") != (stage is None):
         return [f"convert.weights: the lock has {'no such stage' if stage is None else 'a stage'}"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lftool.api import RuntimeParts, ToolIdentity, TransformPlan
-    from lftool.models.lock import LockedQuantize, LockedRuntime, LockedSource, LockedTool
+    from lftool.models.lock import LockedConvert, LockedQuantize, LockedRuntime, LockedSource, LockedTool
 
 
 def _digest(value: dict[str, Any]) -> Digest:
@@ -64,6 +64,7 @@ def pack_action(
     sources: Mapping[str, LockedSource],
     weights: Artifact | LockedQuantize,
     runtime: tuple[str, LockedRuntime] | None,
+    convert: Mapping[str, LockedConvert],
 ) -> Digest:
     """Return the action of a pack stage.
 
@@ -72,12 +73,15 @@ def pack_action(
         sources: The pinned sources of the slice; the bundle names all their files.
         weights: The pinned weights, or the quantize stage that makes them.
         runtime: Name and lock entry of the runtime, for layouts that have one.
+        convert: The convert stages; the lock's slice in the bundle tells of them.
     """
     from lftool.codec.converter import to_plain  # noqa: PLC0415 - cattrs is heavy; see the start-up test
 
     source = {"artifact": _plain(weights)} if isinstance(weights, Artifact) else {"action": weights.action.hex}
+    converted = {"convert": {role: stage.action.hex for role, stage in convert.items()}} if convert else {}
     return _digest(
         {
+            **converted,
             "stage": "pack",
             "rules": RULES,
             "recipe": recipe_slice.hex,

@@ -30,12 +30,12 @@ from lftool.pipeline.overrides import check_overrides
 from lftool.pipeline.pins import require_pinned_plugin, require_pinned_runtime
 from lftool.pipeline.ports import Ports
 from lftool.pipeline.selection import needed_files, weights_artifact
-from lftool.pipeline.stages.convert import ROLE, run_conversion
+from lftool.pipeline.stages.convert import ROLE, differs, run_conversion
 from lftool.pipeline.stages.fetch import fetch_locked
 from lftool.pipeline.stages.pack import runtime_name
 from lftool.pipeline.stages.resolve import resolve
-from lftool.pipeline.tasks import conversion, quantization, weights_header
-from lftool.pipeline.tools import Tool, fingerprint, plan_transform, tool_of
+from lftool.pipeline.tasks import Conversion, conversion, quantization, weights_header
+from lftool.pipeline.tools import Tool, fingerprint, plan_transform, require_pinned_fingerprint, tool_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -127,9 +127,8 @@ class _Locker:
         self.tools[record.semantics] = made
         return made
 
-    def convert(self, pinned: Lock) -> Mapping[str, LockedConvert]:
+    def convert(self, wanted: Conversion | None) -> Mapping[str, LockedConvert]:
         """Return how the weights become one GGUF, doing it if need be: the rest of the lock depends on the result."""
-        wanted = conversion(self.recipe, pinned, self.ports)
         if wanted is None:
             return {}
         record = wanted.registered.record
@@ -143,9 +142,13 @@ class _Locker:
         if old is not None and old.action == action and self.ports.store.blobs.is_sound(old.output):
             made = old.output
         else:
+            require_pinned_fingerprint(tool, record.semantics, use, locked_tool.fingerprints[use], self.ports)
             made = run_conversion(wanted, tool, plan, self.ports.threads, self.ports)
-            if old is not None and old.action == action:
-                old.output.require(made, "what was converted")
+            moves = self.upgrade.tool(record.semantics, record.name)
+            if old is not None and old.action == action and old.output != made and not moves:
+                raise differs(
+                    old.output, made, f"if the new bytes are wanted: lftool lock --upgrade tool:{record.semantics}"
+                )
         return {
             ROLE: LockedConvert(
                 semantics=record.semantics,
@@ -214,7 +217,7 @@ class _Locker:
         entry = (runtime, self.runtimes[runtime]) if runtime else None
         part = slice_recipe(self.recipe, name)
         used = {source: pinned.sources[source] for source in part.sources}
-        action = pack_action(recipe_digest(part), used, stage or weights, entry)
+        action = pack_action(recipe_digest(part), used, stage or weights, entry, pinned.convert)
         old = self.old.targets.get(name)
         kept = old.pack if old and old.pack and old.pack.action == action else None
         return LockedTarget(runtime=runtime, quantize=stage, pack=kept or LockedPack(action=action))
@@ -233,9 +236,10 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports) -> Lock
     locker = _Locker(recipe, old, upgrade, ports)
     sources = {name: locker.source(name, spec) for name, spec in sorted(recipe.sources.items())}
     pinned = Lock(recipe=old.recipe, sources=sources, plugins=locker.plugins, targets={})
+    wanted = conversion(recipe, pinned, ports)  # before anything is fetched: perhaps nothing here can do it
     for name, file in needed_files(recipe, pinned):
         fetch_locked(pinned, name, file, ports)
-    converted = locker.convert(pinned)
+    converted = locker.convert(wanted)
     pinned = attrs.evolve(pinned, tools=locker.tools, convert=converted)
     targets = {name: locker.target(name, pinned) for name in sorted(recipe.targets)}
     return Lock(

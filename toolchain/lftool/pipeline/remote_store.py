@@ -8,15 +8,15 @@ import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from lftool.api import StoredObject
 from lftool.errors import UsageError
-from lftool.host.guarding import guarded
+from lftool.host.guarding import checked_pieces, guarded
 from lftool.transfer.remote_store import CheckedStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from lftool.api import RemoteStore, StoredObject
+    from lftool.api import RemoteStore
     from lftool.host.registry import Registered, Registry
     from lftool.store.store import Store
     from lftool.transfer.rules import TransferRules
@@ -43,18 +43,21 @@ class GuardedStore:
     def find(self, key: str) -> StoredObject | None:
         """See `lftool.api.RemoteStore.find`."""
         with guarded(self._registered.origin):
-            return self._remote().find(key)
+            found = self._remote().find(key)
+            if found is not None and not isinstance(found, StoredObject):
+                raise TypeError(f"find() returned {type(found).__name__}, not a StoredObject")
+            return found
 
     @contextlib.contextmanager
     def open(self, key: str, offset: int, size: int | None) -> Iterator[Iterator[bytes]]:
         """See `lftool.api.RemoteStore.open`."""
         with guarded(self._registered.origin), self._remote().open(key, offset, size) as pieces:
-            yield pieces
+            yield checked_pieces(pieces, self._registered.origin)
 
-    def put(self, key: str, path: Path, encoding: str | None) -> None:
+    def put(self, key: str, content: Iterator[bytes], size: int, encoding: str | None) -> None:
         """See `lftool.api.RemoteStore.put`."""
         with guarded(self._registered.origin):
-            self._remote().put(key, path, encoding)
+            self._remote().put(key, content, size, encoding)
 
 
 def _place(url: str) -> str:
@@ -65,9 +68,9 @@ def _place(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        host = parts.netloc
-    except ValueError as error:
-        raise UsageError(f"{PLACE} is no URL: {error}") from None
+        host, _ = parts.netloc, parts.port
+    except ValueError:  # its text repeats what may be a password
+        raise UsageError(f"{PLACE} is no URL") from None
     if not parts.scheme or not host or "@" in host or parts.query or parts.fragment:
         raise UsageError(
             f"{PLACE} must be scheme://host/path, without user, query or fragment",

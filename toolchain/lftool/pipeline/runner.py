@@ -16,10 +16,11 @@ from lftool.api import StageFinished, StageStarted
 from lftool.bundle.copying import CorruptBlobError
 from lftool.errors import FormatError, IntegrityError, NotReproducibleError, StorageError
 from lftool.models.digest import Artifact, Digest
-from lftool.models.lock import Lock, LockedQuantize
+from lftool.models.lock import Lock
 from lftool.models.recipe import Recipe
 from lftool.pipeline.finished import find_finished
 from lftool.pipeline.parallel import in_parallel
+from lftool.pipeline.recall import done_already
 from lftool.pipeline.selection import needed_files, weights_artifact, weights_files
 from lftool.pipeline.stages.convert import ROLE, convert
 from lftool.pipeline.stages.fetch import fetch_locked
@@ -106,21 +107,12 @@ class _Run:
             self.ports.emit(StageStarted(stage="convert", target=ROLE, detail=step.detail, cached=True))
         self.inputs()
 
-    def _known(self, locked: LockedQuantize) -> Artifact | None:
-        """Return the output of a stage that need not be done again, checked."""
-        made = self.request.recalled.get(locked.action)
-        if made is None:
-            made = (self.ports.store.actions.get(locked.action) or {}).get("weights")
-        if made is None or locked.output not in {None, made} or not self.ports.store.blobs.is_sound(made):
-            return None
-        return made
-
     def quantize(self, step: Step, threads: int) -> None:
         recipe, lock, target = self.request.recipe, self.request.lock, step.targets[0]
         locked = lock.targets[target].quantize
         if locked is None:
             return
-        made = self._known(locked)
+        made = done_already(locked, self.request.recalled, self.ports)
         if made is not None:
             for name in step.targets:
                 self.ports.emit(StageStarted(stage="quantize", target=name, detail=step.detail, cached=True))

@@ -25,6 +25,8 @@ _PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
 _SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf\Z")
 
 
+_MOST_NAMED = 8
+
 # What a converter reads of a safetensors model: weights, configuration, tokenizer and model card. Never code.
 _BESIDE_SAFETENSORS = (".safetensors", ".json", ".jinja", ".md", ".model", ".txt", ".vocab")
 
@@ -53,10 +55,13 @@ def _parts(found: list[LockedFile], source: str) -> Weights | None:
     if not found or None in parts or len(whole) != 1:
         return None
     name, count = whole.pop()
+    if int(count) == 1:
+        return None  # a whole one, whatever its name says
     have = {int(match[2]) for match in parts if match}
     missing = sorted(set(range(1, int(count) + 1)) - have)
     if missing:
-        numbers = ", ".join(str(number) for number in missing)
+        more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+        numbers = ", ".join(str(number) for number in missing[:_MOST_NAMED]) + more
         raise RecipeError(f"source {source!r}: {name}.gguf has {int(count)} parts; missing: {numbers}")
     return Weights(format="gguf-split", files=tuple(found))
 
@@ -90,9 +95,11 @@ def _pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple
         return found[0]
     if found:
         names = ", ".join(file.path for file in found)
+        part = next((match for file in found if (match := _SPLIT.match(file.path))), None)
+        choice = f"{part[1]}-*-of-{part[3]}.gguf" if part else found[0].path
         raise RecipeError(
             f"source {source!r} has {len(found)} files that could be the {role}: {names}",
-            hints=(f'choose one: include = ["{found[0].path}"] under [sources.{source}]',),
+            hints=(f'choose one: include = ["{choice}"] under [sources.{source}]',),
         )
     pickles = [file.path for file in files if file.path.endswith(_PICKLES)]
     if pickles:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from lftool.store.cas import ContentStore
 
 
+_MOST_BYTES = 2**53  # what canonical JSON can write
+
+
 def encode_outputs(outputs: Mapping[str, Artifact]) -> bytes:
     """Return named outputs as JSON."""
     named = {name: {"sha256": item.sha256.hex, "size": item.size} for name, item in sorted(outputs.items())}
@@ -28,7 +31,7 @@ def decode_outputs(data: bytes) -> dict[str, Artifact] | None:
         outputs = {name: Artifact(Digest(item["sha256"]), item["size"]) for name, item in kept.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    sound = outputs and all(type(item.size) is int and item.size >= 0 for item in outputs.values())
+    sound = outputs and all(type(item.size) is int and 0 <= item.size < _MOST_BYTES for item in outputs.values())
     return outputs if sound else None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import attrs
 from attrs import frozen
@@ -23,7 +23,7 @@ from lftool.store.durable import durable_file
 from lftool.transfer.engine import Transfer
 from lftool.transfer.rules import wait_before
 from lftool.transfer.transit import ENCODING, compress, decompressed, pays
-from lftool.transfer.wanted import Wanted
+from lftool.transfer.wanted import Listener, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,13 +31,26 @@ if TYPE_CHECKING:
 
     from lftool.store.store import Store
     from lftool.transfer.rules import TransferRules
-    from lftool.transfer.wanted import Listener
 
 T = TypeVar("T")
 
 _LOOK_SECONDS = 0.2
+_PIECE = 1024 * 1024
 _MOST_ACTION_BYTES = 64 * 1024
 _ATTEMPTS = 2
+
+
+class Watched:
+    """A file that is read until the work is cancelled."""
+
+    def __init__(self, file: BinaryIO, listener: Listener) -> None:
+        self._file = file
+        self._listener = listener
+
+    def read(self, size: int) -> bytes:
+        """Read, or raise KeyboardInterrupt."""
+        self._listener.wait(0)
+        return self._file.read(size)
 
 
 def blob_key(sha256: Digest) -> str:
@@ -57,6 +70,8 @@ class _Object:
     remote: RemoteStore
     key: str
     packed: bool
+    size: int
+    listener: Listener
 
     @contextlib.contextmanager
     def open(self, offset: int, size: int | None, *, pinned: bool) -> Iterator[Iterator[bytes]]:
@@ -64,9 +79,15 @@ class _Object:
         del pinned
         with self.remote.open(self.key, offset, size) as pieces:
             if self.packed:
-                yield decompressed(pieces, self.key)
+                yield decompressed(self._watched(pieces), self.size, self.key)
             else:
                 yield pieces
+
+    def _watched(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield pieces unless the work is cancelled; what they hold may be nothing for a long time."""
+        for piece in pieces:
+            self.listener.wait(0)
+            yield piece
 
 
 class CheckedStore:
@@ -142,7 +163,7 @@ class CheckedStore:
             sha256=artifact.sha256,
             ranges=not packed,
         )
-        remote = _Object(remote=self._remote, key=key, packed=packed)
+        remote = _Object(remote=self._remote, key=key, packed=packed, size=artifact.size, listener=listener)
         Transfer(wanted, remote, self._store, self._rules, listener).run()
         return True
 
@@ -168,8 +189,15 @@ class CheckedStore:
                     raise FetchError(f"{key} has more than {_MOST_ACTION_BYTES} bytes")
         return data
 
-    def push(self, artifact: Artifact, what: str, threads: int, listener: Listener) -> bool:
+    def push(self, artifact: Artifact, what: str, threads: int, listener: Listener, *, force: bool = False) -> bool:
         """Store a blob of this machine, compressed where that pays; return False when it was there already.
+
+        Args:
+            artifact: The blob.
+            what: What it is, for messages.
+            threads: How many threads may compress.
+            listener: Asked again and again whether to go on.
+            force: Store it even if it is there: what is there may be damaged.
 
         Raises:
             FetchError: The store does not take it.
@@ -177,7 +205,7 @@ class CheckedStore:
             IntegrityError: It was corrupted here.
         """
         key = blob_key(artifact.sha256)
-        if self._retried(lambda: self._remote.find(key), listener) is not None:
+        if not force and self._retried(lambda: self._remote.find(key), listener) is not None:
             return False
         path = self._store.blobs.require(artifact, what)
         with path.open("rb") as file:
@@ -185,14 +213,20 @@ class CheckedStore:
                 self._put(key, path, None, listener)
                 return True
             with durable_file(self._store.temporary, "blob") as packed:  # never committed: it goes when it is sent
-                compress(file, packed.file, threads)
+                compress(Watched(file, listener), packed.file, threads)
                 packed.file.flush()
                 smaller = packed.path.stat().st_size < artifact.size
                 self._put(key, packed.path if smaller else path, ENCODING if smaller else None, listener)
         return True
 
     def _put(self, key: str, path: Path, encoding: str | None, listener: Listener) -> None:
-        self._retried(lambda: self._remote.put(key, path, encoding), listener)
+        def send() -> None:
+            with path.open("rb") as file:
+                watched = Watched(file, listener)
+                pieces = iter(lambda: watched.read(_PIECE), b"")
+                self._remote.put(key, pieces, path.stat().st_size, encoding)
+
+        self._retried(send, listener)
 
     def remember(self, action: Digest, outputs: Mapping[str, Artifact], listener: Listener) -> None:
         """Store what `action` made.

@@ -6,7 +6,7 @@ sample tells them apart without knowing any format.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from lftool.errors import IntegrityError
 
@@ -37,45 +37,68 @@ def pays(file: BinaryIO, size: int) -> bool:
         sample = file.read(_SAMPLE_BYTES)
         plain += len(sample)
         packed += len(compressor.compress(sample))
+    file.seek(0)
     return packed <= plain * _MOST_PAYING
 
 
-def compress(source: BinaryIO, destination: BinaryIO, threads: int) -> None:
+class Readable(Protocol):
+    """What can be read."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes; none at the end."""
+
+
+def compress(source: Readable, destination: BinaryIO, threads: int) -> None:
     """Write `source` compressed; the bytes depend on the number of threads and on libzstd, and nothing depends on them."""
     import zstandard
 
-    source.seek(0)
-    zstandard.ZstdCompressor(level=_LEVEL, threads=threads, write_checksum=True).copy_stream(source, destination)
+    compressor = zstandard.ZstdCompressor(level=_LEVEL, threads=threads, write_checksum=True)
+    compressor.copy_stream(source, destination)  # type: ignore[arg-type]  # read() is all it calls
 
 
 class _Reader:
     """Pieces of any length as a thing to read from."""
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
+    def __init__(self, pieces: Iterable[bytes], most: int, what: str) -> None:
         self._pieces = iter(pieces)
         self._piece = b""
         self._at = 0
+        self._left = most
+        self._what = what
 
     def read(self, size: int) -> bytes:
         if self._at == len(self._piece):
             self._piece, self._at = next(self._pieces, b""), 0
         found = self._piece[self._at : self._at + size]
         self._at += len(found)
+        self._left -= len(found)
+        if self._left < 0:  # frames that stand for nothing would keep us reading
+            raise IntegrityError(f"{self._what} is compressed to more than it holds")
         return found
 
 
-def decompressed(pieces: Iterable[bytes], what: str) -> Iterator[bytes]:
+def decompressed(pieces: Iterable[bytes], size: int, what: str) -> Iterator[bytes]:
     """Yield what compressed pieces hold, in bounded pieces: a small input may stand for a very large output.
 
+    Args:
+        pieces: A zstandard stream.
+        size: How many bytes it should hold; who takes them looks for more.
+        what: What it is, for messages.
+
     Raises:
-        IntegrityError: It is no sound zstandard stream, or needs a window of more than 8 MiB.
+        IntegrityError: It is no sound zstandard stream, holds less, is larger than what it holds, or needs a window of more
+            than 8 MiB.
     """
     import zstandard
 
+    reader: Any = _Reader(pieces, size + _LEAST_BYTES, what)  # read() is all that is called
     decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES)
     try:
-        with decompressor.stream_reader(_Reader(pieces), read_size=_PIECE, read_across_frames=True) as plain:  # type: ignore[arg-type]  # read() is all it calls
+        with decompressor.stream_reader(reader, read_size=_PIECE, read_across_frames=True) as plain:
             while piece := plain.read(_PIECE):
+                size -= len(piece)
                 yield piece
+            if size > 0:
+                raise IntegrityError(f"{what} ends {size} bytes too early")
     except zstandard.ZstdError as error:
         raise IntegrityError(f"{what} is no sound zstandard stream: {error}") from error

@@ -27,12 +27,13 @@ def pieces_of(found: Any, what: str) -> Iterator[bytes]:  # noqa: ANN401 - obsto
 
 
 @contextlib.contextmanager
-def sorted_errors(what: str, *, part: bool = False) -> Iterator[None]:
+def sorted_errors(what: str, *, part: bool = False, hints: tuple[str, ...] = _HINTS) -> Iterator[None]:
     """Turn obstore's errors into ours; its own texts hold URLs, which may be signed.
 
     Args:
         what: Whose objects, for messages.
         part: Whether a part of an object was asked for.
+        hints: What to do when there is no right to it.
     """
     from obstore import exceptions
 
@@ -43,13 +44,13 @@ def sorted_errors(what: str, *, part: bool = False) -> Iterator[None]:
     except exceptions.PreconditionError as error:
         raise ChangedError(f"{what} has changed since it was resolved") from error
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-        raise FetchError(f"{what}: not allowed", hints=_HINTS) from error
+        raise FetchError(f"{what}: not allowed", hints=hints) from error
     except exceptions.BaseError as error:
         text = str(error)
         if part and any(sign in text for sign in _NOT_THE_PART):
             raise RangeError(f"{what}: the store sent something else than the part that was asked for") from error
         if any(sign in text for sign in _DENIED):
-            raise FetchError(f"{what}: not allowed", hints=_HINTS) from error
+            raise FetchError(f"{what}: not allowed", hints=hints) from error
         raise TransientError(f"{what}: {_reason(text)}") from error
     except OSError as error:
         raise TransientError(f"{what}: {_reason(str(error))}") from error

@@ -12,11 +12,16 @@ from lftool_s3.stores import open_store, parse_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from contextlib import AbstractContextManager
 
     from obstore import GetOptions
 
 _ENCODING = "Content-Encoding"
+_PART = 8 * 1024 * 1024
+_HINTS = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    "for a public bucket: AWS_SKIP_SIGNATURE=true",
+)
 
 
 class BucketStore:
@@ -32,7 +37,7 @@ class BucketStore:
         """Return what a HEAD says."""
         import obstore
 
-        with sorted_errors(f"remote store {self._url!r}"):
+        with self._sorted():
             try:
                 found = obstore.get(self._store, self._prefix + key, options={"head": True})
             except FileNotFoundError:
@@ -49,14 +54,20 @@ class BucketStore:
             options["range"] = (offset, offset + size)
         elif offset:
             options["range"] = {"offset": offset}
-        what = f"remote store {self._url!r}"
-        with sorted_errors(what, part="range" in options):
-            yield pieces_of(obstore.get(self._store, self._prefix + key, options=options), what)
+        with self._sorted(part="range" in options):
+            found = obstore.get(self._store, self._prefix + key, options=options)
+            yield pieces_of(found, f"remote store {self._url!r}")
 
-    def put(self, key: str, path: Path, encoding: str | None) -> None:
-        """Upload a file, in parts when it is large."""
+    def put(self, key: str, content: Iterator[bytes], size: int, encoding: str | None) -> None:
+        """Upload an object, in parts when it is large."""
         import obstore
 
         attributes = {} if encoding is None else {_ENCODING: encoding}
-        with sorted_errors(f"remote store {self._url!r}"):
-            obstore.put(self._store, self._prefix + key, path, attributes=attributes)
+        with self._sorted():
+            whole = b"".join(content) if size <= _PART else content
+            obstore.put(
+                self._store, self._prefix + key, whole, attributes=attributes, chunk_size=_PART, max_concurrency=4
+            )
+
+    def _sorted(self, *, part: bool = False) -> AbstractContextManager[None]:
+        return sorted_errors(f"remote store {self._url!r}", part=part, hints=_HINTS)

@@ -85,12 +85,13 @@ def open_store(place: Place, options: Options) -> Any:  # noqa: ANN401 - obstore
         },
         "retry_config": {"max_retries": 0, "retry_timeout": dt.timedelta(seconds=1)},
     }
+    anonymous: dict[str, Any] = {"skip_signature": True} if options.anonymous else {}  # else AWS_SKIP_SIGNATURE decides
     if place.scheme == "gs":
-        return GCSStore(place.bucket, skip_signature=options.anonymous, **shared)
+        return GCSStore(place.bucket, **anonymous, **shared)
     if place.scheme == "az":
         extra: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
-        return AzureStore(place.bucket, skip_signature=options.anonymous, **extra, **shared)
-    config: dict[str, Any] = {"skip_signature": options.anonymous}
+        return AzureStore(place.bucket, **anonymous, **extra, **shared)
+    config = dict(anonymous)
     if endpoint:
         config["endpoint"] = endpoint
     region = options.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")

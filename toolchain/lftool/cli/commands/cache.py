@@ -121,15 +121,16 @@ def collect(max_size: int, as_json: bool) -> None:
 
 
 @command.command("push")
+@click.option("--force", is_flag=True, help="Send also what the store has: it may be damaged there.")
 @project_option
 @json_option
-def push(project: Path | None, as_json: bool) -> None:
+def push(project: Path | None, force: bool, as_json: bool) -> None:
     """Give what the lock pins, and what was built from it, to the remote store in LFTOOL_REMOTE_STORE."""
     from lftool.ops.project import find_project, open_ports
     from lftool.ops.pushing import push_project
 
     found = find_project(project)
-    done = push_project(found, open_ports(found))
+    done = push_project(found, open_ports(found), force=force)
     if as_json:
         print_json({"files": done.files, "bytes": done.bytes, "present": done.present, "unbuilt": list(done.unbuilt)})
         return

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 ROLE = "weights"
 
 
+def differs(locked: Artifact, made: Artifact, hint: str) -> NotReproducibleError:
+    """Return the error for a conversion that came out otherwise than the lock says."""
+    return NotReproducibleError(
+        f"stage convert: the lock names sha256 {locked.sha256} ({locked.size} bytes),"
+        f" what was made is sha256 {made.sha256} ({made.size} bytes)",
+        hints=(hint,),
+    )
+
+
 def run_conversion(wanted: Conversion, tool: Tool, plan: TransformPlan, threads: int, ports: Ports) -> Artifact:
     """Convert, and return the GGUF, which is in the store.
 
@@ -70,9 +79,5 @@ def convert(wanted: Conversion, locked: LockedConvert, lock: Lock, ports: Ports)
             )
         made = run_conversion(wanted, tool, plan, ports.threads, ports)
         if made != locked.output:
-            raise NotReproducibleError(
-                f"stage convert: the lock names sha256 {locked.output.sha256} ({locked.output.size} bytes),"
-                f" this build made sha256 {made.sha256} ({made.size} bytes)",
-                hints=("what this build made is in the cache; the converter is not deterministic here",),
-            )
+            raise differs(locked.output, made, "what was made is in the cache; the converter is not deterministic here")
         return made

@@ -12,7 +12,7 @@ from attrs import define, frozen
 from lftool.api import BytesFetched, Notice, Source, SourceFile, SourceRequest
 from lftool.codec.canonical import canonical_json
 from lftool.errors import IntegrityError
-from lftool.host.guarding import guarded
+from lftool.host.guarding import checked_pieces, guarded
 from lftool.host.registry import Registered
 from lftool.models.digest import Artifact, Digest
 from lftool.models.recipe import SourceSpec
@@ -105,15 +105,7 @@ class RemoteFile:
             guarded(reader.registered.origin),
             reader.source.open(reader.request, self.revision, file, offset, size) as pieces,
         ):
-            yield self._checked(pieces)
-
-    def _checked(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """Iterate inside the guard: a generator's failure comes while it is consumed, not when it is called."""
-        with guarded(self.reader.registered.origin):
-            for piece in pieces:
-                if not isinstance(piece, bytes):
-                    raise TypeError(f"open() yielded {type(piece).__name__}, not bytes")
-                yield piece
+            yield checked_pieces(pieces, reader.registered.origin)
 
 
 @define(kw_only=True)
