@@ -132,6 +132,7 @@ def fetch_rows(folder: Path, template: Path, rounds: int) -> list[Row]:
             copy.unlink()
             ours.append(_timed(LFTOOL, "fetch", cwd=plain, env=env))
             shutil.rmtree(cache)
+        for _ in range(rounds):
             download = [sys.executable, "-c", HUB_DOWNLOAD, hub.url, folder / "hub-cache"]
             hub_peer.append(_timed(*download, cwd=folder, env=env))
             shutil.rmtree(folder / "hub-cache")
