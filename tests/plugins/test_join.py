@@ -65,6 +65,15 @@ def parts(tmp_path, whole):
     return split(whole, tmp_path / "parts", 5)
 
 
+@pytest.fixture
+def split_project(project, parts):
+    """A locked project whose model is split."""
+    shutil.copytree(parts[0].parent, project.root / "parts")
+    project.write_recipe(RECIPE)
+    project.spawn("lock").assert_success()
+    return project
+
+
 def inputs_of(paths) -> dict[str, InputFile]:
     return {path.name: InputFile(path=path, artifact=Artifact.of(path.read_bytes())) for path in paths}
 
@@ -84,6 +93,12 @@ def contents(path) -> tuple[dict, list]:
     }
     tensors = [(t.name, t.tensor_type, list(t.shape), t.data.tobytes()) for t in reader.tensors]
     return fields, tensors
+
+
+def forge_fingerprint(project) -> None:
+    """Let the lock pin the join of another tool."""
+    (pinned,) = tomllib.loads(project.lock.read_text())["tools"]["gguf-join/1"]["fingerprints"].values()
+    project.lock.write_text(project.lock.read_text().replace(pinned, "0" * 64))
 
 
 def forge_actions(project) -> None:
@@ -156,28 +171,20 @@ def test_a_split_model_is_built_as_the_whole_one_is(project, whole, parts):
     assert plain.startswith(again)
 
 
-def test_another_fingerprint_is_another_bundle_and_can_be_accepted(project, parts):
-    shutil.copytree(parts[0].parent, project.root / "parts")
-    project.write_recipe(RECIPE)
-    project.spawn("lock").assert_success()
-    (fingerprint,) = tomllib.loads(project.lock.read_text())["tools"]["gguf-join/1"]["fingerprints"].values()
-    project.lock.write_text(project.lock.read_text().replace(fingerprint, "0" * 64))
-    forge_actions(project)
-    project.spawn("build").assert_success()
+def test_another_fingerprint_is_another_bundle_and_can_be_accepted(split_project):
+    forge_fingerprint(split_project)
+    forge_actions(split_project)
+    split_project.spawn("build").assert_success()
 
-    project.spawn("lock", "--upgrade", "tool:gguf-join/1").assert_success()
-    project.spawn("build").assert_success()
-    project.spawn("build", "--locked").assert_success()
+    split_project.spawn("lock", "--upgrade", "tool:gguf-join/1").assert_success()
+    split_project.spawn("build").assert_success()
+    split_project.spawn("build", "--locked").assert_success()
 
 
-def test_locking_does_not_convert_with_a_tool_of_another_fingerprint(project, parts):
-    shutil.copytree(parts[0].parent, project.root / "parts")
-    project.write_recipe(RECIPE)
-    project.spawn("lock").assert_success()
-    (fingerprint,) = tomllib.loads(project.lock.read_text())["tools"]["gguf-join/1"]["fingerprints"].values()
-    project.lock.write_text(project.lock.read_text().replace(fingerprint, "0" * 64))
+def test_locking_does_not_convert_with_a_tool_of_another_fingerprint(split_project):
+    forge_fingerprint(split_project)
 
-    failed = project.spawn("lock", env={"XDG_CACHE_HOME": str(project.home / "new")})
+    failed = split_project.spawn("lock", env={"XDG_CACHE_HOME": str(split_project.home / "new")})
 
     assert failed.status == 8
     assert "does not make the bits of gguf-join/1 for source" in failed.err
@@ -203,16 +210,13 @@ def test_one_part_of_one_is_a_whole_file(project, whole):
     project.spawn("build", "plain").assert_success()
 
 
-def test_a_locked_conversion_that_comes_out_otherwise_is_not_reproducible(project, parts):
-    shutil.copytree(parts[0].parent, project.root / "parts")
-    project.write_recipe(RECIPE)
-    project.spawn("lock").assert_success()
-    text = project.lock.read_text()
+def test_a_locked_conversion_that_comes_out_otherwise_is_not_reproducible(split_project):
+    text = split_project.lock.read_text()
     digest = tomllib.loads(text)["convert"]["weights"]["sha256"]
-    project.lock.write_text(text.replace(digest, "0" * 64))
-    forge_actions(project)
+    split_project.lock.write_text(text.replace(digest, "0" * 64))
+    forge_actions(split_project)
 
-    failed = project.spawn("build", "plain", env={"XDG_CACHE_HOME": str(project.home / "new")})
+    failed = split_project.spawn("build", "plain", env={"XDG_CACHE_HOME": str(split_project.home / "new")})
 
     assert failed.status == 7
     assert f"stage convert: the lock names sha256 {'0' * 64}" in failed.err

@@ -52,7 +52,7 @@ def command(
     jobs: int | None,
     as_json: bool,
 ) -> None:
-    """Build bundles: resolve, fetch, quantize, pack, sign. All targets unless some are named."""
+    """Build bundles: resolve, fetch, convert, quantize, pack, sign. All targets unless some are named."""
     from lftool.ops.building import BuildOptions, build_project, plan_project
     from lftool.ops.project import find_project, open_ports
 
