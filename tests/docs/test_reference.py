@@ -15,7 +15,7 @@ from lftool.codec.problems import keys_of
 from lftool.codec.recipes import parse_recipe
 from lftool.errors import ExitStatus
 from lftool.models import lock, manifest, policy, recipe
-from lftool_llamacpp.file_types import FILE_TYPES
+from lftool.api import FILE_TYPES
 from lftool_llamacpp.quantizer import Options
 
 ROOT = Path(__file__).resolve().parent.parent.parent

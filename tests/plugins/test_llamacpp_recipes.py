@@ -11,7 +11,7 @@ import pytest
 
 from lftool.errors import RecipeError
 from lftool.testing import Outcome, tiny_gguf
-from lftool_llamacpp.file_types import FILE_TYPES
+from lftool.api import FILE_TYPES
 
 RECIPE = """\
 [bundle]

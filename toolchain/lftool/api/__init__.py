@@ -68,14 +68,18 @@ from lftool.api.values import (
     TransformPlan,
     TransformSpec,
 )
+from lftool.formats.file_types import FILE_TYPES
 from lftool.formats.ggml_types import BY_NAME as GGML_TYPES
 from lftool.formats.gguf import GGUFArray, GGUFHeader, GGUFTensor, padding, read_gguf
-from lftool.formats.gguf_write import TensorData, copied_header, write_gguf
+from lftool.formats.gguf_write import TensorData, copied_header, metadata_entry, write_gguf
+from lftool.formats.imatrix import read_imatrix
+from lftool.formats.probe_model import write_probe_imatrix, write_probe_model
 from lftool.models.globs import is_chosen
 
 LFTOOL_API_VERSION = (1, 0)
 
 __all__ = [
+    "FILE_TYPES",
     "GGML_TYPES",
     "HOOKS",
     "LFTOOL_API_VERSION",
@@ -137,8 +141,12 @@ __all__ = [
     "hookimpl",
     "is_chosen",
     "masked_url",
+    "metadata_entry",
     "padding",
     "read_gguf",
+    "read_imatrix",
     "stall_seconds",
     "write_gguf",
+    "write_probe_imatrix",
+    "write_probe_model",
 ]

@@ -114,16 +114,21 @@ class Transform(Protocol):
     def tool(self) -> ToolIdentity:
         """Return version and files of what executes; must not import anything heavy."""
 
-    def probe(self, use: str, output: Path) -> None:
-        """Write to `output` what the tool makes of a fixed small input; its sha256 is the fingerprint.
+    def probe_inputs(self, use: str, folder: Path) -> Mapping[str, Path]:
+        """Write a fixed small input and return role to file; the sha256 of what `run` makes of it is the fingerprint.
+
+        Transforms of the same semantics write the same input.
 
         Args:
-            use: A file type, with `+imatrix` behind it when an importance matrix is used.
-            output: Path to write.
+            use: What is made, such as a file type, with `+imatrix` behind it when an importance matrix is used.
+            folder: An empty folder to write to.
         """
 
     def plan(self, spec: TransformSpec, inputs: Mapping[str, InputFile]) -> TransformPlan:
         """Return what will be made; pure.
+
+        Of a quantizer with a `mixture`, `spec` has the types that were chosen, which the plan repeats, and the lock gets
+        the plan of the mixture's quantizer.
 
         Raises:
             RecipeError: The spec cannot be met with these inputs.

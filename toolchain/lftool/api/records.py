@@ -117,7 +117,15 @@ class ConverterType(TransformType):
 
 @frozen(kw_only=True)
 class QuantizerType(TransformType):
-    """A quantizer: from a GGUF to a smaller one."""
+    """A quantizer: from a GGUF to a smaller one.
+
+    Attributes:
+        mixture: Name of the quantizer that chooses the type of every tensor; None when it does so itself.
+        preference: Of several quantizers that make a file type, the one with the largest is used by default.
+    """
+
+    mixture: str | None = None
+    preference: int = 0
 
 
 @frozen(kw_only=True)

@@ -96,11 +96,13 @@ class TransformSpec:
         produces: The file type, one of the record's `produces`.
         overrides: Exact tensor names; the core has expanded the recipe's globs.
         options: The record's options class, structured; None when it has none.
+        types: Of a quantizer with a `mixture`: the type of every tensor, in the order of the output.
     """
 
     produces: str
     overrides: tuple[TensorType, ...] = ()
     options: Any = None
+    types: tuple[TensorType, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -7,7 +7,6 @@ keep their order and bytes (llama.cpp, tools/gguf-split and `llama_split_path`).
 from __future__ import annotations
 
 import inspect
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,20 +77,18 @@ class GGUFJoin:
         """Return the version of lftool and the two modules that decide the bytes."""
         return ToolIdentity(version=__version__, files=(Path(__file__), Path(inspect.getfile(copied_header))))
 
-    def probe(self, use: str, output: Path) -> None:
-        """Join two small parts of a fixed model."""
+    def probe_inputs(self, use: str, folder: Path) -> dict[str, Path]:
+        """Write two small parts of a fixed model."""
         del use
-        rows = [bytes(range(64)), bytes(range(64, 128))]
-        with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-            inputs = {}
-            for index, data in enumerate(rows):
-                path = Path(folder) / f"probe-{index}"
-                metadata = {"general.architecture": "llama"} if index == 0 else {}
-                with path.open("wb") as file:
-                    tensor = TensorData(name=f"t{index}", dimensions=(32,), type="F16", data=data)
-                    write_gguf(file, {**metadata, _NUMBER: index, _COUNT: 2, _TENSORS: 2}, [tensor])
-                inputs[path.name] = path
-            self._join([(path, _read(path, name)) for name, path in inputs.items()], output, lambda *_: None)
+        inputs = {}
+        for index, data in enumerate((bytes(range(64)), bytes(range(64, 128)))):
+            path = folder / f"probe-{index}"
+            metadata = {"general.architecture": "llama"} if index == 0 else {}
+            with path.open("wb") as file:
+                tensor = TensorData(name=f"t{index}", dimensions=(32,), type="F16", data=data)
+                write_gguf(file, {**metadata, _NUMBER: index, _COUNT: 2, _TENSORS: 2}, [tensor])
+            inputs[path.name] = path
+        return inputs
 
     def plan(self, spec: TransformSpec, inputs: Mapping[str, InputFile]) -> TransformPlan:
         """Return the tensors of all parts, in order."""

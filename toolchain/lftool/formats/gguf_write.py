@@ -68,21 +68,30 @@ def _alignment(metadata: Mapping[str, WritableValue]) -> int:
     return value
 
 
+def metadata_entry(key: str, value: WritableValue) -> bytes:
+    """Return a metadata entry as headers hold it. Integers become u32 where they fit, in arrays i32.
+
+    Raises:
+        ValueError: The value or an array has no GGUF type.
+    """
+    try:
+        return _string(key) + _value(value)
+    except (struct.error, OverflowError) as error:
+        raise ValueError(f"a metadata value has no GGUF type: {error}") from None
+
+
 def gguf_header(metadata: Mapping[str, WritableValue], tensors: Sequence[TensorData], sizes: Sequence[int]) -> bytes:
     """Return the header, padded to where tensor data begins.
 
     Args:
-        metadata: Keys and values, in the order to write. Integers become u32 where they fit, in arrays i32.
+        metadata: Keys and values, in the order to write; see `metadata_entry`.
         tensors: Names, dimensions and types; their `data` is not looked at.
         sizes: Size of each tensor's data in bytes.
 
     Raises:
         ValueError: A value or an array has no GGUF type.
     """
-    try:
-        entries = [_string(key) + _value(value) for key, value in metadata.items()]
-    except (struct.error, OverflowError) as error:
-        raise ValueError(f"a metadata value has no GGUF type: {error}") from None
+    entries = [metadata_entry(key, value) for key, value in metadata.items()]
     infos = [
         (tensor.name, tensor.dimensions, BY_NAME[tensor.type].number, size)
         for tensor, size in zip(tensors, sizes, strict=True)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,7 +22,6 @@ from lftool.store.durable import scratch_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from lftool.api import BackendType, TransformType
     from lftool.host.registry import Registered
@@ -146,13 +146,14 @@ class Isolated:
                     timer.cancel()
             raise _died(process, scratch, registered, method)
 
-    def probe_transform(self, registered: Registered[TransformType], use: str, output: Path) -> None:
-        """Have a transform write what it makes of its fixed input for `use`.
+    def probe_inputs(self, registered: Registered[TransformType], use: str, folder: Path) -> dict[str, Path]:
+        """Have a transform write its fixed input for `use` to a folder, and return role to file.
 
         Raises:
             LftoolError: What the plugin raised, or PluginError when it died.
         """
-        self._call(registered, "probe", {"use": use, "output": str(output)})
+        found = self._call(registered, "probe_inputs", {"use": use, "folder": str(folder)})
+        return {role: Path(path) for role, path in found.items()}
 
     def plan(
         self,

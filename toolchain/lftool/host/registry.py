@@ -204,15 +204,17 @@ class Registry:
         )
 
     def quantizer(self, produces: str, name: str | None = None) -> Registered[QuantizerType]:
-        """Return the quantizer that makes file type `produces`: the one called `name`, or the only one.
+        """Return the quantizer that makes file type `produces`: the one called `name`, or the preferred one.
 
         Raises:
-            RecipeError: None makes it, or several do and the recipe names none.
+            RecipeError: None makes it, or several are equally preferred and the recipe names none.
         """
         found = self.all(QuantizerType)
         if name is not None:
             found = (self.get(QuantizerType, name),)
         able = [item for item in found if produces in item.record.produces]
+        best = max((item.record.preference for item in able), default=0)
+        able = [item for item in able if item.record.preference == best]
         if len(able) == 1:
             return able[0]
         if able:

@@ -52,13 +52,22 @@ def encode_spec(spec: TransformSpec, options: Any) -> dict[str, Any]:  # noqa: A
         "produces": spec.produces,
         "overrides": [[item.tensor, item.type] for item in spec.overrides],
         "options": options,
+        **({"types": [[item.tensor, item.type] for item in spec.types]} if spec.types else {}),
     }
 
 
 def decode_spec(plain: dict[str, Any], options: Any) -> TransformSpec:  # noqa: ANN401 - structured options
     """Return a spec from plain data, with its structured options."""
-    overrides = tuple(TensorType(tensor=tensor, type=kind) for tensor, kind in plain["overrides"])
-    return TransformSpec(produces=plain["produces"], overrides=overrides, options=options)
+    return TransformSpec(
+        produces=plain["produces"],
+        overrides=_decode_types(plain["overrides"]),
+        options=options,
+        types=_decode_types(plain.get("types", [])),
+    )
+
+
+def _decode_types(plain: list[list[str]]) -> tuple[TensorType, ...]:
+    return tuple(TensorType(tensor=tensor, type=kind) for tensor, kind in plain)
 
 
 def encode_plan(plan: TransformPlan) -> dict[str, Any]:
@@ -68,5 +77,4 @@ def encode_plan(plan: TransformPlan) -> dict[str, Any]:
 
 def decode_plan(plain: dict[str, Any]) -> TransformPlan:
     """Return a plan from plain data."""
-    tensors = tuple(TensorType(tensor=tensor, type=kind) for tensor, kind in plain["tensors"])
-    return TransformPlan(parameters=plain["parameters"], tensors=tensors)
+    return TransformPlan(parameters=plain["parameters"], tensors=_decode_types(plain["tensors"]))

@@ -51,9 +51,9 @@ def find_record(module_name: str, hook: str, name: str) -> Record:
 
 def _call_transform(record: TransformType, method: str, arguments: dict[str, Any], wire: Wire) -> Any:  # noqa: ANN401
     transform = record.factory()
-    if method == "probe":
-        transform.probe(arguments["use"], Path(arguments["output"]))
-        return None
+    if method == "probe_inputs":
+        found = transform.probe_inputs(arguments["use"], Path(arguments["folder"]))
+        return {role: str(path) for role, path in found.items()}
     plain = arguments["spec"]
     options = structure(plain["options"], record.options, "options", RecipeError) if record.options else None
     spec, inputs = decode_spec(plain, options), decode_inputs(arguments["inputs"])

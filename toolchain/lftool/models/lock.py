@@ -125,10 +125,9 @@ class LockedPlugin:
 class LockedTool:
     """Semantics of a transform, and the fingerprints that prove that a tool has them."""
 
-    provider: str | None = field(
-        default=None, metadata={"doc": "Name of the tool that executed it; not part of a slice."}
+    providers: Mapping[str, str] = field(
+        factory=dict, metadata={"doc": "Name to version of the tools that were asked; not part of a slice."}
     )
-    version: str | None = field(default=None, metadata={"doc": "Version of that tool; not part of a slice."})
     fingerprints: Mapping[str, Digest] = field(
         metadata={"doc": "Per use, the sha256 of the file that the tool makes of a fixed input."}
     )

@@ -71,7 +71,7 @@ def check_upgrade(names: Collection[str], recipe: Recipe, lock: Lock) -> Upgrade
     Raises:
         UsageError: A name that is neither a source, nor a tool or plugin of the lock.
     """
-    tools = {f"tool:{name}" for name in lock.tools} | {f"tool:{item.provider}" for item in lock.tools.values()}
+    tools = {f"tool:{name}" for name in lock.tools} | {f"tool:{name}" for item in lock.tools.values() for name in item.providers}
     valid = set(recipe.sources) | tools | {f"plugin:{name}" for name in lock.plugins}
     unknown = sorted(set(names) - valid - {ALL})
     if unknown:
@@ -122,8 +122,10 @@ class _Locker:
             pinned = old.fingerprints.get(use)
         prints = dict(so_far.fingerprints) if so_far else {}
         prints[use] = pinned or fingerprint(tool, use, self.ports)
-        version = old.version if pinned and old is not None else tool.identity.version
-        made = LockedTool(provider=record.name, version=version, fingerprints=prints)
+        providers = dict(so_far.providers) if so_far else {}
+        kept = old.providers.get(record.name) if pinned and old is not None else None
+        providers[record.name] = kept or tool.identity.version
+        made = LockedTool(providers=providers, fingerprints=prints)
         self.tools[record.semantics] = made
         return made
 

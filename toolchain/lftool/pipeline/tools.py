@@ -7,17 +7,19 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from attrs import frozen
 
-from lftool.api import InputFile, ToolIdentity, TransformPlan, TransformSpec, TransformType
+from lftool.api import InputFile, QuantizerType, ToolIdentity, TransformPlan, TransformSpec, TransformType
 from lftool.codec.canonical import canonical_json
-from lftool.errors import UnavailableError
+from lftool.errors import PluginError, UnavailableError
 from lftool.formats.gguf import read_gguf
 from lftool.host.guarding import guarded
 from lftool.host.registry import Registered
 from lftool.host.wire import decode_plan, encode_plan, encode_spec
 from lftool.models.digest import Artifact, Digest
 from lftool.pipeline.identity import plan_action, probe_action
+from lftool.store.durable import scratch_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +70,7 @@ def tool_of(registered: Registered[TransformType], ports: Ports) -> Tool:
 
 
 def fingerprint(tool: Tool, use: str, ports: Ports) -> Digest:
-    """Return the sha256 of the file that the tool makes of its fixed input, from memory or by making it.
+    """Return the sha256 of the file that the tool makes of its fixed input for `use`, from memory or by making it.
 
     Raises:
         PluginError: The plugin failed.
@@ -77,12 +79,42 @@ def fingerprint(tool: Tool, use: str, ports: Ports) -> Digest:
     with ports.store.doing(action):
         known = ports.store.actions.get(action)
         if known is None:
-            made = ports.store.blobs.put_with(
-                lambda path: ports.isolated.probe_transform(tool.registered, use, path), lambda _: None
-            )
+            made = _make_fixed(tool, use, ports)
             known = {"fingerprint": made}
             ports.store.actions.put(action, known)
     return known["fingerprint"].sha256
+
+
+def _make_fixed(tool: Tool, use: str, ports: Ports) -> Artifact:
+    """Return what a tool makes of its fixed input for `use`."""
+    with scratch_directory(ports.store.temporary) as folder:
+        paths = ports.isolated.probe_inputs(tool.registered, use, folder)
+        inputs = {role: InputFile(path=path, artifact=_artifact(path)) for role, path in paths.items()}
+        spec = TransformSpec(produces=use.removesuffix("+imatrix"))
+        mixture = mixture_of(tool, ports)
+        if mixture is not None:
+            spec = spec_to_run(tool, spec, ports.isolated.plan(mixture.registered, spec, {}, inputs))
+        return ports.store.blobs.put_with(
+            lambda path: ports.isolated.run(tool.registered, spec, {}, inputs, path, ports.threads, lambda *_: None),
+            lambda _: None,
+        )
+
+
+def _artifact(path: Path) -> Artifact:
+    with path.open("rb") as file:
+        return Artifact(Digest(hashlib.file_digest(file, "sha256").hexdigest()), path.stat().st_size)
+
+
+def mixture_of(tool: Tool, ports: Ports) -> Tool | None:
+    """Return the quantizer that chooses the types for `tool`; None when it does so itself.
+
+    Raises:
+        UnavailableError: It is not installed.
+    """
+    record = tool.registered.record
+    if not isinstance(record, QuantizerType) or record.mixture is None:
+        return None
+    return tool_of(ports.registry.get(QuantizerType, record.mixture, UnavailableError), ports)
 
 
 def plan_transform(
@@ -90,10 +122,33 @@ def plan_transform(
 ) -> TransformPlan:
     """Return the tool's plan for inputs in the store, from memory or by asking it.
 
+    With a mixture, it is the plan of the quantizer that chooses the types; the tool is asked whether it can make them.
+
     Raises:
         RecipeError: The spec cannot be met.
         PluginError: The plugin failed.
     """
+    mixture = mixture_of(tool, ports)
+    if mixture is not None:
+        chosen = _own_plan(mixture, spec, options, inputs, ports)
+        planned = _own_plan(tool, spec_to_run(tool, spec, chosen), options, inputs, ports)
+        if planned.tensors != chosen.tensors:
+            name = mixture.registered.record.name
+            raise PluginError(f"{tool.registered.origin}: its plan has other types than {name!r} chose")
+        return chosen
+    return _own_plan(tool, spec, options, inputs, ports)
+
+
+def spec_to_run(tool: Tool, spec: TransformSpec, plan: TransformPlan) -> TransformSpec:
+    """Return what a tool is asked to make: with the types of its plan where another quantizer chose them."""
+    record = tool.registered.record
+    mixed = isinstance(record, QuantizerType) and record.mixture is not None
+    return attrs.evolve(spec, types=plan.tensors) if mixed else spec
+
+
+def _own_plan(
+    tool: Tool, spec: TransformSpec, options: dict[str, Any], inputs: dict[str, Artifact], ports: Ports
+) -> TransformPlan:
     action = plan_action(tool.files, tool.plugin, encode_spec(spec, options), inputs)
     with ports.store.doing(action):
         known = ports.store.actions.get(action)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import BackendType, QuantizerType, hookimpl
-from lftool_llamacpp.file_types import FILE_TYPES
+from lftool.api import FILE_TYPES, BackendType, QuantizerType, hookimpl
 from lftool_llamacpp.quantizer import LlamaCppQuantizer, Options
 
 if TYPE_CHECKING:

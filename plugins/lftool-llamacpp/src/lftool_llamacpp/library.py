@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp  # noqa: TID253 - this module is only imported in child processes
-import numpy as np  # noqa: TID253 - likewise
 from attrs import frozen
 
 from lftool.api import GGML_TYPES, TensorType
 from lftool.errors import FormatError, RecipeError
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable
     from pathlib import Path
 
@@ -32,7 +32,7 @@ class QuantizeCall:
 
     file_type: int
     overrides: tuple[TensorType, ...] = ()
-    imatrix: Mapping[str, np.ndarray] | None = None
+    imatrix: Mapping[str, array[float]] | None = None
     allow_requantize: bool = False
     pure: bool = False
     dry_run: bool = False
@@ -84,12 +84,12 @@ def _override_array(overrides: tuple[TensorType, ...]) -> Any:  # noqa: ANN401 -
     return array
 
 
-def _imatrix_array(imatrix: Mapping[str, np.ndarray]) -> Any:  # noqa: ANN401 - likewise
+def _imatrix_array(imatrix: Mapping[str, array[float]]) -> Any:  # noqa: ANN401 - likewise
     array = (llama_cpp.llama_model_imatrix_data * (len(imatrix) + 1))()
     for entry, name in zip(array, sorted(imatrix), strict=False):
         entry.name = name.encode()
-        entry.data = imatrix[name].ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-        entry.size = imatrix[name].size
+        entry.data = (ctypes.c_float * len(imatrix[name])).from_buffer(imatrix[name])
+        entry.size = len(imatrix[name])
     return array
 
 

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from lftool.api import TensorType, ToolIdentity, TransformPlan, read_gguf
+from lftool.api import (
+    FILE_TYPES,
+    TensorType,
+    ToolIdentity,
+    TransformPlan,
+    read_gguf,
+    read_imatrix,
+    write_probe_imatrix,
+    write_probe_model,
+)
 from lftool.errors import RecipeError, UnavailableError
-from lftool_llamacpp.file_types import FILE_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,8 +68,7 @@ class LlamaCppQuantizer:
     def _call(
         self, spec: TransformSpec, inputs: Mapping[str, InputFile], threads: int, *, dry_run: bool
     ) -> QuantizeCall:
-        from lftool_llamacpp.imatrix import read_imatrix  # noqa: PLC0415 - heavy, child processes only
-        from lftool_llamacpp.library import QuantizeCall  # noqa: PLC0415 - likewise
+        from lftool_llamacpp.library import QuantizeCall  # noqa: PLC0415 - heavy, child processes only
 
         options = spec.options or Options()
         return QuantizeCall(
@@ -74,16 +81,14 @@ class LlamaCppQuantizer:
             threads=threads,
         )
 
-    def probe(self, use: str, output: Path) -> None:
-        """Write the quantised form of the fixed model."""
-        from lftool_llamacpp.library import QuantizeCall, quantize_file  # noqa: PLC0415 - heavy, child processes only
-        from lftool_llamacpp.probe_model import probe_imatrix, write_probe_model  # noqa: PLC0415 - likewise
-
-        file_type, _, imatrix = use.partition("+")
-        source = Path("fingerprint-input.gguf").absolute()
-        write_probe_model(source)
-        call = QuantizeCall(file_type=FILE_TYPES[file_type], imatrix=probe_imatrix() if imatrix else None)
-        quantize_file(source, output, call, lambda _: None)
+    def probe_inputs(self, use: str, folder: Path) -> dict[str, Path]:
+        """Write the fixed model, and its importance matrix where one is used."""
+        found = {"weights": folder / "weights.gguf"}
+        write_probe_model(found["weights"])
+        if use.endswith("+imatrix"):
+            found["imatrix"] = folder / "imatrix.gguf"
+            write_probe_imatrix(found["imatrix"])
+        return found
 
     def plan(self, spec: TransformSpec, inputs: Mapping[str, InputFile]) -> TransformPlan:
         """Return the type of every tensor, from a dry run of llama.cpp itself."""

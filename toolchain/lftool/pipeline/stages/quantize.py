@@ -19,6 +19,7 @@ from lftool.pipeline.tools import (
     input_files,
     plan_transform,
     require_pinned_fingerprint,
+    spec_to_run,
 )
 
 if TYPE_CHECKING:
@@ -108,12 +109,13 @@ def _run(task: QuantizeTask, tool: Tool, plan: TransformPlan, threads: int, port
     started = time.monotonic()
     ports.emit(StageStarted(stage="quantize", target=task.target, detail=task.spec.produces))
     inputs = input_files(task.inputs, ports)
+    spec = spec_to_run(tool, task.spec, plan)
 
     def progress(tensor: str, index: int, count: int) -> None:
         ports.emit(TensorDone(target=task.target, tensor=tensor, index=index, count=count))
 
     made = ports.store.blobs.put_with(
-        lambda path: ports.isolated.run(tool.registered, task.spec, task.options, inputs, path, threads, progress),
+        lambda path: ports.isolated.run(tool.registered, spec, task.options, inputs, path, threads, progress),
         lambda path: check_output(path, plan, tool.registered.record.name),
     )
     seconds = time.monotonic() - started

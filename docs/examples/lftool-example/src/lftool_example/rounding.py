@@ -6,7 +6,6 @@ and options, and on nothing else: no time, no thread count, no machine.
 
 from __future__ import annotations
 
-import io
 import struct
 from importlib import metadata
 from pathlib import Path
@@ -76,18 +75,18 @@ class Rounder:
         """Return what executes: this file. A plugin that calls a library names the library's files."""
         return ToolIdentity(version=metadata.version("lftool-example"), files=(Path(__file__),))
 
-    def probe(self, use: str, output: Path) -> None:
-        """Round every F16 value there is: the digest of the result is the fingerprint of `round/1`."""
+    def probe_inputs(self, use: str, folder: Path) -> dict[str, Path]:
+        """Write every F16 value there is: the digest of what `run` makes of it is the fingerprint of `round/1`."""
         del use  # one file type, and an importance matrix changes nothing
         every = struct.pack("<65536H", *range(65536))
-        source = io.BytesIO()
-        write_gguf(
-            source,
-            {"general.architecture": "probe"},
-            [TensorData(name="every", dimensions=(256, 256), type="F16", data=every)],
-        )
-        with output.open("wb") as file:
-            round_gguf(source, len(source.getvalue()), file, _KEPT, lambda *_: None)
+        path = folder / "every.gguf"
+        with path.open("wb") as file:
+            write_gguf(
+                file,
+                {"general.architecture": "probe"},
+                [TensorData(name="every", dimensions=(256, 256), type="F16", data=every)],
+            )
+        return {"weights": path}
 
     def plan(self, spec: TransformSpec, inputs: Mapping[str, InputFile]) -> TransformPlan:
         """Return parameters and tensor types; lftool compares the types with overrides, and with the output.

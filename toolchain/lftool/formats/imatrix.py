@@ -1,18 +1,19 @@
 """Read importance matrices: GGUF files of type `imatrix`, and the binary files of older llama.cpp.
 
-Source: `load_imatrix` and `load_legacy_imatrix` of llama.cpp's tools/quantize/quantize.cpp. Division is float32, one
-rounding each, as there.
+Source: `load_imatrix` and `load_legacy_imatrix` of llama.cpp's tools/quantize/quantize.cpp. Its division is binary32 with
+one rounding. Here it is binary64, then binary32: the same, as 53 bits are more than twice 24 and two (Figueroa 1995).
 """
 
 from __future__ import annotations
 
+import math
 import struct
+import sys
+from array import array
 from typing import TYPE_CHECKING, NoReturn
 
-import numpy as np  # noqa: TID253 - this module is only imported in child processes
-
-from lftool.api import read_gguf
 from lftool.errors import FormatError
+from lftool.formats.gguf import read_gguf
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +24,8 @@ _MAX_VALUES = 64 * 1024 * 1024
 _MAX_NAME = 512
 
 
-def read_imatrix(path: Path) -> dict[str, np.ndarray]:
-    """Return tensor name to float32 importance per column.
+def read_imatrix(path: Path) -> dict[str, array[float]]:
+    """Return tensor name to importance, binary32, one value per column and expert.
 
     Raises:
         FormatError: Neither format, truncated, or a value that is not finite.
@@ -33,37 +34,41 @@ def read_imatrix(path: Path) -> dict[str, np.ndarray]:
         magic = file.read(4)
     found = _read_gguf_imatrix(path) if magic == b"GGUF" else _read_legacy(path)
     for name, values in found.items():
-        if not np.isfinite(values).all():
+        if not all(map(math.isfinite, values)):
             raise FormatError(f"the importance matrix has a value for {name} that is not finite")
     return found
 
 
-def _read_gguf_imatrix(path: Path) -> dict[str, np.ndarray]:
+def _floats(data: bytes) -> array[float]:
+    values = array("f", data)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+def _read_gguf_imatrix(path: Path) -> dict[str, array[float]]:
     with path.open("rb") as file:
         header = read_gguf(file, path.stat().st_size, "the importance matrix")
-    if header.metadata.get("general.type") != "imatrix":
-        raise FormatError("the importance matrix is a GGUF whose general.type is not 'imatrix'")
-    data = np.memmap(path, dtype=np.uint8, mode="r")
-    values = {}
-    for tensor in header.tensors:
-        start = header.data_offset + tensor.offset
-        if tensor.type.name != "F32":
-            raise FormatError(f"the importance matrix: {tensor.name} is {tensor.type.name}, not F32")
-        rows = int(np.prod(tensor.dimensions[1:]))
-        raw = np.frombuffer(data[start : start + tensor.size].tobytes(), dtype="<f4")
-        values[tensor.name] = raw.reshape(rows, tensor.dimensions[0])
+        if header.metadata.get("general.type") != "imatrix":
+            raise FormatError("the importance matrix is a GGUF whose general.type is not 'imatrix'")
+        values = {}
+        for tensor in header.tensors:
+            if tensor.type.name != "F32":
+                raise FormatError(f"the importance matrix: {tensor.name} is {tensor.type.name}, not F32")
+            file.seek(header.data_offset + tensor.offset)
+            values[tensor.name] = (tensor.dimensions[0], _floats(file.read(tensor.size)))
     found = {}
-    for name, sums in values.items():
+    for name, (columns, sums) in values.items():
         if not name.endswith(_SUMS):
             continue
-        counts = values.get(name.removesuffix(_SUMS) + _COUNTS)
-        if counts is None or counts.size != sums.shape[0]:
+        _, counts = values.get(name.removesuffix(_SUMS) + _COUNTS, (0, array("f")))
+        if len(counts) * columns != len(sums):
             raise FormatError(f"the importance matrix: {name} has no fitting counts")
-        column = counts.reshape(-1, 1)
-        safe = np.where(column > 0, column, np.float32(1))
-        found[name.removesuffix(_SUMS)] = (
-            np.where(column > 0, sums / safe, np.float32(1)).astype(np.float32).reshape(-1)
-        )
+        means = array("f")
+        for row, count in enumerate(counts):
+            part = sums[row * columns : (row + 1) * columns]
+            means.extend(array("f", (total / count for total in part)) if count > 0 else array("f", [1.0]) * columns)
+        found[name.removesuffix(_SUMS)] = means
     if not found:
         raise FormatError("the importance matrix has no entries")
     return found
@@ -94,13 +99,13 @@ class _Legacy:
         return value
 
 
-def _read_legacy(path: Path) -> dict[str, np.ndarray]:
+def _read_legacy(path: Path) -> dict[str, array[float]]:
     cursor = _Legacy(path.read_bytes())
     found = {}
     for _ in range(cursor.integer(_MAX_ENTRIES, "the number of entries")):
         name = cursor.take(cursor.integer(_MAX_NAME, "the length of a name")).decode(errors="replace")
         calls: int = struct.unpack("<i", cursor.take(4))[0]
         count = cursor.integer(_MAX_VALUES, "the number of values")
-        values = np.frombuffer(cursor.take(4 * count), dtype="<f4").astype(np.float32)
-        found[name] = values / np.float32(calls) if calls > 0 else values
+        values = _floats(cursor.take(4 * count))
+        found[name] = array("f", (value / calls for value in values)) if calls > 0 else values
     return found

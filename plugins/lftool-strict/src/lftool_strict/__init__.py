@@ -1,0 +1,32 @@
+"""lftool plugin: quantise with the arithmetic of llama.cpp, many blocks at once, to the same bits on every CPU.
+
+llvmlite is imported in child processes only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lftool.api import QuantizerType, hookimpl
+from lftool_strict.quantizer import OFFERED, Options, StrictQuantizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LFTOOL_API = (1, 0)
+
+
+@hookimpl
+def lftool_quantizers() -> Iterator[QuantizerType]:
+    """Blocks in SIMD lanes; llama.cpp chooses the type of every tensor."""
+    yield QuantizerType(
+        name="strict",
+        summary="llama.cpp's arithmetic, one rounding per operation, in kernels of lftool's own",
+        consumes=("gguf",),
+        produces=tuple(sorted(OFFERED)),
+        semantics="ggml-q/1",
+        mixture="llama.cpp",
+        preference=10,
+        options=Options,
+        factory=StrictQuantizer,
+    )

@@ -1,0 +1,51 @@
+"""Compiled kernels of this process: each made once, when it is first needed."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from lftool_strict.kernels.block import block_program, program_name, sigma_program
+from lftool_strict.kernels.floats import float_program
+from lftool_strict.kernels.registry import FLOATS, KERNELS
+from lftool_strict.lanes.machine import Loaded, object_code, this_machine
+
+if TYPE_CHECKING:
+    from lftool_strict.lanes.machine import Machine
+
+SIGMA = "SIGMA"
+
+
+def assembly(name: str, kind: str, machine: Machine, *, important: bool = False, exact: bool = False) -> str:
+    """Return the LLVM assembly of a kernel.
+
+    Args:
+        name: Of the type that it makes, or `SIGMA`.
+        kind: Type of the weights: `F32`, `F16` or `BF16`.
+        machine: The processor to write it for.
+        important: With an importance matrix.
+        exact: The slower variant, for numbers that the other reports as out of range.
+    """
+    if name == SIGMA:
+        return sigma_program(kind, machine)
+    if name in FLOATS:
+        return float_program(name, kind, machine)
+    return block_program(name, KERNELS[name], kind, machine, important=important, exact=exact)
+
+
+class Kernels:
+    """Kernels for this machine, compiled when they are first asked for; threads share them."""
+
+    def __init__(self) -> None:
+        self._machine = this_machine()
+        self._loaded: dict[str, Loaded] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str, kind: str, *, important: bool = False, exact: bool = False) -> Loaded:
+        """Return a kernel; see `assembly`."""
+        full = program_name(name, kind, important=important, exact=exact)
+        with self._lock:
+            if full not in self._loaded:
+                text = assembly(name, kind, self._machine, important=important, exact=exact)
+                self._loaded[full] = Loaded(object_code(text, self._machine), full)
+            return self._loaded[full]

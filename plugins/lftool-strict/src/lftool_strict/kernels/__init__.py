@@ -1,0 +1,1 @@
+"""How blocks of each type are made: ggml-quants.c, operation by operation."""

@@ -1,0 +1,10 @@
+"""All kernels, by the name of the type that they make."""
+
+from __future__ import annotations
+
+from lftool_strict.kernels.k_blocks import K_KERNELS
+from lftool_strict.kernels.small_blocks import SMALL_KERNELS
+from lftool_strict.kernels.table_blocks import TABLE_KERNELS
+
+KERNELS = {**SMALL_KERNELS, **K_KERNELS, **TABLE_KERNELS}
+FLOATS = ("F32", "F16", "BF16")

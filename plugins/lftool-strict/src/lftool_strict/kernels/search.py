@@ -1,0 +1,286 @@
+"""Searches for scales, lane by lane: the arithmetic of make_*_quants in ggml-quants.c, operation by operation.
+
+There, the levels of the best candidate are kept; here, what they are a function of: its inverse scale and minimum.
+"""
+
+from __future__ import annotations
+
+import struct
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import frozen
+
+from lftool_strict.kernels.rounding import level, nearest
+from lftool_strict.lanes.values import INT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lftool_strict.kernels.block import Block
+    from lftool_strict.lanes.program import Program, Variable
+    from lftool_strict.lanes.values import Value
+
+GROUP_MAX_EPS = 1e-15
+
+
+def binary32(number: float) -> float:
+    """Return the binary32 number nearest to one of binary64.
+
+    Of a sum, product or quotient of two binary32 numbers this is their binary32 result: 53 bits are enough for that.
+    """
+    rounded: float = struct.unpack("<f", struct.pack("<f", number))[0]
+    return rounded
+
+
+class Vectors(Protocol):
+    """A sequence of vectors."""
+
+    def __len__(self) -> int: ...  # noqa: D105
+
+    def __getitem__(self, index: int) -> Value: ...  # noqa: D105
+
+
+def eps(p: Program) -> Value:
+    """Return the magnitude below which a group counts as zero."""
+    return p.f32(binary32(GROUP_MAX_EPS))
+
+
+def largest(p: Program, x: Vectors) -> tuple[Value, Value]:
+    """Return the value of largest magnitude, the first of equals, and its magnitude."""
+    top, magnitude = p.f32(0.0), p.f32(0.0)
+    for index in range(len(x)):
+        size = p.absolute(x[index])
+        larger = size > magnitude
+        top, magnitude = p.select(larger, x[index], top), p.select(larger, size, magnitude)
+    return top, magnitude
+
+
+@contextmanager
+def improving(p: Program, lanes: Value) -> Iterator[Variable]:
+    """Repeat the block up to five times, as long as it sets a lane of the variable that it gets; `lanes` count.
+
+    A lane in which nothing changed changes no more, so it does not matter that others go on.
+    """
+    changed = p.variable(p.widen(lanes))
+    with p.loop(5), p.if_any(changed.get() != 0):
+        changed.set(p.i32(0))
+        yield changed
+
+
+@frozen(kw_only=True)
+class Scale:
+    """A symmetric scale; level i is `level(inverse * x[i])` + `offset`, and 0 in the lanes of `zero`."""
+
+    scale: Value
+    inverse: Value
+    zero: Value
+    magnitude: Value
+    limit: int
+
+    def levels(self, p: Program, x: Value) -> Value:
+        """Return the kept level of a weight, as a float, counted from 0."""
+        found = level(p, self.inverse * x, -self.limit, self.limit - 1) + float(self.limit)
+        return p.select(self.zero, 0.0, found)
+
+
+def scale_search(p: Program, x: Vectors, w: Vectors, limit: int) -> Scale:
+    """make_qx_quants with rmse_type 1: weighted least squares over 19 inverse scales around `-limit / max`.
+
+    Numbers to round are at most `limit` + 1 in magnitude, as groups below 1e-15 are taken for zero.
+    """
+    top, magnitude = largest(p, x)
+    zero = magnitude < eps(p)
+    n = len(x)
+    weighted = p.array(n)
+    for index in range(n):
+        weighted[index] = w[index] * x[index]
+
+    def sums(inverse: Value) -> tuple[Value, Value]:
+        lx, l2 = p.f32(0.0), p.f32(0.0)
+        for index in range(n):
+            found = level(p, inverse * x[index], -limit, limit - 1)
+            lx = lx + weighted[index] * found
+            l2 = l2 + w[index] * found * found
+        return lx, l2
+
+    first = p.f32(-limit) / top
+    lx, l2 = sums(first)
+    start = p.select(l2 != 0.0, lx / l2, 0.0)
+    scale, best, kept = p.variable(start), p.variable(start * lx), p.variable(first)
+    steps = [step for step in range(-9, 10) if step]
+    table = p.table([-binary32(limit + binary32(binary32(0.1) * step)) for step in steps])
+    with p.loop(len(steps)) as step:
+        inverse = p.look_up(table, step) / top
+        lx, l2 = sums(inverse)
+        better = (l2 > 0.0) & (lx * lx > best.get() * l2)
+        quotient = lx / l2
+        scale.set_where(better, quotient)
+        best.set_where(better, quotient * lx)
+        kept.set_where(better, inverse)
+    return Scale(
+        scale=p.select(zero, 0.0, scale.get()), inverse=kept.get(), zero=zero, magnitude=magnitude, limit=limit
+    )
+
+
+@frozen(kw_only=True)
+class ScaleMin:
+    """A scale and a minimum; level i is `level(inverse * (x[i] - origin))`, and 0 in the lanes of `flat`.
+
+    `minimum` is what ggml calls the_min: the negated minimum, not below zero.
+    """
+
+    scale: Value
+    minimum: Value
+    inverse: Value
+    origin: Value
+    flat: Value
+    limit: int
+
+    def levels(self, p: Program, x: Value) -> Value:
+        """Return the kept level of a weight, as a float."""
+        return p.select(self.flat, 0.0, level(p, self.inverse * (x - self.origin), 0, self.limit))
+
+
+@frozen(kw_only=True)
+class Steps:
+    """Candidates of a scale-and-minimum search: `count` + 1 numerators `first + step * i + limit`, in binary32."""
+
+    limit: int
+    first: float
+    step: float
+    count: int
+    mad: bool = False
+
+    def numerators(self) -> list[float]:
+        """Return the numerators, rounded after every operation."""
+        first, step = binary32(self.first), binary32(self.step)
+        return [
+            binary32(binary32(first + binary32(step * index)) + self.limit) for index in range(self.count + 1)
+        ]
+
+
+def scale_min_search(block: Block, x: Vectors, w: Vectors, steps: Steps) -> ScaleMin:
+    """make_qkx2_quants and make_qkx3_quants: weighted least squares of a scale and a minimum that is not positive."""
+    p, n, limit = block.p, len(x), steps.limit
+    low = high = x[0]
+    sum_w = w[0]
+    sum_x = sum_w * x[0]
+    for index in range(1, n):
+        low = p.select(x[index] < low, x[index], low)
+        high = p.select(x[index] > high, x[index], high)
+        sum_w = sum_w + w[index]
+        sum_x = sum_x + w[index] * x[index]
+    least = low
+    low = p.select(low > 0.0, 0.0, low)
+    flat = high == low
+    aux = p.array(n)
+
+    def error(scale: Value, minimum: Value) -> Value:
+        total = p.f32(0.0)
+        for index in range(n):
+            off = scale * aux[index] + minimum - x[index]
+            total = total + w[index] * (p.absolute(off) if steps.mad else off * off)
+        return total
+
+    inverse = p.f32(limit) / (high - low)
+    for index in range(n):
+        aux[index] = level(p, inverse * (x[index] - low), 0, limit)
+    block.require_range(p.absolute(inverse) * (high - low), ~flat)
+    first = p.f32(1.0) / inverse
+    best = p.variable(error(first, low))
+    scale, minimum = p.variable(first), p.variable(low)
+    kept, origin = p.variable(inverse), p.variable(low)
+    table = p.table(steps.numerators())
+    with p.loop(steps.count + 1) as step:
+        lowest = minimum.get()
+        inverse = p.look_up(table, step) / (high - lowest)
+        reach = p.maximum(p.absolute(high - lowest), p.absolute(least - lowest))
+        block.require_range(p.absolute(inverse) * reach, ~flat)
+        sum_l, sum_l2, sum_xl = p.f32(0.0), p.f32(0.0), p.f32(0.0)
+        for index in range(n):
+            found = level(p, inverse * (x[index] - lowest), 0, limit)
+            aux[index] = found
+            weighted = w[index] * found
+            sum_l = sum_l + weighted
+            sum_l2 = sum_l2 + weighted * found
+            sum_xl = sum_xl + weighted * x[index]
+        determinant = sum_w * sum_l2 - sum_l * sum_l
+        fitted = (sum_l2 * sum_x - sum_l * sum_xl) / determinant
+        clipped = fitted > 0.0
+        this_min = p.select(clipped, 0.0, fitted)
+        above = p.select(clipped, sum_xl, sum_w * sum_xl - sum_x * sum_l)
+        this_scale = above / p.select(clipped, sum_l2, determinant)
+        wrong = error(this_scale, this_min)
+        better = (determinant > 0.0) & (wrong < best.get())
+        best.set_where(better, wrong)
+        scale.set_where(better, this_scale)
+        minimum.set_where(better, this_min)
+        kept.set_where(better, inverse)
+        origin.set_where(better, lowest)
+    return ScaleMin(
+        scale=p.select(flat, 0.0, scale.get()),
+        minimum=-p.select(flat, low, minimum.get()),
+        inverse=kept.get(),
+        origin=origin.get(),
+        flat=flat,
+        limit=limit,
+    )
+
+
+def positive_scale_search(p: Program, x: Vectors, w: Vectors, limit: int) -> tuple[Value, Sequence[Value]]:
+    """make_qp_quants: return the scale, and the levels as integers of 8 bits.
+
+    Levels wrap to 8 bits where ggml stores them in `uint8_t`: negative inputs are rare, and come out as there.
+    """
+    n = len(x)
+    top = p.f32(0.0)
+    for index in range(n):
+        top = p.maximum(top, x[index])
+    zero = top < eps(p)
+    inverse = p.f32(limit) / top
+    first = p.f32(1.0) / inverse
+    total = p.f32(0.0)
+    for index in range(n):
+        wrapped = nearest(p, inverse * x[index]) & 0xFF
+        off = x[index] - first * p.to_float(wrapped)
+        total = total + w[index] * off * off
+    best, kept = p.variable(total), p.variable(inverse)
+    steps = [step for step in range(-4, 5) if step]
+    table = p.table([binary32(binary32(binary32(0.1) * step) + limit) for step in steps])
+    with p.loop(len(steps)) as step:
+        inverse = p.look_up(table, step) / top
+        scale = p.f32(1.0) / inverse
+        total = p.f32(0.0)
+        for index in range(n):
+            off = x[index] - scale * p.to_float(p.minimum(nearest(p, inverse * x[index]), limit))
+            total = total + w[index] * off * off
+        better = total < best.get()
+        best.set_where(better, total)
+        kept.set_where(better, inverse)
+    levels = p.array(n, INT)
+    lx, l2 = p.f32(0.0), p.f32(0.0)
+    for index in range(n):
+        found = p.minimum(nearest(p, kept.get() * x[index]), limit)
+        levels[index] = found & 0xFF
+        real = p.to_float(found)
+        lx = lx + w[index] * x[index] * real
+        l2 = l2 + w[index] * real * real
+    sum_lx, sum_l2 = p.variable(lx), p.variable(l2)
+    with improving(p, ~zero) as changed:
+        for index in range(n):
+            weighted = w[index] * x[index]
+            old = p.to_float(levels[index])
+            lx = sum_lx.get() - weighted * old
+            l2 = sum_l2.get() - w[index] * old * old
+            new = p.minimum(nearest(p, x[index] * l2 / lx), limit)
+            real = p.to_float(new)
+            new_lx, new_l2 = lx + weighted * real, l2 + w[index] * real * real
+            better = (lx > 0.0) & (l2 > 0.0) & (new != levels[index])
+            better = better & (new_lx * new_lx * sum_l2.get() > sum_lx.get() * sum_lx.get() * new_l2)
+            levels[index] = p.select(better, new & 0xFF, levels[index])
+            sum_lx.set_where(better, new_lx)
+            sum_l2.set_where(better, new_l2)
+            changed.set(changed.get() | p.widen(better))
+    scale = p.select(sum_l2.get() > 0.0, sum_lx.get() / sum_l2.get(), 0.0)
+    return p.select(zero, 0.0, scale), [p.select(zero, 0, levels[index]) for index in range(n)]

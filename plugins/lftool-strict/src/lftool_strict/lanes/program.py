@@ -1,0 +1,303 @@
+"""Write a function that treats many blocks at once: lane k of every vector belongs to block k.
+
+A program is written by running Python: operators and methods append LLVM instructions. A Python loop is unrolled; `loop`
+is a loop at run time. What would be a branch on data is a `select` per lane, and `if_any` skips work that no lane needs.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from llvmlite import ir
+
+from lftool_strict.lanes.values import BOOL, BYTE, FLOAT, INT, LONG, Number, Value, element
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lftool_strict.lanes.machine import Machine
+
+_ALIGNMENT = 64
+_MAGIC = 12582912.0  # 1.5 * 2**23: the sum has no bits behind the point
+ARGUMENTS = ("source", "importance", "sigma", "output", "begin", "end", "per_row", "flags")
+
+
+class Array:
+    """Scratch memory of the running function: `length` vectors."""
+
+    def __init__(self, program: Program, kind: ir.Type, length: int) -> None:
+        self._program, self._length = program, length
+        self._pointer = program.reserve(ir.ArrayType(ir.VectorType(kind, program.width), length))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def _place(self, index: Value | int) -> Any:  # noqa: ANN401 - llvmlite has no types
+        at = self._program.index(index).ir
+        return self._program.builder.gep(self._pointer, [ir.Constant(LONG, 0), at], inbounds=True)
+
+    def __getitem__(self, index: Value | int) -> Value:
+        return Value(self._program, self._program.builder.load(self._place(index)))
+
+    def __setitem__(self, index: Value | int, value: Value) -> None:
+        self._program.builder.store(value.ir, self._place(index))
+
+    def part(self, start: Value | int, length: int) -> Part:
+        """Return the vectors from `start` on, without copying."""
+        return Part(self, start, length)
+
+
+class Part:
+    """Some consecutive vectors of an array."""
+
+    def __init__(self, array: Array, start: Value | int, length: int) -> None:
+        self._array, self._start, self._length = array, start, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Value:
+        return self._array[self._start + index]
+
+    def __setitem__(self, index: int, value: Value) -> None:
+        self._array[self._start + index] = value
+
+
+class Variable:
+    """A value that changes: in loops, and under `if_any`."""
+
+    def __init__(self, program: Program, start: Value) -> None:
+        self._program = program
+        self._pointer = program.reserve(start.ir.type)
+        self.set(start)
+
+    def get(self) -> Value:
+        """Return the value of now."""
+        return Value(self._program, self._program.builder.load(self._pointer))
+
+    def set(self, value: Value) -> None:
+        """Change it in all lanes."""
+        self._program.builder.store(value.ir, self._pointer)
+
+    def set_where(self, mask: Value, value: Value) -> None:
+        """Change it in the lanes of `mask`."""
+        self.set(self._program.select(mask, value, self.get()))
+
+
+class Program:
+    """One function under construction, `width` lanes wide.
+
+    Args:
+        name: Name of the function.
+        machine: Whose lanes and instructions to use.
+        exact: Whether rounding is written so that it also holds beyond 2**22, as `nearest_int` of ggml-quants.c does.
+    """
+
+    def __init__(self, name: str, machine: Machine, *, exact: bool = False) -> None:
+        self.name, self.machine, self.width, self.exact = name, machine, machine.width, exact
+        self.module = ir.Module(name)
+        pointer = BYTE.as_pointer()
+        kinds = [pointer, FLOAT.as_pointer(), FLOAT.as_pointer(), pointer, LONG, LONG, LONG, INT.as_pointer()]
+        self.function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), kinds), name)
+        self._entry = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.builder = ir.IRBuilder(self.function.append_basic_block("body"))
+        self.arguments = {
+            name: Value(self, argument) for name, argument in zip(ARGUMENTS, self.function.args, strict=True)
+        }
+        self._first = self.builder.block
+        self._tables = 0
+
+    def finish(self) -> str:
+        """End the function and return the module as LLVM assembly."""
+        self._entry.branch(self._first)
+        self.builder.ret_void()
+        return str(self.module)
+
+    def report(self, flags: Value) -> None:
+        """Add the flags of all lanes to those of the caller."""
+        build, place = self.builder, self.arguments["flags"].ir
+        found = self.intrinsic("vector.reduce.or", flags, INT)
+        build.store(build.or_(build.load(place), found.ir), place)
+
+    def reserve(self, kind: ir.Type) -> Any:  # noqa: ANN401 - llvmlite has no types
+        """Return a pointer to stack memory for one `kind`."""
+        pointer = self._entry.alloca(kind)
+        pointer.align = _ALIGNMENT
+        return pointer
+
+    # constants
+
+    def splat(self, number: Number, kind: ir.Type) -> Value:
+        """Return a constant in all lanes."""
+        one = ir.Constant(kind, float(number) if kind == FLOAT else int(number))
+        return Value(self, ir.Constant(ir.VectorType(kind, self.width), [one] * self.width))
+
+    def f32(self, number: float) -> Value:
+        """Return a binary32 constant in all lanes."""
+        return self.splat(number, FLOAT)
+
+    def i32(self, number: int) -> Value:
+        """Return a 32-bit integer constant in all lanes."""
+        return self.splat(number, INT)
+
+    def index(self, number: Value | int) -> Value:
+        """Return a 64-bit scalar."""
+        return number if isinstance(number, Value) else Value(self, ir.Constant(LONG, number))
+
+    def like(self, other: Value | Number, model: Value) -> Value:
+        """Return `other` as a value of the type of `model`."""
+        if isinstance(other, Value):
+            return other
+        kind = model.ir.type
+        if isinstance(kind, ir.VectorType):
+            return self.splat(other, kind.element)
+        return Value(self, ir.Constant(kind, float(other) if kind == FLOAT else int(other)))
+
+    def spread(self, scalar: Value) -> Value:
+        """Return a vector with `scalar` in all lanes."""
+        return self.gather([scalar] * self.width) if self.width == 1 else self._broadcast(scalar)
+
+    def _broadcast(self, scalar: Value) -> Value:
+        kind = ir.VectorType(scalar.ir.type, self.width)
+        one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), scalar.ir, ir.Constant(INT, 0))
+        mask = ir.Constant(ir.VectorType(INT, self.width), [0] * self.width)
+        return Value(self, self.builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), mask))
+
+    def gather(self, scalars: Sequence[Value]) -> Value:
+        """Return a vector of one scalar per lane."""
+        kind = ir.VectorType(scalars[0].ir.type, self.width)
+        whole: Any = ir.Constant(kind, ir.Undefined)
+        for lane, scalar in enumerate(scalars):
+            whole = self.builder.insert_element(whole, scalar.ir, ir.Constant(INT, lane))
+        return Value(self, whole)
+
+    def table(self, numbers: Sequence[float]) -> Any:  # noqa: ANN401 - handed to `look_up` only
+        """Return constants that `look_up` reads at run time."""
+        kind = ir.ArrayType(FLOAT, len(numbers))
+        table = ir.GlobalVariable(self.module, kind, f"{self.name}.table{self._tables}")
+        self._tables += 1
+        table.global_constant, table.linkage = True, "internal"
+        table.initializer = ir.Constant(kind, [ir.Constant(FLOAT, float(number)) for number in numbers])
+        return table
+
+    def look_up(self, table: Any, index: Value) -> Value:  # noqa: ANN401 - from `table`
+        """Return entry `index`, a scalar, in all lanes."""
+        place = self.builder.gep(table, [ir.Constant(LONG, 0), index.ir], inbounds=True)
+        return self.spread(Value(self, self.builder.load(place)))
+
+    # memory and control
+
+    def array(self, length: int, kind: ir.Type = FLOAT) -> Array:
+        """Return scratch memory for `length` vectors."""
+        return Array(self, kind, length)
+
+    def variable(self, start: Value | float) -> Variable:
+        """Return a variable that holds `start`; a Python number means binary32 in all lanes."""
+        return Variable(self, start if isinstance(start, Value) else self.f32(start))
+
+    @contextmanager
+    def loop(self, count: Value | int) -> Iterator[Value]:
+        """Repeat what is written in the block; gives the scalar index. It runs at least once."""
+        build = self.builder
+        head, after = self.function.append_basic_block("loop"), self.function.append_basic_block("after")
+        before = build.block
+        build.branch(head)
+        build.position_at_end(head)
+        counter = build.phi(LONG)
+        counter.add_incoming(ir.Constant(LONG, 0), before)
+        yield Value(self, counter)
+        following = build.add(counter, ir.Constant(LONG, 1))
+        counter.add_incoming(following, build.block)
+        build.cbranch(build.icmp_signed("<", following, self.index(count).ir), head, after)
+        build.position_at_end(after)
+
+    @contextmanager
+    def if_any(self, mask: Value) -> Iterator[None]:
+        """Do what is written in the block if any lane of `mask` is set; it is done in all lanes then."""
+        build = self.builder
+        bits = build.bitcast(mask.ir, ir.IntType(self.width))
+        inside, after = self.function.append_basic_block("some"), self.function.append_basic_block("none")
+        build.cbranch(build.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(self.width), 0)), inside, after)
+        build.position_at_end(inside)
+        yield
+        build.branch(after)
+        build.position_at_end(after)
+
+    # arithmetic
+
+    def select(self, mask: Value, yes: Value | float, no: Value | float) -> Value:
+        """Return `yes` in the lanes of `mask`, `no` in the others; two Python numbers mean binary32."""
+        if not isinstance(yes, Value):
+            yes = self.like(yes, no) if isinstance(no, Value) else self.f32(yes)
+        return Value(self, self.builder.select(mask.ir, yes.ir, self.like(no, yes).ir))
+
+    def intrinsic(self, name: str, value: Value, result: ir.Type | None = None) -> Value:
+        """Return what an LLVM intrinsic of one vector makes of it; `result` is the vector's own type by default."""
+        kind = value.ir.type
+        letter = "f" if value.is_float else "i"
+        full = f"llvm.{name}.v{self.width}{letter}32"
+        function = self.module.globals.get(full) or ir.Function(
+            self.module, ir.FunctionType(result or kind, [kind]), full
+        )
+        return Value(self, self.builder.call(function, [value.ir]))
+
+    def absolute(self, value: Value) -> Value:
+        """Return the magnitude of a float."""
+        return self.intrinsic("fabs", value)
+
+    def sqrt(self, value: Value) -> Value:
+        """Return the correctly rounded square root."""
+        return self.intrinsic("sqrt", value)
+
+    def round_half_even(self, value: Value) -> Value:
+        """Round numbers of less than 2**22 to integers, ties to even, as floats."""
+        if self.machine.rounding:
+            return self.intrinsic("roundeven", value)
+        return (value + _MAGIC) - _MAGIC
+
+    def round_half_away(self, value: Value) -> Value:
+        """Round to an integer, ties away from zero, as a float: `roundf`."""
+        return self.intrinsic("round", value)
+
+    def bits(self, value: Value) -> Value:
+        """Return the bits of floats as integers."""
+        return Value(self, self.builder.bitcast(value.ir, ir.VectorType(INT, self.width)))
+
+    def from_bits(self, value: Value) -> Value:
+        """Return the floats that integers are the bits of."""
+        return Value(self, self.builder.bitcast(value.ir, ir.VectorType(FLOAT, self.width)))
+
+    def to_float(self, value: Value) -> Value:
+        """Return 32-bit integers as floats."""
+        return Value(self, self.builder.sitofp(value.ir, ir.VectorType(FLOAT, self.width)))
+
+    def to_int(self, value: Value) -> Value:
+        """Return floats as 32-bit integers, rounded to zero; they must be in range."""
+        return Value(self, self.builder.fptosi(value.ir, ir.VectorType(INT, self.width)))
+
+    def to_byte(self, value: Value) -> Value:
+        """Return the low 8 bits of integers."""
+        return Value(self, self.builder.trunc(value.ir, ir.VectorType(BYTE, self.width)))
+
+    def widen(self, value: Value) -> Value:
+        """Return bytes as 32-bit integers, zeros in front; masks become 0 and 1."""
+        return Value(self, self.builder.zext(value.ir, ir.VectorType(INT, self.width)))
+
+    def minimum(self, left: Value, right: Value | float) -> Value:
+        """Return the smaller; `right` where they are equal or unordered."""
+        right = self.like(right, left)
+        return self.select(left < right, left, right)
+
+    def maximum(self, left: Value, right: Value | float) -> Value:
+        """Return the larger; `right` where they are equal or unordered."""
+        right = self.like(right, left)
+        return self.select(left > right, left, right)
+
+    def nothing(self) -> Value:
+        """Return an empty mask."""
+        return self.splat(0, BOOL)
+
+    def is_mask(self, value: Value) -> bool:
+        """Tell whether a value is a mask."""
+        return element(value.ir.type) == BOOL

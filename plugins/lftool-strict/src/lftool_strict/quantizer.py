@@ -1,0 +1,106 @@
+"""The quantizer: semantics `ggml-q/1`, in kernels of our own; llama.cpp chooses the types."""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from lftool.api import (
+    FILE_TYPES,
+    ToolIdentity,
+    TransformPlan,
+    read_gguf,
+    read_imatrix,
+    write_probe_imatrix,
+    write_probe_model,
+)
+from lftool.errors import RecipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from lftool.api import InputFile, TransformSpec
+
+# What mixtures of these file types are made of, and what tensors of odd sizes fall back to, has kernels here.
+OFFERED = tuple(name for name in FILE_TYPES if not name.startswith(("IQ1", "IQ2", "IQ3")))
+
+
+@frozen(kw_only=True)
+class Options:
+    """`options` of a target that this quantizer makes."""
+
+    pure: bool = field(default=False, metadata={"doc": "Give every tensor the file type's own type, no mixture."})
+
+
+class StrictQuantizer:
+    """Makes what `llama_model_quantize` makes, byte for byte."""
+
+    def tool(self) -> ToolIdentity:
+        """Return the versions of this plugin and of llvmlite, and the library that compiles the kernels."""
+        spec = importlib.util.find_spec("llvmlite")
+        folder = Path(spec.origin).parent / "binding" if spec and spec.origin else Path()
+        files = sorted(path for path in folder.glob("*llvmlite*") if path.is_file())
+        version = f"{metadata.version('lftool-strict')} with llvmlite {metadata.version('llvmlite')}"
+        return ToolIdentity(version=version, files=tuple(files))
+
+    def probe_inputs(self, use: str, folder: Path) -> dict[str, Path]:
+        """Write the fixed model, and its importance matrix where one is used."""
+        found = {"weights": folder / "weights.gguf"}
+        write_probe_model(found["weights"])
+        if use.endswith("+imatrix"):
+            found["imatrix"] = folder / "imatrix.gguf"
+            write_probe_imatrix(found["imatrix"])
+        return found
+
+    def plan(self, spec: TransformSpec, inputs: Mapping[str, InputFile]) -> TransformPlan:
+        """Return the types that were chosen, if there are kernels for all of them.
+
+        Raises:
+            RecipeError: There is no kernel for a type, or the weights are quantised already.
+        """
+        from lftool_strict.kernels.registry import FLOATS, KERNELS  # noqa: PLC0415 - heavy, child processes only
+
+        weights = inputs["weights"]
+        with weights.path.open("rb") as file:
+            header = read_gguf(file, weights.artifact.size, "the weights")
+        sources = {tensor.name: tensor.type.name for tensor in header.tensors}
+        for item in spec.types:
+            source = sources[item.tensor]
+            if source == item.type:
+                continue
+            if source not in FLOATS:
+                raise RecipeError(
+                    f"the weights are quantised already: tensor {item.tensor} is {source}",
+                    hints=('start from F16, BF16 or F32 weights, or set quantizer = "llama.cpp"',),
+                )
+            if item.type not in KERNELS and item.type not in FLOATS:
+                raise RecipeError(
+                    f"the quantizer 'strict' has no kernel for {item.type}, which tensor {item.tensor} is to become",
+                    hints=('set quantizer = "llama.cpp" in the target', f"types: {', '.join((*KERNELS, *FLOATS))}"),
+                )
+        return TransformPlan(parameters={}, tensors=spec.types)
+
+    def run(
+        self,
+        spec: TransformSpec,
+        inputs: Mapping[str, InputFile],
+        output: Path,
+        threads: int,
+        progress: Callable[[str, int, int], None],
+    ) -> None:
+        """Write the quantised weights."""
+        from lftool_strict.header import quantised_header  # noqa: PLC0415 - heavy, child processes only
+        from lftool_strict.slabs import plan_work  # noqa: PLC0415 - likewise
+        from lftool_strict.stream import stream  # noqa: PLC0415 - likewise
+
+        imatrix = read_imatrix(inputs["imatrix"].path) if "imatrix" in inputs else None
+        weights = inputs["weights"]
+        with weights.path.open("rb") as source, output.open("wb") as file:
+            header = read_gguf(source, weights.artifact.size, "the weights")
+            head = quantised_header(source, header, spec.types, FILE_TYPES[spec.produces])
+            work = plan_work(header, spec.types, len(head), imatrix, spec.produces)
+            stream(work, head, source.fileno(), file.fileno(), threads, progress)
