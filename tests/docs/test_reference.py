@@ -8,14 +8,13 @@ import attrs
 import pytest
 
 import lftool.api
-from lftool.api import HOOKS
+from lftool.api import FILE_TYPES, HOOKS
 from lftool.codec.locks import parse_lock
 from lftool.codec.policies import parse_policy
 from lftool.codec.problems import keys_of
 from lftool.codec.recipes import parse_recipe
 from lftool.errors import ExitStatus
 from lftool.models import lock, manifest, policy, recipe
-from lftool.api import FILE_TYPES
 from lftool_llamacpp.quantizer import Options
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -8,11 +8,11 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lftool_llamacpp.imatrix import read_imatrix
 
 from lftool.api import TensorData, write_gguf
 from lftool.errors import FormatError
 from lftool.testing import tiny_gguf
-from lftool_llamacpp.imatrix import read_imatrix
 
 NEITHER = "the importance matrix is neither a GGUF nor a legacy file: "
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lftool.api import read_gguf
+from lftool.api import FILE_TYPES, read_gguf
 from lftool.errors import RecipeError
 from lftool.testing import tiny_gguf
-from lftool.api import FILE_TYPES
 
 # llama.cpp refuses these without an importance matrix.
 NEEDS_IMATRIX = {"IQ1_M", "IQ1_S", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ3_XS", "IQ3_XXS", "Q2_K_S"}

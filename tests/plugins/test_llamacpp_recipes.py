@@ -9,9 +9,9 @@ import tomllib
 
 import pytest
 
+from lftool.api import FILE_TYPES
 from lftool.errors import RecipeError
 from lftool.testing import Outcome, tiny_gguf
-from lftool.api import FILE_TYPES
 
 RECIPE = """\
 [bundle]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from array import array
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ from lftool.api import GGML_TYPES, TensorType
 from lftool.errors import FormatError, RecipeError
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Callable
     from pathlib import Path
 

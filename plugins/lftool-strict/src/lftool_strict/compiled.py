@@ -39,12 +39,12 @@ class Kernels:
     def __init__(self) -> None:
         self._machine = this_machine()
         self._loaded: dict[str, Loaded] = {}
-        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
 
     def get(self, name: str, kind: str, *, important: bool = False, exact: bool = False) -> Loaded:
         """Return a kernel; see `assembly`."""
         full = program_name(name, kind, important=important, exact=exact)
-        with self._lock:
+        with self._locks.setdefault(full, threading.Lock()):  # one thread compiles, others may need another kernel
             if full not in self._loaded:
                 text = assembly(name, kind, self._machine, important=important, exact=exact)
                 self._loaded[full] = Loaded(object_code(text, self._machine), full)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -12,7 +13,6 @@ from lftool_strict.header import quantised, rows_of
 from lftool_strict.kernels.registry import FLOATS
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterator, Mapping, Sequence
 
     from lftool.api import GGUFHeader, GGUFTensor, TensorType
@@ -90,7 +90,9 @@ def importance_of(
     return found
 
 
-def _slabs(index: int, tensor: GGUFTensor, made: str, start: int, written: int, found: array[float] | None) -> Iterator[Slab]:
+def _slabs(
+    index: int, tensor: GGUFTensor, made: str, start: int, written: int, found: array[float] | None
+) -> Iterator[Slab]:
     rows, columns = rows_of(tensor), tensor.dimensions[0]
     # Three dimensions: every expert has rows, and importance, of its own.
     stretch = tensor.dimensions[1] if found is not None and len(tensor.dimensions) > 1 else rows
@@ -137,7 +139,8 @@ def plan_work(
         RecipeError: It lacks a tensor that needs it.
     """
     by_name = {tensor.name: tensor for tensor in header.tensors}
-    written, slabs = head, []
+    written = head
+    slabs: list[Slab] = []
     for index, item in enumerate(types):
         tensor = by_name[item.tensor]
         source, made = tensor.type.name, item.type

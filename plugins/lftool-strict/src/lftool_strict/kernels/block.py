@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -11,8 +12,6 @@ from lftool_strict.lanes.tiles import SOURCE_BYTES, lane_pointers, load_tile, st
 from lftool_strict.lanes.values import BYTE, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from lftool_strict.lanes.machine import Machine
 
 # What a kernel may report of the blocks it was given.
@@ -121,9 +120,7 @@ def block_program(
                 block.sigma = program.gather([_row_sigma(program, position) for position in positions])
         block.report(_magnitude(block) >= _INFINITY, NOT_FINITE)
         kernel.write(block)
-        store_tile(
-            program, block.out, lane_pointers(program, given["output"], positions, kernel.size), kernel.size
-        )
+        store_tile(program, block.out, lane_pointers(program, given["output"], positions, kernel.size), kernel.size)
     block.finish()
     return program.finish()
 

@@ -43,6 +43,6 @@ def float_program(name: str, kind: str, machine: Machine) -> str:
             largest = _HALF_INFINITY if name == "F16" else _BRAIN_INFINITY
             found = found | (program.widen((out & largest) == largest) * OVERFLOW)
         reports.set(reports.get() | found)
-        store_vector(program, given["output"], first * size, out, INT if size == 4 else SHORT)  # noqa: PLR2004 - F32
+        store_vector(program, given["output"], first * size, out, INT if size == 4 else SHORT)
     program.report(reports.get())
     return program.finish()

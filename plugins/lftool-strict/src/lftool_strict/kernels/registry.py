@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lftool_strict.kernels.k_blocks import K_KERNELS
+from lftool_strict.kernels.minimum_blocks import MINIMUM_KERNELS
+from lftool_strict.kernels.signed_blocks import SIGNED_KERNELS
 from lftool_strict.kernels.small_blocks import SMALL_KERNELS
 from lftool_strict.kernels.table_blocks import TABLE_KERNELS
 
-KERNELS = {**SMALL_KERNELS, **K_KERNELS, **TABLE_KERNELS}
+KERNELS = {**SMALL_KERNELS, **MINIMUM_KERNELS, **SIGNED_KERNELS, **TABLE_KERNELS}
 FLOATS = ("F32", "F16", "BF16")

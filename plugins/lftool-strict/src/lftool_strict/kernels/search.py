@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import frozen
 
 from lftool_strict.kernels.rounding import level, nearest
-from lftool_strict.lanes.values import INT
+from lftool_strict.lanes.values import INT, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lftool_strict.kernels.block import Block
     from lftool_strict.lanes.program import Program, Variable
-    from lftool_strict.lanes.values import Value
 
 GROUP_MAX_EPS = 1e-15
 
@@ -36,9 +35,9 @@ def binary32(number: float) -> float:
 class Vectors(Protocol):
     """A sequence of vectors."""
 
-    def __len__(self) -> int: ...  # noqa: D105
+    def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Value: ...  # noqa: D105
+    def __getitem__(self, index: int) -> Value: ...
 
 
 def eps(p: Program) -> Value:
@@ -155,9 +154,7 @@ class Steps:
     def numerators(self) -> list[float]:
         """Return the numerators, rounded after every operation."""
         first, step = binary32(self.first), binary32(self.step)
-        return [
-            binary32(binary32(first + binary32(step * index)) + self.limit) for index in range(self.count + 1)
-        ]
+        return [binary32(binary32(first + binary32(step * index)) + self.limit) for index in range(self.count + 1)]
 
 
 def scale_min_search(block: Block, x: Vectors, w: Vectors, steps: Steps) -> ScaleMin:

@@ -30,7 +30,7 @@ def _signed_byte(p: Program, value: Value) -> Value:
 
 def _limited(p: Program, byte: Value, limit: int) -> Value:
     """Return `MIN(limit, (int8_t) …)` as the `uint8_t` that it is stored in."""
-    negative = byte > 127  # noqa: PLR2004 - the sign bit of 8
+    negative = byte > 127
     return p.select(negative, byte, p.minimum(byte, limit))
 
 
@@ -64,7 +64,7 @@ def _plain_levels(block: Block, bits: int, *, minimum: bool) -> tuple[Value, Val
         found = [(x[index] - low) * inverse + 0.5 for index in range(_GROUP)]
         # Q5_1 casts to an unsigned byte and does not limit it.
         whole = [to_int_or_least(p, one) & 0xFF for one in found]
-        return d, low, whole if bits == 5 else [_limited(p, one, limit) for one in whole]  # noqa: PLR2004 - Q5_1
+        return d, low, whole if bits == 5 else [_limited(p, one, limit) for one in whole]
     top, _ = largest(p, x)
     d = top / float(-(2 ** (bits - 1)))
     inverse = _inverse(p, d)
@@ -81,7 +81,7 @@ def _write_nibbles(block: Block, bits: int, *, minimum: bool) -> None:
     if low is not None:
         block.put_half(place, to_half(p, low))
         place += 2
-    if bits == 5:  # noqa: PLR2004 - the fifth bits come first
+    if bits == 5:
         for byte in range(4):
             packed = p.i32(0)
             for bit in range(8):
@@ -90,7 +90,7 @@ def _write_nibbles(block: Block, bits: int, *, minimum: bool) -> None:
         place += 4
     for index in range(_GROUP // 2):
         upper = levels[index + 16] << 4
-        if bits == 4:  # noqa: PLR2004 - an 8-bit level that is too large spills over, as there
+        if bits == 4:
             block.put(place + index, levels[index] | upper)
         else:
             block.put(place + index, (levels[index] & 0xF) | upper)

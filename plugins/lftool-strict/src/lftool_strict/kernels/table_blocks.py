@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from lftool_strict.kernels.block import Kernel
@@ -22,7 +23,7 @@ _QK = 256
 _IQ4 = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 _FP4 = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
 # Exact in binary32; `best_index_int8` chooses the upper of two values where they are equally near.
-_MIDPOINTS = tuple((low + high) / 2 for low, high in zip(_IQ4, _IQ4[1:], strict=False))
+_MIDPOINTS = tuple((low + high) / 2 for low, high in pairwise(_IQ4))
 _TRIES = 7
 
 
@@ -195,10 +196,10 @@ def _trits(block: Block) -> Array:
         top.set(found)
     d = top.get()
     inverse = p.select(d != 0.0, p.f32(1.0) / d, 0.0)
-    with p.loop(_QK) as index:
-        found = to_int_or_least(p, p.round_half_away(block.x[index] * inverse))
+    with p.loop(_QK) as at:
+        found = to_int_or_least(p, p.round_half_away(block.x[at] * inverse))
         # lroundf has 64 bits, of which the low 32 are kept: what is out of range becomes 0.
-        levels[index] = p.to_byte(p.select(found == -0x80000000, 0, found) + 1)
+        levels[at] = p.to_byte(p.select(found == -0x80000000, 0, found) + 1)
     block.put_half(block.kernel.size - 2, to_half(p, d))
     return levels
 
@@ -216,11 +217,11 @@ def write_tq1_0(block: Block) -> None:
     """Append the work of TQ1_0: five trits a byte."""
     p = block.p
     levels = _trits(block)
-    with p.loop(32) as byte:
-        block.put(byte, _base_three(p, [levels[byte + 32 * n] for n in range(5)], last=False))
-    with p.loop(16) as byte:
-        trits = [levels[byte + (160 + 16 * n)] for n in range(5)]
-        block.put(byte + 32, _base_three(p, trits, last=False))
+    with p.loop(32) as at:
+        block.put(at, _base_three(p, [levels[at + 32 * n] for n in range(5)], last=False))
+    with p.loop(16) as at:
+        trits = [levels[at + (160 + 16 * n)] for n in range(5)]
+        block.put(at + 32, _base_three(p, trits, last=False))
     for byte in range(4):
         block.put(48 + byte, _base_three(p, [levels[240 + byte + 4 * n] for n in range(4)], last=True))
 

@@ -72,9 +72,7 @@ def this_machine() -> Machine:
 
 def _target(machine: Machine) -> llvm.TargetMachine:
     target = llvm.Target.from_triple(machine.triple)
-    return target.create_target_machine(
-        cpu=machine.cpu, features=machine.features, opt=2, reloc="pic"
-    )
+    return target.create_target_machine(cpu=machine.cpu, features=machine.features, opt=2, reloc="pic")
 
 
 def optimised(assembly: str, machine: Machine) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:

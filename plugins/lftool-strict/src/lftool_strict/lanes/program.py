@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 
-from lftool_strict.lanes.values import BOOL, BYTE, FLOAT, INT, LONG, Number, Value, element
+from lftool_strict.lanes.values import BYTE, FLOAT, INT, LONG, Number, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -293,11 +293,3 @@ class Program:
         """Return the larger; `right` where they are equal or unordered."""
         right = self.like(right, left)
         return self.select(left > right, left, right)
-
-    def nothing(self) -> Value:
-        """Return an empty mask."""
-        return self.splat(0, BOOL)
-
-    def is_mask(self, value: Value) -> bool:
-        """Tell whether a value is a mask."""
-        return element(value.ir.type) == BOOL

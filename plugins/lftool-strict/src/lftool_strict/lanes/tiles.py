@@ -92,9 +92,7 @@ def half_to_float(program: Program, half: Value) -> Value:
     return program.from_bits(sign | program.select(special, scaled | 0x7F800000, scaled))
 
 
-def load_tile(
-    program: Program, pointers: Sequence[Value], kind: str, into: Array, count: int
-) -> None:
+def load_tile(program: Program, pointers: Sequence[Value], kind: str, into: Array, count: int) -> None:
     """Read `count` elements of every lane into `into`: element i becomes vector i.
 
     Args:
@@ -108,10 +106,7 @@ def load_tile(
     raw = _raw(program, kind)
     with program.loop(count // width) as group:
         offset = group * (width * SOURCE_BYTES[kind])
-        rows = [
-            _to_float(program, _vector(program, pointer, offset, raw), kind)
-            for pointer in pointers
-        ]
+        rows = [_to_float(program, _vector(program, pointer, offset, raw), kind) for pointer in pointers]
         for element, column in enumerate(transpose(program, rows)):
             into[group * width + element] = Value(program, column)
 

@@ -40,7 +40,7 @@ class Value:
     @property
     def is_float(self) -> bool:
         """Whether the lanes are binary32."""
-        return element(self.ir.type) == FLOAT
+        return bool(element(self.ir.type) == FLOAT)
 
     def _binary(self, other: Value | Number, floats: str, integers: str, *, swap: bool = False) -> Value:
         right = self.program.like(other, self)
