@@ -85,8 +85,8 @@ format: $(VENV)/ready ## let ruff rewrite what it can
 	$(BIN)/ruff format -q .
 
 .PHONY: lock
-lock: $(VENV)/ready ## lock the example again after a change of the plugin
-	$(BIN)/lftool lock --project examples/tiny-story --upgrade plugin:lftool-llamacpp
+lock: $(VENV)/ready ## lock the example again after a change of a plugin
+	$(BIN)/lftool lock --project examples/tiny-story --upgrade plugin:lftool-llamacpp --upgrade plugin:lftool-strict
 
 .PHONY: bench
 bench: $(VENV)/ready ## the budgets of docs/performance.md, as ratios in one run

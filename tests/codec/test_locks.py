@@ -73,13 +73,12 @@ sha256 = "{ONE}"
 size = 40
 uses = "Q4_K_M"
 
-[tools."ggml-q/1"]
-provider = "llama.cpp"
-version = "0.3.36"
-
 [tools."ggml-q/1".fingerprints]
 Q4_K_M = "{ONE}"
 Q8_0 = "{TWO}"
+
+[tools."ggml-q/1".providers]
+"llama.cpp" = "0.3.36"
 """
 
 VALUE = Lock(
@@ -97,7 +96,7 @@ VALUE = Lock(
     plugins={"lftool-llamacpp": LockedPlugin(version="0.1.0", sha256=Digest(ONE))},
     tools={
         "ggml-q/1": LockedTool(
-            provider="llama.cpp", version="0.3.36", fingerprints={"Q4_K_M": Digest(ONE), "Q8_0": Digest(TWO)}
+            providers={"llama.cpp": "0.3.36"}, fingerprints={"Q4_K_M": Digest(ONE), "Q8_0": Digest(TWO)}
         )
     },
     runtimes={"python/1": LockedRuntime(sha256=Digest(THREE))},

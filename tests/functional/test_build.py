@@ -113,7 +113,7 @@ def test_a_second_build_says_what_it_took_from_the_cache(quantized_project):
     outcome = quantized_project.spawn("build").assert_success()
 
     assert outcome.err == (
-        " quantize  q8  cached: Q8_0 with llama.cpp\n"
+        " quantize  q8  cached: Q8_0 with strict\n"
         "     pack  q8  cached: tiny-1-q8.gguf\n"
         "     note  unsigned: the recipe has no [sign]\n"
     )
@@ -262,7 +262,7 @@ def test_a_dry_run_prints_the_plan_with_what_is_cached_and_builds_nothing(quanti
     size = (quantized_project.root / "model.gguf").stat().st_size / 1e6
     assert outcome.out == (
         f"    fetch  alone, plain, q8  base/model.gguf, {size:.1f} MB  cached\n"
-        " quantize  alone, q8  Q8_0 with llama.cpp\n"
+        " quantize  alone, q8  Q8_0 with strict\n"
         "     pack  alone  layout llamafile\n"
         "     pack  plain  layout gguf\n"
         "     pack  q8  layout gguf\n"
@@ -290,7 +290,7 @@ def test_after_a_build_the_plan_says_that_quantised_weights_are_cached(quantized
 
     outcome = quantized_project.run("build", "--dry-run").assert_success()
 
-    assert outcome.out == " quantize  q8  Q8_0 with llama.cpp  cached\n     pack  q8  layout gguf\n"
+    assert outcome.out == " quantize  q8  Q8_0 with strict  cached\n     pack  q8  layout gguf\n"
 
 
 def test_a_finished_bundle_is_cached_in_the_plan_once_it_has_settled(locked_project):

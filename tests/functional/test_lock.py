@@ -148,7 +148,9 @@ def test_it_keeps_the_pin_of_a_plugin_that_is_not_the_installed_one_and_says_wha
     lock = parse_lock(quantized_project.lock.read_bytes(), "lock")
     plugin = lock.plugins["lftool-llamacpp"]
     pinned = attrs.evolve(plugin, version="0.0.9", sha256=attrs.evolve(plugin.sha256, hex="0" * 64))
-    quantized_project.lock.write_bytes(emit_lock(attrs.evolve(lock, plugins={"lftool-llamacpp": pinned})))
+    quantized_project.lock.write_bytes(
+        emit_lock(attrs.evolve(lock, plugins={**lock.plugins, "lftool-llamacpp": pinned}))
+    )
     before = quantized_project.lock.read_bytes()
 
     outcome = quantized_project.run("lock")

@@ -90,7 +90,7 @@ def test_outputs_that_a_build_records_while_the_lock_is_made_are_kept(locked_pro
 def test_a_lock_without_the_pin_of_a_plugin_that_the_build_needs_is_refused(quantized_project):
     text = quantized_project.lock.read_text()
     start = text.index("[plugins.lftool-llamacpp]")
-    quantized_project.lock.write_text(text[:start] + text[text.index("[recipe]") :])
+    quantized_project.lock.write_text(text[:start] + text[text.index("[plugins.lftool-strict]") :])
 
     done = quantized_project.run("build")
 

@@ -120,7 +120,7 @@ def test_an_unknown_name_is_refused_with_the_valid_ones(quantized_project):
 
     assert (outcome.status, outcome.err) == (
         2,
-        "error: nothing called 'bsae' to upgrade; valid: base, plugin:lftool-llamacpp, tool:ggml-q/1, tool:llama.cpp\n",
+        "error: nothing called 'bsae' to upgrade; valid: base, plugin:lftool-llamacpp, plugin:lftool-strict, tool:ggml-q/1, tool:strict\n",
     )
     assert quantized_project.lock.read_bytes() == before
 
@@ -129,7 +129,9 @@ def test_the_pin_of_a_plugin_moves_alone(quantized_project):
     fresh = quantized_project.lock.read_bytes()
     lock = parse_lock(fresh, "lock")
     pinned = attrs.evolve(lock.plugins["lftool-llamacpp"], version="0.0.9", sha256=Digest("0" * 64))
-    quantized_project.lock.write_bytes(emit_lock(attrs.evolve(lock, plugins={"lftool-llamacpp": pinned})))
+    quantized_project.lock.write_bytes(
+        emit_lock(attrs.evolve(lock, plugins={**lock.plugins, "lftool-llamacpp": pinned}))
+    )
 
     outcome = quantized_project.run("lock", "--upgrade", "plugin:lftool-llamacpp").assert_success()
 
@@ -168,19 +170,19 @@ def test_a_tool_that_makes_other_bits_is_refused_and_not_used(other_tool, warm_p
     assert outcome.status == 8
     assert outcome.err.splitlines()[-3:] == [
         (
-            f"error: llama.cpp {tables(other_tool)['tools']['ggml-q/1']['version']} does not make the bits of ggml-q/1 for"
+            f"error: strict {tables(other_tool)['tools']['ggml-q/1']['providers']['strict']} does not make the bits of ggml-q/1 for"
             f" Q8_0: the lock pins fingerprint {'0' * 64}, this machine's is {real}"
         ),
         (
-            "  hint: build llama.cpp without contraction of multiply and add (-ffp-contract=off);"
-            " docs/explanation/determinism.md"
+            f"  hint: the lock was made with strict {tables(other_tool)['tools']['ggml-q/1']['providers']['strict']};"
+            " what changes bits: docs/explanation/determinism.md"
         ),
         "  hint: or accept this tool's bits: lftool lock --upgrade tool:ggml-q/1",
     ]
     assert not list((other_tool.root / "dist").iterdir())
 
 
-@pytest.mark.parametrize("name", ["tool:ggml-q/1", "tool:llama.cpp"])
+@pytest.mark.parametrize("name", ["tool:ggml-q/1", "tool:strict"])
 def test_the_pin_of_a_tool_moves_by_its_semantics_or_its_name(other_tool, warm_project, name):
     other_tool.run("lock", "--upgrade", name).assert_success()
 

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from lftool.testing import Outcome, ProjectFolder
 
-OURS = {"lftool", "lftool-hf", "lftool-llamacpp", "lftool-oci", "lftool-s3"}
+OURS = {"lftool", "lftool-hf", "lftool-llamacpp", "lftool-oci", "lftool-s3", "lftool-strict"}
 
 
 @frozen(kw_only=True)

@@ -42,8 +42,11 @@ class Copier:
     def tool(self):
         return ToolIdentity(version="1.0", files=(pathlib.Path(__file__),))
 
-    def probe(self, use, output):
+    def probe_inputs(self, use, folder):
+        data = b"fixed"
         {probe}
+        (folder / "fixed").write_bytes(data)
+        return {{"weights": folder / "fixed"}}
 
     def plan(self, spec, inputs):
         {plan}
@@ -55,6 +58,9 @@ class Copier:
 
     def run(self, spec, inputs, output, threads, progress):
         data = inputs["weights"].path.read_bytes()
+        if inputs["weights"].path.name == "fixed":
+            output.write_bytes(data)
+            return
         {run}
 
 @hookimpl
@@ -85,9 +91,7 @@ class Shop:
     project: ProjectFolder
     interpreter: Path
 
-    def install(
-        self, *, probe="output.write_bytes(b'fixed')", plan="pass", run="output.write_bytes(data)", deterministic=True
-    ):
+    def install(self, *, probe="pass", plan="pass", run="output.write_bytes(data)", deterministic=True):
         code = PLUGIN.format(probe=probe, plan=plan, run=run, deterministic=deterministic)
         self.site.install("copy-shop", code, entry="copying", version="3.1")
 
@@ -216,10 +220,10 @@ LOCKING = {
     "plan raises": ({"plan": "raise ValueError('boom')"}, FAILED + "ValueError: boom\n"),
     "plan crashes": ({"plan": "ctypes.string_at(0)"}, DIED.format(method="plan", how="signal SIGSEGV")),
     "probe raises": ({"probe": "raise ValueError('boom')"}, FAILED + "ValueError: boom\n"),
-    "probe exits": ({"probe": "os._exit(9)"}, DIED.format(method="probe", how="exit status 9")),
+    "probe exits": ({"probe": "os._exit(9)"}, DIED.format(method="probe_inputs", how="exit status 9")),
     "probe is killed": (
         {"probe": "os.kill(os.getpid(), 9)"},
-        DIED.format(method="probe", how="signal SIGKILL"),
+        DIED.format(method="probe_inputs", how="signal SIGKILL"),
     ),
 }
 
@@ -282,7 +286,7 @@ def test_hint_of_exit_7_names_only_what_is_in_the_cache(shop, tmp_path):
 def test_fingerprint_that_changes_is_exit_8(shop, tmp_path):
     counter = tmp_path / "probes"
     counter.write_text("")
-    shop.lock_then(probe=f"{COUNTING.format(path=str(counter))}; output.write_bytes(bytes([turn]))")
+    shop.lock_then(probe=f"{COUNTING.format(path=str(counter))}; data = bytes([turn])")
     shutil.rmtree(shop.project.cache)
     first, second = (Artifact.of(bytes([turn])).sha256 for turn in (1, 2))
     done = shop.lftool("build")

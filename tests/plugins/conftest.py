@@ -48,7 +48,9 @@ class Plugin:
         return seen
 
     def probe(self, use: str, output: Path) -> None:
-        self.isolated.probe_transform(self.registered, use, output)
+        folder = output.with_name(f"inputs of {output.name}")
+        folder.mkdir()
+        self.run(use.removesuffix("+imatrix"), output, **self.isolated.probe_inputs(self.registered, use, folder))
 
 
 @pytest.fixture

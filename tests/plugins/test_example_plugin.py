@@ -207,7 +207,7 @@ def test_lock_pins_plugin_and_tool(environment: Environment) -> None:
     lock = environment.read_lock()
     tool = lock["tools"]["round/1"]
     assert lock["plugins"] == {"lftool-example": {"version": "0.1.0", "sha256": _digest_of(environment.plugin)}}
-    assert (tool["provider"], tool["version"], list(tool["fingerprints"])) == ("round", "0.1.0", ["F16_ROUND8"])
+    assert (tool["providers"], list(tool["fingerprints"])) == ({"round": "0.1.0"}, ["F16_ROUND8"])
     assert lock["targets"]["rounded"]["quantize"]["semantics"] == "round/1"
     assert lock["sources"]["base"]["options"] == {"width": 64}
 
@@ -215,11 +215,12 @@ def test_lock_pins_plugin_and_tool(environment: Environment) -> None:
 def test_fingerprint_is_the_digest_of_every_f16_value_rounded(environment: Environment) -> None:
     environment.lftool("lock").assert_success()
     code = (
-        "import hashlib, pathlib, sys; from lftool_example.rounding import Rounder;"
-        " path = pathlib.Path(sys.argv[1]); Rounder().probe('F16_ROUND8', path);"
-        " print(hashlib.sha256(path.read_bytes()).hexdigest())"
+        "import hashlib, io, pathlib, sys; from lftool_example.rounding import Rounder, round_gguf;"
+        " path = Rounder().probe_inputs('F16_ROUND8', pathlib.Path(sys.argv[1]))['weights']; out = io.BytesIO();"
+        " round_gguf(path.open('rb'), path.stat().st_size, out, 8, lambda *_: None);"
+        " print(hashlib.sha256(out.getvalue()).hexdigest())"
     )
-    command = [environment.root / "bin" / "python", "-I", "-c", code, environment.project / "probe"]
+    command = [environment.root / "bin" / "python", "-I", "-c", code, environment.project]
     expected = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     assert environment.read_lock()["tools"]["round/1"]["fingerprints"] == {"F16_ROUND8": expected}
 

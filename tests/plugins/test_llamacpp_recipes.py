@@ -128,7 +128,14 @@ REFUSED = {
     ),
     "unknown option": (
         {"target": "options = { allow_requantise = true }"},
-        ("lftool.toml: targets.q.options: $.allow_requantise: unknown key; did you mean 'allow_requantize'?\n"),
+        "lftool.toml: targets.q.options: $.allow_requantise: unknown key; valid: pure\n",
+    ),
+    "option of the other quantizer": (
+        {"target": "options = { allow_requantize = true }"},
+        (
+            "lftool.toml: targets.q.options: $.allow_requantize: unknown key; valid: pure\n"
+            "  hint: the quantizer 'llama.cpp' has the option allow_requantize: quantizer = \"llama.cpp\"\n"
+        ),
     ),
     "option of another type": (
         {"target": "options = { pure = 1 }"},
@@ -151,7 +158,7 @@ def test_wrong_wish_is_exit_2_and_writes_no_lock(ask, project, wish, error):
     assert not project.lock.exists()
 
 
-REQUANTIZE_HINT = "  hint: start from F16, BF16 or F32 weights, or set options = { allow_requantize = true }\n"
+REQUANTIZE_HINT = '  hint: start from F16, BF16 or F32 weights, or set quantizer = "llama.cpp" and options = { allow_requantize = true }\n'
 
 
 @pytest.fixture
@@ -182,7 +189,7 @@ def test_quantised_weights_are_refused_by_the_quantizer_itself(plugin, quantised
 
 def test_quantised_weights_are_taken_when_the_recipe_says_so(ask, project, types, quantised_source):
     (project.root / "model.gguf").write_bytes(quantised_source.read_bytes())
-    ask("Q4_0", "options = { allow_requantize = true, pure = true }").assert_success()
+    ask("Q4_0", 'quantizer = "llama.cpp"\noptions = { allow_requantize = true, pure = true }').assert_success()
     assert set(types().values()) == {"Q4_0"}
 
 
@@ -275,10 +282,10 @@ def test_locked_fingerprint_that_this_tool_does_not_make_is_exit_8(ask, project)
         out="",
         err=(
             "    fetch  base  cached: model.gguf\n"
-            f"error: llama.cpp {lock['tools']['ggml-q/1']['version']} does not make the bits of ggml-q/1 for Q8_0:"
+            f"error: strict {lock['tools']['ggml-q/1']['providers']['strict']} does not make the bits of ggml-q/1 for Q8_0:"
             f" the lock pins fingerprint {'0' * 64}, this machine's is {ours}\n"
-            "  hint: build llama.cpp without contraction of multiply and add (-ffp-contract=off);"
-            " docs/explanation/determinism.md\n"
+            f"  hint: the lock was made with strict {lock['tools']['ggml-q/1']['providers']['strict']};"
+            " what changes bits: docs/explanation/determinism.md\n"
             "  hint: or accept this tool's bits: lftool lock --upgrade tool:ggml-q/1\n"
         ),
     )

@@ -35,7 +35,7 @@ from lftool.pipeline.stages.fetch import fetch_locked
 from lftool.pipeline.stages.pack import runtime_name
 from lftool.pipeline.stages.resolve import resolve
 from lftool.pipeline.tasks import Conversion, conversion, quantization, weights_header
-from lftool.pipeline.tools import Tool, fingerprint, plan_transform, require_pinned_fingerprint, tool_of
+from lftool.pipeline.tools import Tool, fingerprint, mixture_of, plan_transform, require_pinned_fingerprint, tool_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -146,7 +146,7 @@ class _Locker:
         if old is not None and old.action == action and self.ports.store.blobs.is_sound(old.output):
             made = old.output
         else:
-            require_pinned_fingerprint(tool, record.semantics, use, locked_tool.fingerprints[use], self.ports)
+            require_pinned_fingerprint(tool, record.semantics, use, locked_tool, self.ports)
             made = run_conversion(wanted, tool, plan, self.ports.threads, self.ports)
             moves = self.upgrade.tool(record.semantics, record.name)
             if old is not None and old.action == action and old.output != made and not moves:
@@ -169,6 +169,9 @@ class _Locker:
         wanted = quantization(self.recipe, pinned, target, self.ports)
         self.pin_plugin(wanted.registered.origin)
         tool = tool_of(wanted.registered, self.ports)
+        mixture = mixture_of(tool, self.ports)
+        if mixture is not None:
+            self.pin_plugin(mixture.registered.origin)
         record = wanted.registered.record
         plan = plan_transform(tool, wanted.spec, wanted.options, wanted.inputs, self.ports)
         check_overrides(wanted.spec.overrides, plan, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from attrs import frozen
 
 from lftool.api import ConverterType, QuantizerType, TransformSpec
@@ -19,7 +20,7 @@ from lftool.pipeline.selection import quantize_inputs, weights_files
 if TYPE_CHECKING:
     from lftool.api import GGUFHeader
     from lftool.models.lock import Lock
-    from lftool.models.recipe import Recipe
+    from lftool.models.recipe import Recipe, TargetSpec
     from lftool.pipeline.ports import Ports
 
 
@@ -80,6 +81,21 @@ def weights_header(artifact: Artifact, what: str, ports: Ports) -> GGUFHeader:
         return read_gguf(file, artifact.size, what)
 
 
+def _who_knows(target: TargetSpec, record: QuantizerType, ports: Ports) -> tuple[str, ...]:
+    """Return hints that name other quantizers which have the options that `record` has not."""
+    unknown = set(target.options) - _option_names(record)
+    return tuple(
+        f'the quantizer {other.record.name!r} has the option {name}: quantizer = "{other.record.name}"'
+        for other in ports.registry.all(QuantizerType)
+        if target.quantize in other.record.produces
+        for name in sorted(unknown & _option_names(other.record))
+    )
+
+
+def _option_names(record: QuantizerType) -> set[str]:
+    return {field.name for field in attrs.fields(record.options)} if record.options else set()
+
+
 def quantization(recipe: Recipe, lock: Lock, target: str, ports: Ports, quantizer: str | None = None) -> Quantization:
     """Return what `target` asks of its quantizer; its weights must be in the store.
 
@@ -104,9 +120,13 @@ def quantization(recipe: Recipe, lock: Lock, target: str, ports: Ports, quantize
             f"the quantizer {record.name!r} does not make the same bytes twice; a bundle cannot be locked"
         )
     where = f"lftool.toml: targets.{target}.options"
-    options = structure(dict(target_spec.options), record.options, where, RecipeError) if record.options else None
-    if record.options is None and target_spec.options:
-        raise RecipeError(f"{where}: the quantizer {record.name!r} has no options")
+    try:
+        options = structure(dict(target_spec.options), record.options, where, RecipeError) if record.options else None
+        if record.options is None and target_spec.options:
+            raise RecipeError(f"{where}: the quantizer {record.name!r} has no options")
+    except RecipeError as error:
+        error.hints = (*error.hints, *_who_knows(target_spec, record, ports))
+        raise
     inputs = quantize_inputs(recipe, lock)
     header = weights_header(inputs["weights"], f"source {recipe.model.weights!r}", ports)
     overrides = expand_overrides(target_spec.overrides, header, target)

@@ -24,6 +24,7 @@ from lftool.store.durable import scratch_directory
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lftool.models.lock import LockedTool
     from lftool.pipeline.ports import Ports
 
 _KIND = "tool"
@@ -180,15 +181,16 @@ def input_files(inputs: dict[str, Artifact], ports: Ports) -> dict[str, InputFil
     return found
 
 
-def require_pinned_fingerprint(tool: Tool, semantics: str, use: str, expected: Digest, ports: Ports) -> None:
+def require_pinned_fingerprint(tool: Tool, semantics: str, use: str, locked: LockedTool, ports: Ports) -> None:
     """Raise UnavailableError unless the installed tool makes the bits that the lock's fingerprint stands for."""
-    got = fingerprint(tool, use, ports)
+    got, expected = fingerprint(tool, use, ports), locked.fingerprints[use]
     if got != expected:
+        made_with = ", ".join(f"{name} {version}" for name, version in sorted(locked.providers.items()))
         raise UnavailableError(
             f"{tool.registered.record.name} {tool.identity.version} does not make the bits of {semantics} for {use}:"
             f" the lock pins fingerprint {expected}, this machine's is {got}",
             hints=(
-                "build llama.cpp without contraction of multiply and add (-ffp-contract=off); docs/explanation/determinism.md",
+                f"the lock was made with {made_with}; what changes bits: docs/explanation/determinism.md",
                 f"or accept this tool's bits: lftool lock --upgrade tool:{semantics}",
             ),
         )

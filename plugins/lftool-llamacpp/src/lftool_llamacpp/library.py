@@ -128,6 +128,8 @@ def quantize_file(source: Path, output: Path, call: QuantizeCall, on_tensor: Cal
         if "requantizing" in why:
             raise RecipeError(
                 f"the weights are quantised already: {why}",
-                hints=("start from F16, BF16 or F32 weights, or set options = { allow_requantize = true }",),
+                hints=(
+                    'start from F16, BF16 or F32 weights, or set quantizer = "llama.cpp" and options = { allow_requantize = true }',
+                ),
             )
         raise FormatError(f"llama.cpp cannot quantise the weights: {why}")

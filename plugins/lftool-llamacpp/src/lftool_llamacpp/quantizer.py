@@ -46,7 +46,9 @@ def _refuse_quantised(path: Path) -> None:
         if tensor.type.block_elements > 1:
             raise RecipeError(
                 f"the weights are quantised already: tensor {tensor.name} is {tensor.type.name}",
-                hints=("start from F16, BF16 or F32 weights, or set options = { allow_requantize = true }",),
+                hints=(
+                    'start from F16, BF16 or F32 weights, or set quantizer = "llama.cpp" and options = { allow_requantize = true }',
+                ),
             )
 
 

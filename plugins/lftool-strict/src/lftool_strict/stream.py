@@ -82,7 +82,7 @@ class _Worker:
             )
         if flags & OVERFLOW:
             raise FormatError(
-                f"tensor {slab.name}: its weights are too large for {slab.made}: a number does not fit 16 bits",
+                f"tensor {slab.name}: its weights are too large, or too small, for the scales of {slab.made}",
                 hints=("give this tensor the type F32 under `overrides`",),
             )
         _write_all(self._output, blocks if slab.source != slab.made else weights, slab.written)

@@ -69,8 +69,7 @@ def convert(wanted: Conversion, locked: LockedConvert, lock: Lock, ports: Ports)
             return locked.output
         tool = tool_of(wanted.registered, ports)
         require_pinned_plugin(tool.registered.origin, lock, ports)
-        expected = lock.tools[locked.semantics].fingerprints[locked.uses]
-        require_pinned_fingerprint(tool, locked.semantics, locked.uses, expected, ports)
+        require_pinned_fingerprint(tool, locked.semantics, locked.uses, lock.tools[locked.semantics], ports)
         plan = plan_transform(tool, wanted.spec, {}, wanted.inputs, ports)
         if plan_digest(plan) != locked.plan:
             raise NotReproducibleError(

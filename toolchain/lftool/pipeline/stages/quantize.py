@@ -17,6 +17,7 @@ from lftool.pipeline.pins import require_pinned_plugin
 from lftool.pipeline.tools import (
     Tool,
     input_files,
+    mixture_of,
     plan_transform,
     require_pinned_fingerprint,
     spec_to_run,
@@ -79,9 +80,10 @@ def quantize(task: QuantizeTask, tool: Tool, lock: Lock, threads: int, ports: Po
         ):
             ports.emit(StageStarted(stage="quantize", target=task.target, detail=task.spec.produces, cached=True))
             return known["weights"]
-        require_pinned_plugin(tool.registered.origin, lock, ports)
-        expected = lock.tools[locked.semantics].fingerprints[locked.uses]
-        require_pinned_fingerprint(tool, locked.semantics, locked.uses, expected, ports)
+        for needed in (tool, mixture_of(tool, ports)):
+            if needed is not None:
+                require_pinned_plugin(needed.registered.origin, lock, ports)
+        require_pinned_fingerprint(tool, locked.semantics, locked.uses, lock.tools[locked.semantics], ports)
         plan = plan_transform(tool, task.spec, task.options, task.inputs, ports)
         _require_plan(task, plan_digest(plan))
         made = _run(task, tool, plan, threads, ports)

@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from lftool_strict.kernels.block import Kernel
+from lftool_strict.kernels.block import OVERFLOW, Kernel
 from lftool_strict.kernels.rounding import nearest, to_half, to_int_or_least
 from lftool_strict.kernels.search import eps, largest
 from lftool_strict.kernels.weights import block_squares, important_weights
@@ -167,6 +167,7 @@ def write_mxfp4(block: Block) -> None:
     p = block.p
     _, magnitude = largest(p, block.x)
     exponent = p.select(magnitude > 0.0, _floor_log2(p, magnitude) + (127 - 2), 0) & 0xFF
+    block.report(exponent == 0xFF, OVERFLOW)  # below 2**-125; llama.cpp refuses such blocks
     block.put(0, exponent)
     normal = (exponent - 1) << 23
     scale = p.from_bits(p.select(exponent == 0, 0x00200000, p.select(exponent == 1, 0x00400000, normal)))

@@ -8,9 +8,8 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lftool_llamacpp.imatrix import read_imatrix
 
-from lftool.api import TensorData, write_gguf
+from lftool.api import TensorData, read_imatrix, write_gguf
 from lftool.errors import FormatError
 from lftool.testing import tiny_gguf
 
