@@ -64,6 +64,7 @@ from lftool.api.values import (
     SourceRequest,
     StoredObject,
     TensorType,
+    ToolArchive,
     ToolIdentity,
     TransformPlan,
     TransformSpec,
@@ -74,6 +75,7 @@ from lftool.formats.gguf import GGUFArray, GGUFHeader, GGUFTensor, padding, read
 from lftool.formats.gguf_write import TensorData, copied_header, metadata_entry, write_gguf
 from lftool.formats.imatrix import read_imatrix
 from lftool.formats.probe_model import write_probe_imatrix, write_probe_model
+from lftool.formats.safetensors import SafetensorsTensor, read_safetensors
 from lftool.models.globs import is_chosen
 
 LFTOOL_API_VERSION = (1, 0)
@@ -115,6 +117,7 @@ __all__ = [
     "RuntimeMember",
     "RuntimeParts",
     "RuntimeType",
+    "SafetensorsTensor",
     "Signer",
     "SignerContext",
     "SignerType",
@@ -129,6 +132,7 @@ __all__ = [
     "TensorData",
     "TensorDone",
     "TensorType",
+    "ToolArchive",
     "ToolIdentity",
     "Transform",
     "TransformPlan",
@@ -145,6 +149,7 @@ __all__ = [
     "padding",
     "read_gguf",
     "read_imatrix",
+    "read_safetensors",
     "stall_seconds",
     "write_gguf",
     "write_probe_imatrix",

@@ -97,20 +97,46 @@ class TransformSpec:
         overrides: Exact tensor names; the core has expanded the recipe's globs.
         options: The record's options class, structured; None when it has none.
         types: Of a quantizer with a `mixture`: the type of every tensor, in the order of the output.
+        name: Of a converter: what the model is called, as far as its source's address tells.
+        archive: A ZIP of the members that the tool asked for; in `run` only.
     """
 
     produces: str
     overrides: tuple[TensorType, ...] = ()
     options: Any = None
     types: tuple[TensorType, ...] = ()
+    name: str = ""
+    archive: Path | None = None
+
+
+@frozen(kw_only=True)
+class ToolArchive:
+    """An archive that a tool comes in; the core pins, fetches and unpacks it.
+
+    Attributes:
+        uri: Where it is, as a source of a recipe would name it.
+        include: Globs that choose one file there.
+        members: Globs of what is needed of the tar archive, without the first folder of its paths.
+    """
+
+    uri: str
+    include: tuple[str, ...] = ()
+    members: tuple[str, ...]
 
 
 @frozen(kw_only=True)
 class ToolIdentity:
-    """What executes a transform: its version, and the files that decide its bytes."""
+    """What executes a transform: its version, and the files that decide its bytes.
+
+    Attributes:
+        version: Of all that has a part in it.
+        files: Installed files.
+        archive: What must be fetched before it can run.
+    """
 
     version: str
     files: tuple[Path, ...]
+    archive: ToolArchive | None = None
 
 
 @frozen(kw_only=True)

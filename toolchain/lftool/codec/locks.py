@@ -74,7 +74,7 @@ def slice_lock(lock: Lock, recipe: Recipe, target: str) -> Lock:
     for used in stages:
         tool, so_far = lock.tools[used.semantics], tools.get(used.semantics)
         prints = {**(so_far.fingerprints if so_far else {}), used.uses: tool.fingerprints[used.uses]}
-        tools[used.semantics] = attrs.evolve(tool, providers={}, fingerprints=prints)
+        tools[used.semantics] = attrs.evolve(tool, providers={}, archive=None, fingerprints=prints)
     stage = stage and attrs.evolve(stage, quantizer=None)
     return Lock(
         recipe=LockedRecipe(sha256=recipe_digest(part)),

@@ -190,6 +190,7 @@ class Isolated:
             "inputs": encode_inputs(inputs),
             "output": str(output),
             "threads": threads,
+            "archive": None if spec.archive is None else str(spec.archive),
         }
         self._call(registered, "run", arguments, progress)
 

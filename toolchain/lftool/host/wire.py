@@ -52,6 +52,7 @@ def encode_spec(spec: TransformSpec, options: Any) -> dict[str, Any]:  # noqa: A
         "produces": spec.produces,
         "overrides": [[item.tensor, item.type] for item in spec.overrides],
         "options": options,
+        **({"name": spec.name} if spec.name else {}),
         **({"types": [[item.tensor, item.type] for item in spec.types]} if spec.types else {}),
     }
 
@@ -63,6 +64,7 @@ def decode_spec(plain: dict[str, Any], options: Any) -> TransformSpec:  # noqa: 
         overrides=_decode_types(plain["overrides"]),
         options=options,
         types=_decode_types(plain.get("types", [])),
+        name=plain.get("name", ""),
     )
 
 

@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
+import attrs
 from attrs import define
 
 from lftool.api import HOOKS, Record, TransformType
@@ -63,6 +64,8 @@ def _call_transform(record: TransformType, method: str, arguments: dict[str, Any
     def progress(tensor: str, index: int, count: int) -> None:
         wire.send(kind="progress", tensor=tensor, index=index, count=count)
 
+    if arguments["archive"] is not None:
+        spec = attrs.evolve(spec, archive=Path(arguments["archive"]))
     transform.run(spec, inputs, Path(arguments["output"]), arguments["threads"], progress)
     return None
 

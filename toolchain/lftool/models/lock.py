@@ -128,6 +128,9 @@ class LockedTool:
     providers: Mapping[str, str] = field(
         factory=dict, metadata={"doc": "Name to version of the tools that were asked; not part of a slice."}
     )
+    archive: LockedSource | None = field(
+        default=None, metadata={"doc": "The archive that the tool comes in; not part of a slice."}
+    )
     fingerprints: Mapping[str, Digest] = field(
         metadata={"doc": "Per use, the sha256 of the file that the tool makes of a fixed input."}
     )

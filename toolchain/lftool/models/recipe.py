@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen
-from attrs.validators import min_len
+from attrs.validators import in_, min_len, optional
 
 from lftool.models.names import check_name
 from lftool.models.run import RunContract
@@ -60,6 +60,11 @@ class ModelSpec:
 
     weights: str = field(metadata={"doc": "Name of the source that holds the weights."})
     imatrix: str | None = field(default=None, metadata={"doc": "Name of the source that holds an importance matrix."})
+    intermediate: str | None = field(
+        default=None,
+        validator=optional(in_(("f32", "f16", "bf16"))),
+        metadata={"doc": "Type that safetensors weights are converted to: `f32`, `f16`, `bf16`; default: their own."},
+    )
 
 
 @frozen(kw_only=True)

@@ -25,6 +25,7 @@ from lftool.models.lock import (
     LockedTool,
 )
 from lftool.models.recipe import Recipe
+from lftool.pipeline.archives import resolve_archive, with_archive
 from lftool.pipeline.identity import pack_action, plan_digest, runtime_digest, transform_action, use_of
 from lftool.pipeline.overrides import check_overrides
 from lftool.pipeline.pins import require_pinned_plugin, require_pinned_runtime
@@ -97,6 +98,7 @@ class _Locker:
     plugins: dict[str, LockedPlugin] = attrs.field(factory=dict)
     tools: dict[str, LockedTool] = attrs.field(factory=dict)
     runtimes: dict[str, LockedRuntime] = attrs.field(factory=dict)
+    archives: dict[str, LockedSource] = attrs.field(factory=dict)
 
     def source(self, name: str, spec: SourceSpec) -> LockedSource:
         old = self.old.sources.get(name)
@@ -127,9 +129,24 @@ class _Locker:
         providers = dict(so_far.providers) if so_far else {}
         kept = old.providers.get(record.name) if pinned and old is not None else None
         providers[record.name] = kept or tool.identity.version
-        made = LockedTool(providers=providers, fingerprints=prints)
+        archive = self.archives.get(record.semantics)
+        made = LockedTool(providers=providers, archive=archive, fingerprints=prints)
         self.tools[record.semantics] = made
         return made
+
+    def with_archive(self, tool: Tool) -> Tool:
+        """Return a tool with the archive that it comes in, if any, pinned and unpacked."""
+        archive, record = tool.identity.archive, tool.registered.record
+        if archive is None:
+            return tool
+        old = self.old.tools.get(record.semantics)
+        kept = old.archive if old is not None and not self.upgrade.tool(record.semantics, record.name) else None
+        if kept is None or (kept.uri, kept.include) != (archive.uri, archive.include):
+            kept = resolve_archive(archive, record.semantics, self.ports)
+        self.archives[record.semantics] = kept
+        self.pin_plugin(self.ports.registry.source(archive.uri.partition(":")[0]).origin)
+        pinned = attrs.evolve(self.old, plugins=self.plugins)
+        return with_archive(tool, kept, record.semantics, pinned, self.ports)
 
     def convert(self, wanted: Conversion | None) -> Mapping[str, LockedConvert]:
         """Return how the weights become one GGUF, doing it if need be: the rest of the lock depends on the result."""
@@ -137,7 +154,7 @@ class _Locker:
             return {}
         record = wanted.registered.record
         self.pin_plugin(wanted.registered.origin)
-        tool = tool_of(wanted.registered, self.ports)
+        tool = self.with_archive(tool_of(wanted.registered, self.ports))
         plan = plan_transform(tool, wanted.spec, {}, wanted.inputs, self.ports)
         use = wanted.spec.produces
         locked_tool, digest = self.pin_tool(tool, use), plan_digest(plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -55,19 +56,33 @@ def conversion(recipe: Recipe, lock: Lock, ports: Ports) -> Conversion | None:
     """
     weights = weights_files(recipe, lock)
     if weights.format == "gguf":
+        if recipe.model.intermediate is not None:
+            raise RecipeError(
+                f"model.intermediate: source {recipe.model.weights!r} is a GGUF, so nothing is converted",
+                hints=("leave it out; a target's `quantize` gives the weights another type",),
+            )
         return None
-    registered = ports.registry.converter(weights.format, KEEP_TYPES)
+    produces = recipe.model.intermediate or KEEP_TYPES
+    registered = ports.registry.converter(weights.format, produces)
     if registered is None:
+        kept = "" if produces == KEEP_TYPES else f" of type {produces}"
         raise UnavailableError(
-            f"source {recipe.model.weights!r} holds {weights.format}, and no installed plugin converts that to GGUF",
-            hints=("install one", "or point the source at a GGUF file"),
+            f"source {recipe.model.weights!r} holds {weights.format}, and no installed plugin converts that to GGUF{kept}",
+            hints=("install one: pip install 'lftool[cpu,convert]'", "or point the source at a GGUF file"),
         )
     if not registered.record.deterministic:
         raise RecipeError(
             f"the converter {registered.record.name!r} does not make the same bytes twice; a bundle cannot be locked"
         )
     inputs = {file.path: file.artifact for file in weights.files}
-    return Conversion(registered=registered, spec=TransformSpec(produces=KEEP_TYPES), inputs=inputs)
+    spec = TransformSpec(produces=produces, name=model_name(recipe.sources[recipe.model.weights].uri))
+    return Conversion(registered=registered, spec=spec, inputs=inputs)
+
+
+def model_name(uri: str) -> str:
+    """Return what a source's address calls the model: the last part of its path, without revision and fragment."""
+    path = re.split("[@?#]", uri.partition(":")[2])[0]
+    return path.rstrip("/").rpartition("/")[2] or "model"
 
 
 def weights_header(artifact: Artifact, what: str, ports: Ports) -> GGUFHeader:
@@ -120,10 +135,12 @@ def quantization(recipe: Recipe, lock: Lock, target: str, ports: Ports, quantize
             f"the quantizer {record.name!r} does not make the same bytes twice; a bundle cannot be locked"
         )
     where = f"lftool.toml: targets.{target}.options"
+    if record.options is None and target_spec.options:
+        raise RecipeError(
+            f"{where}: the quantizer {record.name!r} has no options", hints=_who_knows(target_spec, record, ports)
+        )
     try:
         options = structure(dict(target_spec.options), record.options, where, RecipeError) if record.options else None
-        if record.options is None and target_spec.options:
-            raise RecipeError(f"{where}: the quantizer {record.name!r} has no options")
     except RecipeError as error:
         error.hints = (*error.hints, *_who_knows(target_spec, record, ports))
         raise

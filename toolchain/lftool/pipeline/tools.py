@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,6 +15,7 @@ from lftool.api import InputFile, QuantizerType, ToolIdentity, TransformPlan, Tr
 from lftool.codec.canonical import canonical_json
 from lftool.errors import PluginError, UnavailableError
 from lftool.formats.gguf import read_gguf
+from lftool.formats.safetensors import read_safetensors
 from lftool.host.guarding import guarded
 from lftool.host.registry import Registered
 from lftool.host.wire import decode_plan, encode_plan, encode_spec
@@ -22,8 +24,6 @@ from lftool.pipeline.identity import plan_action, probe_action
 from lftool.store.durable import scratch_directory
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lftool.models.lock import LockedTool
     from lftool.pipeline.ports import Ports
 
@@ -33,12 +33,17 @@ _BUILT_IN = Digest.of(b"built-in")  # its files and version are in the identity
 
 @frozen(kw_only=True)
 class Tool:
-    """A quantizer as it is installed here: its record, version, and the digest of what executes."""
+    """A converter or quantizer as it is installed here: its record, version, and the digest of what executes.
+
+    Attributes:
+        archive: What it needs of an archive that was fetched; see `lftool.pipeline.archives`.
+    """
 
     registered: Registered[TransformType]
     identity: ToolIdentity
     files: Digest
     plugin: Digest
+    archive: Path | None = None
 
 
 def _file_digest(path: Path, ports: Ports) -> str:
@@ -91,7 +96,7 @@ def _make_fixed(tool: Tool, use: str, ports: Ports) -> Artifact:
     with scratch_directory(ports.store.temporary) as folder:
         paths = ports.isolated.probe_inputs(tool.registered, use, folder)
         inputs = {role: InputFile(path=path, artifact=_artifact(path)) for role, path in paths.items()}
-        spec = TransformSpec(produces=use.removesuffix("+imatrix"))
+        spec = TransformSpec(produces=use.removesuffix("+imatrix"), name="fingerprint", archive=tool.archive)
         mixture = mixture_of(tool, ports)
         if mixture is not None:
             spec = spec_to_run(tool, spec, ports.isolated.plan(mixture.registered, spec, {}, inputs))
@@ -141,10 +146,10 @@ def plan_transform(
 
 
 def spec_to_run(tool: Tool, spec: TransformSpec, plan: TransformPlan) -> TransformSpec:
-    """Return what a tool is asked to make: with the types of its plan where another quantizer chose them."""
+    """Return what a tool is asked to make: with its archive, and the types of its plan where another chose them."""
     record = tool.registered.record
     mixed = isinstance(record, QuantizerType) and record.mixture is not None
-    return attrs.evolve(spec, types=plan.tensors) if mixed else spec
+    return attrs.evolve(spec, types=plan.tensors if mixed else (), archive=tool.archive)
 
 
 def _own_plan(
@@ -165,18 +170,21 @@ def _own_plan(
 
 
 def input_files(inputs: dict[str, Artifact], ports: Ports) -> dict[str, InputFile]:
-    """Return checked, read-only files of inputs in the store; GGUF headers are read within budgets first.
+    """Return checked, read-only files of inputs in the store; headers of weights are read within budgets first.
 
     Raises:
-        FormatError: The weights are no sound GGUF.
+        FormatError: A file of weights is not sound.
         IntegrityError: A blob was corrupted.
     """
     found = {}
     for role, artifact in inputs.items():
         path = ports.store.blobs.require(artifact, f"the {role}")
         with path.open("rb") as file:
-            if role == "weights" or file.read(4) == b"GGUF":
-                read_gguf(file, artifact.size, f"the {role} (sha256 {artifact.sha256})")
+            what = f"the {role} (sha256 {artifact.sha256})"
+            if role.endswith(".safetensors"):
+                read_safetensors(file, artifact.size, what)
+            elif role == "weights" or file.read(4) == b"GGUF":
+                read_gguf(file, artifact.size, what)
         found[role] = InputFile(path=path, artifact=artifact)
     return found
 

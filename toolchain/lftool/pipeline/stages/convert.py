@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from lftool.api import StageFinished, StageStarted, TensorDone
 from lftool.errors import NotReproducibleError
+from lftool.pipeline.archives import with_archive
 from lftool.pipeline.identity import plan_digest
 from lftool.pipeline.pins import require_pinned_plugin
 from lftool.pipeline.stages.quantize import check_output
-from lftool.pipeline.tools import input_files, plan_transform, require_pinned_fingerprint, tool_of
+from lftool.pipeline.tools import input_files, plan_transform, require_pinned_fingerprint, spec_to_run, tool_of
 
 if TYPE_CHECKING:
     from lftool.api import TransformPlan
@@ -48,7 +49,13 @@ def run_conversion(wanted: Conversion, tool: Tool, plan: TransformPlan, threads:
 
     made = ports.store.blobs.put_with(
         lambda path: ports.isolated.run(
-            tool.registered, wanted.spec, {}, input_files(wanted.inputs, ports), path, threads, progress
+            tool.registered,
+            spec_to_run(tool, wanted.spec, plan),
+            {},
+            input_files(wanted.inputs, ports),
+            path,
+            threads,
+            progress,
         ),
         lambda path: check_output(path, plan, name),
     )
@@ -69,6 +76,7 @@ def convert(wanted: Conversion, locked: LockedConvert, lock: Lock, ports: Ports)
             return locked.output
         tool = tool_of(wanted.registered, ports)
         require_pinned_plugin(tool.registered.origin, lock, ports)
+        tool = with_archive(tool, lock.tools[locked.semantics].archive, locked.semantics, lock, ports)
         require_pinned_fingerprint(tool, locked.semantics, locked.uses, lock.tools[locked.semantics], ports)
         plan = plan_transform(tool, wanted.spec, {}, wanted.inputs, ports)
         if plan_digest(plan) != locked.plan:

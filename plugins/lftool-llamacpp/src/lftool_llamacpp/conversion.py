@@ -1,0 +1,112 @@
+"""Run llama.cpp's conversion scripts in this process, which exists for nothing else."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lftool.errors import FormatError, RecipeError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from lftool.api import TransformSpec
+
+_FOLDER = Path("vendor/llama.cpp")
+# Nothing may be asked of a hub, and nothing guessed of this machine.
+_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
+
+
+def _folder_of(name: str, paths: Mapping[str, Path]) -> Path:
+    """Return a folder called `name` with the model's files under their own names; nothing there is code."""
+    folder = Path("model").absolute() / name
+    folder.mkdir(parents=True)
+    for file, path in paths.items():
+        (folder / file).symlink_to(path)
+    return folder
+
+
+def _scripts(archive: Path) -> Any:  # noqa: ANN401 - a module that is only there at run time
+    """Unpack the scripts and import them: the package `conversion`, with the `gguf` that belongs to it."""
+    root = Path("scripts").absolute()
+    with zipfile.ZipFile(archive) as members:
+        members.extractall(root)
+    sys.path[:0] = [str(root / _FOLDER), str(root / _FOLDER / "gguf-py")]
+    import conversion  # type: ignore[import-not-found]  # noqa: PLC0415 - from there
+
+    return conversion
+
+
+def _reported(writer: Any, progress: Callable[[str, int, int], None]) -> None:  # noqa: ANN401 - gguf's own writer
+    """Have a writer report every tensor as it is written."""
+    names = ["", *(name for tensors in writer.tensors for name in tensors)]  # what is padded first is the header
+    counter = iter(enumerate(names))
+    original = writer.write_padding
+
+    def padded(file: Any, count: int, align: int | None = None) -> None:  # noqa: ANN401 - a file
+        original(file, count, align)
+        index, name = next(counter, (0, ""))
+        if name:
+            progress(name, index, len(names) - 1)
+
+    writer.write_padding = padded
+
+
+def convert(
+    spec: TransformSpec,
+    kind: str,
+    paths: Mapping[str, Path],
+    output: Path,
+    progress: Callable[[str, int, int], None],
+) -> None:
+    """Convert a model's files into a GGUF.
+
+    Args:
+        spec: What to make; its archive holds the scripts.
+        kind: Type of the matrices: `f32`, `f16` or `bf16`.
+        paths: Name to file of the model.
+        output: Where to write.
+        progress: Called as progress(tensor, index, count).
+
+    Raises:
+        UnavailableError: The scripts were not handed over.
+        RecipeError: llama.cpp does not know the architecture.
+        FormatError: The scripts cannot read the model.
+    """
+    if spec.archive is None:
+        raise UnavailableError("the conversion scripts were not fetched")
+    os.environ.update(_ENVIRONMENT)
+    scripts = _scripts(spec.archive)
+    import gguf  # noqa: PLC0415 - the scripts' own
+    import torch  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - heavy
+
+    types = {
+        "f32": gguf.LlamaFileType.ALL_F32,
+        "f16": gguf.LlamaFileType.MOSTLY_F16,
+        "bf16": gguf.LlamaFileType.MOSTLY_BF16,
+    }
+    folder = _folder_of(spec.name, paths)
+    with torch.inference_mode():
+        hparams = scripts.ModelBase.load_hparams(folder, is_mistral_format=False)
+        architecture = scripts.get_model_architecture(hparams, scripts.ModelType.TEXT)
+        try:
+            model_class = scripts.get_model_class(architecture, mmproj=False)
+        except NotImplementedError:
+            raise RecipeError(f"llama.cpp does not convert models of architecture {architecture}") from None
+        try:
+            model = model_class(folder, types[kind], output)
+            model.prepare_tensors()
+            model.prepare_metadata(vocab_only=False)
+        except (ValueError, KeyError, NotImplementedError, FileNotFoundError) as error:
+            raise FormatError(
+                f"llama.cpp's scripts cannot convert the model: {type(error).__name__}: {error}"
+            ) from error
+        writer = model.gguf_writer
+        writer.write_header_to_file(path=output)
+        _reported(writer, progress)
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file(progress=False)
+        writer.close()

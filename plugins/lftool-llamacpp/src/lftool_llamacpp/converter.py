@@ -1,0 +1,103 @@
+"""The converter: from a model's Hugging Face files to GGUF, with the scripts of llama.cpp itself.
+
+They lie in the source distribution of the llama-cpp-python that is installed, which is pinned and fetched; so everything
+that it converts, this converts. torch and transformers come with the extra `convert`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from lftool.api import ToolArchive, ToolIdentity, TransformPlan, read_safetensors
+from lftool.errors import RecipeError, UnavailableError
+from lftool_llamacpp.probe_files import write_probe_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from lftool.api import InputFile, TransformSpec
+
+_NEEDED = {"torch": "torch", "transformers": "transformers", "sentencepiece": "sentencepiece", "protobuf": "google"}
+_TYPES = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
+_FOLDER = "vendor/llama.cpp"
+
+
+def own_type(inputs: Mapping[str, InputFile]) -> str:
+    """Return the type of a model's matrices: of the first of two or more dimensions, in the order of names.
+
+    Types that GGUF has no place for, such as F8, become bf16, as llama.cpp's scripts read them.
+
+    Raises:
+        FormatError: A file is not sound.
+        RecipeError: There is no matrix.
+    """
+    found: dict[str, str] = {}
+    for path, item in inputs.items():
+        if path.endswith(".safetensors"):
+            with item.path.open("rb") as file:
+                tensors = read_safetensors(file, item.artifact.size, path)
+            found |= {tensor.name: tensor.type for tensor in tensors if len(tensor.shape) > 1}
+    if not found:
+        raise RecipeError("the safetensors files have no matrix")
+    return _TYPES.get(found[min(found)], "bf16")
+
+
+class HuggingFaceConverter:
+    """Runs llama.cpp's conversion of Hugging Face models, in a process of its own and without a network."""
+
+    def tool(self) -> ToolIdentity:
+        """Return the versions of llama-cpp-python and of what its scripts import, and the archive that they lie in."""
+        if importlib.util.find_spec("llama_cpp") is None:
+            raise UnavailableError("llama-cpp-python is not installed", hints=("docs/how-to/install.md",))
+        missing = sorted(name for name, module in _NEEDED.items() if importlib.util.find_spec(module) is None)
+        if missing:
+            raise UnavailableError(
+                f"converting safetensors needs {', '.join(missing)}",
+                hints=("pip install 'lftool[convert]', or point the source at a GGUF file",),
+            )
+        version = metadata.version("llama-cpp-python")
+        parts = [version, *(f"{name} {metadata.version(name)}" for name in sorted(_NEEDED))]
+        return ToolIdentity(
+            version=", ".join(parts),
+            files=(),
+            archive=ToolArchive(
+                uri=f"pypi:llama-cpp-python=={version}",
+                include=("*.tar.gz",),
+                members=(f"{_FOLDER}/conversion/**/*.py", f"{_FOLDER}/gguf-py/gguf/**/*.py", f"{_FOLDER}/*.py"),
+            ),
+        )
+
+    def probe_inputs(self, use: str, folder: Path) -> dict[str, Path]:
+        """Write a small Llama of fixed weights, with a tokenizer."""
+        del use
+        return write_probe_files(folder)
+
+    def plan(self, spec: TransformSpec, inputs: Mapping[str, InputFile]) -> TransformPlan:
+        """Return the type and the name; which tensors there will be, the scripts decide.
+
+        Raises:
+            RecipeError: There is nothing to convert.
+        """
+        if not any(path.rpartition("/")[2] == "config.json" for path in inputs):
+            raise RecipeError("the safetensors files have no config.json beside them: the architecture is unknown")
+        kind = own_type(inputs) if spec.produces == "source" else spec.produces
+        return TransformPlan(parameters={"type": kind, "name": spec.name}, tensors=())
+
+    def run(
+        self,
+        spec: TransformSpec,
+        inputs: Mapping[str, InputFile],
+        output: Path,
+        threads: int,
+        progress: Callable[[str, int, int], None],
+    ) -> None:
+        """Write the GGUF."""
+        from lftool_llamacpp.conversion import convert  # noqa: PLC0415 - heavy, child processes only
+
+        del threads
+        kind = own_type(inputs) if spec.produces == "source" else spec.produces
+        paths = {path.rpartition("/")[2]: item.path for path, item in inputs.items()}
+        convert(spec, kind, paths, output, progress)

@@ -1,0 +1,121 @@
+"""Archives that tools come in: pinned, fetched like files of a source, and what is needed of them kept in the store."""
+
+from __future__ import annotations
+
+import contextlib
+import tarfile
+import zipfile
+from typing import TYPE_CHECKING
+
+import attrs
+
+from lftool.api import is_chosen
+from lftool.codec.canonical import canonical_json
+from lftool.errors import FormatError, LockError
+from lftool.models.digest import Digest
+from lftool.models.lock import check_relative_path
+from lftool.models.recipe import SourceSpec
+from lftool.pipeline.stages.fetch import fetch_locked
+from lftool.pipeline.stages.resolve import resolve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lftool.api import ToolArchive
+    from lftool.models.digest import Artifact
+    from lftool.models.lock import Lock, LockedSource
+    from lftool.pipeline.ports import Ports
+    from lftool.pipeline.tools import Tool
+
+_MAX_MEMBERS = 20_000
+_MAX_BYTES = 256 * 1024 * 1024
+_OLDEST = (1980, 1, 1, 0, 0, 0)
+
+
+def resolve_archive(archive: ToolArchive, name: str, ports: Ports) -> LockedSource:
+    """Pin the archive of a tool: one file of a source.
+
+    Raises:
+        FetchError: The source has nothing there, or several files.
+        UnavailableError: It needs a network, and the build is offline.
+    """
+    spec = SourceSpec(uri=archive.uri, include=archive.include)
+    return resolve(spec, f"tool {name}", ports)
+
+
+def unpacked(archive: ToolArchive, pinned: LockedSource, name: str, lock: Lock, ports: Ports) -> Artifact:
+    """Return a ZIP of what a tool needs of its pinned archive, from memory or by fetching and unpacking it.
+
+    Raises:
+        IntegrityError: The source delivers other bytes than the pinned ones.
+        FormatError: The archive is damaged, too large, or has unsafe paths.
+        UnavailableError: Offline, and it is not in the store.
+    """
+    if len(pinned.files) != 1:
+        raise LockError(f"tool {name}: its archive must be one file, the lock has {len(pinned.files)}")
+    file = pinned.files[0]
+    action = Digest.of(
+        canonical_json({"memo": "unpack", "sha256": file.sha256.hex, "members": list(archive.members), "form": 1})
+    )
+    with ports.store.doing(action):
+        known = ports.store.actions.get(action)
+        if known is not None and ports.store.blobs.is_sound(known["members"]):
+            return known["members"]
+        source = f"tool {name}"
+        fetch_locked(attrs.evolve(lock, sources={**lock.sources, source: pinned}), source, file, ports)
+        path = ports.store.blobs.require(file.artifact, source)
+        made = ports.store.blobs.put_with(
+            lambda out: _repack(path, out, archive, f"{source}, file {file.path}"), lambda _: None
+        )
+        ports.store.actions.put(action, {"members": made})
+        return made
+
+
+def _repack(path: Path, out: Path, archive: ToolArchive, what: str) -> None:
+    """Write the chosen members of a tar archive into a ZIP, without the first folder of their paths."""
+    total, count = 0, 0
+    with contextlib.ExitStack() as stack:
+        try:
+            source = stack.enter_context(tarfile.open(path, "r|*"))
+        except tarfile.TarError as error:
+            raise FormatError(f"{what} is no tar archive: {error}") from error
+        target = stack.enter_context(zipfile.ZipFile(out, "w", zipfile.ZIP_STORED))
+        try:
+            for member in source:
+                name = member.name.partition("/")[2]
+                if not member.isfile() or not is_chosen(name, archive.members, ()):
+                    continue
+                total, count = total + member.size, count + 1
+                if total > _MAX_BYTES or count > _MAX_MEMBERS:
+                    raise FormatError(f"{what}: more than {_MAX_MEMBERS} files or {_MAX_BYTES} bytes are needed of it")
+                _safe(name, what)
+                opened = source.extractfile(member)
+                target.writestr(zipfile.ZipInfo(name, _OLDEST), opened.read() if opened else b"")
+        except (tarfile.TarError, EOFError) as error:
+            raise FormatError(f"{what} is damaged: {error}") from error
+    if not count:
+        raise FormatError(f"{what} has none of {', '.join(archive.members)}")
+
+
+def _safe(name: str, what: str) -> None:
+    try:
+        check_relative_path(name)
+    except ValueError as error:
+        raise FormatError(f"{what}: {error}") from None
+
+
+def with_archive(tool: Tool, pinned: LockedSource | None, name: str, lock: Lock, ports: Ports) -> Tool:
+    """Return a tool whose archive, if it has one, is unpacked in the store.
+
+    Raises:
+        LockError: It needs one, and the lock pins none.
+        LftoolError: As `unpacked`.
+    """
+    archive = tool.identity.archive
+    if archive is None:
+        return tool
+    if pinned is None:
+        raise LockError(f"tool {name}: the lock pins no archive", hints=("lock again: lftool lock",))
+    members = unpacked(archive, pinned, name, lock, ports)
+    files = Digest.of(canonical_json([tool.files.hex, members.sha256.hex]))
+    return attrs.evolve(tool, files=files, archive=ports.store.blobs.require(members, f"tool {name}"))
