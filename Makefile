@@ -27,7 +27,14 @@ $(VENV)/llama-cpp: $(VENV)/base requirements/llama-cpp.lock tools/build_llama_cp
 	@$(BIN)/python tools/build_llama_cpp.py --wheelhouse "$(WHEELHOUSE)" --cmake-args "$(LLAMA_CMAKE_ARGS)"
 	@touch $@
 
-$(VENV)/ready: $(VENV)/llama-cpp pyproject.toml $(wildcard plugins/*/pyproject.toml)
+# What llama.cpp's conversion scripts import. torch is pinned by version: its CPU build is enough, and has another hash.
+$(VENV)/convert: $(VENV)/base requirements/convert.lock
+	@echo "== torch and transformers, for converting safetensors"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/convert.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@touch $@
+
+$(VENV)/ready: $(VENV)/llama-cpp $(VENV)/convert pyproject.toml $(wildcard plugins/*/pyproject.toml)
 	@echo "== lftool and its plugins, editable"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . $(patsubst %/pyproject.toml,-e %,$(wildcard plugins/*/pyproject.toml))
 	@$(BIN)/python -m compileall -q toolchain/lftool plugins/*/src

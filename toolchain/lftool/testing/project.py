@@ -84,8 +84,9 @@ class ProjectFolder:
         """Run a command in this process, in the project's folder."""
         out, err = io.StringIO(), io.StringIO()
         before, folder = dict(os.environ), os.getcwd()  # noqa: PTH109 - a plain string to go back to
+        environment = self.environment
         os.environ.clear()
-        os.environ.update(self.environment)
+        os.environ.update(environment)
         os.chdir(self.root)
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

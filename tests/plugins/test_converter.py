@@ -1,0 +1,322 @@
+"""From Hugging Face files to GGUF with llama.cpp's own scripts, which lie in a pinned archive."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from tests.plugins.conftest import input_files
+
+from lftool.api import ConverterType, SourceContext, SourceRequest, TransformSpec, read_gguf
+from lftool.errors import FormatError, RecipeError, UnavailableError
+from lftool.host.isolated import Isolated, Workers
+from lftool.host.registry import Registry
+from lftool.pipeline.archives import _repack
+from lftool.testing import ProjectFolder
+from lftool_llamacpp.converter import HuggingFaceConverter, own_type
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "tiny-story"
+STORY = EXAMPLE / "tiny-story"
+
+
+@pytest.fixture(scope="session")
+def sdist(tmp_path_factory) -> Path:
+    """The source distribution of the llama-cpp-python that is installed, from the index."""
+    from lftool_llamacpp.package_index import PackageIndexSource
+
+    wanted = HuggingFaceConverter().tool().archive
+    source = PackageIndexSource(SourceContext(project=Path()))
+    request = SourceRequest(uri=wanted.uri, include=wanted.include, exclude=())
+    found = source.resolve(request)
+    path = tmp_path_factory.mktemp("sdist") / found.files[0].path
+    with source.open(request, found.revision, found.files[0], 0, None) as pieces, path.open("wb") as file:
+        for piece in pieces:
+            file.write(piece)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == found.files[0].sha256.hex
+    return path
+
+
+@pytest.fixture(scope="session")
+def archive(sdist, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("archive") / "members.zip"
+    _repack(sdist, path, HuggingFaceConverter().tool().archive, "the archive")
+    return path
+
+
+@pytest.fixture
+def convert(tmp_path, archive):
+    """Convert a folder of files through the host's worker: convert(folder, produces) -> path."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    isolated = Isolated(scratch, Workers())
+    registered = Registry.discovered().get(ConverterType, "llama.cpp")
+    count = 0
+
+    def run(folder: Path, produces: str = "source", name: str = "tiny-story", seen: list | None = None) -> Path:
+        nonlocal count
+        count += 1
+        paths = {path.name: path for path in sorted(folder.iterdir()) if path.suffix != ".py"}
+        spec = TransformSpec(produces=produces, name=name, archive=archive)
+        out = tmp_path / f"{count}.gguf"
+        report = lambda *event: seen.append(event) if seen is not None else None  # noqa: E731 - a callback
+        isolated.run(registered, spec, {}, input_files(paths), out, 2, report)
+        return out
+
+    return run
+
+
+@pytest.fixture
+def files(tmp_path) -> Path:
+    """A copy of the story model's files."""
+    folder = tmp_path / "files"
+    shutil.copytree(STORY, folder)
+    return folder
+
+
+def metadata(path: Path) -> dict[str, object]:
+    with path.open("rb") as file:
+        return dict(read_gguf(file, path.stat().st_size, "made").metadata)
+
+
+def types(path: Path) -> set[str]:
+    with path.open("rb") as file:
+        header = read_gguf(file, path.stat().st_size, "made")
+    return {tensor.type.name for tensor in header.tensors if len(tensor.dimensions) > 1}
+
+
+def test_story_model_becomes_the_gguf_that_was_made_by_hand(convert):
+    """Also: nothing of this machine, of the time or of the folder is in it."""
+    seen: list[tuple[str, int, int]] = []
+    made = convert(STORY, "f16", seen=seen)
+    assert made.read_bytes() == (EXAMPLE / "tiny-story-f16.gguf").read_bytes()
+    with made.open("rb") as file:
+        names = [tensor.name for tensor in read_gguf(file, made.stat().st_size, "made").tensors]
+    assert seen == [(name, index, len(names)) for index, name in enumerate(names, 1)]
+
+
+@pytest.mark.parametrize(("produces", "kind"), [("source", "BF16"), ("f32", "F32"), ("bf16", "BF16")])
+def test_matrices_get_the_wanted_type_or_keep_theirs(convert, produces, kind):
+    assert types(convert(STORY, produces)) == {kind}
+
+
+def test_model_card_becomes_metadata(convert, files):
+    card = (
+        "---\nlicense: mit\nbase_model: org/base-1B\nmodel_name: Stories\nlanguage:\n- en\ntags:\n- tales\n---\n# x\n"
+    )
+    (files / "README.md").write_text(card)
+    found = metadata(convert(files, "f16", "some-name"))
+    assert {key: found.get(key) for key in ("general.name", "general.license", "general.base_model.0.name")} == {
+        "general.name": "Stories",
+        "general.license": "mit",
+        "general.base_model.0.name": "Base 1B",
+    }
+
+
+def test_without_a_name_on_the_card_the_address_names_the_model(convert):
+    found = metadata(convert(STORY, "f16", "Tiny-Story-2M-Chat"))
+    assert (found["general.name"], found["general.finetune"]) == ("Tiny Story 2M Chat", "Chat")
+
+
+def test_code_in_the_model_is_never_executed(convert, files, tmp_path):
+    """It is not handed over, and what asks for it does not find it."""
+    marker = tmp_path / "executed"
+    code = f"open({str(marker)!r}, 'w').close()\n"
+    for name in ("modeling_evil.py", "configuration_evil.py", "tokenization_evil.py"):
+        (files / name).write_text(code)
+    config = json.loads((files / "config.json").read_text())
+    config["auto_map"] = {
+        "AutoConfig": "configuration_evil.Evil",
+        "AutoModelForCausalLM": "modeling_evil.Evil",
+        "AutoTokenizer": ["tokenization_evil.Evil", None],
+    }
+    (files / "config.json").write_text(json.dumps(config))
+    tokenizer = json.loads((files / "tokenizer_config.json").read_text())
+    tokenizer["auto_map"] = {"AutoTokenizer": ["tokenization_evil.Evil", None]}
+    (files / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    (files / "tokenizer.model").unlink()  # so that the scripts try transformers' tokenizers
+    with pytest.raises(Exception, match=r"."):
+        convert(files, "f16")
+    assert not marker.exists()
+
+
+def test_architecture_that_llama_cpp_does_not_know_is_refused(convert, files):
+    config = json.loads((files / "config.json").read_text()) | {"architectures": ["NoSuchForCausalLM"]}
+    (files / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RecipeError) as caught:
+        convert(files)
+    assert str(caught.value) == "llama.cpp does not convert models of architecture NoSuchForCausalLM"
+
+
+def test_model_without_a_tokenizer_is_refused_with_the_scripts_own_words(convert, files):
+    (files / "tokenizer.model").unlink()
+    with pytest.raises(FormatError) as caught:
+        convert(files)
+    assert str(caught.value).startswith("llama.cpp's scripts cannot convert the model: ")
+
+
+def safetensors(path: Path, **kinds: str) -> Path:
+    header, start = {}, 0
+    for name, kind in kinds.items():
+        size = {"F32": 4, "F64": 8, "F8_E4M3": 1}.get(kind, 2) * 4
+        header[name] = {"dtype": kind, "shape": [2, 2], "data_offsets": [start, start + size]}
+        start += size
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(start))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kinds", "kind"),
+    [
+        ({"b": "F32", "a": "F16"}, "f16"),
+        ({"a": "BF16"}, "bf16"),
+        ({"a": "F32", "b": "F16"}, "f32"),
+        ({"a": "F8_E4M3"}, "bf16"),
+    ],
+    ids=str,
+)
+def test_own_type_is_that_of_the_first_matrix_by_name(tmp_path, kinds, kind):
+    path = safetensors(tmp_path / "model.safetensors", **kinds)
+    assert own_type(input_files({path.name: path})) == kind
+
+
+def test_without_torch_it_says_what_to_install(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
+    with pytest.raises(UnavailableError) as caught:
+        HuggingFaceConverter().tool()
+    assert str(caught.value) == "converting safetensors needs torch"
+    assert caught.value.hints == ("pip install 'lftool[convert]', or point the source at a GGUF file",)
+
+
+def test_files_without_a_configuration_are_refused(tmp_path):
+    path = safetensors(tmp_path / "model.safetensors", a="F16")
+    with pytest.raises(RecipeError) as caught:
+        HuggingFaceConverter().plan(TransformSpec(produces="source"), input_files({path.name: path}))
+    assert str(caught.value) == "the safetensors files have no config.json beside them: the architecture is unknown"
+
+
+def test_archive_keeps_the_scripts_and_nothing_else(archive):
+    with zipfile.ZipFile(archive) as members:
+        names = members.namelist()
+    assert {name.rpartition(".")[2] for name in names} == {"py"}
+    assert all(name.startswith("vendor/llama.cpp/") for name in names)
+    assert "vendor/llama.cpp/conversion/llama.py" in names
+
+
+@pytest.mark.slow
+def test_it_is_what_the_script_itself_makes(sdist, convert, tmp_path):
+    """`convert_hf_to_gguf.py` as a person would run it."""
+    shutil.unpack_archive(sdist, tmp_path / "unpacked", filter="data")
+    script = next((tmp_path / "unpacked").glob("*/vendor/llama.cpp/convert_hf_to_gguf.py"))
+    out = tmp_path / "theirs.gguf"
+    command = [sys.executable, script, STORY, "--outtype", "bf16", "--outfile", out]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    assert convert(STORY, "bf16").read_bytes() == out.read_bytes()
+
+
+RECIPE = """\
+[bundle]
+name = "story"
+version = "1"
+
+[sources.base]
+uri = "file:tiny-story"
+
+[model]
+weights = "base"
+{more}
+
+[targets.whole]
+layout = "gguf"
+"""
+
+
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def project(tmp_path, shared_home) -> ProjectFolder:
+    """A project with the story model's files; the cache, with the archive in it, is that of all tests here."""
+    made = ProjectFolder(root=tmp_path / "project", home=shared_home)
+    made.root.mkdir()
+    shutil.copytree(STORY, made.root / "tiny-story")
+    return made
+
+
+def test_lock_pins_the_archive_and_the_intermediate_type(project):
+    project.write_recipe(RECIPE.format(more='intermediate = "f16"'))
+    project.run("lock").assert_success()
+    lock = tomllib.loads(project.lock.read_text())
+    stage, tool = lock["convert"]["weights"], lock["tools"]["hf-gguf/1"]
+    assert (stage["converter"], stage["uses"]) == ("llama.cpp", "f16")
+    assert stage["sha256"] == hashlib.sha256((EXAMPLE / "tiny-story-f16.gguf").read_bytes()).hexdigest()
+    assert [file["path"] for file in tool["archive"]["files"]] == [
+        f"llama_cpp_python-{tool['archive']['revision']}.tar.gz"
+    ]
+    project.run("lock", "--check").assert_success()
+
+
+def test_build_from_safetensors_makes_a_bundle_that_verifies(project):
+    project.write_recipe(RECIPE.format(more='intermediate = "f16"'))
+    project.run("lock").assert_success()
+    (built,) = project.run("build", "--json").assert_success().json()["bundles"]
+    project.run("verify", "--allow-unsigned", "--full", built["path"]).assert_success()
+    locked = project.lock.read_bytes()
+    assert project.run("build", "--locked").assert_success().status == 0
+    assert project.lock.read_bytes() == locked
+
+
+def test_another_intermediate_type_makes_the_lock_stale(project):
+    project.write_recipe(RECIPE.format(more='intermediate = "f16"'))
+    project.run("lock").assert_success()
+    project.write_recipe(RECIPE.format(more='intermediate = "bf16"'))
+    assert project.run("lock", "--check").status == 3
+
+
+BAD = {
+    "unknown type": (
+        'intermediate = "q8_0"',
+        2,
+        "error: lftool.toml: $.model.intermediate: ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("more", "status", "message"), BAD.values(), ids=BAD.keys())
+def test_wrong_intermediate_type_is_refused(project, more, status, message):
+    project.write_recipe(RECIPE.format(more=more))
+    done = project.run("lock")
+    assert (done.status, done.err[: len(message)]) == (status, message)
+
+
+def test_intermediate_type_of_a_gguf_is_refused(project):
+    shutil.rmtree(project.root / "tiny-story")
+    (project.root / "tiny-story").mkdir()
+    shutil.copy(EXAMPLE / "tiny-story-f16.gguf", project.root / "tiny-story")
+    project.write_recipe(RECIPE.format(more='intermediate = "f16"'))
+    done = project.run("lock")
+    assert (done.status, done.err.splitlines()[0]) == (
+        2,
+        "error: model.intermediate: source 'base' is a GGUF, so nothing is converted",
+    )
+
+
+def test_damaged_safetensors_are_refused_before_anything_reads_them(project):
+    path = project.root / "tiny-story" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    project.write_recipe(RECIPE.format(more=""))
+    done = project.run("lock")
+    assert done.status == 4
+    assert "is not a sound safetensors file: header and tensors take" in done.err
