@@ -18,6 +18,7 @@ class Row:
     budget: float
     unit: str = "s"
     note: str = field(default="")
+    faster: bool = False  # say how many times faster than the peer, instead of the ratio of times
 
     @property
     def value(self) -> float:

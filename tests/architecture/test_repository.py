@@ -10,7 +10,9 @@ import pytest
 
 # Folders of one person's or one machine's; the checkout itself is looked for as well.
 MACHINE_PATH = re.compile(r"(?<![\w.~$}-])/(?:home|root|Users|work|opt|mnt)/\w")
-INDEX_HOST = re.compile(r"pypi\.org|pythonhosted\.org|\bindex[-_]url\b|--find[-]links|\banaconda\.org", re.IGNORECASE)
+INDEX_HOST = re.compile(
+    r"pypi\.org|pythonhosted\.org|\bindex[-_]url\b.*//(?!.*\.example)|--find[-]links|\banaconda\.org", re.IGNORECASE
+)
 PRIVATE_KEY = re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----\n[A-Za-z0-9+/]")
 UNFINISHED = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|X" + r"XX)\b")
 

@@ -96,9 +96,10 @@ def test_deeply_nested_header_is_refused():
 @given(st.binary(max_size=300))
 def test_no_bytes_give_anything_but_tensors_or_a_format_error(data):
     try:
-        assert isinstance(read(data), tuple)
-    except FormatError as error:
-        assert str(error).startswith("x.safetensors is not a sound")
+        found = read(data)
+    except FormatError:
+        return
+    assert sum(tensor.size for tensor in found) <= len(data)
 
 
 SHAPES = st.lists(st.integers(0, 4), max_size=3).map(tuple)

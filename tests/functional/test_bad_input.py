@@ -82,7 +82,7 @@ def with_uri(project, uri: str) -> None:
         pytest.param(
             '[targets.plain]\nlayout = "gguf"\n',
             "targets = {}\n",
-            "error: lftool.toml: $.model.targets: unknown key; valid: imatrix, weights\n"
+            "error: lftool.toml: $.model.targets: unknown key; valid: imatrix, intermediate, weights\n"
             "lftool.toml: $.targets: missing\n",
             id="no targets",
         ),
@@ -242,7 +242,9 @@ def test_an_unknown_scheme(plain_project):
     with_uri(plain_project, "gopher://example/model.gguf")
 
     refused(
-        plain_project, 2, "error: unknown source scheme 'gopher'; installed: az, file, gs, hf, http, https, oci, s3\n"
+        plain_project,
+        2,
+        "error: unknown source scheme 'gopher'; installed: az, file, gs, hf, http, https, oci, pypi, s3\n",
     )
 
 
@@ -427,10 +429,24 @@ def test_safetensors(plain_project):
 
     refused(
         plain_project,
+        2,
+        "error: the safetensors files have no config.json beside them: the architecture is unknown\n",
+    )
+
+
+def test_safetensors_without_a_converter(plain_project):
+    (plain_project.root / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    with_uri(plain_project, "file:model.safetensors")
+
+    done = plain_project.run("--no-plugins", "lock")
+
+    assert (done.status, done.err) == (
         8,
-        "error: source 'base' holds safetensors, and no installed plugin converts that to GGUF\n"
-        "  hint: install one\n"
-        "  hint: or point the source at a GGUF file\n",
+        (
+            "error: source 'base' holds safetensors, and no installed plugin converts that to GGUF\n"
+            "  hint: install one: pip install 'lftool[cpu,convert]'\n"
+            "  hint: or point the source at a GGUF file\n"
+        ),
     )
 
 

@@ -287,7 +287,7 @@ def test_blocked_plugin_that_the_recipe_needs_is_named(site, lftool):
         status=2,
         out="",
         err=(
-            "error: unknown source scheme 'demo'; installed: az, file, gs, hf, http, https, oci, s3\n"
+            "error: unknown source scheme 'demo'; installed: az, file, gs, hf, http, https, oci, pypi, s3\n"
             "  hint: plugin 'demo' of demo 1.0 could not be used: not in LFTOOL_PLUGINS\n"
         ),
     )
@@ -351,7 +351,7 @@ NEEDED = {
     "source": (
         "demo:x",
         "",
-        "error: unknown source scheme 'demo'; installed: az, file, gs, hf, http, https, oci, s3\n",
+        "error: unknown source scheme 'demo'; installed: az, file, gs, hf, http, https, oci, pypi, s3\n",
     ),
     "layout": ("file:model.gguf", "demo", "error: unknown layout 'demo'; installed: gguf, llamafile\n"),
 }

@@ -57,8 +57,12 @@ ALLOWED = {
     ("builtin/python_runtime/runner.py", "", "os.open"),
     # Writes the output and the probe's input in a converter's own process; the parent hashes and stores them.
     ("builtin/join.py", "GGUFJoin._join", "open"),
-    ("builtin/join.py", "GGUFJoin.probe", "open"),
-    ("builtin/join.py", "GGUFJoin.probe", "tempfile.TemporaryDirectory"),
+    ("builtin/join.py", "GGUFJoin.probe_inputs", "open"),
+    # The fixed input of a quantizer, likewise in its own process.
+    ("formats/probe_model.py", "write_probe_imatrix", "open"),
+    ("formats/probe_model.py", "write_probe_model", "open"),
+    # `tarfile.open`, which reads; what is kept goes into a durable file.
+    ("pipeline/archives.py", "_repack", "open"),
     # Arranges tests; nothing here has to survive a power cut.
     ("testing/conformance.py", "large_model", "tempfile.TemporaryDirectory"),
     ("testing/bundles.py", "rewrite_bundle", "write_bytes"),

@@ -1,0 +1,51 @@
+"""Our converters and quantizers do what every one must."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.plugins.test_converter import archive, sdist  # noqa: F401 - fixtures
+
+from lftool.api import ConverterType, QuantizerType, TensorData, write_gguf
+from lftool.testing import tiny_gguf
+from lftool.testing.transforms import TransformConformance, Work
+
+STORY = Path(__file__).parents[2] / "examples" / "tiny-story" / "tiny-story"
+
+
+class TestStrict(TransformConformance):
+    @pytest.fixture
+    def work(self, tmp_path):
+        weights = tiny_gguf(tmp_path / "model.gguf")
+        return Work(kind=QuantizerType, name="strict", produces="Q4_K_M", inputs={"weights": weights})
+
+
+class TestLlamaCpp(TransformConformance):
+    @pytest.fixture
+    def work(self, tmp_path):
+        weights = tiny_gguf(tmp_path / "model.gguf")
+        return Work(kind=QuantizerType, name="llama.cpp", produces="Q4_K_M", inputs={"weights": weights})
+
+
+class TestJoin(TransformConformance):
+    @pytest.fixture
+    def work(self, tmp_path):
+        inputs = {}
+        for index in range(2):
+            path = tmp_path / f"model-{index + 1:05}-of-00002.gguf"
+            tensor = TensorData(name=f"t{index}", dimensions=(64, 64), type="F16", data=bytes(8192))
+            keys = {"general.architecture": "llama"} if index == 0 else {}
+            with path.open("wb") as file:
+                write_gguf(file, {**keys, "split.no": index, "split.count": 2, "split.tensors.count": 2}, [tensor])
+            inputs[path.name] = path
+        return Work(kind=ConverterType, name="gguf-join", produces="source", inputs=inputs)
+
+
+class TestHuggingFace(TransformConformance):
+    @pytest.fixture
+    def work(self, archive):  # noqa: F811 - the fixture
+        inputs = {path.name: path for path in sorted(STORY.iterdir())}
+        return Work(
+            kind=ConverterType, name="llama.cpp", produces="f16", inputs=inputs, model="tiny-story", archive=archive
+        )

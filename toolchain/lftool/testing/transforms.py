@@ -1,0 +1,190 @@
+"""What every converter and quantizer must do: inherit the class, say what to make of what, and let pytest run it.
+
+class TestMine(TransformConformance):
+@pytest.fixture
+def work(self, tmp_path):
+return Work(kind=QuantizerType, name="mine", produces="Q4_K_M", inputs={"weights": tiny_gguf(tmp_path / "m.gguf")})
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+import pytest
+from attrs import Factory, frozen
+
+from lftool.api import InputFile, TransformSpec, TransformType, read_gguf
+from lftool.errors import LftoolError
+from lftool.host.isolated import Isolated, Workers
+from lftool.host.registry import Registered, Registry
+from lftool.models.digest import Artifact, Digest
+
+
+@frozen(kw_only=True)
+class Work:
+    """What a transform makes during a test.
+
+    Attributes:
+        kind: `ConverterType` or `QuantizerType`.
+        name: Name of the record.
+        produces: What to make.
+        inputs: Role to file.
+        model: Of a converter, what the model is called.
+        archive: What the tool asked to have fetched, unpacked; None if it needs nothing.
+        types: Of a quantizer with a mixture, the quantizer that chooses the types is asked, unless they are given.
+    """
+
+    kind: type[TransformType]
+    name: str
+    produces: str
+    inputs: Mapping[str, Path]
+    model: str = ""
+    archive: Path | None = None
+    options: Mapping[str, object] = Factory(dict)
+
+    def files(self) -> dict[str, InputFile]:
+        """Return the inputs as the core hands them over."""
+        return {role: InputFile(path=path, artifact=_artifact(path)) for role, path in self.inputs.items()}
+
+
+def _artifact(path: Path) -> Artifact:
+    with path.open("rb") as file:
+        return Artifact(Digest(hashlib.file_digest(file, "sha256").hexdigest()), path.stat().st_size)
+
+
+class TransformConformance:
+    """Tests that any converter or quantizer must pass."""
+
+    @pytest.fixture
+    def work(self) -> Work:
+        """Return what to make; override this."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def registered(self, work: Work) -> Registered[TransformType]:
+        """Return the record under test."""
+        return Registry.discovered().get(work.kind, work.name)
+
+    @pytest.fixture
+    def isolated(self, tmp_path: Path) -> Isolated:
+        """Return what runs it in child processes."""
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        return Isolated(scratch, Workers())
+
+    @pytest.fixture
+    def spec(self, work: Work, registered: Registered[TransformType], isolated: Isolated) -> TransformSpec:
+        """Return what it is asked to make, with the types that another quantizer chose where it leaves them to one."""
+        spec = TransformSpec(produces=work.produces, name=work.model, archive=work.archive)
+        mixture = getattr(registered.record, "mixture", None)
+        if mixture is None:
+            return spec
+        chooser = Registry.discovered().get(work.kind, mixture)
+        return attrs.evolve(spec, types=isolated.plan(chooser, spec, dict(work.options), work.files()).tensors)
+
+    def _make(
+        self,
+        work: Work,
+        registered: Registered[TransformType],
+        isolated: Isolated,
+        spec: TransformSpec,
+        out: Path,
+        threads: int = 2,
+    ) -> list[tuple[str, int, int]]:
+        seen: list[tuple[str, int, int]] = []
+        isolated.run(
+            registered, spec, dict(work.options), work.files(), out, threads, lambda *event: seen.append(event)
+        )
+        return seen
+
+    def test_it_says_which_arithmetic_it_has_and_what_executes_it(self, registered: Registered[TransformType]) -> None:
+        """Semantics and version are what a lock names."""
+        assert registered.record.deterministic
+        assert registered.record.semantics
+        assert registered.record.factory().tool().version
+
+    def test_asking_for_the_tool_loads_nothing_heavy(self, work: Work) -> None:
+        """Every build asks; what takes long belongs into child processes."""
+        code = (
+            "import sys; from lftool.host.registry import Registry; import lftool.api;"
+            f" Registry.discovered().get(lftool.api.{work.kind.__name__}, {work.name!r}).record.factory().tool();"
+            " print(*sorted({'numpy', 'torch', 'llama_cpp', 'llvmlite', 'transformers'} & sys.modules.keys()))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == []
+
+    def test_its_plan_is_the_same_every_time(
+        self, registered: Registered[TransformType], work: Work, isolated: Isolated, spec: TransformSpec
+    ) -> None:
+        """A plan enters the lock."""
+        plans = [isolated.plan(registered, spec, dict(work.options), work.files()) for _ in range(2)]
+        assert plans[0] == plans[1]
+
+    def test_it_makes_what_it_planned(
+        self, registered: Registered[TransformType], work: Work, isolated: Isolated, spec: TransformSpec, tmp_path: Path
+    ) -> None:
+        """A sound GGUF with the planned tensors and types; a plan without tensors leaves them open."""
+        plan = isolated.plan(registered, spec, dict(work.options), work.files())
+        self._make(work, registered, isolated, spec, tmp_path / "out")
+        with (tmp_path / "out").open("rb") as file:
+            header = read_gguf(file, (tmp_path / "out").stat().st_size, "the output")
+        made = {tensor.name: tensor.type.name for tensor in header.tensors}
+        assert made == ({item.tensor: item.type for item in plan.tensors} or made)
+
+    def test_threads_and_repetition_change_no_byte(
+        self, registered: Registered[TransformType], work: Work, isolated: Isolated, spec: TransformSpec, tmp_path: Path
+    ) -> None:
+        """Each run has a process, a folder and a number of threads of its own."""
+        made = []
+        for threads in (1, 3):
+            self._make(work, registered, isolated, spec, tmp_path / str(threads), threads)
+            made.append((tmp_path / str(threads)).read_bytes())
+        assert made[0] == made[1]
+
+    def test_it_reports_every_tensor_once(
+        self, registered: Registered[TransformType], work: Work, isolated: Isolated, spec: TransformSpec, tmp_path: Path
+    ) -> None:
+        """Index and count tell how far it is."""
+        seen = self._make(work, registered, isolated, spec, tmp_path / "out")
+        count = len(seen)
+        assert [(index, total) for _, index, total in seen] == [(index, count) for index in range(1, count + 1)]
+        assert len({name for name, _, _ in seen}) == count
+
+    def test_its_fixed_input_is_the_same_every_time(
+        self, registered: Registered[TransformType], work: Work, isolated: Isolated, tmp_path: Path
+    ) -> None:
+        """The fingerprint stands for the tool, not for the moment."""
+        found = []
+        for name in ("first", "second"):
+            folder = tmp_path / name
+            folder.mkdir()
+            paths = isolated.probe_inputs(registered, work.produces, folder)
+            found.append({role: path.read_bytes() for role, path in paths.items()})
+        assert found[0] == found[1]
+        assert found[0]
+
+    def test_inputs_stay_as_they_are(
+        self, registered: Registered[TransformType], work: Work, isolated: Isolated, spec: TransformSpec, tmp_path: Path
+    ) -> None:
+        """They lie in the store, and others read them."""
+        before = {role: path.read_bytes() for role, path in work.inputs.items()}
+        self._make(work, registered, isolated, spec, tmp_path / "out")
+        assert {role: path.read_bytes() for role, path in work.inputs.items()} == before
+
+    def test_weights_that_are_cut_off_are_an_error_for_people(
+        self, registered: Registered[TransformType], work: Work, isolated: Isolated, spec: TransformSpec, tmp_path: Path
+    ) -> None:
+        """The core checks first; a transform that is called all the same raises, and does not write half a file as if whole."""
+        cut = {}
+        for role, path in work.inputs.items():
+            cut[role] = tmp_path / f"cut-{path.name}"
+            data = path.read_bytes()
+            weights = role == "weights" or path.suffix in {".safetensors", ".gguf"}
+            cut[role].write_bytes(data[: len(data) * 3 // 4] if weights else data)
+        with pytest.raises(LftoolError):
+            self._make(attrs.evolve(work, inputs=cut), registered, isolated, spec, tmp_path / "out")
