@@ -13,10 +13,12 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import attrs
 import pytest
 from tests.plugins.conftest import input_files
 
 from lftool.api import ConverterType, SourceContext, SourceRequest, TransformSpec, read_gguf
+from lftool.codec.locks import emit_lock, parse_lock
 from lftool.errors import FormatError, RecipeError, UnavailableError
 from lftool.host.isolated import Isolated, Workers
 from lftool.host.registry import Registry
@@ -126,26 +128,77 @@ def test_without_a_name_on_the_card_the_address_names_the_model(convert):
     assert (found["general.name"], found["general.finetune"]) == ("Tiny Story 2M Chat", "Chat")
 
 
-def test_code_in_the_model_is_never_executed(convert, files, tmp_path):
-    """It is not handed over, and what asks for it does not find it."""
-    marker = tmp_path / "executed"
-    code = f"open({str(marker)!r}, 'w').close()\n"
-    for name in ("modeling_evil.py", "configuration_evil.py", "tokenization_evil.py"):
-        (files / name).write_text(code)
-    config = json.loads((files / "config.json").read_text())
-    config["auto_map"] = {
-        "AutoConfig": "configuration_evil.Evil",
-        "AutoModelForCausalLM": "modeling_evil.Evil",
-        "AutoTokenizer": ["tokenization_evil.Evil", None],
-    }
-    (files / "config.json").write_text(json.dumps(config))
-    tokenizer = json.loads((files / "tokenizer_config.json").read_text())
-    tokenizer["auto_map"] = {"AutoTokenizer": ["tokenization_evil.Evil", None]}
-    (files / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+def rewrite(path: Path, **changed: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+
+
+def test_model_that_asks_for_code_is_converted_without_it(convert, files, tmp_path):
+    """Neither the code beside it nor code elsewhere on the machine is imported; nobody is asked, and nothing waits."""
+    marker, elsewhere = tmp_path / "executed", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for folder in (files, elsewhere):
+        (folder / "evil.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+    rewrite(
+        files / "config.json", auto_map={"AutoConfig": "evil.Evil", "AutoModelForCausalLM": f"{elsewhere}--evil.Evil"}
+    )
+    rewrite(files / "tokenizer_config.json", auto_map={"AutoTokenizer": [f"{elsewhere}--evil.Evil", None]})
+    made = convert(files, "f16")
+    assert made.read_bytes() == (EXAMPLE / "tiny-story-f16.gguf").read_bytes()
     (files / "tokenizer.model").unlink()  # so that the scripts try transformers' tokenizers
-    with pytest.raises(Exception, match=r"."):
+    with pytest.raises(FormatError, match=r"^llama.cpp's scripts cannot convert the model: "):
         convert(files, "f16")
     assert not marker.exists()
+
+
+def test_architecture_whose_script_trusts_remote_code_imports_none(convert, files, tmp_path):
+    marker, elsewhere = tmp_path / "executed", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "evil.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+    rewrite(files / "config.json", architectures=["DreamModel"], model_type="Dream")
+    rewrite(files / "tokenizer_config.json", auto_map={"AutoTokenizer": [f"{elsewhere}--evil.Evil", None]})
+    assert metadata(convert(files, "f16"))["general.architecture"] == "dream"
+    assert not marker.exists()
+
+
+FOREIGN = ["/etc/private.safetensors", "../private.safetensors", "other.safetensors"]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_index_that_names_a_file_elsewhere_is_refused(convert, files, name):
+    index = {"weight_map": {"model.norm.weight": name, "lm_head.weight": "model.safetensors"}}
+    (files / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(FormatError) as caught:
+        convert(files)
+    assert str(caught.value) == f"model.safetensors.index.json names {name!r}, which is no file of the source"
+
+
+def test_weights_that_would_not_be_read_are_refused(convert, files):
+    (files / "model.safetensors").rename(files / "weights.safetensors")
+    with pytest.raises(RecipeError) as caught:
+        convert(files)
+    assert str(caught.value).startswith("weights.safetensors would not be read: ")
+
+
+DAMAGED = {
+    "no architectures": ("config.json", "{}"),
+    "no JSON": ("config.json", "{"),
+    "a card that is no YAML": ("README.md", "---\na: [\n---\n"),
+    "a card with a Python object": ("README.md", "---\na: !!python/object/apply:os.system ['true']\n---\n"),
+    "a list as configuration": ("config.json", "[]"),
+}
+
+
+@pytest.mark.parametrize(("name", "text"), DAMAGED.values(), ids=DAMAGED.keys())
+def test_damaged_model_is_an_error_of_its_format(convert, files, name, text):
+    (files / name).write_text(text)
+    with pytest.raises(FormatError):
+        convert(files)
+
+
+def test_card_that_begins_like_a_gguf_is_only_a_card(project):
+    (project.root / "tiny-story" / "README.md").write_text("GGUF files of this model are elsewhere.\n")
+    project.write_recipe(RECIPE.format(more='intermediate = "f16"'))
+    project.run("lock").assert_success()
 
 
 def test_architecture_that_llama_cpp_does_not_know_is_refused(convert, files):
@@ -320,3 +373,37 @@ def test_damaged_safetensors_are_refused_before_anything_reads_them(project):
     done = project.run("lock")
     assert done.status == 4
     assert "is not a sound safetensors file: header and tensors take" in done.err
+
+
+def test_vendored_project_converts_without_a_network(project, tmp_path):
+    project.write_recipe(RECIPE.format(more='intermediate = "f16"'))
+    project.run("lock").assert_success()
+    project.run("build").assert_success()
+    project.run("vendor", tmp_path / "vendored").assert_success()
+    elsewhere = ProjectFolder(root=project.root, home=tmp_path / "elsewhere")
+    elsewhere.home.mkdir()
+    elsewhere.run("build", "--frozen", "--vendor", tmp_path / "vendored").assert_success()
+
+
+def test_pin_of_the_archive_moves_by_an_upgrade_of_the_tool_only(project):
+    project.write_recipe(RECIPE.format(more='intermediate = "f16"'))
+    project.run("lock").assert_success()
+    fresh = project.lock.read_bytes()
+    lock = parse_lock(fresh, "lock")
+    tool = lock.tools["hf-gguf/1"]
+    older = attrs.evolve(tool, archive=attrs.evolve(tool.archive, uri="pypi:llama-cpp-python==0.3.0"))
+    project.lock.write_bytes(emit_lock(attrs.evolve(lock, tools={**lock.tools, "hf-gguf/1": older})))
+    project.run("lock").assert_success()
+    assert tomllib.loads(project.lock.read_text())["tools"]["hf-gguf/1"]["archive"]["uri"].endswith("==0.3.0")
+    project.run("lock", "--upgrade", "tool:hf-gguf/1").assert_success()
+    assert project.lock.read_bytes() == fresh
+
+
+def test_action_of_the_conversion_covers_the_archive(project):
+    project.write_recipe(RECIPE.format(more='intermediate = "f16"'))
+    project.run("lock").assert_success()
+    text = project.lock.read_text()
+    digest = tomllib.loads(text)["tools"]["hf-gguf/1"]["archive"]["files"][0]["sha256"]
+    project.lock.write_text(text.replace(digest, "0" * 64))
+    done = project.run("lock", "--check")
+    assert (done.status, "convert.weights.action" in done.err + done.out) == (3, True)

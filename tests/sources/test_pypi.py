@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.server
 import json
@@ -12,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from lftool.api import SourceContext, SourceFile, SourceRequest
-from lftool.errors import FetchError, LftoolError, RecipeError
+from lftool.errors import FetchError, LftoolError, RecipeError, UnavailableError
 from lftool.models.digest import Digest
 from lftool.testing import ProjectFolder, tiny_gguf
-from lftool_llamacpp.package_index import PackageIndexSource, configuration_files, index_url
+from lftool_llamacpp.package_index import Index, PackageIndexSource, configuration_files, index_url, parse_index
 
 SDIST = b"a source distribution"
 SUM = hashlib.sha256(SDIST).hexdigest()
@@ -162,3 +163,25 @@ def test_without_a_setting_it_is_pips_default(tmp_path, monkeypatch):
 
     monkeypatch.setattr("lftool_llamacpp.package_index.configuration_files", lambda environment: [])
     assert index_url({"HOME": str(tmp_path)}) == PyPI.simple_url
+
+
+def test_credentials_of_an_address_become_a_header():
+    basic = base64.b64encode(b"user:pass/word").decode()
+    assert parse_index("https://user:pass%2Fword@packages.example:8443/simple/") == Index(
+        url="https://packages.example:8443/simple", headers={"authorization": f"Basic {basic}"}
+    )
+
+
+@pytest.mark.parametrize("address", ["https://user:sec/ret@host/simple", "ftp://packages.example", "simple", ""])
+def test_address_that_is_none_is_not_repeated(address):
+    with pytest.raises(UnavailableError) as caught:
+        parse_index(address)
+    assert str(caught.value) == "the address of the Python package index is not one"
+
+
+def test_damaged_configuration_is_named_and_not_quoted(tmp_path):
+    path = tmp_path / "pip.conf"
+    path.write_text("index-url = https://user:secret@packages.example/simple\n")
+    with pytest.raises(UnavailableError) as caught:
+        index_url({"HOME": str(tmp_path), "PIP_CONFIG_FILE": str(path)})
+    assert str(caught.value) == f"pip's configuration {path} cannot be read"

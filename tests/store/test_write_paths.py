@@ -66,6 +66,11 @@ ALLOWED = {
     # Arranges tests; nothing here has to survive a power cut.
     ("testing/conformance.py", "large_model", "tempfile.TemporaryDirectory"),
     ("testing/bundles.py", "rewrite_bundle", "write_bytes"),
+    (
+        "testing/transforms.py",
+        "TransformConformance.test_weights_that_are_cut_off_are_an_error_for_people",
+        "write_bytes",
+    ),
     ("testing/models.py", "tiny_gguf", "open"),
     ("testing/project.py", "ProjectFolder.write_recipe", "write_text"),
 }

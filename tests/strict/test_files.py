@@ -256,3 +256,24 @@ def test_type_without_a_kernel_is_refused_with_the_other_quantizer_in_the_hint(m
         "the quantizer 'strict' has no kernel for IQ3_S, which tensor blk.0.ffn_up.weight is to become"
     )
     assert caught.value.hints[0] == 'set quantizer = "llama.cpp" in the target'
+
+
+def test_strings_end_at_a_zero_byte_as_there(make, quantize_directly, tmp_path):
+    """llama.cpp copies metadata through C strings."""
+    words = (*(f"w{index}" for index in range(254)), "a", "b\0c")
+    source = model(tmp_path / "model.gguf", PLAIN, general__description="x\0y", tokenizer__ggml__tokens=words)
+    quantize_directly(source, tmp_path / "theirs.gguf", FILE_TYPES["Q8_0"])
+    assert same(make("Q8_0", source), tmp_path / "theirs.gguf")
+
+
+def test_tensors_of_four_dimensions_are_refused(tmp_path):
+    from lftool.api import TensorType
+
+    source = model(tmp_path / "model.gguf", PLAIN | {"blk.0.ffn_down_exps.weight": (256, 4, 2, 2)})
+    inputs = {"weights": InputFile(path=source, artifact=Artifact.of(source.read_bytes()))}
+    types = (TensorType(tensor="blk.0.ffn_down_exps.weight", type="Q8_0"),)
+    with pytest.raises(RecipeError) as caught:
+        StrictQuantizer().plan(TransformSpec(produces="Q8_0", types=types), inputs)
+    assert str(caught.value) == (
+        "tensor blk.0.ffn_down_exps.weight has four dimensions, which llama.cpp does not quantise"
+    )

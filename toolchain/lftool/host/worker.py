@@ -89,7 +89,11 @@ def main() -> None:
     wire = Wire(os.fdopen(os.dup(1), "w"), threading.Lock())
     os.dup2(2, 1)
     task = json.loads(sys.stdin.readline())
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    # Libraries that ask a question find nobody; the parent's pipe is for noticing that it is gone.
+    pipe, nobody = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nobody, 0)
+    sys.stdin = os.fdopen(nobody)
+    threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
     try:
         result = perform(task, wire)
     except LftoolError as error:
@@ -100,8 +104,9 @@ def main() -> None:
         wire.send(kind="result", value=result)
 
 
-def _die_with_parent() -> None:
-    sys.stdin.read()
+def _die_with_parent(pipe: int) -> None:
+    while os.read(pipe, 1):
+        pass
     os._exit(1)
 
 

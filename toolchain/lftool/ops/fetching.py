@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import StageFinished, StageStarted
+from lftool.pipeline.archives import with_archives
 from lftool.pipeline.parallel import in_parallel
 from lftool.pipeline.stages.fetch import fetch_locked
 
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def locked_files(lock: Lock) -> list[tuple[str, LockedFile]]:
-    """Return (source, file) of all that a lock pins, each content once, in order."""
+    """Return (source, file) of all that a lock pins, archives of tools included, each content once, in order."""
     found: dict[Artifact, tuple[str, LockedFile]] = {}
-    for name, source in sorted(lock.sources.items()):
+    for name, source in sorted(with_archives(lock).sources.items()):
         for file in source.files:
             found.setdefault(file.artifact, (name, file))
     return list(found.values())
@@ -41,7 +42,7 @@ def fetch_project(project: Project, ports: Ports) -> list[LockedFile]:
             ports.emit(StageStarted(stage="fetch", target=name, detail=detail, cached=True))
             return None
         started = ports.clock()
-        fetch_locked(lock, name, file, ports)
+        fetch_locked(with_archives(lock), name, file, ports)
         ports.emit(StageFinished(stage="fetch", target=name, seconds=ports.clock() - started, detail=detail))
         return file
 

@@ -32,6 +32,17 @@ _MAX_BYTES = 256 * 1024 * 1024
 _OLDEST = (1980, 1, 1, 0, 0, 0)
 
 
+def source_of(name: str) -> str:
+    """Return what the archive of a tool is called among sources; also what `lftool lock --upgrade` takes."""
+    return f"tool:{name}"
+
+
+def with_archives(lock: Lock) -> Lock:
+    """Return a lock whose sources have the archives of tools among them: they are fetched and carried alike."""
+    archives = {source_of(name): tool.archive for name, tool in lock.tools.items() if tool.archive is not None}
+    return attrs.evolve(lock, sources={**lock.sources, **archives})
+
+
 def resolve_archive(archive: ToolArchive, name: str, ports: Ports) -> LockedSource:
     """Pin the archive of a tool: one file of a source.
 
@@ -40,7 +51,7 @@ def resolve_archive(archive: ToolArchive, name: str, ports: Ports) -> LockedSour
         UnavailableError: It needs a network, and the build is offline.
     """
     spec = SourceSpec(uri=archive.uri, include=archive.include)
-    return resolve(spec, f"tool {name}", ports)
+    return resolve(spec, source_of(name), ports)
 
 
 def unpacked(archive: ToolArchive, pinned: LockedSource, name: str, lock: Lock, ports: Ports) -> Artifact:
@@ -61,7 +72,7 @@ def unpacked(archive: ToolArchive, pinned: LockedSource, name: str, lock: Lock, 
         known = ports.store.actions.get(action)
         if known is not None and ports.store.blobs.is_sound(known["members"]):
             return known["members"]
-        source = f"tool {name}"
+        source = source_of(name)
         fetch_locked(attrs.evolve(lock, sources={**lock.sources, source: pinned}), source, file, ports)
         path = ports.store.blobs.require(file.artifact, source)
         made = ports.store.blobs.put_with(
@@ -118,4 +129,4 @@ def with_archive(tool: Tool, pinned: LockedSource | None, name: str, lock: Lock,
         raise LockError(f"tool {name}: the lock pins no archive", hints=("lock again: lftool lock",))
     members = unpacked(archive, pinned, name, lock, ports)
     files = Digest.of(canonical_json([tool.files.hex, members.sha256.hex]))
-    return attrs.evolve(tool, files=files, archive=ports.store.blobs.require(members, f"tool {name}"))
+    return attrs.evolve(tool, files=files, archive=ports.store.blobs.require(members, source_of(name)))

@@ -13,9 +13,9 @@ from lftool.models.digest import Artifact, Digest
 from lftool.models.rules import RULES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from lftool.api import RuntimeParts, ToolIdentity, TransformPlan
+    from lftool.api import RuntimeParts, TransformPlan
     from lftool.models.lock import LockedConvert, LockedQuantize, LockedRuntime, LockedSource, LockedTool
 
 
@@ -47,8 +47,10 @@ def transform_action(
     plan: Digest,
 ) -> Digest:
     """Return the action of a convert or quantize stage."""
+    archive = {} if tool.archive is None else {"archive": [file.sha256.hex for file in tool.archive.files]}
     return _digest(
         {
+            **archive,
             "stage": stage,
             "inputs": {role: _plain(artifact) for role, artifact in inputs.items()},
             "semantics": semantics,
@@ -99,20 +101,22 @@ def runtime_digest(parts: RuntimeParts) -> Digest:
     return Digest.of(canonical_json(sorted(pieces)))
 
 
-def probe_action(tool_files: Digest, plugin: Digest, identity: ToolIdentity, use: str) -> Digest:
-    """Return the key under which a fingerprint is remembered: the loaded libraries and the plugin that calls them."""
-    return _digest(
-        {"memo": "fingerprint", "files": tool_files.hex, "plugin": plugin.hex, "version": identity.version, "use": use}
-    )
+def probe_action(tools: Sequence[dict[str, str]], use: str) -> Digest:
+    """Return the key under which a fingerprint is remembered.
+
+    Args:
+        tools: What decides it: the tool, and the one that chooses its types, if any.
+        use: Which fingerprint.
+    """
+    return _digest({"memo": "fingerprint", "tools": list(tools), "use": use})
 
 
-def plan_action(tool_files: Digest, plugin: Digest, spec: dict[str, Any], inputs: Mapping[str, Artifact]) -> Digest:
+def plan_action(tool: dict[str, str], spec: dict[str, Any], inputs: Mapping[str, Artifact]) -> Digest:
     """Return the key under which a transform's plan is remembered."""
     return _digest(
         {
             "memo": "plan",
-            "files": tool_files.hex,
-            "plugin": plugin.hex,
+            "tool": tool,
             "spec": spec,
             "inputs": {role: _plain(artifact) for role, artifact in inputs.items()},
         }

@@ -141,7 +141,7 @@ class _Locker:
             return tool
         old = self.old.tools.get(record.semantics)
         kept = old.archive if old is not None and not self.upgrade.tool(record.semantics, record.name) else None
-        if kept is None or (kept.uri, kept.include) != (archive.uri, archive.include):
+        if kept is None:
             kept = resolve_archive(archive, record.semantics, self.ports)
         self.archives[record.semantics] = kept
         self.pin_plugin(self.ports.registry.source(archive.uri.partition(":")[0]).origin)

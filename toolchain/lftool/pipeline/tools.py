@@ -45,6 +45,18 @@ class Tool:
     plugin: Digest
     archive: Path | None = None
 
+    @property
+    def key(self) -> dict[str, str]:
+        """What tells it from others: record, version, and digests of what executes."""
+        record = self.registered.record
+        return {
+            "kind": type(record).__name__,
+            "name": record.name,
+            "version": self.identity.version,
+            "files": self.files.hex,
+            "plugin": self.plugin.hex,
+        }
+
 
 def _file_digest(path: Path, ports: Ports) -> str:
     with path.open("rb") as file:
@@ -81,7 +93,8 @@ def fingerprint(tool: Tool, use: str, ports: Ports) -> Digest:
     Raises:
         PluginError: The plugin failed.
     """
-    action = probe_action(tool.files, tool.plugin, tool.identity, use)
+    mixture = mixture_of(tool, ports)
+    action = probe_action([tool.key] if mixture is None else [tool.key, mixture.key], use)
     with ports.store.doing(action):
         known = ports.store.actions.get(action)
         if known is None:
@@ -155,7 +168,7 @@ def spec_to_run(tool: Tool, spec: TransformSpec, plan: TransformPlan) -> Transfo
 def _own_plan(
     tool: Tool, spec: TransformSpec, options: dict[str, Any], inputs: dict[str, Artifact], ports: Ports
 ) -> TransformPlan:
-    action = plan_action(tool.files, tool.plugin, encode_spec(spec, options), inputs)
+    action = plan_action(tool.key, encode_spec(spec, options), inputs)
     with ports.store.doing(action):
         known = ports.store.actions.get(action)
         if known is not None and ports.store.blobs.is_sound(known["plan"]):
@@ -183,7 +196,8 @@ def input_files(inputs: dict[str, Artifact], ports: Ports) -> dict[str, InputFil
             what = f"the {role} (sha256 {artifact.sha256})"
             if role.endswith(".safetensors"):
                 read_safetensors(file, artifact.size, what)
-            elif role == "weights" or file.read(4) == b"GGUF":
+            elif role == "weights" or role.endswith(".gguf") or (role == "imatrix" and file.read(4) == b"GGUF"):
+                file.seek(0)
                 read_gguf(file, artifact.size, what)
         found[role] = InputFile(path=path, artifact=artifact)
     return found

@@ -8,7 +8,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lftool.errors import FormatError, RecipeError, UnavailableError
+from lftool.errors import FormatError, LftoolError, RecipeError, UnavailableError
+from lftool_llamacpp.model_files import lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,13 +21,19 @@ _FOLDER = Path("vendor/llama.cpp")
 _ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
 
 
-def _folder_of(name: str, paths: Mapping[str, Path]) -> Path:
-    """Return a folder called `name` with the model's files under their own names; nothing there is code."""
-    folder = Path("model").absolute() / name
-    folder.mkdir(parents=True)
-    for file, path in paths.items():
-        (folder / file).symlink_to(path)
-    return folder
+def _forbid_code() -> None:
+    """Have transformers refuse to import code of a model, whatever asks for it, and ask nobody."""
+    from transformers import dynamic_module_utils  # noqa: PLC0415 - heavy
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RecipeError(
+            "the model asks for code of its own to be imported, which is never done",
+            hints=("use a model that llama.cpp converts without it",),
+        )
+
+    module: Any = dynamic_module_utils
+    module.get_class_in_module = refuse
+    module.TIME_OUT_REMOTE_CODE = 0
 
 
 def _scripts(archive: Path) -> Any:  # noqa: ANN401 - a module that is only there at run time
@@ -53,6 +60,20 @@ def _reported(writer: Any, progress: Callable[[str, int, int], None]) -> None:  
             progress(name, index, len(names) - 1)
 
     writer.write_padding = padded
+
+
+def _prepared(scripts: Any, folder: Path, kind: Any, output: Path) -> Any:  # noqa: ANN401 - the scripts' own types
+    """Return a model with its tensors and metadata ready to be written."""
+    hparams = scripts.ModelBase.load_hparams(folder, is_mistral_format=False)
+    architecture = scripts.get_model_architecture(hparams, scripts.ModelType.TEXT)
+    try:
+        model_class = scripts.get_model_class(architecture, mmproj=False)
+    except NotImplementedError:
+        raise RecipeError(f"llama.cpp does not convert models of architecture {architecture}") from None
+    model = model_class(folder, kind, output)
+    model.prepare_tensors()
+    model.prepare_metadata(vocab_only=False)
+    return model
 
 
 def convert(
@@ -88,19 +109,15 @@ def convert(
         "f16": gguf.LlamaFileType.MOSTLY_F16,
         "bf16": gguf.LlamaFileType.MOSTLY_BF16,
     }
-    folder = _folder_of(spec.name, paths)
+    _forbid_code()
+    folder = Path("model").absolute() / spec.name
+    lay_out(folder, paths)
     with torch.inference_mode():
-        hparams = scripts.ModelBase.load_hparams(folder, is_mistral_format=False)
-        architecture = scripts.get_model_architecture(hparams, scripts.ModelType.TEXT)
         try:
-            model_class = scripts.get_model_class(architecture, mmproj=False)
-        except NotImplementedError:
-            raise RecipeError(f"llama.cpp does not convert models of architecture {architecture}") from None
-        try:
-            model = model_class(folder, types[kind], output)
-            model.prepare_tensors()
-            model.prepare_metadata(vocab_only=False)
-        except (ValueError, KeyError, NotImplementedError, FileNotFoundError) as error:
+            model = _prepared(scripts, folder, types[kind], output)
+        except (LftoolError, MemoryError):
+            raise
+        except Exception as error:
             raise FormatError(
                 f"llama.cpp's scripts cannot convert the model: {type(error).__name__}: {error}"
             ) from error

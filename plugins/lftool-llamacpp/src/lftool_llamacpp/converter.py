@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lftool.api import ToolArchive, ToolIdentity, TransformPlan, read_safetensors
 from lftool.errors import RecipeError, UnavailableError
+from lftool_llamacpp.model_files import check_weights
 from lftool_llamacpp.probe_files import write_probe_files
 
 if TYPE_CHECKING:
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
 
     from lftool.api import InputFile, TransformSpec
 
-_NEEDED = {"torch": "torch", "transformers": "transformers", "sentencepiece": "sentencepiece", "protobuf": "google"}
+# Distribution to the module that shows that it is there; all of them have a part in the bytes.
+_NEEDED = {
+    "numpy": "numpy",
+    "protobuf": "google",
+    "pyyaml": "yaml",
+    "sentencepiece": "sentencepiece",
+    "tokenizers": "tokenizers",
+    "torch": "torch",
+    "transformers": "transformers",
+}
 _TYPES = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
 _FOLDER = "vendor/llama.cpp"
 
@@ -45,8 +55,13 @@ def own_type(inputs: Mapping[str, InputFile]) -> str:
     return _TYPES.get(found[min(found)], "bf16")
 
 
+def _names(inputs: Mapping[str, InputFile]) -> dict[str, Path]:
+    """Return name to file; all of them stand in one folder of the source."""
+    return {path.rpartition("/")[2]: item.path for path, item in inputs.items()}
+
+
 class HuggingFaceConverter:
-    """Runs llama.cpp's conversion of Hugging Face models, in a process of its own and without a network."""
+    """Runs llama.cpp's conversion of Hugging Face models, in a process of its own that asks no hub for anything."""
 
     def tool(self) -> ToolIdentity:
         """Return the versions of llama-cpp-python and of what its scripts import, and the archive that they lie in."""
@@ -81,8 +96,10 @@ class HuggingFaceConverter:
         Raises:
             RecipeError: There is nothing to convert.
         """
-        if not any(path.rpartition("/")[2] == "config.json" for path in inputs):
+        paths = _names(inputs)
+        if "config.json" not in paths:
             raise RecipeError("the safetensors files have no config.json beside them: the architecture is unknown")
+        check_weights(paths)
         kind = own_type(inputs) if spec.produces == "source" else spec.produces
         return TransformPlan(parameters={"type": kind, "name": spec.name}, tensors=())
 
@@ -99,5 +116,6 @@ class HuggingFaceConverter:
 
         del threads
         kind = own_type(inputs) if spec.produces == "source" else spec.produces
-        paths = {path.rpartition("/")[2]: item.path for path, item in inputs.items()}
+        paths = _names(inputs)
+        check_weights(paths)
         convert(spec, kind, paths, output, progress)

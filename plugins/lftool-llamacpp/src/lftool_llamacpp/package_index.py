@@ -6,21 +6,25 @@ address of one stands in a recipe or a lock.
 
 from __future__ import annotations
 
+import base64
 import configparser
 import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin, urlsplit
+
+from attrs import frozen
 
 from lftool.api import HTTPClient, Resolution, SourceFile, is_chosen
 from lftool.errors import FetchError, RecipeError, UnavailableError
 from lftool.models.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from lftool.api import SourceContext, SourceRequest
@@ -29,7 +33,35 @@ _URI = re.compile(r"pypi:([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0
 _SUM = re.compile(r"[0-9a-f]{64}\Z")
 _JSON = "application/vnd.pypi.simple.v1+json"
 _MOST = 64 * 1024 * 1024
-_MASKED = re.compile(r"//[^/@]*@")
+
+
+@frozen(kw_only=True)
+class Index:
+    """A package index: its address without credentials, and the headers that carry these."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
+def parse_index(address: str) -> Index:
+    """Return the index of an address that may hold `user:password@`.
+
+    Raises:
+        UnavailableError: It is no address; the message does not repeat it, as it may hold a password.
+    """
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port, parts = None, None, urlsplit("")
+    if not host or parts.scheme not in {"http", "https"}:
+        raise UnavailableError("the address of the Python package index is not one", hints=("set PIP_INDEX_URL",))
+    where = f"[{host}]" if ":" in host else host
+    url = f"{parts.scheme}://{where}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
+    if parts.username is None:
+        return Index(url=url, headers={})
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return Index(url=url, headers={"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"})
 
 
 def configuration_files(environment: Mapping[str, str]) -> list[Path]:
@@ -52,7 +84,11 @@ def index_url(environment: Mapping[str, str]) -> str:
     if environment.get("PIP_INDEX_URL"):
         return environment["PIP_INDEX_URL"]
     parser = configparser.ConfigParser(interpolation=None)
-    parser.read([path for path in configuration_files(environment) if path.is_file()], encoding="utf-8")
+    for path in configuration_files(environment):
+        try:
+            parser.read(path, encoding="utf-8")
+        except (configparser.Error, UnicodeDecodeError, OSError):  # its text may hold a password
+            raise UnavailableError(f"pip's configuration {path} cannot be read", hints=("set PIP_INDEX_URL",)) from None
     for section in ("install", "global"):
         if parser.has_option(section, "index-url"):
             return parser.get(section, "index-url").strip()
@@ -78,8 +114,12 @@ class PackageIndexSource:
         del context
         self._pages: dict[str, dict[str, tuple[str, SourceFile]]] = {}
 
-    def _client(self, uri: str) -> HTTPClient:
-        return HTTPClient(f"source {uri!r}", hints=("set PIP_INDEX_URL to an index that you may read",))
+    def _client(self, uri: str, index: Index, url: str) -> HTTPClient:
+        """Return a client for `url`; the index's credentials go to the index's own host."""
+        headers = index.headers if urlsplit(url)[:2] == urlsplit(index.url)[:2] else {}
+        return HTTPClient(
+            f"source {uri!r}", headers=headers, hints=("set PIP_INDEX_URL to an index that you may read",)
+        )
 
     def _files(self, uri: str) -> dict[str, tuple[str, SourceFile]]:
         """Return name to address and facts of the files of a release."""
@@ -87,9 +127,9 @@ class PackageIndexSource:
             match = _URI.match(uri)
             if match is None:
                 raise RecipeError(f"source {uri!r}: write pypi:NAME==VERSION")
-            index = index_url(os.environ)
-            page = f"{index.rstrip('/')}/{normalised(match[1])}/"
-            answer = self._client(uri).ask(page, headers={"accept": _JSON}, most=_MOST)
+            index = parse_index(index_url(os.environ))
+            page = f"{index.url}/{normalised(match[1])}/"
+            answer = self._client(uri, index, page).ask(page, headers={"accept": _JSON}, most=_MOST)
             self._pages[uri] = _release(answer.body, page, match[1], match[2], uri)
         return self._pages[uri]
 
@@ -113,7 +153,8 @@ class PackageIndexSource:
         if file.path not in files:
             raise FetchError(f"source {request.uri!r}: the index has no file {file.path} any more")
         url, _ = files[file.path]
-        return self._client(request.uri).read(url, offset=offset, size=size, whole=file.size)
+        client = self._client(request.uri, parse_index(index_url(os.environ)), url)
+        return client.read(url, offset=offset, size=size, whole=file.size)
 
 
 def _release(body: bytes, page: str, name: str, version: str, uri: str) -> dict[str, tuple[str, SourceFile]]:
@@ -131,7 +172,7 @@ def _release(body: bytes, page: str, name: str, version: str, uri: str) -> dict[
             found[path] = (urljoin(page, str(item["url"])).partition("#")[0], file)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FetchError(
-            f"source {uri!r}: the index {_MASKED.sub('//', page)} does not answer in the simple API's JSON",
+            f"source {uri!r}: the index {page} does not answer in the simple API's JSON",
             hints=("PEP 691; older indexes deliver HTML only: set PIP_INDEX_URL to another",),
         ) from error
     return found

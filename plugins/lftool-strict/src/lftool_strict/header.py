@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 import attrs
 
-from lftool.api import GGML_TYPES, copied_header, metadata_entry
+from lftool.api import GGML_TYPES, GGUFArray, copied_header, metadata_entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from lftool.api import GGUFHeader, GGUFTensor, TensorType
 
+_STRING = 8  # GGUF_TYPE_STRING
 _QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
 _VERSION_KEY, _FILE_TYPE_KEY = "general.quantization_version", "general.file_type"
 _REMOVED = frozenset({_VERSION_KEY, _FILE_TYPE_KEY, "split.no", "split.count", "split.tensors.count"})
@@ -41,6 +43,22 @@ def quantised(tensor: GGUFTensor, name: str) -> GGUFTensor:
     return attrs.evolve(tensor, type=GGML_TYPES[name], dimensions=dimensions, size=size)
 
 
+def _as_copied(entry: bytes, key: str, value: object) -> bytes:
+    """Return a metadata entry as `gguf_set_kv` copies it: through C strings, which end at a zero byte."""
+    if isinstance(value, str):
+        return metadata_entry(key, value.partition("\0")[0]) if "\0" in value else entry
+    if not isinstance(value, GGUFArray) or value.element_type != _STRING:
+        return entry
+    head = len(entry) - (value.end - value.start)
+    parts, position = [entry[:head]], head
+    for _ in range(value.count):
+        (length,) = struct.unpack_from("<Q", entry, position)
+        text = entry[position + 8 : position + 8 + length].partition(b"\0")[0]
+        parts += [struct.pack("<Q", len(text)), text]
+        position += 8 + length
+    return b"".join(parts)
+
+
 def quantised_header(file: BinaryIO, header: GGUFHeader, types: Sequence[TensorType], file_type: int) -> bytes:
     """Return the header of the output, padded to where its data begins.
 
@@ -56,7 +74,7 @@ def quantised_header(file: BinaryIO, header: GGUFHeader, types: Sequence[TensorT
     for key, (start, end) in header.extents.items():
         if key not in _REMOVED:
             file.seek(start)
-            entries.append(file.read(end - start))
+            entries.append(_as_copied(file.read(end - start), key, header.metadata[key]))
     entries += [metadata_entry(_VERSION_KEY, _QUANTIZATION_VERSION), metadata_entry(_FILE_TYPE_KEY, file_type)]
     by_name = {tensor.name: tensor for tensor in header.tensors}
     tensors = [quantised(by_name[item.tensor], item.type) for item in types]

@@ -67,11 +67,16 @@ class StrictQuantizer:
         weights = inputs["weights"]
         with weights.path.open("rb") as file:
             header = read_gguf(file, weights.artifact.size, "the weights")
-        sources = {tensor.name: tensor.type.name for tensor in header.tensors}
+        tensors = {tensor.name: tensor for tensor in header.tensors}
         for item in spec.types:
-            source = sources[item.tensor]
+            source = tensors[item.tensor].type.name
             if source == item.type:
                 continue
+            if any(length != 1 for length in tensors[item.tensor].dimensions[3:]):
+                raise RecipeError(
+                    f"tensor {item.tensor} has four dimensions, which llama.cpp does not quantise",
+                    hints=("keep its type under `overrides`",),
+                )
             if source not in FLOATS:
                 raise RecipeError(
                     f"the weights are quantised already: tensor {item.tensor} is {source}",

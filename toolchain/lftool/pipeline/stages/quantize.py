@@ -53,6 +53,8 @@ def check_output(path: Path, plan: TransformPlan, name: str) -> None:
     with path.open("rb") as file:
         header = read_gguf(file, path.stat().st_size, what)
     made = {tensor.name: tensor.type.name for tensor in header.tensors}
+    if not made:
+        raise FormatError(f"{what} has no tensors")
     planned = {item.tensor: item.type for item in plan.tensors}
     if not planned:
         return
