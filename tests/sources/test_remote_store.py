@@ -38,8 +38,14 @@ class SlowServer(LoopbackServer):
             handler.send_error(404)
             return
         self.receiving.set()
-        while handler.rfile.read(20_000):
+        left = int(handler.headers["content-length"])
+        while left and (piece := handler.rfile.read(min(left, 20_000))):
+            left -= len(piece)
             time.sleep(0.1)
+        if not left:  # all of a small file may fit into the sockets' buffers, and its sender waits for this
+            handler.send_response(201)
+            handler.send_header("content-length", "0")
+            handler.end_headers()
 
 
 @pytest.fixture
@@ -229,7 +235,7 @@ def test_an_interrupted_push_ends_soon(remote, project):
         process = remote.start("cache", "push", env={"LFTOOL_REMOTE_STORE": server.url})
         assert server.receiving.wait(20)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=20)
 
     assert (process.returncode, err.splitlines()[-1]) == (130, "interrupted; nothing half-written is left")
 

@@ -193,7 +193,8 @@ def input_files(inputs: dict[str, Artifact], ports: Ports) -> dict[str, InputFil
     for role, artifact in inputs.items():
         path = ports.store.blobs.require(artifact, f"the {role}")
         with path.open("rb") as file:
-            what = f"the {role} (sha256 {artifact.sha256})"
+            # A converter's roles are paths within the source: names that people know.
+            what = f"the {role} (sha256 {artifact.sha256})" if role in {"weights", "imatrix"} else role
             if role.endswith(".safetensors"):
                 read_safetensors(file, artifact.size, what)
             elif role == "weights" or role.endswith(".gguf") or (role == "imatrix" and file.read(4) == b"GGUF"):
