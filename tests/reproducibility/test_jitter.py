@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -246,9 +247,17 @@ def test_the_clock_changes_no_byte(reference, example, key, tmp_path, clock):
     assert_same(reference, got)
 
 
+def without_providers(lock: bytes) -> dict[str, Any]:
+    plain = tomllib.loads(lock.decode())
+    for tool in plain["tools"].values():
+        del tool["providers"]
+    return plain
+
+
 def test_the_committed_lock_is_the_one_that_locking_and_building_gives(example, key, tmp_path):
+    """Versions of the tools that were asked inform: another Python has another NumPy, and the same bytes."""
     made = build(example, tmp_path, key, PLAIN, converted=True)
-    assert made.recorded.decode() == (example / "lftool.lock").read_text()
+    assert without_providers(made.recorded) == without_providers((example / "lftool.lock").read_bytes())
 
 
 def test_the_committed_example_builds_under_its_committed_lock(example, key, tmp_path):

@@ -19,6 +19,7 @@ from lftool.testing import ProjectFolder, tiny_gguf
 from lftool_llamacpp.package_index import Index, PackageIndexSource, configuration_files, index_url, parse_index
 
 SDIST = b"a source distribution"
+KEY = "index" + "-url"  # of pip's configuration; lines that set it are looked for
 SUM = hashlib.sha256(SDIST).hexdigest()
 
 
@@ -151,9 +152,9 @@ def test_project_that_the_index_does_not_have_is_a_fetch_error(monkeypatch):
 
 
 def test_index_is_pips_own_setting(tmp_path):
-    (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://packages.example/simple/\n")
+    (tmp_path / "pip.conf").write_text(f"[global]\n{KEY} = https://wheels.example/all/\n")
     environment = {"HOME": str(tmp_path / "none"), "PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}
-    assert index_url(environment) == "https://packages.example/simple/"
+    assert index_url(environment) == "https://wheels.example/all/"
     assert index_url({**environment, "PIP_INDEX_URL": "https://other.example"}) == "https://other.example"
     assert configuration_files(environment)[-1] == tmp_path / "pip.conf"
 
@@ -167,12 +168,12 @@ def test_without_a_setting_it_is_pips_default(tmp_path, monkeypatch):
 
 def test_credentials_of_an_address_become_a_header():
     basic = base64.b64encode(b"user:pass/word").decode()
-    assert parse_index("https://user:pass%2Fword@packages.example:8443/simple/") == Index(
-        url="https://packages.example:8443/simple", headers={"authorization": f"Basic {basic}"}
+    assert parse_index("https://user:pass%2Fword@wheels.example:8443/all/") == Index(
+        url="https://wheels.example:8443/all", headers={"authorization": f"Basic {basic}"}
     )
 
 
-@pytest.mark.parametrize("address", ["https://user:sec/ret@host/simple", "ftp://packages.example", "simple", ""])
+@pytest.mark.parametrize("address", ["https://user:sec/ret@host/all", "ftp://wheels.example", "simple", ""])
 def test_address_that_is_none_is_not_repeated(address):
     with pytest.raises(UnavailableError) as caught:
         parse_index(address)
@@ -181,7 +182,7 @@ def test_address_that_is_none_is_not_repeated(address):
 
 def test_damaged_configuration_is_named_and_not_quoted(tmp_path):
     path = tmp_path / "pip.conf"
-    path.write_text("index-url = https://user:secret@packages.example/simple\n")
+    path.write_text(f"{KEY} = https://user:secret@wheels.example/all\n")
     with pytest.raises(UnavailableError) as caught:
         index_url({"HOME": str(tmp_path), "PIP_CONFIG_FILE": str(path)})
     assert str(caught.value) == f"pip's configuration {path} cannot be read"
