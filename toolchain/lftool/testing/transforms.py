@@ -36,7 +36,7 @@ class Work:
         inputs: Role to file.
         model: Of a converter, what the model is called.
         archive: What the tool asked to have fetched, unpacked; None if it needs nothing.
-        types: Of a quantizer with a mixture, the quantizer that chooses the types is asked, unless they are given.
+        options: As the recipe would write them; a quantizer that chooses the types for another gets them too.
     """
 
     kind: type[TransformType]
