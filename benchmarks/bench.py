@@ -19,6 +19,7 @@ from fetching import fetch_rows
 from model import write_model
 from quantizing import quantize_rows
 from rows import Row
+from streaming import streaming_row
 
 ROOT = Path(__file__).resolve().parent.parent
 LFTOOL = Path(sys.executable).with_name("lftool")
@@ -253,14 +254,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size-gib", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=["quantise"], help="only these rows")
+    parser.add_argument("--only", choices=["quantise", "stream"], help="only these rows")
     parser.add_argument("--folder", type=Path, help="where to work; needs five times the model's size")
     options = parser.parse_args()
     if options.size_gib < 1:
         sys.exit("a model under 1 GiB measures start-up, not throughput; refused")
     template = ROOT / "examples" / "tiny-story" / "tiny-story-f16.gguf"
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
-        quantised = quantize_rows(Path(name), template, min(3, options.rounds))
+        quantised = quantize_rows(Path(name), template, min(3, options.rounds)) if options.only != "stream" else []
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
+        example = template.parent / "tiny-story"
+        quantised.append(streaming_row(Path(name), example, int(options.size_gib * GIBIBYTE), min(3, options.rounds)))
     if options.only:
         finish(quantised, GIBIBYTE)
         return

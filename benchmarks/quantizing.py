@@ -71,7 +71,8 @@ MEMORY = (
 )
 
 
-def _timed(*command: object) -> tuple[float, str]:
+def timed(*command: object) -> tuple[float, str]:
+    """Run a command; return seconds and what it printed."""
     env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
     done = subprocess.run([str(part) for part in command], env=env, check=True, capture_output=True, text=True)
@@ -96,18 +97,18 @@ def quantize_rows(folder: Path, template: Path, rounds: int) -> list[Row]:
         command = [sys.executable, "-c", OURS, source, ours_path, file_type, threads, table]
         ours, peer, floor = [], [], []
         for _ in range(rounds):
-            seconds, theirs = _timed(sys.executable, "-c", PEER, source, peer_path, FILE_TYPES[file_type], threads)
+            seconds, theirs = timed(sys.executable, "-c", PEER, source, peer_path, FILE_TYPES[file_type], threads)
             peer.append(seconds)
             size = peer_path.stat().st_size
             peer_path.unlink()
-            seconds, made = _timed(*command)
+            seconds, made = timed(*command)
             ours.append(seconds)
             ours_path.unlink()
             if made != theirs:
                 sys.exit(f"{file_type}: we made sha256 {made}, llama.cpp {theirs}")
-            floor.append(_timed(sys.executable, "-c", FLOOR, source, ours_path, size, threads)[0])
+            floor.append(timed(sys.executable, "-c", FLOOR, source, ours_path, size, threads)[0])
             ours_path.unlink()
-        memory.append(int(_timed(sys.executable, "-c", MEMORY, *command)[1]) / 1024)
+        memory.append(int(timed(sys.executable, "-c", MEMORY, *command)[1]) / 1024)
         rows.append(
             Row(
                 name=f"quantise 1 GiB of F16 to {file_type}",

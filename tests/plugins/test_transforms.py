@@ -9,12 +9,12 @@ from tests.plugins.test_converter import archive, sdist  # noqa: F401 - fixtures
 
 from lftool.api import ConverterType, QuantizerType, TensorData, write_gguf
 from lftool.testing import tiny_gguf
-from lftool.testing.transforms import TransformConformance, Work
+from lftool.testing.transforms import StreamingConformance, TransformConformance, Work
 
 STORY = Path(__file__).parents[2] / "examples" / "tiny-story" / "tiny-story"
 
 
-class TestStrict(TransformConformance):
+class TestStrict(StreamingConformance):
     @pytest.fixture
     def work(self, tmp_path):
         weights = tiny_gguf(tmp_path / "model.gguf")
@@ -28,7 +28,7 @@ class TestLlamaCpp(TransformConformance):
         return Work(kind=QuantizerType, name="llama.cpp", produces="Q4_K_M", inputs={"weights": weights})
 
 
-class TestJoin(TransformConformance):
+class TestJoin(StreamingConformance):
     @pytest.fixture
     def work(self, tmp_path):
         inputs = {}
@@ -42,7 +42,7 @@ class TestJoin(TransformConformance):
         return Work(kind=ConverterType, name="gguf-join", produces="source", inputs=inputs)
 
 
-class TestHuggingFace(TransformConformance):
+class TestHuggingFace(StreamingConformance):
     @pytest.fixture
     def work(self, archive):  # noqa: F811 - the fixture
         inputs = {path.name: path for path in sorted(STORY.iterdir())}

@@ -98,12 +98,16 @@ class TransformType(Record):
         produces: What it makes, such as the file type `Q4_K_M`.
         semantics: Name and number of its arithmetic; two transforms of the same semantics make the same bits.
         deterministic: Whether the same inputs give the same bytes; others are refused.
+        streams: Of a converter: that it writes its output once, from the first byte to the last, so that it may be a pipe.
+            Of a quantizer: that it, and its `mixture`, plan from the header of the weights, and that it can read them
+            from `InputFile.pipe`.
     """
 
     consumes: tuple[str, ...] = field(validator=_not_empty)
     produces: tuple[str, ...] = field(validator=_not_empty)
     semantics: str = field(validator=_semantics)
     deterministic: bool = True
+    streams: bool = False
     factory: Callable[[], Transform]
 
 

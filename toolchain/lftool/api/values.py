@@ -74,10 +74,18 @@ class StoredObject:
 
 @frozen(kw_only=True)
 class InputFile:
-    """A checked, read-only input: where it lies and what it is."""
+    """A checked, read-only input: where it lies and what it is.
+
+    Attributes:
+        path: The file. While `pipe` is set, it has the right size and the GGUF's header, and zeros for data.
+        artifact: Digest and size; while `pipe` is set, the digest is that of the header.
+        pipe: Delivers the bytes of the whole file once, from the first to the last, while they are made.
+            Only transforms whose record has `streams` get one.
+    """
 
     path: Path
     artifact: Artifact
+    pipe: Path | None = None
 
 
 @frozen(kw_only=True)

@@ -132,6 +132,7 @@ def lftool_converters() -> Iterator[ConverterType]:
         consumes=("gguf-split",),
         produces=("source",),
         semantics="gguf-join/1",
+        streams=True,
         factory=_gguf_join,
     )
 

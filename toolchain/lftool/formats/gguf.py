@@ -283,12 +283,13 @@ def _check_extent(cursor: _Cursor, tensors: tuple[GGUFTensor, ...], alignment: i
         cursor.fail(f"{kind} the last tensor")
 
 
-def read_gguf(file: BinaryIO, size: int, what: str, *, start: int = 0) -> GGUFHeader:
+def read_gguf(file: BinaryIO, size: int | None, what: str, *, start: int = 0) -> GGUFHeader:
     """Read and check the header of a GGUF file.
 
     Args:
         file: Seekable binary file.
-        size: Bytes that the GGUF takes, header and tensor data, from `start`.
+        size: Bytes that the GGUF takes, header and tensor data, from `start`; None while it is being written, and then
+            it is what its tensors take.
         what: Name of the file, for messages.
         start: Where the GGUF begins in `file`, in bytes.
 
@@ -298,7 +299,7 @@ def read_gguf(file: BinaryIO, size: int, what: str, *, start: int = 0) -> GGUFHe
     Raises:
         FormatError: Not GGUF, truncated, over a budget, or tensors that overlap, hide bytes or leave the file.
     """
-    cursor = _Cursor(file, start, size, what)
+    cursor = _Cursor(file, start, _MAX_I64 if size is None else size, what)
     magic = cursor.take(4)
     if magic != MAGIC:
         if magic.startswith(_PICKLES) or magic == b"PK\x03\x04":
@@ -324,6 +325,9 @@ def read_gguf(file: BinaryIO, size: int, what: str, *, start: int = 0) -> GGUFHe
     data_offset = cursor.position + padding(cursor.position, alignment)
     if not tensors and size == cursor.position:
         data_offset = size
+    if size is None:
+        last = tensors[-1] if tensors else None
+        size = data_offset + (last.offset + last.size + padding(last.size, alignment) if last else 0)
     if data_offset > size:
         cursor.fail(f"the file ends at byte {size} before its tensor data: it is truncated")
     _check_extent(cursor, tensors, alignment, size - data_offset)

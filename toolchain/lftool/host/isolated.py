@@ -21,7 +21,8 @@ from lftool.host.wire import Task, decode_plan, encode_inputs, encode_spec
 from lftool.store.durable import scratch_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from io import FileIO
 
     from lftool.api import BackendType, TransformType
     from lftool.host.registry import Registered
@@ -51,8 +52,13 @@ class Workers:
                     os.killpg(process.pid, signal.SIGKILL)
 
     @contextlib.contextmanager
-    def start(self, scratch: Path) -> Iterator[subprocess.Popen[str]]:
-        """Start a worker that works in `scratch`; it is gone after the block."""
+    def start(self, scratch: Path, handed: Sequence[FileIO] = ()) -> Iterator[subprocess.Popen[str]]:
+        """Start a worker that works in `scratch`; it is gone after the block.
+
+        Args:
+            scratch: An empty folder.
+            handed: Ends of pipes that become the worker's, under the same numbers, and are closed here.
+        """
         environment = {key: os.environ[key] for key in _KEPT if key in os.environ}
         environment |= {**_ENVIRONMENT, "HOME": str(scratch), "TMPDIR": str(scratch)}
         with self._lock, (scratch / "stderr").open("wb") as stderr:
@@ -67,8 +73,11 @@ class Workers:
                 env=environment,
                 cwd=scratch,
                 start_new_session=True,
+                pass_fds=[end.fileno() for end in handed],
             )
             self._alive.add(process)
+            for end in handed:
+                end.close()
         try:
             yield process
         finally:
@@ -114,6 +123,7 @@ class Isolated:
         arguments: dict[str, Any],
         progress: Callable[[str, int, int], None] | None = None,
         seconds: float | None = None,
+        handed: Sequence[FileIO] = (),
     ) -> Any:  # noqa: ANN401 - plain data
         hook = next(name for name, kind in HOOKS.items() if type(registered.record) is kind)
         task = Task(
@@ -121,7 +131,7 @@ class Isolated:
         )
         with (
             scratch_directory(self._temporary) as scratch,
-            self._workers.start(scratch) as process,
+            self._workers.start(scratch, handed) as process,
         ):
             assert process.stdin is not None  # noqa: S101 - both are pipes
             assert process.stdout is not None  # noqa: S101
@@ -179,8 +189,19 @@ class Isolated:
         output: Path,
         threads: int,
         progress: Callable[[str, int, int], None],
+        handed: Sequence[FileIO] = (),
     ) -> None:
         """Have a transform write its output.
+
+        Args:
+            registered: The transform.
+            spec: What to make.
+            options: As the recipe wrote them.
+            inputs: Role to file.
+            output: Where to write.
+            threads: How many threads to use.
+            progress: Called as progress(tensor, index, count).
+            handed: Ends of the pipes among its paths (`/dev/fd/N`); they are closed here once it has started.
 
         Raises:
             LftoolError: What the plugin raised, or PluginError when it died.
@@ -192,7 +213,7 @@ class Isolated:
             "threads": threads,
             "archive": None if spec.archive is None else str(spec.archive),
         }
-        self._call(registered, "run", arguments, progress)
+        self._call(registered, "run", arguments, progress, handed=handed)
 
     def probe_backend(self, registered: Registered[BackendType]) -> Probe:
         """Have a backend look at this machine, within a time limit.

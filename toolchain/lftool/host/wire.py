@@ -33,7 +33,12 @@ class Task:
 def encode_inputs(inputs: dict[str, InputFile]) -> dict[str, Any]:
     """Return input files as plain data."""
     return {
-        role: {"path": str(item.path), "sha256": item.artifact.sha256.hex, "size": item.artifact.size}
+        role: {
+            "path": str(item.path),
+            "sha256": item.artifact.sha256.hex,
+            "size": item.artifact.size,
+            "pipe": None if item.pipe is None else str(item.pipe),
+        }
         for role, item in inputs.items()
     }
 
@@ -41,7 +46,11 @@ def encode_inputs(inputs: dict[str, InputFile]) -> dict[str, Any]:
 def decode_inputs(plain: dict[str, Any]) -> dict[str, InputFile]:
     """Return input files from plain data."""
     return {
-        role: InputFile(path=Path(item["path"]), artifact=Artifact(Digest(item["sha256"]), item["size"]))
+        role: InputFile(
+            path=Path(item["path"]),
+            artifact=Artifact(Digest(item["sha256"]), item["size"]),
+            pipe=None if item["pipe"] is None else Path(item["pipe"]),
+        )
         for role, item in plain.items()
     }
 

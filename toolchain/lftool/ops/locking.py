@@ -10,7 +10,8 @@ from lftool.codec.locks import differences
 from lftool.codec.recipes import flatten
 from lftool.models.lock import Lock
 from lftool.ops.recording import with_outputs
-from lftool.pipeline.locker import ALL, Upgrade, check_upgrade, empty_lock, make_lock
+from lftool.pipeline.locker import check_upgrade, empty_lock, make_lock
+from lftool.pipeline.pinning import ALL, Upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Collection

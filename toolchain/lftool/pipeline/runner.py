@@ -27,6 +27,7 @@ from lftool.pipeline.stages.fetch import fetch_locked
 from lftool.pipeline.stages.pack import plan_pack, writer_of
 from lftool.pipeline.stages.quantize import QuantizeTask, quantize
 from lftool.pipeline.stages.sign import SigningKey, sign
+from lftool.pipeline.streaming import stream_targets, to_stream
 from lftool.pipeline.tasks import conversion, quantization, weights_header
 from lftool.pipeline.tools import tool_of
 from lftool.store.durable import durable_file, storage_errors, sweep
@@ -107,7 +108,21 @@ class _Run:
             self.ports.emit(StageStarted(stage="convert", target=ROLE, detail=step.detail, cached=True))
         self.inputs()
 
+    def stream(self) -> bool:
+        """Convert and quantise in one go, where that can be; tell whether it was done."""
+        recipe, lock, quantizes = self.request.recipe, self.request.lock, self.plan.of("quantize")
+        first = {name: step.targets[0] for step in quantizes for name in step.targets}
+        users = {first.get(name, name) for step in self.plan.of("convert") for name in step.targets}
+        targets = to_stream(recipe, lock, sorted(users), self.request.recalled, self.ports)
+        if not targets:
+            return False
+        made = stream_targets(recipe, lock, targets, self.ports)
+        self.quantized |= {name: made[target] for name, target in first.items() if target in made}
+        return True
+
     def quantize(self, step: Step, threads: int) -> None:
+        if step.targets[0] in self.quantized:
+            return
         recipe, lock, target = self.request.recipe, self.request.lock, step.targets[0]
         locked = lock.targets[target].quantize
         if locked is None:
@@ -228,7 +243,8 @@ def run_build(request: BuildRequest, plan: BuildPlan, ports: Ports) -> list[Buil
     sweep(request.output)
 
     in_parallel(run.fetch, plan.of("fetch"), ports.transfer.files, ports)
-    in_parallel(run.convert, plan.of("convert"), 1, ports)
+    if not run.stream():
+        in_parallel(run.convert, plan.of("convert"), 1, ports)
     threads = max(1, ports.threads // workers)
     in_parallel(lambda step: run.quantize(step, threads), quantizes, workers, ports)
     return in_parallel(lambda step: run.target_work(step.key), plan.of("pack"), workers, ports)

@@ -160,11 +160,17 @@ def quantize_inputs(recipe: Recipe, lock: Lock) -> dict[str, Artifact]:
     Raises:
         RecipeError: An ambiguous or empty choice.
     """
-    inputs = {"weights": weights_artifact(recipe, lock)}
+    return {"weights": weights_artifact(recipe, lock), **imatrix_input(recipe, lock)}
+
+
+def imatrix_input(recipe: Recipe, lock: Lock) -> dict[str, Artifact]:
+    """Return the importance matrix under its role; nothing when the recipe names none.
+
+    Raises:
+        RecipeError: As `imatrix_file`.
+    """
     imatrix = imatrix_file(recipe, lock)
-    if imatrix is not None:
-        inputs["imatrix"] = imatrix.artifact
-    return inputs
+    return {} if imatrix is None else {"imatrix": imatrix.artifact}
 
 
 def needed_files(recipe: Recipe, lock: Lock) -> list[tuple[str, LockedFile]]:

@@ -15,6 +15,7 @@ from lftool.errors import RecipeError, UnavailableError
 from lftool.formats.gguf import read_gguf
 from lftool.host.registry import Registered
 from lftool.models.digest import Artifact
+from lftool.pipeline.headers import header_of
 from lftool.pipeline.overrides import expand_overrides
 from lftool.pipeline.selection import quantize_inputs, weights_files
 
@@ -88,10 +89,14 @@ def model_name(uri: str) -> str:
 def weights_header(artifact: Artifact, what: str, ports: Ports) -> GGUFHeader:
     """Return the header of weights in the store.
 
+    Of weights that were converted and quantised in one go, only the header is there.
+
     Raises:
         FormatError: They are no sound GGUF.
+        StorageError: They are not there.
     """
-    path = ports.store.blobs.require(artifact, what)
+    header = None if ports.store.blobs.holds(artifact) else header_of(artifact, ports)
+    path = header or ports.store.blobs.require(artifact, what)
     with path.open("rb") as file:
         return read_gguf(file, artifact.size, what)
 
@@ -111,24 +116,59 @@ def _option_names(record: QuantizerType) -> set[str]:
     return {field.name for field in attrs.fields(record.options)} if record.options else set()
 
 
+def quantizer_of(
+    target: str, spec: TargetSpec, ports: Ports, quantizer: str | None = None
+) -> Registered[QuantizerType]:
+    """Return the quantizer of a target.
+
+    Args:
+        target: Name of the target.
+        spec: The target.
+        ports: Its registry is asked.
+        quantizer: The quantizer that the lock names; the recipe's choice, or the preferred one, by default.
+
+    Raises:
+        RecipeError: Unknown file type or quantizer.
+    """
+    if spec.quantize is None:
+        raise RecipeError(f"targets.{target} has no quantize stage")
+    return ports.registry.quantizer(spec.quantize, quantizer or spec.quantizer)
+
+
 def quantization(recipe: Recipe, lock: Lock, target: str, ports: Ports, quantizer: str | None = None) -> Quantization:
-    """Return what `target` asks of its quantizer; its weights must be in the store.
+    """Return what `target` asks of its quantizer; its weights, or their header, must be in the store.
 
     Args:
         recipe: The recipe.
         lock: Pins of its sources.
         target: Name of the target.
         ports: Store and registry.
-        quantizer: The quantizer that the lock names; the recipe's choice, or the only one, by default.
+        quantizer: As `quantizer_of` takes it.
 
     Raises:
         RecipeError: Unknown file type, quantizer or option, or an override that cannot be met.
         FormatError: The weights are no sound GGUF.
     """
+    inputs = quantize_inputs(recipe, lock)
+    header = weights_header(inputs["weights"], f"source {recipe.model.weights!r}", ports)
+    return quantization_of(recipe, header, inputs, target, ports, quantizer)
+
+
+def quantization_of(
+    recipe: Recipe,
+    header: GGUFHeader,
+    inputs: dict[str, Artifact],
+    target: str,
+    ports: Ports,
+    quantizer: str | None = None,
+) -> Quantization:
+    """Return what `target` asks of its quantizer, given the header of its weights.
+
+    Raises:
+        RecipeError: Unknown file type, quantizer or option, or an override that cannot be met.
+    """
     target_spec = recipe.targets[target]
-    if target_spec.quantize is None:
-        raise RecipeError(f"targets.{target} has no quantize stage")
-    registered = ports.registry.quantizer(target_spec.quantize, quantizer or target_spec.quantizer)
+    registered = quantizer_of(target, target_spec, ports, quantizer)
     record = registered.record
     if not record.deterministic:
         raise RecipeError(
@@ -144,8 +184,6 @@ def quantization(recipe: Recipe, lock: Lock, target: str, ports: Ports, quantize
     except RecipeError as error:
         error.hints = (*error.hints, *_who_knows(target_spec, record, ports))
         raise
-    inputs = quantize_inputs(recipe, lock)
-    header = weights_header(inputs["weights"], f"source {recipe.model.weights!r}", ports)
     overrides = expand_overrides(target_spec.overrides, header, target)
-    spec = TransformSpec(produces=target_spec.quantize, overrides=overrides, options=options)
+    spec = TransformSpec(produces=target_spec.quantize or "", overrides=overrides, options=options)
     return Quantization(registered=registered, spec=spec, options=canonical_options(target_spec.options), inputs=inputs)

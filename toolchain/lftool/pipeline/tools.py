@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -20,10 +21,13 @@ from lftool.host.guarding import guarded
 from lftool.host.registry import Registered
 from lftool.host.wire import decode_plan, encode_plan, encode_spec
 from lftool.models.digest import Artifact, Digest
+from lftool.pipeline.headers import header_of, skeleton
 from lftool.pipeline.identity import plan_action, probe_action
 from lftool.store.durable import scratch_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from lftool.models.lock import LockedTool
     from lftool.pipeline.ports import Ports
 
@@ -147,15 +151,58 @@ def plan_transform(
         RecipeError: The spec cannot be met.
         PluginError: The plugin failed.
     """
+    return _planned(tool, spec, ports, lambda asked, what: _own_plan(asked, what, options, inputs, ports))
+
+
+def plan_ahead(
+    tool: Tool,
+    spec: TransformSpec,
+    options: dict[str, Any],
+    files: dict[str, InputFile],
+    ports: Ports,
+    *,
+    checked: bool = False,
+) -> tuple[TransformPlan, Callable[[dict[str, Artifact]], None]]:
+    """Return the tool's plan for weights that are being made, and what remembers it once their names are known.
+
+    Args:
+        tool: The tool.
+        spec: What to make.
+        options: As the recipe wrote them.
+        files: Role to file; of the weights, the header is enough.
+        ports: What runs tools.
+        checked: Whether it is known that the tool can make the types that another chooses: a lock says so.
+
+    Raises:
+        RecipeError: The spec cannot be met.
+        PluginError: The plugin failed.
+    """
+    answers: list[tuple[Tool, TransformSpec, TransformPlan]] = []
+
+    def ask(asked: Tool, what: TransformSpec) -> TransformPlan:
+        answers.append((asked, what, ports.isolated.plan(asked.registered, what, options, files)))
+        return answers[-1][2]
+
+    def remember(inputs: dict[str, Artifact]) -> None:
+        for asked, what, plan in answers:
+            _remember_plan(asked, plan, plan_action(asked.key, encode_spec(what, options), inputs), ports)
+
+    mixture = mixture_of(tool, ports) if checked else None
+    return (_planned(tool, spec, ports, ask) if mixture is None else ask(mixture, spec)), remember
+
+
+def _planned(
+    tool: Tool, spec: TransformSpec, ports: Ports, ask: Callable[[Tool, TransformSpec], TransformPlan]
+) -> TransformPlan:
     mixture = mixture_of(tool, ports)
-    if mixture is not None:
-        chosen = _own_plan(mixture, spec, options, inputs, ports)
-        planned = _own_plan(tool, spec_to_run(tool, spec, chosen), options, inputs, ports)
-        if planned.tensors != chosen.tensors:
-            name = mixture.registered.record.name
-            raise PluginError(f"{tool.registered.origin}: its plan has other types than {name!r} chose")
-        return chosen
-    return _own_plan(tool, spec, options, inputs, ports)
+    if mixture is None:
+        return ask(tool, spec)
+    chosen = ask(mixture, spec)
+    planned = ask(tool, spec_to_run(tool, spec, chosen))
+    if planned.tensors != chosen.tensors:
+        name = mixture.registered.record.name
+        raise PluginError(f"{tool.registered.origin}: its plan has other types than {name!r} chose")
+    return chosen
 
 
 def spec_to_run(tool: Tool, spec: TransformSpec, plan: TransformPlan) -> TransformSpec:
@@ -174,12 +221,36 @@ def _own_plan(
         if known is not None and ports.store.blobs.is_sound(known["plan"]):
             path = ports.store.blobs.require(known["plan"], "a remembered plan")
             return decode_plan(json.loads(path.read_bytes()))
-        plan = ports.isolated.plan(tool.registered, spec, options, input_files(inputs, ports))
-        with guarded(tool.registered.origin):  # a plan with a float has no canonical form
-            encoded = canonical_json(encode_plan(plan))
-        made = ports.store.blobs.put_bytes(encoded, "a plan")
-        ports.store.actions.put(action, {"plan": made})
+        with files_to_plan(inputs, ports) as files:
+            plan = ports.isolated.plan(tool.registered, spec, options, files)
+        _remember_plan(tool, plan, action, ports)
     return plan
+
+
+def _remember_plan(tool: Tool, plan: TransformPlan, action: Digest, ports: Ports) -> None:
+    with guarded(tool.registered.origin):  # a plan with a float has no canonical form
+        encoded = canonical_json(encode_plan(plan))
+    made = ports.store.blobs.put_bytes(encoded, "a plan")
+    ports.store.actions.put(action, {"plan": made})
+
+
+@contextlib.contextmanager
+def files_to_plan(inputs: dict[str, Artifact], ports: Ports) -> Iterator[dict[str, InputFile]]:
+    """Yield files to plan from: those of the store, or the header of weights that were not stored.
+
+    They are not stored where all that reads them streams; then a header is enough.
+
+    Raises:
+        StorageError: An input is not in the store.
+    """
+    weights = inputs.get("weights")
+    header = None if weights is None or ports.store.blobs.holds(weights) else header_of(weights, ports)
+    if header is None or weights is None:
+        yield input_files(inputs, ports)
+        return
+    with skeleton(header.read_bytes(), weights.size, ports) as path:
+        others = {role: artifact for role, artifact in inputs.items() if role != "weights"}
+        yield {**input_files(others, ports), "weights": InputFile(path=path, artifact=weights)}
 
 
 def input_files(inputs: dict[str, Artifact], ports: Ports) -> dict[str, InputFile]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from lftool.errors import IntegrityError, StorageError
@@ -111,8 +112,10 @@ class ContentStore:
         with durable_file(self._temporary, "blob") as out:
             write(out.path)
             check(out.path)
-            with storage_errors("read", out.path), out.path.open("rb") as made:
+            with storage_errors("read", out.path), out.path.open("rb") as made, ThreadPoolExecutor(1) as disk:
+                written = disk.submit(os.fsync, made.fileno())  # on its way to the disk while it is hashed
                 blob = hash_pieces(read_chunks(made))
+                written.result()
             out.commit(self.path(blob.artifact))
         self._write_facts(blob)
         return blob.artifact

@@ -8,17 +8,21 @@ return Work(kind=QuantizerType, name="mine", produces="Q4_K_M", inputs={"weights
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
 
 import attrs
 import pytest
 from attrs import Factory, frozen
 
-from lftool.api import InputFile, TransformSpec, TransformType, read_gguf
+from lftool.api import ConverterType, InputFile, TransformSpec, TransformType, read_gguf
 from lftool.errors import LftoolError
 from lftool.host.isolated import Isolated, Workers
 from lftool.host.registry import Registered, Registry
@@ -188,3 +192,80 @@ class TransformConformance:
             cut[role].write_bytes(data[: len(data) * 3 // 4] if weights else data)
         with pytest.raises(LftoolError):
             self._make(attrs.evolve(work, inputs=cut), registered, isolated, spec, tmp_path / "out")
+
+
+class StreamingConformance(TransformConformance):
+    """Tests that a transform must pass whose record has `streams`."""
+
+    def test_a_pipe_gives_the_same_bytes(
+        self, registered: Registered[TransformType], work: Work, isolated: Isolated, spec: TransformSpec, tmp_path: Path
+    ) -> None:
+        """A converter writes into one, a quantizer reads its weights from one."""
+        assert registered.record.streams
+        self._make(work, registered, isolated, spec, tmp_path / "out")
+        if work.kind is ConverterType:
+            made = _written_to_a_pipe(work, registered, isolated, spec)
+        else:
+            made = _read_from_a_pipe(work, registered, isolated, spec, tmp_path)
+        assert made == (tmp_path / "out").read_bytes()
+
+    def test_a_pipe_that_ends_early_is_an_error_for_people(
+        self, registered: Registered[TransformType], work: Work, isolated: Isolated, spec: TransformSpec, tmp_path: Path
+    ) -> None:
+        """Of a quantizer: half of the weights are no weights. A converter is told by the pipe that nobody reads on."""
+        if work.kind is ConverterType:
+            with pytest.raises(LftoolError):
+                _written_to_a_pipe(work, registered, isolated, spec, most=0)
+        else:
+            with pytest.raises(LftoolError):
+                _read_from_a_pipe(work, registered, isolated, spec, tmp_path, missing=4096)
+
+
+def _pipe() -> tuple[FileIO, FileIO]:
+    read, write = os.pipe()
+    return FileIO(read, "r"), FileIO(write, "w")
+
+
+def _written_to_a_pipe(
+    work: Work, registered: Registered[TransformType], isolated: Isolated, spec: TransformSpec, most: int = -1
+) -> bytes:
+    source, output = _pipe()
+    path = Path(f"/dev/fd/{output.fileno()}")
+    with source, output, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(
+            isolated.run, registered, spec, dict(work.options), work.files(), path, 2, lambda *_: None, handed=[output]
+        )
+        made = source.read(most)
+        source.close()
+        running.result()
+    return made or b""
+
+
+def _read_from_a_pipe(
+    work: Work,
+    registered: Registered[TransformType],
+    isolated: Isolated,
+    spec: TransformSpec,
+    folder: Path,
+    missing: int = 0,
+) -> bytes:
+    weights, skeleton, out = work.inputs["weights"], folder / "skeleton", folder / "streamed"
+    data = weights.read_bytes()
+    with weights.open("rb") as file:
+        header = read_gguf(file, len(data), "the weights")
+    skeleton.write_bytes(data[: header.data_offset])
+    os.truncate(skeleton, len(data))
+    source, sink = _pipe()
+    piped = InputFile(path=skeleton, artifact=_artifact(weights), pipe=Path(f"/dev/fd/{source.fileno()}"))
+    inputs = {**work.files(), "weights": piped}
+    with source, sink, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(
+            isolated.run, registered, spec, dict(work.options), inputs, out, 2, lambda *_: None, handed=[source]
+        )
+        with contextlib.suppress(BrokenPipeError):
+            view = memoryview(data)[: len(data) - missing]
+            while view:
+                view = view[sink.write(view) :]
+        sink.close()
+        running.result()
+    return out.read_bytes()

@@ -54,6 +54,7 @@ def lftool_converters() -> Iterator[ConverterType]:
         consumes=("safetensors",),
         produces=("source", "f32", "f16", "bf16"),
         semantics="hf-gguf/1",
+        streams=True,
         factory=HuggingFaceConverter,
     )
 

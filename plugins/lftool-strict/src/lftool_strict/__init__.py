@@ -25,6 +25,7 @@ def lftool_quantizers() -> Iterator[QuantizerType]:
         consumes=("gguf",),
         produces=tuple(sorted(OFFERED)),
         semantics="ggml-q/1",
+        streams=True,
         mixture="llama.cpp",
         preference=10,
         options=Options,

@@ -98,6 +98,7 @@ class StrictQuantizer:
         progress: Callable[[str, int, int], None],
     ) -> None:
         """Write the quantised weights."""
+        from lftool_strict.feed import FileFeed, PipeFeed  # noqa: PLC0415 - heavy, child processes only
         from lftool_strict.header import quantised_header  # noqa: PLC0415 - heavy, child processes only
         from lftool_strict.slabs import plan_work  # noqa: PLC0415 - likewise
         from lftool_strict.stream import stream  # noqa: PLC0415 - likewise
@@ -108,4 +109,10 @@ class StrictQuantizer:
             header = read_gguf(source, weights.artifact.size, "the weights")
             head = quantised_header(source, header, spec.types, FILE_TYPES[spec.produces])
             work = plan_work(header, spec.types, len(head), imatrix, spec.produces)
-            stream(work, head, source.fileno(), file.fileno(), threads, progress)
+            if weights.pipe is None:
+                feed = FileFeed(source.fileno(), work.slabs)
+                stream(work, head, feed, file.fileno(), threads, progress)
+                return
+            with weights.pipe.open("rb", buffering=0) as pipe:
+                piped = PipeFeed(pipe.fileno(), work.slabs, threads)
+                stream(work, head, piped, file.fileno(), threads, progress)

@@ -6,45 +6,21 @@ Every size is known before: threads write to their own places of the output, in 
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import threading
 from typing import TYPE_CHECKING
 
 from lftool.errors import FormatError
 from lftool_strict.compiled import SIGMA, Kernels
+from lftool_strict.feed import Buffer
 from lftool_strict.kernels.block import NOT_FINITE, OUT_OF_RANGE, OVERFLOW
 from lftool_strict.kernels.registry import FLOATS, KERNELS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
+    from lftool_strict.feed import Fed, Feed
     from lftool_strict.slabs import Slab, Work
-
-_SLACK = 4096  # kernels that work in whole vectors read and write a little further
-
-
-class _Buffer:
-    """Page-aligned memory that grows."""
-
-    def __init__(self) -> None:
-        self._map: mmap.mmap | None = None
-        self.address = 0
-
-    def of(self, size: int) -> memoryview:
-        """Return room for `size` bytes; what was there is lost when it grows."""
-        if self._map is None or len(self._map) < size + _SLACK:
-            self._map = mmap.mmap(-1, size + _SLACK)
-            self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
-        return memoryview(self._map)[:size]
-
-
-def _read_all(descriptor: int, into: memoryview, offset: int) -> None:
-    while into:
-        count = os.preadv(descriptor, [into], offset)
-        if not count:
-            raise FormatError("the weights became shorter while they were read")
-        into, offset = into[count:], offset + count
 
 
 def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
@@ -60,21 +36,21 @@ def _address(values: object) -> int:
 class _Worker:
     """One thread's buffers."""
 
-    def __init__(self, kernels: Kernels, source: int, output: int) -> None:
-        self._kernels, self._source, self._output = kernels, source, output
-        self._weights, self._blocks, self._sigma = _Buffer(), _Buffer(), _Buffer()
+    def __init__(self, kernels: Kernels, output: int) -> None:
+        self._kernels, self._output = kernels, output
+        self._blocks, self._sigma = Buffer(), Buffer()
 
-    def treat(self, slab: Slab) -> None:
-        """Read, convert and write one slab."""
-        weights = self._weights.of(slab.size(slab.source))
-        _read_all(self._source, weights, slab.read)
+    def treat(self, fed: Fed) -> None:
+        """Convert and write a slab."""
+        slab = fed.slab
+        weights = fed.weights.of(slab.size(slab.source))
         if slab.source == slab.made and slab.source not in FLOATS:
             _write_all(self._output, weights, slab.written)
             return
         blocks = self._blocks.of(slab.size(slab.made))
-        flags = self._make(slab, exact=False)
+        flags = self._make(fed, exact=False)
         if flags & OUT_OF_RANGE:
-            flags = self._make(slab, exact=True)
+            flags = self._make(fed, exact=True)
         if flags & NOT_FINITE:
             raise FormatError(
                 f"tensor {slab.name}: a weight is infinite or not a number",
@@ -87,11 +63,11 @@ class _Worker:
             )
         _write_all(self._output, blocks if slab.source != slab.made else weights, slab.written)
 
-    def _make(self, slab: Slab, *, exact: bool) -> int:
+    def _make(self, fed: Fed, *, exact: bool) -> int:
         """Run the kernel of a slab and return what it reports."""
         flags = ctypes.c_int32(0)
-        place = ctypes.addressof(flags)
-        weights, blocks = self._weights.address, self._blocks.address
+        place, slab = ctypes.addressof(flags), fed.slab
+        weights, blocks = fed.weights.address, self._blocks.address
         count = slab.rows * slab.columns
         if slab.made in FLOATS:
             kernel = self._kernels.get(slab.made, slab.source)
@@ -113,11 +89,10 @@ class _Worker:
         return flags.value
 
 
-class _Queue:
-    """Slabs to do, and which tensors are done; the first error ends it."""
+class _Progress:
+    """Which tensors are done; the first error ends it all."""
 
     def __init__(self, slabs: Sequence[Slab], progress: Callable[[str, int, int], None]) -> None:
-        self._slabs: Iterator[Slab] = iter(slabs)
         self._lock = threading.Lock()
         self._left: dict[int, int] = {}
         for slab in slabs:
@@ -125,10 +100,6 @@ class _Queue:
         self._count, self._done = len(self._left), 0
         self._progress = progress
         self.error: BaseException | None = None
-
-    def take(self) -> Slab | None:
-        with self._lock:
-            return None if self.error is not None else next(self._slabs, None)
 
     def finished(self, slab: Slab) -> None:
         with self._lock:
@@ -142,24 +113,25 @@ class _Queue:
             self.error = self.error or error
 
 
-def _work(queue: _Queue, worker: _Worker) -> None:
+def _work(feed: Feed, worker: _Worker, progress: _Progress) -> None:
     try:
-        while (slab := queue.take()) is not None:
-            worker.treat(slab)
-            queue.finished(slab)
+        while progress.error is None and (fed := feed.take()) is not None:
+            worker.treat(fed)
+            feed.give_back(fed)
+            progress.finished(fed.slab)
     except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
-        queue.failed(error)
+        progress.failed(error)
 
 
 def stream(
-    work: Work, header: bytes, source: int, output: int, threads: int, progress: Callable[[str, int, int], None]
+    work: Work, header: bytes, feed: Feed, output: int, threads: int, progress: Callable[[str, int, int], None]
 ) -> None:
     """Write the whole output.
 
     Args:
         work: What to do.
         header: Of the output.
-        source: Descriptor of the weights.
+        feed: Its slabs.
         output: Descriptor of an empty file.
         threads: How many slabs to treat at a time.
         progress: Called as progress(tensor, tensors done, tensors in all) when a tensor is complete.
@@ -171,14 +143,14 @@ def stream(
     os.truncate(output, work.size)
     _write_all(output, memoryview(header), 0)
     kernels = Kernels()
-    queue = _Queue(work.slabs, progress)
+    state = _Progress(work.slabs, progress)
     runners = [
-        threading.Thread(target=_work, args=(queue, _Worker(kernels, source, output)), daemon=True)
+        threading.Thread(target=_work, args=(feed, _Worker(kernels, output), state), daemon=True)
         for _ in range(threads)
     ]
     for runner in runners:
         runner.start()
     for runner in runners:
         runner.join()
-    if queue.error is not None:
-        raise queue.error
+    if state.error is not None:
+        raise state.error

@@ -74,17 +74,33 @@ def convert(wanted: Conversion, locked: LockedConvert, lock: Lock, ports: Ports)
     with ports.store.doing(locked.action):
         if ports.store.blobs.is_sound(locked.output):
             return locked.output
-        tool = tool_of(wanted.registered, ports)
-        require_pinned_plugin(tool.registered.origin, lock, ports)
-        tool = with_archive(tool, lock.tools[locked.semantics].archive, locked.semantics, lock, ports)
-        require_pinned_fingerprint(tool, locked.semantics, locked.uses, lock.tools[locked.semantics], ports)
-        plan = plan_transform(tool, wanted.spec, {}, wanted.inputs, ports)
-        if plan_digest(plan) != locked.plan:
-            raise NotReproducibleError(
-                f"stage convert: the lock names plan {locked.plan}, the tool plans {plan_digest(plan)}",
-                hints=("lock again: lftool lock --upgrade tool:" + locked.semantics,),
-            )
+        tool, plan = pinned_converter(wanted, locked, lock, ports)
         made = run_conversion(wanted, tool, plan, ports.threads, ports)
-        if made != locked.output:
-            raise differs(locked.output, made, "what was made is in the cache; the converter is not deterministic here")
+        require_locked_weights(locked, made)
         return made
+
+
+def pinned_converter(wanted: Conversion, locked: LockedConvert, lock: Lock, ports: Ports) -> tuple[Tool, TransformPlan]:
+    """Return the converter and its plan, which are those that the lock names.
+
+    Raises:
+        NotReproducibleError: The plan is another one.
+        UnavailableError: The installed plugin or tool is not the pinned one.
+    """
+    tool = tool_of(wanted.registered, ports)
+    require_pinned_plugin(tool.registered.origin, lock, ports)
+    tool = with_archive(tool, lock.tools[locked.semantics].archive, locked.semantics, lock, ports)
+    require_pinned_fingerprint(tool, locked.semantics, locked.uses, lock.tools[locked.semantics], ports)
+    plan = plan_transform(tool, wanted.spec, {}, wanted.inputs, ports)
+    if plan_digest(plan) != locked.plan:
+        raise NotReproducibleError(
+            f"stage convert: the lock names plan {locked.plan}, the tool plans {plan_digest(plan)}",
+            hints=("lock again: lftool lock --upgrade tool:" + locked.semantics,),
+        )
+    return tool, plan
+
+
+def require_locked_weights(locked: LockedConvert, made: Artifact) -> None:
+    """Raise NotReproducibleError unless a conversion made what the lock names."""
+    if made != locked.output:
+        raise differs(locked.output, made, "the converter is not deterministic here; please report this")

@@ -10,7 +10,7 @@ from attrs import frozen
 from lftool.api import StageFinished, StageStarted, TensorDone, TransformPlan, TransformSpec
 from lftool.errors import FormatError, NotReproducibleError
 from lftool.formats.gguf import read_gguf
-from lftool.models.digest import Artifact, Digest
+from lftool.models.digest import Artifact
 from lftool.models.lock import LockedQuantize
 from lftool.pipeline.identity import plan_digest
 from lftool.pipeline.pins import require_pinned_plugin
@@ -82,26 +82,43 @@ def quantize(task: QuantizeTask, tool: Tool, lock: Lock, threads: int, ports: Po
         ):
             ports.emit(StageStarted(stage="quantize", target=task.target, detail=task.spec.produces, cached=True))
             return known["weights"]
-        for needed in (tool, mixture_of(tool, ports)):
-            if needed is not None:
-                require_pinned_plugin(needed.registered.origin, lock, ports)
-        require_pinned_fingerprint(tool, locked.semantics, locked.uses, lock.tools[locked.semantics], ports)
+        require_pinned_tool(tool, locked, lock, ports)
         plan = plan_transform(tool, task.spec, task.options, task.inputs, ports)
-        _require_plan(task, plan_digest(plan))
+        require_locked_plan(task, plan)
         made = _run(task, tool, plan, threads, ports)
-        if locked.output is not None and made != locked.output:
-            raise NotReproducibleError(
-                f"targets.{task.target}, stage quantize: the lock names sha256 {locked.output.sha256}"
-                f" ({locked.output.size} bytes), this build made sha256 {made.sha256} ({made.size} bytes)",
-                hints=(
-                    "what this build made is in the cache; the tool or the machine differs in a way its fingerprint does not show",
-                ),
-            )
-        ports.store.actions.put(locked.action, {"weights": made})
+        accept(task, made, ports)
         return made
 
 
-def _require_plan(task: QuantizeTask, got: Digest) -> None:
+def require_pinned_tool(tool: Tool, locked: LockedQuantize, lock: Lock, ports: Ports) -> None:
+    """Raise UnavailableError unless the quantizer, and the one that chooses its types, are the pinned ones."""
+    for needed in (tool, mixture_of(tool, ports)):
+        if needed is not None:
+            require_pinned_plugin(needed.registered.origin, lock, ports)
+    require_pinned_fingerprint(tool, locked.semantics, locked.uses, lock.tools[locked.semantics], ports)
+
+
+def accept(task: QuantizeTask, made: Artifact, ports: Ports) -> None:
+    """Remember what was made, if it is what the lock names.
+
+    Raises:
+        NotReproducibleError: It is not.
+    """
+    locked = task.locked
+    if locked.output is not None and made != locked.output:
+        raise NotReproducibleError(
+            f"targets.{task.target}, stage quantize: the lock names sha256 {locked.output.sha256}"
+            f" ({locked.output.size} bytes), this build made sha256 {made.sha256} ({made.size} bytes)",
+            hints=(
+                "what this build made is in the cache; the tool or the machine differs in a way its fingerprint does not show",
+            ),
+        )
+    ports.store.actions.put(locked.action, {"weights": made})
+
+
+def require_locked_plan(task: QuantizeTask, plan: TransformPlan) -> None:
+    """Raise NotReproducibleError unless `plan` is the one that the lock names."""
+    got = plan_digest(plan)
     if got != task.locked.plan:
         raise NotReproducibleError(
             f"targets.{task.target}, stage quantize: the lock names plan {task.locked.plan}, the tool plans {got}",

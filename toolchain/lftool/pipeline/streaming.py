@@ -1,0 +1,103 @@
+"""Whether a build can quantise weights while they are converted, and doing it as the lock says."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from lftool.pipeline.recall import done_already
+from lftool.pipeline.selection import imatrix_input, needed_files
+from lftool.pipeline.stages.convert import ROLE, pinned_converter, require_locked_weights
+from lftool.pipeline.stages.fetch import fetch_locked
+from lftool.pipeline.stages.quantize import QuantizeTask, accept, require_locked_plan, require_pinned_tool
+from lftool.pipeline.stages.stream import Consumer, convert_and_quantize
+from lftool.pipeline.tasks import conversion, quantization_of, quantizer_of
+from lftool.pipeline.tools import input_files, plan_ahead, tool_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from lftool.api import GGUFHeader, InputFile
+    from lftool.models.digest import Artifact, Digest
+    from lftool.models.lock import Lock, LockedQuantize
+    from lftool.models.recipe import Recipe
+    from lftool.pipeline.ports import Ports
+
+
+def _stage(lock: Lock, target: str) -> LockedQuantize:
+    stage = lock.targets[target].quantize
+    assert stage is not None  # noqa: S101 - callers pass targets that are quantised
+    return stage
+
+
+def to_stream(
+    recipe: Recipe, lock: Lock, targets: Sequence[str], recalled: Mapping[Digest, Artifact], ports: Ports
+) -> tuple[str, ...]:
+    """Return those of `targets` that are to be quantised while the weights are converted; none where that cannot be.
+
+    Args:
+        recipe: The recipe.
+        lock: Its fresh lock.
+        targets: Targets that need the weights, quantised or not; one for each quantisation.
+        recalled: Action to output, of those that are in the store though this machine did not make them.
+        ports: Store and registry.
+    """
+    converting = lock.convert.get(ROLE)
+    if converting is None or ports.store.blobs.is_sound(converting.output):
+        return ()
+    if any(lock.targets[target].quantize is None for target in targets):
+        return ()
+    left = tuple(name for name in targets if done_already(_stage(lock, name), recalled, ports) is None)
+    wanted = conversion(recipe, lock, ports)
+    quantizers = [quantizer_of(name, recipe.targets[name], ports, _stage(lock, name).quantizer) for name in left]
+    streams = all(item.record.streams for item in quantizers)
+    return left if streams and wanted is not None and wanted.registered.record.streams else ()
+
+
+def stream_targets(recipe: Recipe, lock: Lock, targets: Sequence[str], ports: Ports) -> dict[str, Artifact]:
+    """Convert the weights and quantise them for `targets` in one pass; return target to quantised weights.
+
+    Raises:
+        NotReproducibleError: Something came out otherwise than the lock says.
+        LftoolError: Whatever a stage raises.
+    """
+    converting, wanted = lock.convert[ROLE], conversion(recipe, lock, ports)
+    assert wanted is not None  # noqa: S101 - `to_stream` has looked
+    for name, file in needed_files(recipe, lock):
+        fetch_locked(lock, name, file, ports)
+    imatrix = imatrix_input(recipe, lock)
+    actions = {_stage(lock, target).action for target in targets} | {converting.action}
+    with contextlib.ExitStack() as stack:
+        for action in sorted(actions, key=lambda item: item.hex):  # in one order, or two builds wait for each other
+            stack.enter_context(ports.store.doing(action))
+        left = [name for name in targets if done_already(_stage(lock, name), {}, ports) is None]
+        if not left:
+            return {}
+        tool, plan = pinned_converter(wanted, converting, lock, ports)
+        tasks: list[QuantizeTask] = []
+        memories: list[Callable[[dict[str, Artifact]], None]] = []
+
+        def consumer(target: str, header: GGUFHeader, files: dict[str, InputFile]) -> Consumer:
+            locked = _stage(lock, target)
+            asked = quantization_of(recipe, header, imatrix, target, ports, locked.quantizer)
+            quantizer = tool_of(asked.registered, ports)
+            require_pinned_tool(quantizer, locked, lock, ports)
+            chosen, remember = plan_ahead(quantizer, asked.spec, asked.options, files, ports, checked=True)
+            task = QuantizeTask(target=target, spec=asked.spec, options=asked.options, inputs=imatrix, locked=locked)
+            require_locked_plan(task, chosen)
+            tasks.append(task)
+            memories.append(remember)
+            return Consumer(
+                target=target, tool=quantizer, spec=asked.spec, options=asked.options, inputs=imatrix, plan=chosen
+            )
+
+        def choose(header: GGUFHeader, weights: InputFile) -> list[Consumer]:
+            files = {**input_files(imatrix, ports), "weights": weights}
+            return [consumer(target, header, files) for target in left]
+
+        streamed = convert_and_quantize(wanted, tool, plan, choose, ports)
+        require_locked_weights(converting, streamed.weights)
+        for task, made, remember in zip(tasks, streamed.made, memories, strict=True):
+            accept(task, made, ports)
+            remember({**imatrix, "weights": streamed.weights})
+        return dict(zip(left, streamed.made, strict=True))
