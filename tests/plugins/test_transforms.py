@@ -10,6 +10,7 @@ from tests.plugins.test_converter import archive, sdist  # noqa: F401 - fixtures
 from lftool.api import ConverterType, QuantizerType, TensorData, write_gguf
 from lftool.testing import tiny_gguf
 from lftool.testing.transforms import StreamingConformance, TransformConformance, Work
+from lftool_llamacpp.probe_files import write_adapter_files, write_projector_files
 
 STORY = Path(__file__).parents[2] / "examples" / "tiny-story" / "tiny-story"
 
@@ -48,4 +49,32 @@ class TestHuggingFace(StreamingConformance):
         inputs = {path.name: path for path in sorted(STORY.iterdir())}
         return Work(
             kind=ConverterType, name="llama.cpp", produces="f16", inputs=inputs, model="tiny-story", archive=archive
+        )
+
+
+class TestAdapter(TransformConformance):
+    @pytest.fixture
+    def work(self, tmp_path, archive):  # noqa: F811 - the fixture
+        (tmp_path / "files").mkdir()
+        return Work(
+            kind=ConverterType,
+            name="llama.cpp-lora",
+            produces="source",
+            inputs=write_adapter_files(tmp_path / "files"),
+            model="small-adapter",
+            archive=archive,
+        )
+
+
+class TestProjector(StreamingConformance):
+    @pytest.fixture
+    def work(self, tmp_path, archive):  # noqa: F811 - the fixture
+        (tmp_path / "files").mkdir()
+        return Work(
+            kind=ConverterType,
+            name="llama.cpp-mmproj",
+            produces="f16",
+            inputs=write_projector_files(tmp_path / "files"),
+            model="small-vision",
+            archive=archive,
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen
 
@@ -115,8 +115,15 @@ class TransformType(Record):
 class ConverterType(TransformType):
     """A converter: from the files of a source to one GGUF.
 
-    It consumes `safetensors` or `gguf-split`, and its `produces` are types of weights: `source` keeps those that are there.
+    It consumes `safetensors`, `gguf-split` or `peft`, and its `produces` are types of weights: `source` keeps those that
+    are there. Inputs are named by their paths within the source; of `peft`, under `adapter/`, and the configuration of the
+    model that it adapts under `base/`.
+
+    Attributes:
+        makes: What kind of GGUF, by the names of `general.type`.
     """
+
+    makes: Literal["model", "adapter", "mmproj"] = "model"
 
 
 @frozen(kw_only=True)

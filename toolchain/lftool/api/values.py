@@ -227,9 +227,17 @@ class PlannedMember:
 
 @frozen(kw_only=True)
 class LayoutInputs:
-    """What there is to lay out: weights, and the runtime's stored parts where the layout asks for a runtime."""
+    """What there is to lay out.
+
+    Attributes:
+        weights: The model.
+        companions: Members that travel beside it: a LoRA adapter, a projector.
+        runtime_prefix: Of the runtime, where the layout asks for one.
+        runtime_members: Likewise.
+    """
 
     weights: Artifact
+    companions: tuple[PlannedMember, ...] = ()
     runtime_prefix: Artifact | None = None
     runtime_members: tuple[PlannedMember, ...] = ()
 

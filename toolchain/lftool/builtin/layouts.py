@@ -18,7 +18,7 @@ class GGUFLayout:
         """
         if inputs.runtime_prefix is not None:
             raise RecipeError("layout gguf has no runtime: the GGUF itself is the prefix")
-        return LayoutPlan(prefix=PlannedPrefix(role="gguf", artifact=inputs.weights))
+        return LayoutPlan(prefix=PlannedPrefix(role="gguf", artifact=inputs.weights), members=inputs.companions)
 
 
 class LlamafileLayout:
@@ -35,5 +35,5 @@ class LlamafileLayout:
         weights = PlannedMember(path=WEIGHTS_PATH, role="weights", artifact=inputs.weights)
         return LayoutPlan(
             prefix=PlannedPrefix(role="runtime", artifact=inputs.runtime_prefix),
-            members=(weights, *inputs.runtime_members),
+            members=(weights, *inputs.companions, *inputs.runtime_members),
         )

@@ -13,6 +13,9 @@ from lftool.codec.file_lists import content_digest
 from lftool.models.manifest import LOCK_PATH, RECIPE_PATH
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lftool.bundle.model_card import ModelCard
     from lftool.models.digest import Artifact, Digest
     from lftool.models.lock import Lock, LockedSource
     from lftool.models.recipe import Recipe
@@ -48,7 +51,9 @@ def _source_dependencies(name: str, source: LockedSource) -> list[dict[str, Any]
     ]
 
 
-def provenance_predicate(recipe_digest: Digest, lock_digest: Digest, lock: Lock, target: str) -> dict[str, Any]:
+def provenance_predicate(
+    recipe_digest: Digest, lock_digest: Digest, lock: Lock, target: str, card: ModelCard
+) -> dict[str, Any]:
     """Return the SLSA provenance v1 predicate of a bundle, without subject.
 
     Args:
@@ -56,6 +61,7 @@ def provenance_predicate(recipe_digest: Digest, lock_digest: Digest, lock: Lock,
         lock_digest: sha256 of the bytes of the lock's slice.
         lock: The slice.
         target: The target's name.
+        card: What the weights say of themselves.
     """
     dependencies = [_dependency(RECIPE_PATH, recipe_digest), _dependency(LOCK_PATH, lock_digest)]
     for name, source in sorted(lock.sources.items()):
@@ -67,7 +73,7 @@ def provenance_predicate(recipe_digest: Digest, lock_digest: Digest, lock: Lock,
         "buildDefinition": {
             "buildType": BUILD_TYPE,
             "externalParameters": {"lock": LOCK_PATH, "recipe": RECIPE_PATH, "target": target},
-            "internalParameters": {"rules": str(lock.rules)},
+            "internalParameters": {"rules": str(lock.rules), **({"model": card.plain()} if card.plain() else {})},
             "resolvedDependencies": dependencies,
         },
         "runDetails": {"builder": {"id": BUILDER_ID}},
@@ -80,8 +86,25 @@ def _licenses(expression: str) -> list[dict[str, Any]]:
     return [{"expression": expression}]
 
 
-def sbom(recipe: Recipe, target: str, weights: Artifact, lock: Lock) -> bytes:
-    """Return a CycloneDX 1.6 bill of materials of the weights; no serial number and no time, which are optional."""
+def _ancestor(base: Mapping[str, str]) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "type": "machine-learning-model",
+        "name": base.get("name") or base.get("repo_url", "unnamed"),
+    }
+    if "organization" in base:
+        made["group"] = base["organization"]
+    if "version" in base:
+        made["version"] = base["version"]
+    if "repo_url" in base:
+        made["externalReferences"] = [{"type": "distribution", "url": base["repo_url"]}]
+    return made
+
+
+def sbom(recipe: Recipe, target: str, weights: Artifact, lock: Lock, card: ModelCard) -> bytes:
+    """Return a CycloneDX 1.6 bill of materials of the weights; no serial number and no time, which are optional.
+
+    The licence is the recipe's, else the one that the weights name; the models that they were made from are ancestors.
+    """
     component: dict[str, Any] = {
         "bom-ref": "weights",
         "type": "machine-learning-model",
@@ -93,6 +116,10 @@ def sbom(recipe: Recipe, target: str, weights: Artifact, lock: Lock) -> bytes:
         component["description"] = recipe.bundle.description
     if recipe.bundle.license:
         component["licenses"] = _licenses(recipe.bundle.license)
+    elif "license" in card.facts:  # a model hub's name of it, which is no SPDX expression
+        component["licenses"] = [{"license": {"name": card.facts["license"]}}]
+    if card.bases:
+        component["pedigree"] = {"ancestors": [_ancestor(base) for base in card.bases]}
     quantize = recipe.targets[target].quantize
     if quantize:
         component["modelCard"] = {"properties": [{"name": "lftool:quantize", "value": quantize}]}

@@ -55,8 +55,8 @@ def recipe_digest(recipe: Recipe) -> Digest:
 def slice_recipe(recipe: Recipe, target: str) -> Recipe:
     """Return the recipe of one target: other targets, unused sources and `[sign]` dropped."""
     spec = recipe.targets[target]
-    roles = {recipe.model.weights}
     model = recipe.model
+    roles = {name for name in (model.weights, model.lora, model.mmproj) if name is not None}
     if spec.quantize is None:
         model = attrs.evolve(model, imatrix=None)
     elif model.imatrix is not None:

@@ -233,8 +233,8 @@ class Registry:
         meant = f"; did you mean {close[0]!r}?" if close else f"; valid: {', '.join(valid)}"
         raise RecipeError(f"unknown quantisation {produces!r}{meant}", hints=self._unusable())
 
-    def converter(self, consumes: str, produces: str) -> Registered[ConverterType] | None:
-        """Return the converter from a format to a type of weights; None when none is installed.
+    def converter(self, consumes: str, produces: str, makes: str = "model") -> Registered[ConverterType] | None:
+        """Return the converter from a format to a GGUF with a type of weights; None when none is installed.
 
         Raises:
             PluginError: Several do it.
@@ -242,7 +242,7 @@ class Registry:
         able = [
             item
             for item in self.all(ConverterType)
-            if consumes in item.record.consumes and produces in item.record.produces
+            if consumes in item.record.consumes and produces in item.record.produces and item.record.makes == makes
         ]
         if len(able) > 1:
             raise PluginError(

@@ -27,6 +27,8 @@ SBOM_PATH = "lftool/sbom.cdx.json"
 CHUNKS_PATH = "lftool/chunks"
 RUNNER_PATH = "lftool/runner.py"
 WEIGHTS_PATH = "model.gguf"
+ADAPTER_PATH = "lora.gguf"
+PROJECTOR_PATH = "mmproj.gguf"
 
 CHUNK_SIZE = 4 * 1024 * 1024
 ALIGNMENT = 64 * 1024

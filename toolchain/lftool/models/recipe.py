@@ -60,6 +60,15 @@ class ModelSpec:
 
     weights: str = field(metadata={"doc": "Name of the source that holds the weights."})
     imatrix: str | None = field(default=None, metadata={"doc": "Name of the source that holds an importance matrix."})
+    lora: str | None = field(
+        default=None, metadata={"doc": "Name of the source that holds a LoRA adapter: PEFT files, or a GGUF."}
+    )
+    mmproj: str | None = field(
+        default=None,
+        metadata={
+            "doc": "Name of the source that holds the projector of a multimodal model: its safetensors, or a GGUF."
+        },
+    )
     intermediate: str | None = field(
         default=None,
         validator=optional(in_(("f32", "f16", "bf16"))),
@@ -108,7 +117,7 @@ class Recipe:
     sign: SignSpec | None = None
 
     def __attrs_post_init__(self) -> None:
-        for role in ("weights", "imatrix"):
+        for role in ("weights", "imatrix", "lora", "mmproj"):
             name = getattr(self.model, role)
             if name is not None and name not in self.sources:
                 raise ValueError(

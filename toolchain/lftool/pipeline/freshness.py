@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lftool.codec.locks import differences, locked_recipe
 from lftool.codec.recipes import recipe_digest, slice_recipe
 from lftool.pipeline.identity import pack_action, transform_action, use_of
-from lftool.pipeline.selection import quantize_inputs, weights_artifact, weights_files
+from lftool.pipeline.selection import Weights, conversion_inputs, parts_of, quantize_inputs, weights_artifact
 
 if TYPE_CHECKING:
     from lftool.models.lock import Lock, LockedTarget
@@ -24,18 +24,22 @@ def target_pack_action(recipe: Recipe, lock: Lock, target: str, locked: LockedTa
 
 
 def _conversion_problems(recipe: Recipe, lock: Lock) -> list[str]:
-    unknown = sorted(lock.convert.keys() - {"weights"})
+    parts = parts_of(recipe, lock)
+    unknown = sorted(lock.convert.keys() - parts.keys())
     if unknown:
         return [f"convert.{unknown[0]}: the recipe has no such role"]
-    weights, stage = weights_files(recipe, lock), lock.convert.get("weights")
-    if (weights.format == "gguf") != (stage is None):
-        return [f"convert.weights: the lock has {'no such stage' if stage is None else 'a stage'}"]
+    return [problem for role, part in parts.items() for problem in _role_problems(role, part, recipe, lock)]
+
+
+def _role_problems(role: str, part: Weights, recipe: Recipe, lock: Lock) -> list[str]:
+    stage = lock.convert.get(role)
+    if (part.format == "gguf") != (stage is None):
+        return [f"convert.{role}: the lock has {'no such stage' if stage is None else 'a stage'}"]
     if stage is None:
         return []
-    inputs = {file.path: file.artifact for file in weights.files}
-    tool = lock.tools[stage.semantics]
+    inputs, tool = conversion_inputs(role, recipe, lock), lock.tools[stage.semantics]
     expected = transform_action("convert", inputs, stage.semantics, stage.uses, tool, stage.plan)
-    return [] if expected == stage.action else [f"convert.weights.action: {stage.action}, the pins give {expected}"]
+    return [] if expected == stage.action else [f"convert.{role}.action: {stage.action}, the pins give {expected}"]
 
 
 def _target_problems(recipe: Recipe, lock: Lock, name: str) -> list[str]:

@@ -19,14 +19,14 @@ from lftool.pipeline.identity import pack_action, plan_action, plan_digest, tran
 from lftool.pipeline.overrides import check_overrides
 from lftool.pipeline.pinning import ALL, Pins, Upgrade
 from lftool.pipeline.ports import Ports
-from lftool.pipeline.selection import imatrix_input, needed_files, weights_artifact
+from lftool.pipeline.selection import companions, imatrix_input, needed_files, weights_artifact
 from lftool.pipeline.stages.convert import ROLE, differs, run_conversion
 from lftool.pipeline.stages.fetch import fetch_locked
 from lftool.pipeline.stages.stream import Consumer, convert_and_quantize
 from lftool.pipeline.tasks import (
     Conversion,
     Quantization,
-    conversion,
+    conversions,
     quantization,
     quantization_of,
     quantizer_of,
@@ -84,10 +84,8 @@ class _Locker:
     ports: Ports
     streamed: dict[str, Artifact] = attrs.field(factory=dict)
 
-    def convert(self, wanted: Conversion | None, pinned: Lock) -> Mapping[str, LockedConvert]:
-        """Return how the weights become one GGUF, doing it if need be: the rest of the lock depends on the result."""
-        if wanted is None:
-            return {}
+    def convert(self, wanted: Conversion, pinned: Lock) -> LockedConvert:
+        """Return how a part of the model becomes one GGUF, doing it if need be: the rest of the lock depends on it."""
         record = wanted.registered.record
         self.pins.pin_plugin(wanted.registered.origin)
         tool = self.pins.with_archive(tool_of(wanted.registered, self.ports))
@@ -95,7 +93,7 @@ class _Locker:
         use = wanted.spec.produces
         locked_tool, digest = self.pins.pin_tool(tool, use), plan_digest(plan)
         action = transform_action("convert", wanted.inputs, record.semantics, use, locked_tool, digest)
-        old = self.old.convert.get(ROLE)
+        old = self.old.convert.get(wanted.role)
         streams = self._streams(wanted)
         if old is not None and old.action == action and self._have(old.output, header=streams):
             made = old.output
@@ -108,19 +106,20 @@ class _Locker:
             moves = self.pins.upgrade.tool(record.semantics, record.name)
             if old is not None and old.action == action and old.output != made and not moves:
                 raise differs(
-                    old.output, made, f"if the new bytes are wanted: lftool lock --upgrade tool:{record.semantics}"
+                    wanted.role,
+                    old.output,
+                    made,
+                    f"if the new bytes are wanted: lftool lock --upgrade tool:{record.semantics}",
                 )
-        return {
-            ROLE: LockedConvert(
-                semantics=record.semantics,
-                uses=use,
-                converter_name=record.name,
-                plan=digest,
-                action=action,
-                sha256=made.sha256,
-                size=made.size,
-            )
-        }
+        return LockedConvert(
+            semantics=record.semantics,
+            uses=use,
+            converter_name=record.name,
+            plan=digest,
+            action=action,
+            sha256=made.sha256,
+            size=made.size,
+        )
 
     def _streams(self, wanted: Conversion) -> bool:
         """Tell whether all that reads the converted weights can read them while they are made."""
@@ -128,7 +127,7 @@ class _Locker:
             quantizer_of(name, spec, self.ports).record.streams if spec.quantize else False
             for name, spec in self.recipe.targets.items()
         ]
-        return wanted.registered.record.streams and all(quantizers)
+        return wanted.role == ROLE and wanted.registered.record.streams and all(quantizers)
 
     def _have(self, weights: Artifact, *, header: bool) -> bool:
         """Tell whether weights are in the store, or at least their header where that is enough."""
@@ -246,11 +245,13 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports) -> Lock
     locker = _Locker(recipe, old, pins, ports)
     sources = {name: pins.source(name, spec) for name, spec in sorted(recipe.sources.items())}
     pinned = Lock(recipe=old.recipe, sources=sources, plugins=pins.plugins, targets={})
-    wanted = conversion(recipe, pinned, ports)  # before anything is fetched: perhaps nothing here can do it
+    wanted = conversions(recipe, pinned, ports)  # before anything is fetched: perhaps nothing here can do it
     for name, file in needed_files(recipe, pinned):
         fetch_locked(pinned, name, file, ports)
-    converted = locker.convert(wanted, pinned)
+    converted = {role: locker.convert(item, pinned) for role, item in wanted.items()}
     pinned = attrs.evolve(pinned, tools=pins.tools, convert=converted)
+    for role, artifact in companions(recipe, pinned).items():
+        weights_header(artifact, f"source {getattr(recipe.model, role)!r}", ports)  # a GGUF, and sound
     targets = {name: locker.target(name, pinned) for name in sorted(recipe.targets)}
     return Lock(
         recipe=locked_recipe(recipe),

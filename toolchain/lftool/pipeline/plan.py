@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from lftool.models.digest import Artifact, Digest
-from lftool.pipeline.selection import imatrix_file, weights_artifact, weights_files
+from lftool.pipeline.selection import companions, imatrix_file, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from lftool.models.lock import Lock
+    from lftool.models.lock import Lock, LockedFile
     from lftool.models.recipe import Recipe
 
 StageName = Literal["fetch", "convert", "quantize", "pack", "sign"]
@@ -85,26 +85,29 @@ def _input_steps(
     """Return the steps that bring the weights of `users` and the importance matrix of `quantized` into the store."""
     if not users:
         return []
-    weights, imatrix = weights_files(recipe, lock), imatrix_file(recipe, lock)
-    conversion = lock.convert.get("weights")
-    converted = conversion is not None and present.blob(weights_artifact(recipe, lock))
-    wanted = [] if converted else [(recipe.model.weights, file, tuple(users)) for file in weights.files]
+    imatrix = imatrix_file(recipe, lock)
+    steps = _part_steps("weights", recipe, lock, users, present)
     if imatrix is not None and recipe.model.imatrix is not None and quantized:
-        wanted.append((recipe.model.imatrix, imatrix, tuple(user for user in users if user in quantized)))
-    steps = [
-        Step(
-            stage="fetch",
-            key=file.sha256.hex,
-            targets=targets,
-            detail=f"{name}/{file.path}, {file.size / 1e6:.1f} MB",
-            cached=present.blob(file.artifact),
-        )
-        for name, file, targets in wanted
-    ]
+        targets = [user for user in users if user in quantized]
+        steps.append(_fetch_step(recipe.model.imatrix, imatrix, targets, present))
+    return steps
+
+
+def _fetch_step(source: str, file: LockedFile, targets: Sequence[str], present: Present) -> Step:
+    detail = f"{source}/{file.path}, {file.size / 1e6:.1f} MB"
+    cached = present.blob(file.artifact)
+    return Step(stage="fetch", key=file.sha256.hex, targets=tuple(targets), detail=detail, cached=cached)
+
+
+def _part_steps(role: str, recipe: Recipe, lock: Lock, targets: Sequence[str], present: Present) -> list[Step]:
+    """Return the steps that bring a part of the model into the store."""
+    part, source, conversion = parts_of(recipe, lock)[role], getattr(recipe.model, role), lock.convert.get(role)
+    converted = conversion is not None and present.blob(conversion.output)
+    steps = [] if converted else [_fetch_step(source, file, targets, present) for file in part.files]
     if conversion is not None:
-        detail = f"{len(weights.files)} files with {conversion.converter_name}"
+        detail = f"{len(part.files)} files with {conversion.converter_name}"
         steps.append(
-            Step(stage="convert", key=conversion.action.hex, targets=tuple(users), detail=detail, cached=converted)
+            Step(stage="convert", key=conversion.action.hex, targets=tuple(targets), detail=detail, cached=converted)
         )
     return steps
 
@@ -123,6 +126,8 @@ def plan_build(recipe: Recipe, lock: Lock, targets: Sequence[str], present: Pres
     to_make = {target for step in quantizes if not step.cached for target in step.targets}
     unquantized = {target for target in targets if lock.targets[target].quantize is None}
     steps = _input_steps(recipe, lock, [t for t in targets if t in to_make | unquantized], to_make, present)
+    for role in companions(recipe, lock):
+        steps += _part_steps(role, recipe, lock, targets, present)
     steps += quantizes
     for target in targets:
         layout = recipe.targets[target].layout

@@ -21,18 +21,19 @@ from lftool.models.recipe import Recipe
 from lftool.pipeline.finished import find_finished
 from lftool.pipeline.parallel import in_parallel
 from lftool.pipeline.recall import done_already
-from lftool.pipeline.selection import needed_files, weights_artifact, weights_files
+from lftool.pipeline.selection import companions, needed_files, parts_of, weights_artifact
 from lftool.pipeline.stages.convert import ROLE, convert
 from lftool.pipeline.stages.fetch import fetch_locked
 from lftool.pipeline.stages.pack import plan_pack, writer_of
 from lftool.pipeline.stages.quantize import QuantizeTask, quantize
 from lftool.pipeline.stages.sign import SigningKey, sign
 from lftool.pipeline.streaming import stream_targets, to_stream
-from lftool.pipeline.tasks import conversion, quantization, weights_header
+from lftool.pipeline.tasks import conversions, quantization, weights_header
 from lftool.pipeline.tools import tool_of
 from lftool.store.durable import durable_file, storage_errors, sweep
 
 if TYPE_CHECKING:
+    from lftool.models.lock import LockedConvert
     from lftool.pipeline.plan import BuildPlan, Step
     from lftool.pipeline.ports import Ports
 
@@ -93,26 +94,38 @@ class _Run:
     def inputs(self) -> None:
         """Make sure that what a quantizer reads is in the store: converted weights, or files of sources."""
         recipe, lock = self.request.recipe, self.request.lock
-        weights, converting = weights_files(recipe, lock).files, lock.convert.get(ROLE)
         with self._preparing:
-            done = converting is not None and self.ports.store.blobs.is_sound(converting.output)
+            converting = lock.convert.get(ROLE)
+            unneeded = parts_of(recipe, lock)[ROLE].files if self._is_there(converting) else ()
             for name, file in needed_files(recipe, lock):
-                if not (done and file in weights):
+                if file not in unneeded:
                     fetch_locked(lock, name, file, self.ports)
-            wanted = None if converting is None else conversion(recipe, lock, self.ports)
-            if converting is not None and wanted is not None:
-                convert(wanted, converting, lock, self.ports)
+            if converting is not None:
+                convert(conversions(recipe, lock, self.ports)[ROLE], converting, lock, self.ports)
+
+    def _is_there(self, converting: LockedConvert | None) -> bool:
+        return converting is not None and self.ports.store.blobs.is_sound(converting.output)
 
     def convert(self, step: Step) -> None:
+        recipe, lock = self.request.recipe, self.request.lock
+        role = next(name for name, item in lock.convert.items() if item.action.hex == step.key)
         if step.cached:
-            self.ports.emit(StageStarted(stage="convert", target=ROLE, detail=step.detail, cached=True))
-        self.inputs()
+            self.ports.emit(StageStarted(stage="convert", target=role, detail=step.detail, cached=True))
+        if role == ROLE:
+            self.inputs()
+        elif not self._is_there(lock.convert[role]):
+            for name, file in needed_files(recipe, lock):
+                fetch_locked(lock, name, file, self.ports)
+            convert(conversions(recipe, lock, self.ports)[role], lock.convert[role], lock, self.ports)
 
     def stream(self) -> bool:
         """Convert and quantise in one go, where that can be; tell whether it was done."""
         recipe, lock, quantizes = self.request.recipe, self.request.lock, self.plan.of("quantize")
+        if ROLE not in lock.convert:
+            return False
         first = {name: step.targets[0] for step in quantizes for name in step.targets}
-        users = {first.get(name, name) for step in self.plan.of("convert") for name in step.targets}
+        steps = [step for step in self.plan.of("convert") if step.key == lock.convert[ROLE].action.hex]
+        users = {first.get(name, name) for step in steps for name in step.targets}
         targets = to_stream(recipe, lock, sorted(users), self.request.recalled, self.ports)
         if not targets:
             return False
@@ -168,7 +181,9 @@ class _Run:
     def pack(self, target: str) -> BuiltBundle:
         ports, key = self.ports, self.request.key
         started = time.monotonic()
-        plan = plan_pack(self.request.recipe, self.lock_with_outputs(target), target, self.weights(target), ports)
+        recipe, lock = self.request.recipe, self.lock_with_outputs(target)
+        beside = companions(recipe, lock)
+        plan = plan_pack(recipe, lock, target, self.weights(target), beside, ports)
         path = self.request.output / plan.file_name
         locked = self.request.lock.targets[target].pack
         writer = writer_of(plan, ports)
@@ -243,8 +258,8 @@ def run_build(request: BuildRequest, plan: BuildPlan, ports: Ports) -> list[Buil
     sweep(request.output)
 
     in_parallel(run.fetch, plan.of("fetch"), ports.transfer.files, ports)
-    if not run.stream():
-        in_parallel(run.convert, plan.of("convert"), 1, ports)
+    streamed = request.lock.convert[ROLE].action.hex if run.stream() else None
+    in_parallel(run.convert, [step for step in plan.of("convert") if step.key != streamed], 1, ports)
     threads = max(1, ports.threads // workers)
     in_parallel(lambda step: run.quantize(step, threads), quantizes, workers, ports)
     return in_parallel(lambda step: run.target_work(step.key), plan.of("pack"), workers, ports)

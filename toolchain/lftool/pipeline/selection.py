@@ -30,6 +30,10 @@ _MOST_NAMED = 8
 # What a converter reads of a safetensors model: weights, configuration, tokenizer and model card. Never code.
 _BESIDE_SAFETENSORS = (".safetensors", ".json", ".jinja", ".md", ".model", ".txt", ".vocab")
 
+# What a converter reads of an adapter that PEFT has written.
+_ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_ADAPTER = (_ADAPTER_CONFIG, _ADAPTER_WEIGHTS, "README.md")
+
 
 @frozen(kw_only=True)
 class Weights:
@@ -119,9 +123,71 @@ def weights_files(recipe: Recipe, lock: Lock) -> Weights:
     """
     name = recipe.model.weights
     files = lock.sources[name].files
+    if recipe.model.mmproj == name:  # both in one source, as registries deliver them
+        files = tuple(file for file in files if not _is_projector(file))
     ggufs = [file for file in files if file.path.endswith(".gguf")]
     found = _parts(ggufs, name) or (None if ggufs else _safetensors(files, name))
     return found or Weights(format="gguf", files=(_pick(files, name, "weights", (".gguf",)),))
+
+
+def _is_projector(file: LockedFile) -> bool:
+    """Tell whether a file is a projector by its name: llama.cpp's scripts write `mmproj-NAME.gguf`."""
+    return file.path.endswith(".gguf") and "mmproj" in file.path.rpartition("/")[2]
+
+
+def _lora_files(recipe: Recipe, lock: Lock) -> Weights | None:
+    """Return the locked files of the recipe's LoRA adapter; None when it names none.
+
+    Raises:
+        RecipeError: None, or several, or the weights have no configuration to convert it with.
+        FormatError: A pickle checkpoint.
+    """
+    name = recipe.model.lora
+    if name is None:
+        return None
+    files = lock.sources[name].files
+    folders = [file.path.removesuffix(_ADAPTER_CONFIG) for file in files if file.path.endswith(_ADAPTER_CONFIG)]
+    if len(folders) != 1 or any(file.path.endswith(".gguf") for file in files):
+        return Weights(format="gguf", files=(_pick(files, name, "LoRA adapter", (".gguf",)),))
+    paths = {folders[0] + part for part in _ADAPTER}
+    found = tuple(file for file in files if file.path in paths)
+    if folders[0] + _ADAPTER_WEIGHTS not in {file.path for file in found}:
+        if any(file.path.endswith(_PICKLES) for file in files):
+            _pick(files, name, "LoRA adapter", (_ADAPTER_WEIGHTS,))  # says what is wrong with them
+        raise RecipeError(f"source {name!r} has {_ADAPTER_CONFIG} of a LoRA adapter, and no {_ADAPTER_WEIGHTS}")
+    return Weights(format="peft", files=found)
+
+
+def _mmproj_files(recipe: Recipe, lock: Lock) -> Weights | None:
+    """Return the locked files that the recipe's projector is made of; None when it names none.
+
+    Raises:
+        RecipeError: None, or several.
+        FormatError: A pickle checkpoint.
+    """
+    name = recipe.model.mmproj
+    if name is None:
+        return None
+    files = lock.sources[name].files
+    ggufs = [file for file in files if file.path.endswith(".gguf")]
+    named = tuple(file for file in ggufs if _is_projector(file))
+    found = None if ggufs else _safetensors(files, name)
+    return found or Weights(format="gguf", files=(_pick(named or files, name, "projector", (".gguf",)),))
+
+
+def parts_of(recipe: Recipe, lock: Lock) -> dict[str, Weights]:
+    """Return role to files: `weights`, and `lora` and `mmproj` where the recipe names them.
+
+    Raises:
+        RecipeError: Something is not there, or ambiguous.
+        FormatError: A pickle checkpoint.
+    """
+    found = {
+        "weights": weights_files(recipe, lock),
+        "lora": _lora_files(recipe, lock),
+        "mmproj": _mmproj_files(recipe, lock),
+    }
+    return {role: files for role, files in found.items() if files is not None}
 
 
 def weights_artifact(recipe: Recipe, lock: Lock) -> Artifact:
@@ -131,13 +197,50 @@ def weights_artifact(recipe: Recipe, lock: Lock) -> Artifact:
         RecipeError: As `weights_files`.
         LockError: It must be converted, and the lock does not say to what.
     """
-    weights = weights_files(recipe, lock)
-    if weights.format == "gguf":
-        return weights.files[0].artifact
-    converted = lock.convert.get("weights")
+    return _artifact(weights_files(recipe, lock), "weights", lock)
+
+
+def _artifact(part: Weights, role: str, lock: Lock) -> Artifact:
+    if part.format == "gguf":
+        return part.files[0].artifact
+    converted = lock.convert.get(role)
     if converted is None:
-        raise LockError("convert.weights: not in the lock", hints=("lock again: lftool lock",))
+        raise LockError(f"convert.{role}: not in the lock", hints=("lock again: lftool lock",))
     return converted.output
+
+
+def companions(recipe: Recipe, lock: Lock) -> dict[str, Artifact]:
+    """Return role to GGUF of what travels beside the weights: `lora` and `mmproj`.
+
+    Raises:
+        RecipeError: As `parts_of`.
+        LockError: One must be converted, and the lock does not say to what.
+    """
+    parts = parts_of(recipe, lock)
+    return {role: _artifact(part, role, lock) for role, part in parts.items() if role != "weights"}
+
+
+def conversion_inputs(role: str, recipe: Recipe, lock: Lock) -> dict[str, Artifact]:
+    """Return what a converter reads for a role, named by paths within the source.
+
+    An adapter's files stand under `adapter/`, the configuration of its model under `base/`.
+
+    Raises:
+        RecipeError: An adapter in PEFT's format is to be converted, and the weights have no configuration.
+    """
+    files = parts_of(recipe, lock)[role].files
+    if role != "lora":
+        return {file.path: file.artifact for file in files}
+    weights = weights_files(recipe, lock)
+    config = next((file for file in weights.files if file.path.rpartition("/")[2] == "config.json"), None)
+    if config is None:
+        raise RecipeError(
+            f"source {recipe.model.lora!r} is an adapter in PEFT's format; converting it needs the config.json of its"
+            f" model, and source {recipe.model.weights!r} has none",
+            hints=("start from the model's safetensors files, or take the adapter as GGUF",),
+        )
+    adapter = {f"adapter/{file.path.rpartition('/')[2]}": file.artifact for file in files}
+    return {**adapter, "base/config.json": config.artifact}
 
 
 def imatrix_file(recipe: Recipe, lock: Lock) -> LockedFile | None:
@@ -174,9 +277,13 @@ def imatrix_input(recipe: Recipe, lock: Lock) -> dict[str, Artifact]:
 
 
 def needed_files(recipe: Recipe, lock: Lock) -> list[tuple[str, LockedFile]]:
-    """Return (source, file) of all that a build reads."""
-    found = [(recipe.model.weights, file) for file in weights_files(recipe, lock).files]
+    """Return (source, file) of all that a build reads, each once."""
+    found = {
+        (getattr(recipe.model, role), file): None
+        for role, part in parts_of(recipe, lock).items()
+        for file in part.files
+    }
     imatrix = imatrix_file(recipe, lock)
     if imatrix is not None and recipe.model.imatrix is not None:
-        found.append((recipe.model.imatrix, imatrix))
-    return found
+        found[recipe.model.imatrix, imatrix] = None
+    return list(found)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from lftool.pipeline.recall import done_already
 from lftool.pipeline.selection import imatrix_input, needed_files
-from lftool.pipeline.stages.convert import ROLE, pinned_converter, require_locked_weights
+from lftool.pipeline.stages.convert import ROLE, pinned_converter, require_locked_output
 from lftool.pipeline.stages.fetch import fetch_locked
 from lftool.pipeline.stages.quantize import QuantizeTask, accept, require_locked_plan, require_pinned_tool
 from lftool.pipeline.stages.stream import Consumer, convert_and_quantize
-from lftool.pipeline.tasks import conversion, quantization_of, quantizer_of
+from lftool.pipeline.tasks import conversions, quantization_of, quantizer_of
 from lftool.pipeline.tools import input_files, plan_ahead, tool_of
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ def to_stream(
     if any(lock.targets[target].quantize is None for target in targets):
         return ()
     left = tuple(name for name in targets if done_already(_stage(lock, name), recalled, ports) is None)
-    wanted = conversion(recipe, lock, ports)
+    wanted = conversions(recipe, lock, ports)[ROLE]
     quantizers = [quantizer_of(name, recipe.targets[name], ports, _stage(lock, name).quantizer) for name in left]
     streams = all(item.record.streams for item in quantizers)
-    return left if streams and wanted is not None and wanted.registered.record.streams else ()
+    return left if streams and wanted.registered.record.streams else ()
 
 
 def stream_targets(recipe: Recipe, lock: Lock, targets: Sequence[str], ports: Ports) -> dict[str, Artifact]:
@@ -61,8 +61,7 @@ def stream_targets(recipe: Recipe, lock: Lock, targets: Sequence[str], ports: Po
         NotReproducibleError: Something came out otherwise than the lock says.
         LftoolError: Whatever a stage raises.
     """
-    converting, wanted = lock.convert[ROLE], conversion(recipe, lock, ports)
-    assert wanted is not None  # noqa: S101 - `to_stream` has looked
+    converting, wanted = lock.convert[ROLE], conversions(recipe, lock, ports)[ROLE]
     for name, file in needed_files(recipe, lock):
         fetch_locked(lock, name, file, ports)
     imatrix = imatrix_input(recipe, lock)
@@ -96,7 +95,7 @@ def stream_targets(recipe: Recipe, lock: Lock, targets: Sequence[str], ports: Po
             return [consumer(target, header, files) for target in left]
 
         streamed = convert_and_quantize(wanted, tool, plan, choose, ports)
-        require_locked_weights(converting, streamed.weights)
+        require_locked_output(ROLE, converting, streamed.weights)
         for task, made, remember in zip(tasks, streamed.made, memories, strict=True):
             accept(task, made, ports)
             remember({**imatrix, "weights": streamed.weights})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -9,15 +10,17 @@ import attrs
 from attrs import frozen
 
 from lftool.api import ConverterType, QuantizerType, TransformSpec
+from lftool.bundle.model_card import ModelCard, model_card
+from lftool.codec.canonical import canonical_json
 from lftool.codec.options import canonical_options
 from lftool.codec.toml_in import structure
 from lftool.errors import RecipeError, UnavailableError
 from lftool.formats.gguf import read_gguf
 from lftool.host.registry import Registered
-from lftool.models.digest import Artifact
+from lftool.models.digest import Artifact, Digest
 from lftool.pipeline.headers import header_of
 from lftool.pipeline.overrides import expand_overrides
-from lftool.pipeline.selection import quantize_inputs, weights_files
+from lftool.pipeline.selection import Weights, conversion_inputs, parts_of, quantize_inputs
 
 if TYPE_CHECKING:
     from lftool.api import GGUFHeader
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 
 
 KEEP_TYPES = "source"  # what a converter produces when weights keep their types
+
+# Role in a recipe to GGUF's `general.type`.
+_MAKES = {"weights": "model", "lora": "adapter", "mmproj": "mmproj"}
 
 
 @frozen(kw_only=True)
@@ -41,43 +47,50 @@ class Quantization:
 
 @frozen(kw_only=True)
 class Conversion:
-    """What a recipe asks of a converter: which files, by their paths within the source, become what."""
+    """What a recipe asks of a converter: which files, by their paths within the source, become what.
 
+    Attributes:
+        role: What the result is to the model: `weights`, `lora` or `mmproj`.
+    """
+
+    role: str
     registered: Registered[ConverterType]
     spec: TransformSpec
     inputs: dict[str, Artifact]
 
 
-def conversion(recipe: Recipe, lock: Lock, ports: Ports) -> Conversion | None:
-    """Return how the weights of a recipe become one GGUF; None where they are one.
+def conversions(recipe: Recipe, lock: Lock, ports: Ports) -> dict[str, Conversion]:
+    """Return how the weights of a recipe, and what travels beside them, become GGUFs; roles that are GGUFs are left out.
 
     Raises:
         UnavailableError: No installed plugin does it.
-        RecipeError: The source has no weights, or several.
+        RecipeError: A source has no such files, or several.
     """
-    weights = weights_files(recipe, lock)
-    if weights.format == "gguf":
-        if recipe.model.intermediate is not None:
-            raise RecipeError(
-                f"model.intermediate: source {recipe.model.weights!r} is a GGUF, so nothing is converted",
-                hints=("leave it out; a target's `quantize` gives the weights another type",),
-            )
-        return None
-    produces = recipe.model.intermediate or KEEP_TYPES
-    registered = ports.registry.converter(weights.format, produces)
+    parts = parts_of(recipe, lock)
+    if parts["weights"].format == "gguf" and recipe.model.intermediate is not None:
+        raise RecipeError(
+            f"model.intermediate: source {recipe.model.weights!r} is a GGUF, so nothing is converted",
+            hints=("leave it out; a target's `quantize` gives the weights another type",),
+        )
+    return {role: _conversion(role, part, recipe, lock, ports) for role, part in parts.items() if part.format != "gguf"}
+
+
+def _conversion(role: str, part: Weights, recipe: Recipe, lock: Lock, ports: Ports) -> Conversion:
+    source = getattr(recipe.model, role)
+    produces = recipe.model.intermediate if role == "weights" else None
+    registered = ports.registry.converter(part.format, produces or KEEP_TYPES, _MAKES[role])
     if registered is None:
-        kept = "" if produces == KEEP_TYPES else f" of type {produces}"
+        kept = "" if produces is None else f" of type {produces}"
         raise UnavailableError(
-            f"source {recipe.model.weights!r} holds {weights.format}, and no installed plugin converts that to GGUF{kept}",
+            f"source {source!r} holds {part.format}, and no installed plugin converts that to GGUF{kept}",
             hints=("install one: pip install 'lftool[cpu,convert]'", "or point the source at a GGUF file"),
         )
     if not registered.record.deterministic:
         raise RecipeError(
             f"the converter {registered.record.name!r} does not make the same bytes twice; a bundle cannot be locked"
         )
-    inputs = {file.path: file.artifact for file in weights.files}
-    spec = TransformSpec(produces=produces, name=model_name(recipe.sources[recipe.model.weights].uri))
-    return Conversion(registered=registered, spec=spec, inputs=inputs)
+    spec = TransformSpec(produces=produces or KEEP_TYPES, name=model_name(recipe.sources[source].uri))
+    return Conversion(role=role, registered=registered, spec=spec, inputs=conversion_inputs(role, recipe, lock))
 
 
 def model_name(uri: str) -> str:
@@ -99,6 +112,24 @@ def weights_header(artifact: Artifact, what: str, ports: Ports) -> GGUFHeader:
     path = header or ports.store.blobs.require(artifact, what)
     with path.open("rb") as file:
         return read_gguf(file, artifact.size, what)
+
+
+def remembered_card(artifact: Artifact, ports: Ports) -> ModelCard:
+    """Return what weights in the store say of themselves; large vocabularies take a while to pass over, once.
+
+    Raises:
+        FormatError: They are no sound GGUF.
+    """
+    memo = Digest.of(canonical_json({"memo": "model card", "sha256": artifact.sha256.hex, "form": 1}))
+    known = ports.store.actions.get(memo)
+    if known is not None and ports.store.blobs.is_sound(known["card"]):
+        path = ports.store.blobs.require(known["card"], "a model card")
+        plain = json.loads(path.read_bytes())
+        return ModelCard(facts=plain["facts"], bases=tuple(plain["bases"]))
+    card = model_card(weights_header(artifact, "the weights", ports))
+    plain = {"facts": dict(card.facts), "bases": [dict(base) for base in card.bases]}
+    ports.store.actions.put(memo, {"card": ports.store.blobs.put_bytes(canonical_json(plain), "a model card")})
+    return card
 
 
 def _who_knows(target: TargetSpec, record: QuantizerType, ports: Ports) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import FILE_TYPES, BackendType, ConverterType, QuantizerType, SourceType, hookimpl
-from lftool_llamacpp.converter import HuggingFaceConverter
+from lftool_llamacpp.converter import AdapterConverter, HuggingFaceConverter, ProjectorConverter
 from lftool_llamacpp.quantizer import LlamaCppQuantizer, Options
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def lftool_quantizers() -> Iterator[QuantizerType]:
 
 @hookimpl
 def lftool_converters() -> Iterator[ConverterType]:
-    """llama.cpp's own conversion of Hugging Face models."""
+    """llama.cpp's own conversions of Hugging Face models, and of what goes with them."""
     yield ConverterType(
         name="llama.cpp",
         summary="convert_hf_to_gguf of llama.cpp",
@@ -56,6 +56,25 @@ def lftool_converters() -> Iterator[ConverterType]:
         semantics="hf-gguf/1",
         streams=True,
         factory=HuggingFaceConverter,
+    )
+    yield ConverterType(
+        name="llama.cpp-lora",
+        summary="convert_lora_to_gguf of llama.cpp",
+        makes="adapter",
+        consumes=("peft",),
+        produces=("source", "f32", "f16", "bf16"),
+        semantics="hf-lora/1",
+        factory=AdapterConverter,
+    )
+    yield ConverterType(
+        name="llama.cpp-mmproj",
+        summary="convert_hf_to_gguf --mmproj of llama.cpp",
+        makes="mmproj",
+        consumes=("safetensors",),
+        produces=("source", "f32", "f16", "bf16"),
+        semantics="hf-mmproj/1",
+        streams=True,
+        factory=ProjectorConverter,
     )
 
 

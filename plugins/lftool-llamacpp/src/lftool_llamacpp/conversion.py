@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lftool.api import TransformSpec
 
-_FOLDER = Path("vendor/llama.cpp")
+FOLDER = Path("scripts/vendor/llama.cpp")  # where the scripts stand, in the folder of this process
 # Nothing may be asked of a hub, and nothing guessed of this machine.
 _ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
 
@@ -41,18 +41,33 @@ def _forbid_code() -> None:
 
 def _scripts(archive: Path) -> Any:  # noqa: ANN401 - a module that is only there at run time
     """Unpack the scripts and import them: the package `conversion`, with the `gguf` that belongs to it."""
-    root = Path("scripts").absolute()
     with zipfile.ZipFile(archive) as members:
-        members.extractall(root)
-    parts = [root / _FOLDER / part for part in ("conversion/__init__.py", "conversion/base.py", "gguf-py/gguf")]
+        members.extractall(FOLDER.parents[1])
+    root = FOLDER.absolute()
+    parts = [root / part for part in ("conversion/__init__.py", "conversion/base.py", "gguf-py/gguf")]
     command = [sys.executable, "-I", "-m", "compileall", "-q", *map(str, parts)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL):  # meanwhile, on another core
         import transformers  # noqa: PLC0415 - heavy
     del transformers
-    sys.path[:0] = [str(root / _FOLDER), str(root / _FOLDER / "gguf-py")]
+    sys.path[:0] = [str(root), str(root / "gguf-py")]
     import conversion  # type: ignore[import-not-found]  # noqa: PLC0415 - from there
 
     return conversion
+
+
+def load_scripts(spec: TransformSpec) -> Any:  # noqa: ANN401 - a module that is only there at run time
+    """Import the scripts, in a process that asks no hub for anything and imports no code of a model.
+
+    Raises:
+        UnavailableError: They were not handed over.
+    """
+    if spec.archive is None:
+        raise UnavailableError("the conversion scripts were not fetched")
+    os.environ.update(_ENVIRONMENT)
+    gc.disable()  # a fifth of the time that the imports take is looking for garbage that is not there
+    scripts = _scripts(spec.archive)
+    _forbid_code()
+    return scripts
 
 
 class _Output(io.FileIO):
@@ -86,14 +101,16 @@ def _write(writer: Any, output: Path, progress: Callable[[str, int, int], None])
             progress(name, index, len(tensors))
 
 
-def _prepared(scripts: Any, folder: Path, kind: Any, output: Path) -> Any:  # noqa: ANN401 - the scripts' own types
+def _prepared(scripts: Any, folder: Path, kind: Any, output: Path, *, projector: bool) -> Any:  # noqa: ANN401 - the scripts' own types
     """Return a model with its tensors and metadata ready to be written."""
     hparams = scripts.ModelBase.load_hparams(folder, is_mistral_format=False)
-    architecture = scripts.get_model_architecture(hparams, scripts.ModelType.TEXT)
+    model_type = scripts.ModelType.MMPROJ if projector else scripts.ModelType.TEXT
+    architecture = scripts.get_model_architecture(hparams, model_type)
     try:
-        model_class = scripts.get_model_class(architecture, mmproj=False)
+        model_class = scripts.get_model_class(architecture, mmproj=projector)
     except NotImplementedError:
-        raise RecipeError(f"llama.cpp does not convert models of architecture {architecture}") from None
+        what = "makes no projector of" if projector else "does not convert"
+        raise RecipeError(f"llama.cpp {what} models of architecture {architecture}") from None
     model = model_class(folder, kind, output)
     model.prepare_tensors()
     model.prepare_metadata(vocab_only=False)
@@ -106,6 +123,8 @@ def convert(
     paths: Mapping[str, Path],
     output: Path,
     progress: Callable[[str, int, int], None],
+    *,
+    projector: bool = False,
 ) -> None:
     """Convert a model's files into a GGUF.
 
@@ -115,17 +134,14 @@ def convert(
         paths: Name to file of the model.
         output: Where to write.
         progress: Called as progress(tensor, index, count).
+        projector: Make the projector of a multimodal model, not its language model.
 
     Raises:
         UnavailableError: The scripts were not handed over.
         RecipeError: llama.cpp does not know the architecture.
         FormatError: The scripts cannot read the model.
     """
-    if spec.archive is None:
-        raise UnavailableError("the conversion scripts were not fetched")
-    os.environ.update(_ENVIRONMENT)
-    gc.disable()  # a fifth of the time that the imports take is looking for garbage that is not there
-    scripts = _scripts(spec.archive)
+    scripts = load_scripts(spec)
     import gguf  # noqa: PLC0415 - the scripts' own
     import torch  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - heavy
 
@@ -134,12 +150,11 @@ def convert(
         "f16": gguf.LlamaFileType.MOSTLY_F16,
         "bf16": gguf.LlamaFileType.MOSTLY_BF16,
     }
-    _forbid_code()
     folder = Path("model").absolute() / spec.name
     lay_out(folder, paths)
     with torch.inference_mode():
         try:
-            model = _prepared(scripts, folder, types[kind], output)
+            model = _prepared(scripts, folder, types[kind], output, projector=projector)
         except (LftoolError, MemoryError):
             raise
         except Exception as error:

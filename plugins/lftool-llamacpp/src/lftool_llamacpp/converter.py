@@ -1,4 +1,4 @@
-"""The converter: from a model's Hugging Face files to GGUF, with the scripts of llama.cpp itself.
+"""The converters: from a model's, or an adapter's, Hugging Face files to GGUF, with the scripts of llama.cpp itself.
 
 They lie in the source distribution of the llama-cpp-python that is installed, which is pinned and fetched; so everything
 that it converts, this converts. torch and transformers come with the extra `convert`.
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from lftool.api import ToolArchive, ToolIdentity, TransformPlan, read_safetensors
 from lftool.errors import RecipeError, UnavailableError
-from lftool_llamacpp.model_files import check_weights
-from lftool_llamacpp.probe_files import write_probe_files
+from lftool_llamacpp.model_files import check_weights, read_json
+from lftool_llamacpp.probe_files import write_adapter_files, write_probe_files, write_projector_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,8 +60,8 @@ def _names(inputs: Mapping[str, InputFile]) -> dict[str, Path]:
     return {path.rpartition("/")[2]: item.path for path, item in inputs.items()}
 
 
-class HuggingFaceConverter:
-    """Runs llama.cpp's conversion of Hugging Face models, in a process of its own that asks no hub for anything."""
+class _Scripts:
+    """llama.cpp's scripts, in a process of their own that asks no hub for anything."""
 
     def tool(self) -> ToolIdentity:
         """Return the versions of llama-cpp-python and of what its scripts import, and the archive that they lie in."""
@@ -85,6 +85,16 @@ class HuggingFaceConverter:
             ),
         )
 
+
+def _kind(spec: TransformSpec, inputs: Mapping[str, InputFile]) -> str:
+    return own_type(inputs) if spec.produces == "source" else spec.produces
+
+
+class HuggingFaceConverter(_Scripts):
+    """Converts models."""
+
+    projector = False
+
     def probe_inputs(self, use: str, folder: Path) -> dict[str, Path]:
         """Write a small Llama of fixed weights, with a tokenizer."""
         del use
@@ -100,8 +110,7 @@ class HuggingFaceConverter:
         if "config.json" not in paths:
             raise RecipeError("the safetensors files have no config.json beside them: the architecture is unknown")
         check_weights(paths)
-        kind = own_type(inputs) if spec.produces == "source" else spec.produces
-        return TransformPlan(parameters={"type": kind, "name": spec.name}, tensors=())
+        return TransformPlan(parameters={"type": _kind(spec, inputs), "name": spec.name}, tensors=())
 
     def run(
         self,
@@ -115,7 +124,56 @@ class HuggingFaceConverter:
         from lftool_llamacpp.conversion import convert  # noqa: PLC0415 - heavy, child processes only
 
         del threads
-        kind = own_type(inputs) if spec.produces == "source" else spec.produces
         paths = _names(inputs)
         check_weights(paths)
-        convert(spec, kind, paths, output, progress)
+        convert(spec, _kind(spec, inputs), paths, output, progress, projector=self.projector)
+
+
+class ProjectorConverter(HuggingFaceConverter):
+    """Converts the part of a multimodal model that makes embeddings of images and sound."""
+
+    projector = True
+
+    def probe_inputs(self, use: str, folder: Path) -> dict[str, Path]:
+        """Write what a small projector of fixed weights is made of."""
+        del use
+        return write_projector_files(folder)
+
+
+class AdapterConverter(_Scripts):
+    """Converts LoRA adapters that PEFT has written."""
+
+    def probe_inputs(self, use: str, folder: Path) -> dict[str, Path]:
+        """Write a small adapter of fixed weights, and the configuration of its model."""
+        del use
+        return write_adapter_files(folder)
+
+    def plan(self, spec: TransformSpec, inputs: Mapping[str, InputFile]) -> TransformPlan:
+        """Return the type and the name.
+
+        Raises:
+            RecipeError: It is no LoRA adapter.
+        """
+        config = read_json(inputs["adapter/adapter_config.json"].path, "adapter_config.json")
+        kind = config.get("peft_type") if isinstance(config, dict) else None
+        if kind != "LORA":
+            raise RecipeError(f"adapter_config.json: peft_type is {kind!r}; llama.cpp's scripts convert 'LORA'")
+        return TransformPlan(parameters={"type": _kind(spec, inputs), "name": spec.name}, tensors=())
+
+    def run(
+        self,
+        spec: TransformSpec,
+        inputs: Mapping[str, InputFile],
+        output: Path,
+        threads: int,
+        progress: Callable[[str, int, int], None],
+    ) -> None:
+        """Write the GGUF."""
+        from lftool_llamacpp.adapter import convert_adapter  # noqa: PLC0415 - heavy, child processes only
+
+        del threads
+        folders: dict[str, dict[str, Path]] = {"adapter": {}, "base": {}}
+        for path, item in inputs.items():
+            folder, _, name = path.partition("/")
+            folders[folder][name] = item.path
+        convert_adapter(spec, _kind(spec, inputs), folders["adapter"], folders["base"], output, progress)

@@ -1,4 +1,4 @@
-"""A fixed small Llama as Hugging Face files: what the converter makes of it is its fingerprint.
+"""Fixed small files, a Llama, an adapter of it and a projector: what converters make of them are their fingerprints.
 
 Every byte is determined here. A change of this file is a change of all fingerprints.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-_WIDTH = 64
+_WIDTH, _RANK, _PATCH = 64, 4, 8
 _CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
@@ -91,10 +93,11 @@ def _brain_floats(name: str, count: int) -> bytes:
     return struct.pack(f"<{count}H", *values)
 
 
-def _safetensors(words: int) -> bytes:
+def safetensors_of(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
+    """Return a safetensors file of BF16 tensors whose numbers follow from their names."""
     header, data = {}, b""
-    for name, shape in _shapes(words).items():
-        count = shape[0] * (shape[1] if len(shape) > 1 else 1)
+    for name, shape in shapes.items():
+        count = math.prod(shape)
         numbers = _brain_floats(name, count)
         header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [len(data), len(data) + len(numbers)]}
         data += numbers
@@ -109,12 +112,86 @@ def write_probe_files(folder: Path) -> dict[str, Path]:
     contents = {
         "README.md": _CARD.encode(),
         "config.json": json.dumps(_CONFIG | {"vocab_size": words}).encode(),
-        "model.safetensors": _safetensors(words),
+        "model.safetensors": safetensors_of(_shapes(words)),
         "tokenizer.model": _sentencepiece(),
         "tokenizer_config.json": json.dumps(_TOKENIZER).encode(),
     }
+    return write_files(folder, contents)
+
+
+def write_adapter_files(folder: Path) -> dict[str, Path]:
+    """Write an adapter of the model as PEFT does, and the model's configuration; return name to file."""
+    config = {"peft_type": "LORA", "r": _RANK, "lora_alpha": 2 * _RANK, "target_modules": ["q_proj", "down_proj"]}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for module in ("self_attn.q_proj", "mlp.down_proj"):
+        prefix = f"base_model.model.model.layers.0.{module}"
+        shapes |= {f"{prefix}.lora_A.weight": (_RANK, _WIDTH), f"{prefix}.lora_B.weight": (_WIDTH, _RANK)}
+    contents = {
+        "adapter/README.md": _CARD.encode(),
+        "adapter/adapter_config.json": json.dumps(config).encode(),
+        "adapter/adapter_model.safetensors": safetensors_of(shapes),
+        "base/config.json": json.dumps(_CONFIG | {"vocab_size": len(_pieces())}).encode(),
+    }
+    return write_files(folder, contents)
+
+
+def write_projector_files(folder: Path) -> dict[str, Path]:
+    """Write the parts of a small Idefics3 that its projector is made of; return name to file."""
+    vision = {
+        "model_type": "idefics3_vision",
+        "hidden_size": _WIDTH,
+        "intermediate_size": _WIDTH,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "image_size": 4 * _PATCH,
+        "patch_size": _PATCH,
+    }
+    text = {key: value for key, value in _CONFIG.items() if key != "architectures"} | {"vocab_size": len(_pieces())}
+    config = {
+        "architectures": ["Idefics3ForConditionalGeneration"],
+        "model_type": "idefics3",
+        "scale_factor": 2,
+        "vision_config": vision,
+        "text_config": text,
+    }
+    processor = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "size": {"longest_edge": 4 * _PATCH}}
+    contents = {
+        "config.json": json.dumps(config).encode(),
+        "model.safetensors": safetensors_of(_vision_shapes()),
+        "preprocessor_config.json": json.dumps(processor).encode(),
+    }
+    return write_files(folder, contents)
+
+
+def _vision_shapes() -> dict[str, tuple[int, ...]]:
+    encoder, square = "model.vision_model.encoder.layers.0.", (_WIDTH, _WIDTH)
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.connector.modality_projection.proj.weight": (_WIDTH, 4 * _WIDTH),
+        "model.vision_model.embeddings.patch_embedding.weight": (_WIDTH, 3, _PATCH, _PATCH),
+        "model.vision_model.embeddings.patch_embedding.bias": (_WIDTH,),
+        "model.vision_model.embeddings.position_embedding.weight": (16, _WIDTH),
+        "model.vision_model.post_layernorm.weight": (_WIDTH,),
+        "model.vision_model.post_layernorm.bias": (_WIDTH,),
+    }
+    for name in (
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.out_proj",
+        "mlp.fc1",
+        "mlp.fc2",
+    ):
+        shapes |= {f"{encoder}{name}.weight": square, f"{encoder}{name}.bias": (_WIDTH,)}
+    for name in ("layer_norm1", "layer_norm2"):
+        shapes |= {f"{encoder}{name}.weight": (_WIDTH,), f"{encoder}{name}.bias": (_WIDTH,)}
+    return shapes
+
+
+def write_files(folder: Path, contents: Mapping[str, bytes]) -> dict[str, Path]:
+    """Write files, by their paths within `folder`; return path to file."""
     found = {}
     for name, data in contents.items():
         found[name] = folder / name
+        found[name].parent.mkdir(exist_ok=True)
         found[name].write_bytes(data)
     return found

@@ -55,8 +55,13 @@ class Bundle:
             bundle.seek(self.members["lftool/bundle.json"][0])
             self.manifest = json.loads(bundle.read(self.members["lftool/bundle.json"][1]).decode())
         self.contract = self.manifest.get("run", {})
-        weights = [member["path"] for member in self.manifest["members"] if member["role"] == "weights"]
-        self.offset = self.members[weights[0]][0] if weights else 0
+        self.offset = self.offset_of("weights") or 0
+        self.adapter = self.offset_of("adapter")
+
+    def offset_of(self, role):
+        """Return where the member of a role lies in the file; None if there is none."""
+        paths = [member["path"] for member in self.manifest["members"] if member["role"] == role]
+        return self.members[paths[0]][0] if paths else None
 
     def verify(self):
         """Compare every content with the digest that the manifest names; return the names of those that differ."""
@@ -92,16 +97,24 @@ def load(bundle, context):
     libc.fopen.restype = ctypes.c_void_p
     libc.fseeko.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int]
 
-    def from_bundle(path, params):
+    def opened(offset):
         file = libc.fopen(os.fsencode(bundle.path), b"rb")
-        if not file or libc.fseeko(file, bundle.offset, 0):
-            return None
-        return llama_cpp.llama_cpp.llama_model_load_from_file_ptr(file, params)
+        return file if file and not libc.fseeko(file, offset, 0) else None
+
+    def from_bundle(path, params):
+        file = opened(bundle.offset)
+        return llama_cpp.llama_cpp.llama_model_load_from_file_ptr(file, params) if file else None
 
     llama_cpp.llama_cpp.llama_model_load_from_file = from_bundle
-    return llama_cpp.Llama(
+    model = llama_cpp.Llama(
         model_path=bundle.path, n_ctx=context, seed=bundle.contract.get("seed", 0), use_mmap=True, verbose=False
     )
+    if bundle.adapter is not None:
+        adapter = llama_cpp.llama_adapter_lora_init_from_file_ptr(model.model, opened(bundle.adapter))
+        adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(adapter)
+        if not adapter or llama_cpp.llama_set_adapters_lora(model.ctx, adapters, 1, (ctypes.c_float * 1)(1.0)):
+            sys.exit(bundle.name + ": llama.cpp does not take the LoRA adapter: it is for another model")
+    return model
 
 
 class Session:

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 ROLE = "weights"
 
 
-def differs(locked: Artifact, made: Artifact, hint: str) -> NotReproducibleError:
+def differs(role: str, locked: Artifact, made: Artifact, hint: str) -> NotReproducibleError:
     """Return the error for a conversion that came out otherwise than the lock says."""
     return NotReproducibleError(
-        f"stage convert: the lock names sha256 {locked.sha256} ({locked.size} bytes),"
+        f"stage convert, {role}: the lock names sha256 {locked.sha256} ({locked.size} bytes),"
         f" what was made is sha256 {made.sha256} ({made.size} bytes)",
         hints=(hint,),
     )
@@ -42,10 +42,11 @@ def run_conversion(wanted: Conversion, tool: Tool, plan: TransformPlan, threads:
     """
     started = time.monotonic()
     name = wanted.registered.record.name
-    ports.emit(StageStarted(stage="convert", target=ROLE, detail=f"{len(wanted.inputs)} files with {name}"))
+    role = wanted.role
+    ports.emit(StageStarted(stage="convert", target=role, detail=f"{len(wanted.inputs)} files with {name}"))
 
     def progress(tensor: str, index: int, count: int) -> None:
-        ports.emit(TensorDone(target=ROLE, tensor=tensor, index=index, count=count))
+        ports.emit(TensorDone(target=role, tensor=tensor, index=index, count=count))
 
     made = ports.store.blobs.put_with(
         lambda path: ports.isolated.run(
@@ -60,7 +61,7 @@ def run_conversion(wanted: Conversion, tool: Tool, plan: TransformPlan, threads:
         lambda path: check_output(path, plan, name),
     )
     detail = f"{made.size / 1e6:.1f} MB"
-    ports.emit(StageFinished(stage="convert", target=ROLE, seconds=time.monotonic() - started, detail=detail))
+    ports.emit(StageFinished(stage="convert", target=role, seconds=time.monotonic() - started, detail=detail))
     return made
 
 
@@ -76,7 +77,7 @@ def convert(wanted: Conversion, locked: LockedConvert, lock: Lock, ports: Ports)
             return locked.output
         tool, plan = pinned_converter(wanted, locked, lock, ports)
         made = run_conversion(wanted, tool, plan, ports.threads, ports)
-        require_locked_weights(locked, made)
+        require_locked_output(wanted.role, locked, made)
         return made
 
 
@@ -94,13 +95,13 @@ def pinned_converter(wanted: Conversion, locked: LockedConvert, lock: Lock, port
     plan = plan_transform(tool, wanted.spec, {}, wanted.inputs, ports)
     if plan_digest(plan) != locked.plan:
         raise NotReproducibleError(
-            f"stage convert: the lock names plan {locked.plan}, the tool plans {plan_digest(plan)}",
+            f"stage convert, {wanted.role}: the lock names plan {locked.plan}, the tool plans {plan_digest(plan)}",
             hints=("lock again: lftool lock --upgrade tool:" + locked.semantics,),
         )
     return tool, plan
 
 
-def require_locked_weights(locked: LockedConvert, made: Artifact) -> None:
+def require_locked_output(role: str, locked: LockedConvert, made: Artifact) -> None:
     """Raise NotReproducibleError unless a conversion made what the lock names."""
     if made != locked.output:
-        raise differs(locked.output, made, "the converter is not deterministic here; please report this")
+        raise differs(role, locked.output, made, "the converter is not deterministic here; please report this")

@@ -16,16 +16,32 @@ from lftool.errors import RecipeError
 from lftool.host.guarding import guarded
 from lftool.models.digest import Artifact, Digest
 from lftool.models.lock import LockedRuntime
-from lftool.models.manifest import CHUNKS_PATH, LOCK_PATH, PROVENANCE_PATH, RECIPE_PATH, SBOM_PATH, BundleManifest
+from lftool.models.manifest import (
+    ADAPTER_PATH,
+    CHUNKS_PATH,
+    LOCK_PATH,
+    PROJECTOR_PATH,
+    PROVENANCE_PATH,
+    RECIPE_PATH,
+    SBOM_PATH,
+    BundleManifest,
+    Role,
+)
 from lftool.pipeline.identity import runtime_digest
 from lftool.pipeline.pins import require_pinned_plugin, require_pinned_runtime
+from lftool.pipeline.tasks import remembered_card
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lftool.api import RuntimeParts
     from lftool.host.registry import Registry
     from lftool.models.lock import Lock
     from lftool.models.recipe import Recipe, TargetSpec
     from lftool.pipeline.ports import Ports
+
+
+_COMPANIONS: dict[str, tuple[str, Role]] = {"lora": (ADAPTER_PATH, "adapter"), "mmproj": (PROJECTOR_PATH, "projector")}
 
 
 @frozen(kw_only=True)
@@ -69,9 +85,19 @@ def runtime_parts(pinned: str, lock: Lock, ports: Ports) -> RuntimeParts:
     return parts
 
 
-def _layout_inputs(pinned: str | None, weights: Artifact, lock: Lock, ports: Ports) -> LayoutInputs:
+def _companions(beside: Mapping[str, Artifact]) -> tuple[PlannedMember, ...]:
+    return tuple(
+        PlannedMember(path=path, role=role, artifact=beside[name])
+        for name, (path, role) in _COMPANIONS.items()
+        if name in beside
+    )
+
+
+def _layout_inputs(
+    pinned: str | None, weights: Artifact, beside: Mapping[str, Artifact], lock: Lock, ports: Ports
+) -> LayoutInputs:
     if pinned is None:
-        return LayoutInputs(weights=weights)
+        return LayoutInputs(weights=weights, companions=_companions(beside))
     parts = runtime_parts(pinned, lock, ports)
     blobs = ports.store.blobs
     members = tuple(
@@ -79,22 +105,32 @@ def _layout_inputs(pinned: str | None, weights: Artifact, lock: Lock, ports: Por
         for member in parts.members
     )
     return LayoutInputs(
-        weights=weights, runtime_prefix=blobs.put_bytes(parts.prefix, "runtime"), runtime_members=members
+        weights=weights,
+        companions=_companions(beside),
+        runtime_prefix=blobs.put_bytes(parts.prefix, "runtime"),
+        runtime_members=members,
     )
 
 
 def _layout_plan(
-    spec: TargetSpec, pinned_runtime: str | None, weights: Artifact, lock: Lock, ports: Ports
+    spec: TargetSpec,
+    pinned_runtime: str | None,
+    weights: Artifact,
+    beside: Mapping[str, Artifact],
+    lock: Lock,
+    ports: Ports,
 ) -> tuple[LayoutPlan, str]:
     registered = ports.registry.get(LayoutType, spec.layout)
     require_pinned_plugin(registered.origin, lock, ports)
-    inputs = _layout_inputs(pinned_runtime, weights, lock, ports)
+    inputs = _layout_inputs(pinned_runtime, weights, beside, lock, ports)
     with guarded(registered.origin):
         plan = registered.record.factory().plan(inputs)
     return plan, registered.record.suffix
 
 
-def plan_pack(recipe: Recipe, lock: Lock, target: str, weights: Artifact, ports: Ports) -> PackPlan:
+def plan_pack(
+    recipe: Recipe, lock: Lock, target: str, weights: Artifact, beside: Mapping[str, Artifact], ports: Ports
+) -> PackPlan:
     """Return what the bundle of a target will be, storing its small documents.
 
     Args:
@@ -102,19 +138,21 @@ def plan_pack(recipe: Recipe, lock: Lock, target: str, weights: Artifact, ports:
         lock: The whole lock, with the output of the target's quantize stage.
         target: Name of the target.
         weights: The weights to pack, in the store.
+        beside: Role to GGUF of what travels with them: `lora`, `mmproj`.
         ports: Store and registry.
     """
     part_recipe, part_lock = slice_recipe(recipe, target), slice_lock(lock, recipe, target)
     recipe_bytes, lock_bytes = emit_recipe(part_recipe), emit_lock(part_lock)
     spec = recipe.targets[target]
-    predicate = provenance_predicate(Digest.of(recipe_bytes), Digest.of(lock_bytes), part_lock, target)
-    plan, suffix = _layout_plan(spec, lock.targets[target].runtime, weights, lock, ports)
+    card = remembered_card(weights, ports)
+    predicate = provenance_predicate(Digest.of(recipe_bytes), Digest.of(lock_bytes), part_lock, target, card)
+    plan, suffix = _layout_plan(spec, lock.targets[target].runtime, weights, beside, lock, ports)
     blobs = ports.store.blobs
     documents = [
         (RECIPE_PATH, "recipe", recipe_bytes),
         (LOCK_PATH, "lock", lock_bytes),
         (PROVENANCE_PATH, "provenance", canonical_json(predicate)),
-        (SBOM_PATH, "sbom", sbom(part_recipe, target, weights, part_lock)),
+        (SBOM_PATH, "sbom", sbom(part_recipe, target, weights, part_lock, card)),
         (CHUNKS_PATH, "chunks", chunk_table(plan, blobs)),
     ]
     members = [

@@ -1,0 +1,49 @@
+"""What a model says of itself in its GGUF keys: name, licence, and the models that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from lftool.api import GGUFHeader
+
+_MOST_BASES = 64
+_MOST_CHARACTERS = 1024  # the predicate stands in every signature, whose size the format bounds
+
+
+@frozen(kw_only=True)
+class ModelCard:
+    """Facts of a model card, as llama.cpp's conversion writes them into `general.*`; what is not there is left out.
+
+    Attributes:
+        facts: Of `name`, `organization`, `license`, `repo_url`: those that are there.
+        bases: The same of every model that it was made from, in the order of the card.
+    """
+
+    facts: Mapping[str, str]
+    bases: tuple[Mapping[str, str], ...] = ()
+
+    def plain(self) -> dict[str, object]:
+        """Return it as plain data; empty when nothing is known."""
+        bases = {"baseModels": [dict(base) for base in self.bases]} if self.bases else {}
+        return {**self.facts, **bases}
+
+
+def _facts(header: GGUFHeader, prefix: str, names: tuple[str, ...]) -> dict[str, str]:
+    found = {name: header.metadata.get(f"{prefix}.{name}") for name in names}
+    return {name: value[:_MOST_CHARACTERS] for name, value in found.items() if isinstance(value, str) and value}
+
+
+def model_card(header: GGUFHeader) -> ModelCard:
+    """Return what the metadata of a GGUF says (gguf-py, constants.py, `Keys.General`)."""
+    count = header.metadata.get("general.base_model.count")
+    indices = range(min(count, _MOST_BASES)) if type(count) is int and count > 0 else range(0)
+    names = ("name", "organization", "version", "repo_url")
+    bases = [_facts(header, f"general.base_model.{index}", names) for index in indices]
+    return ModelCard(
+        facts=_facts(header, "general", ("name", "organization", "license", "repo_url")),
+        bases=tuple(base for base in bases if base),
+    )
