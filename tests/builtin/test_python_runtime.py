@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "9c0412c3cdbc958755e5f4d8430d7429560a282723e3748885438096e2326ee3"
-RUNTIME = "fb397595266ad103898cf05b5ba35957361f92013976f07c2bf1737a65c3bdea"
+RUNNER = "9d10727db4965901a431a8c0436c3f527a7b7490bca4bf96112f759151137ad1"
+RUNTIME = "fb76ba212a0abe38a53601e544d8189f5dcdb90843f8fdc8e5b502271c00f054"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

@@ -20,6 +20,8 @@ from lftool.testing import Outcome, ProjectFolder, tiny_gguf
 from lftool.testing.plugin import PLAIN_RECIPE
 
 QUICK_STEPS = ("before-rename", "after-rename")
+STORY = Path(__file__).parents[2] / "examples" / "tiny-story" / "tiny-story-f16.gguf"
+QUALITY = ("quality", "plain", "--text", "text.txt", "--context", "8", "-j", "1")
 BUNDLE = Path("dist") / "tiny-1-plain.gguf"
 LITTER = re.compile(r"(^|/)\.lftool-[^/]*\.tmp(/|$)")
 NO_SPACE_HINT = "  hint: free some space, or set XDG_CACHE_HOME to a larger disk; `lftool cache gc` shrinks the cache\n"
@@ -87,6 +89,19 @@ def _nothing(project: ProjectFolder) -> None:
     pass
 
 
+def _measured_before(project: ProjectFolder) -> None:
+    """What is measured is remembered; its statement is gone."""
+    shutil.copy(STORY, project.root / "model.gguf")
+    (project.root / "text.txt").write_text("Once upon a time there was a fox. " * 4)
+    recipe = PLAIN_RECIPE.replace("[targets.plain]", '[targets.plain]\nquantize = "Q8_0"')
+    project.write_recipe(recipe + '[sign]\nkey = "file:release.key"\n')
+    project.run("keygen", "-o", "release").assert_success()
+    project.run("lock").assert_success()
+    project.run("build").assert_success()
+    project.run(*QUALITY).assert_success()
+    (project.root / "dist" / "tiny-1-plain.quality.sigstore.json").unlink()
+
+
 SCENES = (
     Scene(name="blob", label="blob", command=("build",), prepare=_cold_with_a_bundle),
     Scene(name="facts", label="facts", command=("build",), prepare=_cold_with_a_bundle),
@@ -105,6 +120,7 @@ SCENES = (
     Scene(name="key", label="key", command=("keygen", "-o", "release"), prepare=_nothing),
     Scene(name="extract", label="extract", command=("extract", str(BUNDLE), "parts"), prepare=_built),
     Scene(name="recipe", label="recipe", command=("init", "--name", "tiny"), prepare=_nothing),
+    Scene(name="statement", label="statement", command=QUALITY, prepare=_measured_before),
 )
 
 

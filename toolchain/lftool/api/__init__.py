@@ -31,6 +31,7 @@ from lftool.api.protocols import (
     Transform,
     Verifier,
 )
+from lftool.api.quality import QualityFigures, QualityRequest
 from lftool.api.records import (
     BackendType,
     ConverterType,
@@ -108,6 +109,8 @@ __all__ = [
     "PlannedMember",
     "PlannedPrefix",
     "Probe",
+    "QualityFigures",
+    "QualityRequest",
     "QuantizerType",
     "Record",
     "RemoteStore",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from lftool.api.quality import QualityFigures, QualityRequest
     from lftool.api.values import (
         InputFile,
         LaunchCommand,
@@ -156,6 +157,18 @@ class Backend(Protocol):
 
     def launch(self, request: LaunchRequest) -> LaunchCommand:
         """Return the process that runs a bundle; must not import anything heavy."""
+
+    def measure(self, request: QualityRequest, progress: Progress) -> QualityFigures:
+        """Return how well weights predict a text. Runs in a child process; the same machine gives the same figures.
+
+        Args:
+            request: What to compare.
+            progress: Called as progress("", chunks done, chunks in all).
+
+        Raises:
+            RecipeError: The text is shorter than one context.
+            FormatError: The weights cannot be loaded, or have another vocabulary than the reference.
+        """
 
 
 class Layout(Protocol):

@@ -21,6 +21,7 @@ COMMANDS = {
     "vendor": "Write what a locked build needs into a folder or archive.",
     "build": "Build bundles from recipe and lock.",
     "verify": "Check a bundle and who signed it.",
+    "quality": "Measure what quantising cost, and sign it.",
     "inspect": "Show what is in a bundle.",
     "run": "Run a bundle's model in place.",
     "extract": "Write the parts of a bundle as files.",

@@ -1,6 +1,6 @@
 """Recipes: text to value, value to canonical projection, projection to slice.
 
-The projection drops comments, layout and `[sign]`; its bytes are what the lock's recipe digest covers. A slice is the
+The projection drops comments, layout, `[[checks]]` and `[sign]`; its bytes are what the lock's recipe digest covers. A slice is the
 projection of one target, and is itself a valid recipe.
 """
 
@@ -38,7 +38,7 @@ def recipe_projection(recipe: Recipe) -> dict[str, Any]:
     """Return what of a recipe can change a byte that is built, as plain data."""
     from lftool.codec.converter import to_plain  # noqa: PLC0415 - cattrs is heavy; see the start-up test
 
-    plain: dict[str, Any] = to_plain(attrs.evolve(recipe, sign=None))
+    plain: dict[str, Any] = to_plain(attrs.evolve(recipe, sign=None, checks=()))
     return plain
 
 
@@ -53,7 +53,7 @@ def recipe_digest(recipe: Recipe) -> Digest:
 
 
 def slice_recipe(recipe: Recipe, target: str) -> Recipe:
-    """Return the recipe of one target: other targets, unused sources and `[sign]` dropped."""
+    """Return the recipe of one target: other targets, unused sources, `[[checks]]` and `[sign]` dropped."""
     spec = recipe.targets[target]
     model = recipe.model
     roles = {name for name in (model.weights, model.lora, model.mmproj) if name is not None}
@@ -66,6 +66,7 @@ def slice_recipe(recipe: Recipe, target: str) -> Recipe:
         sources={name: source for name, source in recipe.sources.items() if name in roles},
         model=model,
         targets={target: spec},
+        checks=(),
         sign=None,
     )
 

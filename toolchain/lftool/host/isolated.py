@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from lftool import errors
-from lftool.api import HOOKS, InputFile, Probe, TransformPlan, TransformSpec
+from lftool.api import HOOKS, InputFile, Probe, QualityFigures, QualityRequest, TransformPlan, TransformSpec
 from lftool.errors import LftoolError, PluginError
 from lftool.host.wire import Task, decode_plan, encode_inputs, encode_spec
 from lftool.store.durable import scratch_directory
@@ -214,6 +214,17 @@ class Isolated:
             "archive": None if spec.archive is None else str(spec.archive),
         }
         self._call(registered, "run", arguments, progress, handed=handed)
+
+    def measure(
+        self, registered: Registered[BackendType], request: QualityRequest, progress: Callable[[str, int, int], None]
+    ) -> QualityFigures:
+        """Have a backend measure how well weights predict a text.
+
+        Raises:
+            LftoolError: What the plugin raised, or PluginError when it died.
+        """
+        plain = {key: str(value) if isinstance(value, Path) else value for key, value in attrs.asdict(request).items()}
+        return QualityFigures(**self._call(registered, "measure", {"request": plain}, progress))
 
     def probe_backend(self, registered: Registered[BackendType]) -> Probe:
         """Have a backend look at this machine, within a time limit.

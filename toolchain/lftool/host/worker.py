@@ -18,7 +18,7 @@ from typing import IO, Any
 import attrs
 from attrs import define
 
-from lftool.api import HOOKS, Record, TransformType
+from lftool.api import HOOKS, BackendType, QualityRequest, Record, TransformType
 from lftool.codec.toml_in import structure
 from lftool.errors import LftoolError, RecipeError
 from lftool.host.wire import decode_inputs, decode_spec, encode_plan
@@ -36,6 +36,10 @@ class Wire:
         with self.lock:
             self.out.write(json.dumps(message) + "\n")
             self.out.flush()
+
+    def progress(self, tensor: str, index: int, count: int) -> None:
+        """Tell how far it is."""
+        self.send(kind="progress", tensor=tensor, index=index, count=count)
 
 
 def find_record(module_name: str, hook: str, name: str) -> Record:
@@ -61,13 +65,15 @@ def _call_transform(record: TransformType, method: str, arguments: dict[str, Any
     if method == "plan":
         return encode_plan(transform.plan(spec, inputs))
 
-    def progress(tensor: str, index: int, count: int) -> None:
-        wire.send(kind="progress", tensor=tensor, index=index, count=count)
-
     if arguments["archive"] is not None:
         spec = attrs.evolve(spec, archive=Path(arguments["archive"]))
-    transform.run(spec, inputs, Path(arguments["output"]), arguments["threads"], progress)
+    transform.run(spec, inputs, Path(arguments["output"]), arguments["threads"], wire.progress)
     return None
+
+
+def _quality_request(plain: dict[str, Any]) -> QualityRequest:
+    paths = {name: Path(plain[name]) for name in ("weights", "reference", "text")}
+    return QualityRequest(**{**plain, **paths})
 
 
 def perform(task: dict[str, Any], wire: Wire) -> Any:  # noqa: ANN401 - plain data
@@ -75,7 +81,10 @@ def perform(task: dict[str, Any], wire: Wire) -> Any:  # noqa: ANN401 - plain da
     record = find_record(task["module"], task["kind"], task["name"])
     if isinstance(record, TransformType):
         return _call_transform(record, task["method"], task["arguments"], wire)
-    probe = record.factory().probe()  # type: ignore[attr-defined]  # the parent only sends backends here
+    assert isinstance(record, BackendType)  # noqa: S101 - the parent sends nothing else
+    if task["method"] == "measure":
+        return attrs.asdict(record.factory().measure(_quality_request(task["arguments"]["request"]), wire.progress))
+    probe = record.factory().probe()
     return {
         "available": probe.available,
         "reason": probe.reason,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import field, frozen
 from attrs.validators import in_, min_len, optional
 
+from lftool.models.checks import CheckSpec
 from lftool.models.names import check_name
 from lftool.models.run import RunContract
 
@@ -114,9 +115,14 @@ class Recipe:
     model: ModelSpec
     targets: Mapping[str, TargetSpec] = field(validator=_names)
     run: RunContract = field(factory=RunContract)
+    checks: tuple[CheckSpec, ...] = ()
     sign: SignSpec | None = None
 
     def __attrs_post_init__(self) -> None:
+        for check in self.checks:
+            for name in check.targets:
+                if name not in self.targets or self.targets[name].quantize is None:
+                    raise ValueError(f"a check names the target {name!r}, which the recipe does not quantise")
         for role in ("weights", "imatrix", "lora", "mmproj"):
             name = getattr(self.model, role)
             if name is not None and name not in self.sources:

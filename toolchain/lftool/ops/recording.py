@@ -15,7 +15,7 @@ from lftool.models.digest import Artifact
 from lftool.models.manifest import LOCK_PATH, RECIPE_PATH
 from lftool.ops.documents import check_documents
 from lftool.ops.freshness import check_lock
-from lftool.pipeline.selection import weights_artifact
+from lftool.pipeline.selection import companions, weights_artifact
 from lftool.pipeline.stages.pack import runtime_parts
 
 if TYPE_CHECKING:
@@ -90,6 +90,10 @@ def _require_contents(bundle: Bundle, project: Project, lock: Lock, locked: Lock
         raise NotReproducibleError(
             f"{name}: its weights have sha256 {weights.sha256}, the lock gives {output.sha256 if output else 'none'}"
         )
+    beside = set(companions(project.recipe, lock).values())
+    found_beside = {member.artifact for member in manifest.members if member.role in {"adapter", "projector"}}
+    if beside != found_beside:
+        raise NotReproducibleError(f"{name}: its adapter or projector is not the one that the lock gives")
     if locked.runtime is not None:
         parts = runtime_parts(locked.runtime, lock, ports)
         expected = {member.path: Artifact.of(member.data) for member in parts.members}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lftool.codec.toml_in import read_bytes
-from lftool.errors import PolicyError, TrustError
+from lftool.errors import FormatError, PolicyError, TrustError
 from lftool.host.verifiers import load_verifiers
 from lftool.models.manifest import PROVENANCE_PATH
 from lftool.models.policy import TrustedKey, TrustPolicy
-from lftool.trust.verification import Claim, SignatureReport, check_signatures
+from lftool.trust.statement import QUALITY_TYPE
+from lftool.trust.verification import Claim, SignatureReport, check_signature, check_signatures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,3 +76,31 @@ def require_trust(report: SignatureReport, name: str, *, allow_other: bool = Fal
 def today_utc() -> dt.date:
     """Return the current day; the clock is read here and nowhere below."""
     return dt.datetime.now(dt.UTC).date()
+
+
+def trusted_quality(bundle: Bundle, path: Path, policy: TrustPolicy, today: dt.date) -> Any:  # noqa: ANN401 - a predicate
+    """Return what a statement says of a bundle's quality, once a trusted key vouches for it.
+
+    Args:
+        bundle: The bundle.
+        path: The statement's file.
+        policy: Whom to trust.
+        today: The day to check validity for.
+
+    Raises:
+        FormatError: It is no such statement, in its one encoding.
+        TrustError: No trusted key signed it, or it is about another bundle.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TrustError(f"cannot read {path}: {error.strerror}") from None
+    result = check_signature(data, claim_of(bundle), policy, load_verifiers(policy), today, predicate_type=QUALITY_TYPE)
+    if result.verdict != "trusted":
+        raise TrustError(f"{path.name}: signature by key {result.key_id}: {result.reason}")
+    try:
+        _ = str(result.predicate["perplexity"]), str(result.predicate["reference"]["perplexity"])
+        _ = str(result.predicate["text"]["name"]), str(result.predicate["text"]["digest"]["sha256"])
+    except (KeyError, TypeError):
+        raise FormatError(f"{path.name}: it does not say what was measured") from None
+    return result.predicate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -16,7 +16,7 @@ from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import BundleManifest
 from lftool.models.policy import TrustPolicy
 from lftool.ops.documents import check_documents
-from lftool.ops.trusting import require_trust, signature_report, today_utc
+from lftool.ops.trusting import require_trust, signature_report, today_utc, trusted_quality
 from lftool.store.opening import open_for_reading
 from lftool.trust.verification import SignatureReport
 
@@ -33,6 +33,7 @@ class VerifyOptions:
         full: Also recompute flat digests, CRC-32s and sha256(U).
         allow_unsigned: Check integrity only, and say so.
         allow_other_signatures: Signatures that no trusted key verifies do not fail the verification.
+        quality: A statement of `lftool quality` to check as well; needs a policy.
         threads: How many to hash with; all processors by default.
     """
 
@@ -40,12 +41,13 @@ class VerifyOptions:
     full: bool = False
     allow_unsigned: bool = False
     allow_other_signatures: bool = False
+    quality: Path | None = None
     threads: int | None = None
 
 
 @frozen(kw_only=True)
 class Verification:
-    """What was found. `signatures` is None when only integrity was asked for."""
+    """What was found. `signatures` is None when only integrity was asked for; `quality` is a statement's predicate."""
 
     path: Path
     manifest: BundleManifest
@@ -53,6 +55,7 @@ class Verification:
     unsigned: Artifact | None
     signatures: SignatureReport | None
     full: bool
+    quality: Any = None
 
     @property
     def signed_by(self) -> tuple[str, ...]:
@@ -102,6 +105,11 @@ def verify_descriptor(
         raise TrustError(
             f"{path.name}: nobody said whom to trust", hints=("give --key PUB, --trust FILE, or --allow-unsigned",)
         )
+    quality = None
+    if options.quality is not None:
+        if options.policy is None:
+            raise TrustError(f"{options.quality}: nobody said whom to trust", hints=("give --key PUB or --trust FILE",))
+        quality = trusted_quality(bundle, options.quality, options.policy, today)
     return bundle, Verification(
         path=path,
         manifest=bundle.manifest,
@@ -109,6 +117,7 @@ def verify_descriptor(
         unsigned=unsigned,
         signatures=report,
         full=options.full,
+        quality=quality,
     )
 
 

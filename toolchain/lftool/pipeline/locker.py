@@ -127,7 +127,8 @@ class _Locker:
             quantizer_of(name, spec, self.ports).record.streams if spec.quantize else False
             for name, spec in self.recipe.targets.items()
         ]
-        return wanted.role == ROLE and wanted.registered.record.streams and all(quantizers)
+        reads_files = wanted.role != ROLE or self.recipe.checks  # checks compare with the unquantised weights
+        return not reads_files and wanted.registered.record.streams and all(quantizers)
 
     def _have(self, weights: Artifact, *, header: bool) -> bool:
         """Tell whether weights are in the store, or at least their header where that is enough."""

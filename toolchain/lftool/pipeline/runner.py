@@ -20,6 +20,8 @@ from lftool.models.lock import Lock
 from lftool.models.recipe import Recipe
 from lftool.pipeline.finished import find_finished
 from lftool.pipeline.parallel import in_parallel
+from lftool.pipeline.plan import BuildPlan
+from lftool.pipeline.quality import measure, require, text_of
 from lftool.pipeline.recall import done_already
 from lftool.pipeline.selection import companions, needed_files, parts_of, weights_artifact
 from lftool.pipeline.stages.convert import ROLE, convert
@@ -33,8 +35,9 @@ from lftool.pipeline.tools import tool_of
 from lftool.store.durable import durable_file, storage_errors, sweep
 
 if TYPE_CHECKING:
+    from lftool.models.checks import CheckSpec
     from lftool.models.lock import LockedConvert
-    from lftool.pipeline.plan import BuildPlan, Step
+    from lftool.pipeline.plan import Step
     from lftool.pipeline.ports import Ports
 
 
@@ -134,8 +137,6 @@ class _Run:
         return True
 
     def quantize(self, step: Step, threads: int) -> None:
-        if step.targets[0] in self.quantized:
-            return
         recipe, lock, target = self.request.recipe, self.request.lock, step.targets[0]
         locked = lock.targets[target].quantize
         if locked is None:
@@ -153,6 +154,14 @@ class _Run:
             made = quantize(task, tool_of(wanted.registered, self.ports), lock, threads, self.ports)
         for name in step.targets:
             self.quantized[name] = made
+
+    def check(self, check: CheckSpec, target: str) -> None:
+        """Raise PolicyError unless a check holds for the quantised weights of a target."""
+        recipe, ports = self.request.recipe, self.ports
+        reference = weights_artifact(recipe, self.request.lock)
+        text, backend = text_of(check, ports.project), recipe.targets[target].backend
+        made = self.quantized[target]
+        require(check, measure(target, backend, text, check.context, made, reference, self.inputs, ports), target)
 
     def weights(self, target: str) -> Artifact:
         if target in self.quantized:
@@ -243,11 +252,22 @@ class _Run:
             return self.pack(target)
 
 
+def prepare_weights(recipe: Recipe, lock: Lock, ports: Ports) -> None:
+    """Bring the weights that quantizers start from into the store: fetched, and converted if need be.
+
+    Raises:
+        LftoolError: Whatever these stages raise.
+    """
+    request = BuildRequest(recipe=recipe, lock=lock, output=ports.project, key=None)
+    _Run(request, BuildPlan(steps=()), ports).inputs()
+
+
 def run_build(request: BuildRequest, plan: BuildPlan, ports: Ports) -> list[BuiltBundle]:
     """Do what `plan` says and return the bundles, in the plan's order.
 
     Raises:
         NotReproducibleError: A stage made other bytes than the lock names.
+        PolicyError: A check failed; then no bundle is made.
         LftoolError: Whatever a stage raises; nothing that existed before is changed.
     """
     run = _Run(request, plan, ports)
@@ -261,5 +281,13 @@ def run_build(request: BuildRequest, plan: BuildPlan, ports: Ports) -> list[Buil
     streamed = request.lock.convert[ROLE].action.hex if run.stream() else None
     in_parallel(run.convert, [step for step in plan.of("convert") if step.key != streamed], 1, ports)
     threads = max(1, ports.threads // workers)
-    in_parallel(lambda step: run.quantize(step, threads), quantizes, workers, ports)
+    left = [step for step in quantizes if step.targets[0] not in run.quantized]
+    in_parallel(lambda step: run.quantize(step, threads), left, workers, ports)
+    checked = [
+        (check, name)
+        for check in request.recipe.checks
+        for name in sorted(run.quantized)
+        if name in (check.targets or run.quantized)
+    ]
+    in_parallel(lambda item: run.check(*item), checked, 1, ports)
     return in_parallel(lambda step: run.target_work(step.key), plan.of("pack"), workers, ports)

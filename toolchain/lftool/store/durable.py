@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Every write path has a label; tests/store/test_failpoints.py walks label and step.
-LABELS = ("blob", "facts", "action", "stamp", "lock", "bundle", "key", "extract", "recipe")
+LABELS = ("blob", "facts", "action", "stamp", "lock", "bundle", "key", "extract", "recipe", "statement")
 STEPS = ("created", "before-fsync", "after-fsync", "before-rename", "after-rename", "before-dirsync", "after-dirsync")
 
 _TEMPORARY_PREFIX = ".lftool-"

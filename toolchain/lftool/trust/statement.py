@@ -1,6 +1,7 @@
-"""The signed statement: in-toto v1, SLSA provenance v1, with the bundle's M and sha256(U) as subjects.
+"""Signed statements: in-toto v1 with the bundle's M and sha256(U) as subjects; SLSA provenance v1, or measured quality.
 
-The predicate is the one embedded in the bundle; the bundle cannot hold the subjects, since U cannot name itself.
+The predicate of provenance is the one embedded in the bundle; the bundle cannot hold the subjects, since U cannot name
+itself. What was measured is never in the bundle.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from lftool.models.manifest import MANIFEST_PATH
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
+QUALITY_TYPE = "urn:lftool:predicates:quality:v1"  # docs/reference/quality.md
+
+_KINDS = {PREDICATE_TYPE: "a provenance statement", QUALITY_TYPE: "a statement of quality"}
 
 
 @frozen(kw_only=True)
@@ -26,6 +30,7 @@ class Statement:
     manifest: Digest
     unsigned: Digest
     predicate: Any
+    predicate_type: str = PREDICATE_TYPE
 
 
 def encode_statement(statement: Statement) -> bytes:
@@ -33,7 +38,7 @@ def encode_statement(statement: Statement) -> bytes:
     return canonical_json(
         {
             "_type": STATEMENT_TYPE,
-            "predicateType": PREDICATE_TYPE,
+            "predicateType": statement.predicate_type,
             "subject": [
                 {"name": MANIFEST_PATH, "digest": {"sha256": statement.manifest.hex}},
                 {"name": statement.bundle, "digest": {"sha256": statement.unsigned.hex}},
@@ -43,12 +48,18 @@ def encode_statement(statement: Statement) -> bytes:
     )
 
 
-def decode_statement(payload: bytes, what: str) -> Statement:
+def decode_statement(payload: bytes, what: str, predicate_type: str = PREDICATE_TYPE) -> Statement:
     """Return what a payload says.
+
+    Args:
+        payload: The signed bytes.
+        what: Name of the statement, for messages.
+        predicate_type: What it must be a statement of.
 
     Raises:
         FormatError: Another statement or predicate type, other subjects, or not our encoding.
     """
+    kind = _KINDS[predicate_type]
     value: Any = parse_canonical_json(payload, what)
     try:
         statement = Statement(
@@ -56,10 +67,11 @@ def decode_statement(payload: bytes, what: str) -> Statement:
             manifest=Digest(value["subject"][0]["digest"]["sha256"]),
             unsigned=Digest(value["subject"][1]["digest"]["sha256"]),
             predicate=value["predicate"],
+            predicate_type=predicate_type,
         )
         canonical = encode_statement(statement)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        raise FormatError(f"{what}: not a provenance statement about a bundle") from None
+        raise FormatError(f"{what}: not {kind} about a bundle") from None
     if canonical != payload:
-        raise FormatError(f"{what}: not the one accepted encoding of a provenance statement")
+        raise FormatError(f"{what}: not the one accepted encoding of {kind}")
     return statement

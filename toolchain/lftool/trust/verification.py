@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 from lftool.codec.canonical import parse_canonical_json
 from lftool.errors import FormatError
 from lftool.models.digest import Digest
 from lftool.models.manifest import BundleManifest
 from lftool.trust.envelope import decode_envelope
-from lftool.trust.statement import Statement, decode_statement
+from lftool.trust.statement import PREDICATE_TYPE, Statement, decode_statement
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -32,6 +32,10 @@ class Claim:
     manifest_digest: Digest
     provenance: bytes
 
+    def predicate(self) -> Any:  # noqa: ANN401 - a SLSA predicate
+        """Return the provenance."""
+        return parse_canonical_json(self.provenance, "lftool/provenance.json")
+
 
 @frozen(kw_only=True)
 class SignatureResult:
@@ -43,6 +47,8 @@ class SignatureResult:
         key_id: The hint in the envelope; proven only when the verdict is not `untrusted`.
         key_name: What the policy calls the key.
         reason: Why not, in one sentence.
+        unsigned: The sha256 of U that is signed.
+        predicate: What is stated, of a key that is known.
     """
 
     verdict: Verdict
@@ -50,6 +56,7 @@ class SignatureResult:
     key_name: str = ""
     reason: str = ""
     unsigned: Digest | None = None
+    predicate: Any = field(default=None, eq=False, repr=False)
 
 
 @frozen(kw_only=True)
@@ -73,7 +80,7 @@ def _mismatch(statement: Statement, claim: Claim) -> str:
         return f"it is about another bundle: it names M {statement.manifest}, this bundle has {claim.manifest_digest}"
     if statement.bundle != claim.manifest.stem:
         return f"it is about {statement.bundle!r}, this bundle is {claim.manifest.stem!r}"
-    if statement.predicate != parse_canonical_json(claim.provenance, "lftool/provenance.json"):
+    if statement.predicate_type == PREDICATE_TYPE and statement.predicate != claim.predicate():
         return "its predicate is not the provenance in the bundle"
     return ""
 
@@ -89,9 +96,14 @@ def _policy_refusal(key: TrustedKey, claim: Claim, today: dt.date) -> str:
 
 
 def check_signature(
-    data: bytes, claim: Claim, policy: TrustPolicy, verifiers: Mapping[str, Verifier], today: dt.date
+    data: bytes,
+    claim: Claim,
+    policy: TrustPolicy,
+    verifiers: Mapping[str, Verifier],
+    today: dt.date,
+    predicate_type: str = PREDICATE_TYPE,
 ) -> SignatureResult:
-    """Check one signature member against a policy.
+    """Check one signature member, or a statement in a file of its own, against a policy.
 
     Args:
         data: The member's bytes.
@@ -99,6 +111,7 @@ def check_signature(
         policy: Who is trusted.
         verifiers: Scheme to verifier, for every scheme of the policy.
         today: The day to check validity for.
+        predicate_type: What the signature must state.
 
     Raises:
         FormatError: The member's bytes are not the one accepted encoding.
@@ -111,7 +124,7 @@ def check_signature(
         key_id = verifiers[key.scheme].key_id(key.public_key)
         if envelope.key_id != key_id:
             raise FormatError(f"signature member: names key {envelope.key_id}, but key {key_id} made it")
-        statement = decode_statement(envelope.payload, "signed statement")
+        statement = decode_statement(envelope.payload, "signed statement", predicate_type)
         wrong = _mismatch(statement, claim)
         if wrong:
             return SignatureResult(verdict="untrusted", key_id=key_id, key_name=key.name, reason=wrong)
@@ -122,6 +135,7 @@ def check_signature(
             key_name=key.name,
             reason=refusal,
             unsigned=statement.unsigned,
+            predicate=statement.predicate,
         )
         if not refusal:
             return result

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from lftool.api import LaunchCommand, Probe
 
 if TYPE_CHECKING:
-    from lftool.api import LaunchRequest
+    from collections.abc import Callable
+
+    from lftool.api import LaunchRequest, QualityFigures, QualityRequest
 
 
 class CPUBackend:
@@ -27,6 +29,12 @@ class CPUBackend:
         info = llama_cpp.llama_print_system_info().decode().strip()
         device = f"{platform.machine()}, {os.cpu_count()} threads"
         return Probe(available=True, devices=(device,), fingerprint=f"llama-cpp-python {version}; {info}")
+
+    def measure(self, request: QualityRequest, progress: Callable[[str, int, int], None]) -> QualityFigures:
+        """Return perplexity and KL divergence, computed as llama.cpp's tools/perplexity does."""
+        from lftool_llamacpp.perplexity import measure  # noqa: PLC0415 - heavy, child processes only
+
+        return measure(request, progress)
 
     def launch(self, request: LaunchRequest) -> LaunchCommand:
         """Return the process: this interpreter, isolated, the runner, the bundle."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,8 +10,6 @@ import click
 from lftool.cli.options import bundle_argument, chosen_policy, json_option, print_json, say, trust_options
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lftool.ops.verifying import Verification
 
 
@@ -22,6 +21,12 @@ if TYPE_CHECKING:
 @click.option(
     "--allow-other-signatures", is_flag=True, help="List signatures that no trusted key verifies; do not fail."
 )
+@click.option(
+    "--quality",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also check a statement of `lftool quality` about it.",
+)
 @json_option
 def command(
     bundle: Path,
@@ -30,6 +35,7 @@ def command(
     full: bool,
     allow_unsigned: bool,
     allow_other_signatures: bool,
+    quality: Path | None,
     as_json: bool,
 ) -> None:
     """Check every byte of BUNDLE, and that somebody you trust signed it."""
@@ -40,6 +46,7 @@ def command(
         full=full,
         allow_unsigned=allow_unsigned,
         allow_other_signatures=allow_other_signatures,
+        quality=quality,
     )
     found = verify_bundle(bundle, options)
     if as_json:
@@ -51,6 +58,11 @@ def command(
         say(f"signed by {', '.join(found.signed_by)}, which you trust")
     else:
         say("integrity only: nobody vouches for it")
+    if found.quality is not None:
+        said, reference = found.quality, found.quality["reference"]
+        say(
+            f"{quality}: perplexity {said['perplexity']} of {said['text']['name']}, unquantised {reference['perplexity']}"
+        )
     if found.signatures is not None:
         for result in found.signatures.of("untrusted"):
             say(f"not covered: signature by key {result.key_id}: {result.reason}")
@@ -67,6 +79,7 @@ def _as_json(found: Verification) -> dict[str, Any]:
         "unsigned_sha256": found.unsigned.sha256.hex if found.unsigned else None,
         "integrity": True,
         "full": found.full,
+        **({} if found.quality is None else {"quality": found.quality}),
         "signed_by": list(found.signed_by),
         "signatures": [
             {"verdict": r.verdict, "key_id": r.key_id, "key_name": r.key_name, "reason": r.reason} for r in results

@@ -1,0 +1,139 @@
+"""Perplexity and KL divergence of weights against their unquantised form, as llama.cpp's tools/perplexity computes them.
+
+The text becomes tokens of the model's own vocabulary, cut into chunks of one context; each chunk begins with the
+beginning-of-sequence token where the vocabulary has it. Of every chunk, the second half is predicted: there a token has
+at least half a context before it. Logits are float32; sums are float64.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import re
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import llama_cpp  # noqa: TID253 - this module is only imported in child processes
+import numpy as np  # noqa: TID253 - likewise
+from attrs import define
+
+from lftool.api import QualityFigures, read_gguf
+from lftool.errors import FormatError, RecipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lftool.api import QualityRequest
+
+_CONTEXT = 512
+
+
+def _load(path: Path, context: int, threads: int, **options: Any) -> llama_cpp.Llama:  # noqa: ANN401 - llama-cpp-python's
+    try:
+        return llama_cpp.Llama(
+            model_path=str(path),
+            n_ctx=context,
+            n_batch=context,
+            n_ubatch=context,
+            n_threads=threads,
+            n_threads_batch=threads,
+            logits_all=True,
+            verbose=False,
+            **options,
+        )
+    except (ValueError, AssertionError) as error:
+        raise FormatError(f"llama.cpp cannot load the weights: {error}") from None
+
+
+def _trained_context(path: Path) -> int:
+    with path.open("rb") as file:
+        metadata = read_gguf(file, path.stat().st_size, "the unquantised weights").metadata
+    trained = metadata.get(f"{metadata.get('general.architecture')}.context_length")
+    return trained if type(trained) is int and trained > 1 else _CONTEXT
+
+
+def _log_probabilities(model: llama_cpp.Llama, tokens: list[int], first: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return log-probabilities of all tokens after each position from `first` to the last but one."""
+    model.reset()
+    model.eval(tokens)
+    logits = np.array(model.scores[first : len(tokens) - 1], dtype=np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return logits
+
+
+def _machine() -> str:
+    """Return processor and instructions: what the last digits depend on."""
+    try:
+        names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        names = []
+    used = re.findall(r"(\w+) = 1", llama_cpp.llama_print_system_info().decode())
+    name = names[0] if names else platform.processor()
+    return f"{platform.system()} {platform.machine()}, {name or 'unknown processor'}; {' '.join(used)}"
+
+
+@define
+class _Sums:
+    """What is added up over all predictions."""
+
+    tokens: int = 0
+    own: float = 0.0
+    reference: float = 0.0
+    divergence: float = 0.0
+    divergence_max: float = 0.0
+    same: int = 0
+
+    def add(self, own: np.ndarray[Any, Any], reference: np.ndarray[Any, Any], expected: list[int]) -> None:
+        rows = np.arange(len(expected))
+        self.tokens += len(expected)
+        self.own -= float(own[rows, expected].sum())
+        self.reference -= float(reference[rows, expected].sum())
+        divergences = (np.exp(reference) * (reference - own)).sum(axis=1)
+        self.divergence += float(divergences.sum())
+        self.divergence_max = max(self.divergence_max, float(divergences.max()))
+        self.same += int((own.argmax(axis=1) == reference.argmax(axis=1)).sum())
+
+
+def measure(request: QualityRequest, progress: Callable[[str, int, int], None]) -> QualityFigures:
+    """Return the figures.
+
+    Raises:
+        RecipeError: The text is no UTF-8, or shorter than one context.
+        FormatError: llama.cpp cannot load the weights, or they have another vocabulary than the reference.
+    """
+    context = request.context or min(_CONTEXT, _trained_context(request.reference))
+    try:
+        text = request.text.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{request.text.name} is no UTF-8: {error}") from None
+    own, reference = (_load(path, context, request.threads) for path in (request.weights, request.reference))
+    tokens = own.tokenize(text.encode(), add_bos=True, special=False)
+    if tokens != reference.tokenize(text.encode(), add_bos=True, special=False) or own.n_vocab() != reference.n_vocab():
+        raise FormatError("the weights and the unquantised weights have different vocabularies")
+    chunks, first = len(tokens) // context, context // 2
+    if not chunks:
+        raise RecipeError(
+            f"{request.text.name} has {len(tokens)} tokens, and one context of {context} is needed at least",
+            hints=("give a longer text, or a smaller context",),
+        )
+    sums, begins = _Sums(), tokens[0] == own.token_bos()
+    for index in range(chunks):
+        chunk = tokens[index * context : (index + 1) * context]
+        if begins:
+            chunk[0] = own.token_bos()
+        predicted = _log_probabilities(own, chunk, first)
+        sums.add(predicted, _log_probabilities(reference, chunk, first), chunk[first + 1 :])
+        progress("", index + 1, chunks)
+    return QualityFigures(
+        context=context,
+        tokens=sums.tokens,
+        perplexity=math.exp(sums.own / sums.tokens),
+        reference_perplexity=math.exp(sums.reference / sums.tokens),
+        kl_divergence=sums.divergence / sums.tokens,
+        kl_divergence_max=sums.divergence_max,
+        same_top=sums.same / sums.tokens,
+        tool=f"llama-cpp-python {version('llama-cpp-python')}",
+        machine=_machine(),
+    )

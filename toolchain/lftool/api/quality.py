@@ -1,0 +1,53 @@
+"""What a backend is asked to measure, and what it found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class QualityRequest:
+    """Weights to compare with the unquantised ones, on a text.
+
+    Attributes:
+        weights: A GGUF.
+        reference: The unquantised GGUF.
+        text: UTF-8.
+        context: Tokens that are evaluated together; None for 512, or what the model was trained with, if less.
+        threads: How many threads to use.
+    """
+
+    weights: Path
+    reference: Path
+    text: Path
+    context: int | None
+    threads: int
+
+
+@frozen(kw_only=True)
+class QualityFigures:
+    """What was measured; floats differ between processors in their last digits.
+
+    Attributes:
+        context: Tokens that were evaluated together.
+        tokens: How many tokens were predicted.
+        perplexity: exp of the mean negative log-likelihood of those tokens.
+        reference_perplexity: The same of the unquantised weights.
+        kl_divergence: Mean of KL(reference || weights) over the predictions, in nats.
+        kl_divergence_max: The largest.
+        same_top: The part of the predictions whose likeliest token is the same, 0 to 1.
+        tool: What measured, and its version.
+        machine: What it ran on, and with which instructions.
+    """
+
+    context: int
+    tokens: int
+    perplexity: float
+    reference_perplexity: float
+    kl_divergence: float
+    kl_divergence_max: float
+    same_top: float
+    tool: str
+    machine: str

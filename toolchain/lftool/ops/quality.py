@@ -1,0 +1,99 @@
+"""`lftool quality`: how well a target's weights predict a text, as a signed statement beside its bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+from attrs import frozen
+
+from lftool.api import Notice
+from lftool.bundle.reader import opened
+from lftool.errors import LockError, UsageError
+from lftool.ops.building import BuildOptions, build_project
+from lftool.pipeline.quality import Quality, measure
+from lftool.pipeline.runner import prepare_weights
+from lftool.pipeline.selection import weights_artifact
+from lftool.pipeline.stages.sign import open_key
+from lftool.store.durable import write_durably
+from lftool.trust.signing import sign_statement
+from lftool.trust.statement import QUALITY_TYPE, Statement
+
+if TYPE_CHECKING:
+    from lftool.ops.project import Project
+    from lftool.pipeline.ports import Ports
+
+SUFFIX = ".quality.sigstore.json"
+
+
+@frozen(kw_only=True)
+class QualityOptions:
+    """How to measure.
+
+    Attributes:
+        target: Name of the target.
+        text: File of the text.
+        context: Tokens that are evaluated together; None for the backend's choice.
+        build: How its bundle is built, if it is not there.
+    """
+
+    target: str
+    text: Path
+    context: int | None
+    build: BuildOptions
+
+
+@frozen(kw_only=True)
+class MeasuredQuality:
+    """What was measured, and the statement's file; None when nobody signs."""
+
+    quality: Quality
+    statement: Path | None
+
+
+def measure_target(project: Project, ports: Ports, options: QualityOptions) -> MeasuredQuality:
+    """Build a target if need be, measure its weights against the unquantised ones, and sign what was found.
+
+    Raises:
+        UsageError: The target is not quantised.
+        LftoolError: Whatever building or measuring raises.
+    """
+    spec = project.recipe.targets.get(options.target)
+    if spec is None:
+        valid = ", ".join(sorted(project.recipe.targets))
+        raise UsageError(f"the recipe has no target {options.target!r}; it has {valid}")
+    if spec.quantize is None:
+        raise UsageError(f"targets.{options.target} is packed as it is: there is nothing to compare it with")
+    (built,) = build_project(project, ports, attrs.evolve(options.build, targets=(options.target,)))
+    lock = project.read_lock()
+    if lock is None or built.weights is None:
+        raise LockError("the lock has gone while the bundle was built")
+    with ports.store.in_use():
+        quality = measure(
+            options.target,
+            spec.backend,
+            options.text,
+            options.context,
+            built.weights,
+            weights_artifact(project.recipe, lock),
+            lambda: prepare_weights(project.recipe, lock, ports),
+            ports,
+        )
+    sign = project.recipe.sign
+    if sign is None or not options.build.sign:
+        ports.emit(Notice(text="no statement is written: nobody signs it"))
+        return MeasuredQuality(quality=quality, statement=None)
+    with opened(built.path) as bundle:
+        stem = bundle.manifest.stem
+    statement = Statement(
+        bundle=stem,
+        manifest=built.manifest,
+        unsigned=built.unsigned.sha256,
+        predicate=quality.predicate(),
+        predicate_type=QUALITY_TYPE,
+    )
+    key = open_key(sign, project.root, ports.registry)
+    path = built.path.with_name(stem + SUFFIX)
+    write_durably(path, sign_statement(statement, key.signer, key.verifier), "statement")
+    return MeasuredQuality(quality=quality, statement=path)

@@ -1,0 +1,171 @@
+"""How well quantised weights predict a text, compared with the unquantised ones: measured by a backend, remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from attrs import frozen
+
+from lftool.api import BackendType, QualityFigures, QualityRequest, StageFinished, StageStarted, TensorDone
+from lftool.codec.canonical import canonical_json
+from lftool.errors import PolicyError, RecipeError, StorageError, UnavailableError
+from lftool.models.digest import Artifact, Digest
+from lftool.models.reals import as_decimal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from lftool.models.checks import CheckSpec
+    from lftool.pipeline.ports import Ports
+
+_DIGITS = 6
+
+
+@frozen(kw_only=True)
+class Quality:
+    """Figures, and what they are about.
+
+    Attributes:
+        weights: The quantised weights.
+        reference: The unquantised ones.
+        text: The text.
+        text_name: What the text's file is called.
+    """
+
+    figures: QualityFigures
+    weights: Artifact
+    reference: Artifact
+    text: Artifact
+    text_name: str
+
+    @property
+    def increase(self) -> float:
+        """How much perplexity rose over the unquantised weights, as a fraction."""
+        return self.figures.perplexity / self.figures.reference_perplexity - 1
+
+    def predicate(self) -> dict[str, Any]:
+        """Return it as plain data for a statement: numbers are decimal strings, as canonical JSON has no reals."""
+        figures = self.figures
+        return {
+            "text": {"name": self.text_name, "digest": {"sha256": self.text.sha256.hex}, "size": str(self.text.size)},
+            "weights": {"digest": {"sha256": self.weights.sha256.hex}},
+            "reference": {
+                "digest": {"sha256": self.reference.sha256.hex},
+                "perplexity": decimal(figures.reference_perplexity),
+            },
+            "context": str(figures.context),
+            "tokens": str(figures.tokens),
+            "perplexity": decimal(figures.perplexity),
+            "klDivergence": {"mean": decimal(figures.kl_divergence), "max": decimal(figures.kl_divergence_max)},
+            "sameTopToken": decimal(figures.same_top),
+            "tool": figures.tool,
+            "machine": figures.machine,
+        }
+
+
+def decimal(value: float) -> str:
+    """Return a number with six digits after the point."""
+    return f"{value:.{_DIGITS}f}"
+
+
+def _text_artifact(path: Path, name: str) -> Artifact:
+    try:
+        with path.open("rb") as file:
+            return Artifact(Digest(hashlib.file_digest(file, "sha256").hexdigest()), path.stat().st_size)
+    except OSError as error:
+        raise StorageError(f"cannot read the text {name}: {error.strerror}") from None
+
+
+def measure(
+    target: str,
+    backend: str,
+    text: Path,
+    context: int | None,
+    weights: Artifact,
+    reference: Artifact,
+    prepare: Callable[[], object],
+    ports: Ports,
+) -> Quality:
+    """Return the quality of weights in the store, from memory or by measuring.
+
+    Args:
+        target: What messages call it.
+        backend: Which backend measures.
+        text: The text's file.
+        context: Tokens that are evaluated together; None for the backend's choice.
+        weights: The quantised weights, in the store.
+        reference: The unquantised ones.
+        prepare: Brings them into the store; called if there is something to measure.
+        ports: Store, registry and threads.
+
+    Raises:
+        UnavailableError: The backend is not installed, or measures nothing.
+        RecipeError: The text is too short.
+        StorageError: It cannot be read.
+    """
+    registered = ports.registry.get(BackendType, backend, UnavailableError)
+    artifact = _text_artifact(text, text.name)
+    plugin = "" if registered.origin.is_builtin else ports.registry.digest(registered.origin).hex
+    key = {"memo": "quality", "plugin": plugin, "backend": backend, "context": str(context)}
+    parts = {"weights": weights.sha256.hex, "reference": reference.sha256.hex, "text": artifact.sha256.hex}
+    memo = Digest.of(canonical_json({**key, **parts}))
+    known = ports.store.actions.get(memo)
+    if known is not None and ports.store.blobs.is_sound(known["figures"]):
+        plain = json.loads(ports.store.blobs.require(known["figures"], "remembered figures").read_bytes())
+        figures = QualityFigures(**{name: _number(name, value) for name, value in plain.items()})
+    else:
+        prepare()
+        started = time.monotonic()
+        ports.emit(StageStarted(stage="check", target=target, detail=f"perplexity of {text.name}"))
+        request = QualityRequest(
+            weights=ports.store.blobs.require(weights, f"the weights of {target}"),
+            reference=ports.store.blobs.require(reference, "the unquantised weights"),
+            text=text.absolute(),
+            context=context,
+            threads=ports.threads,
+        )
+        figures = ports.isolated.measure(
+            registered,
+            request,
+            lambda _, index, count: ports.emit(TensorDone(target=target, tensor="text", index=index, count=count)),
+        )
+        plain = {name: str(value) for name, value in attrs.asdict(figures).items()}
+        ports.store.actions.put(memo, {"figures": ports.store.blobs.put_bytes(canonical_json(plain), "figures")})
+        seconds = time.monotonic() - started
+        ports.emit(StageFinished(stage="check", target=target, seconds=seconds, detail=f"perplexity of {text.name}"))
+    return Quality(figures=figures, weights=weights, reference=reference, text=artifact, text_name=text.name)
+
+
+def _number(name: str, value: str) -> Any:  # noqa: ANN401 - the type of the field
+    kind = {field.name: field.type for field in attrs.fields(QualityFigures)}[name]
+    return {"int": int, "float": float}.get(str(kind), str)(value)
+
+
+def require(check: CheckSpec, quality: Quality, target: str) -> None:
+    """Raise PolicyError unless perplexity rose by no more than a check allows."""
+    if quality.increase <= float(as_decimal(check.max_increase)):
+        return
+    figures = quality.figures
+    raise PolicyError(
+        f"targets.{target}: perplexity of {quality.text_name} is {figures.perplexity:.4f}, the unquantised weights have"
+        f" {figures.reference_perplexity:.4f}: {quality.increase:+.2%}, and the check allows"
+        f" {float(as_decimal(check.max_increase)):+.2%}",
+        hints=("quantise less, use an importance matrix, or keep sensitive tensors under `overrides`",),
+    )
+
+
+def text_of(check: CheckSpec, project: Path) -> Path:
+    """Return the file of a check's text, which lies within the project.
+
+    Raises:
+        RecipeError: It lies elsewhere.
+    """
+    path = (project / check.text).resolve()
+    if not path.is_relative_to(project.resolve()):
+        raise RecipeError(f"checks: the text {check.text} lies outside of the project")
+    return path
