@@ -16,7 +16,7 @@ from attrs import frozen
 
 from lftool.testing import Outcome, ProjectFolder
 
-OURS = {"lftool", "lftool-hf", "lftool-llamacpp", "lftool-oci", "lftool-s3", "lftool-strict"}
+OURS = {"lftool", "lftool-hf", "lftool-llamacpp", "lftool-oci", "lftool-s3", "lftool-strict", "lftool-cuda"}
 
 
 @frozen(kw_only=True)

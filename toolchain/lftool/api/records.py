@@ -133,10 +133,15 @@ class QuantizerType(TransformType):
     Attributes:
         mixture: Name of the quantizer that chooses the type of every tensor; None when it does so itself.
         preference: Of several quantizers that make a file type, the one with the largest is used by default.
+        accelerates: Name of the quantizer in whose place it may work, for targets of `backend`, where its `tool()` does not
+            raise: it makes the same bits.
+        backend: Which targets' quantizer it may replace.
     """
 
     mixture: str | None = None
     preference: int = 0
+    accelerates: str | None = None
+    backend: str | None = None
 
 
 @frozen(kw_only=True)

@@ -14,6 +14,7 @@ from lftool.host.wire import encode_spec
 from lftool.models.digest import Artifact
 from lftool.models.lock import Lock, LockedConvert, LockedPack, LockedQuantize, LockedTarget
 from lftool.models.recipe import Recipe
+from lftool.pipeline.accelerating import accelerated, accelerators
 from lftool.pipeline.headers import header_of
 from lftool.pipeline.identity import pack_action, plan_action, plan_digest, transform_action, use_of
 from lftool.pipeline.overrides import check_overrides
@@ -43,7 +44,7 @@ from lftool.pipeline.tools import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection
 
     from lftool.api import GGUFHeader, InputFile, TransformPlan
     from lftool.models.digest import Digest
@@ -100,7 +101,7 @@ class _Locker:
         else:
             require_pinned_fingerprint(tool, record.semantics, use, locked_tool, self.ports)
             if streams:
-                made = self._convert_and_quantize(wanted, tool, plan, imatrix_input(self.recipe, pinned))
+                made = self._convert_and_quantize(wanted, tool, plan, pinned)
             else:
                 made = run_conversion(wanted, tool, plan, self.ports.threads, self.ports)
             moves = self.pins.upgrade.tool(record.semantics, record.name)
@@ -134,9 +135,8 @@ class _Locker:
         """Tell whether weights are in the store, or at least their header where that is enough."""
         return self.ports.store.blobs.is_sound(weights) or (header and header_of(weights, self.ports) is not None)
 
-    def _convert_and_quantize(
-        self, wanted: Conversion, tool: Tool, plan: TransformPlan, imatrix: Mapping[str, Artifact]
-    ) -> Artifact:
+    def _convert_and_quantize(self, wanted: Conversion, tool: Tool, plan: TransformPlan, pinned: Lock) -> Artifact:
+        imatrix = imatrix_input(self.recipe, pinned)
         sharing: dict[Digest, list[str]] = {}
         memories: list[Callable[[dict[str, Artifact]], None]] = []
 
@@ -151,17 +151,19 @@ class _Locker:
                 sharing.setdefault(key, []).append(target)
                 if len(sharing[key]) > 1:
                     continue
-                quantizer = self._quantizer(asked)
+                quantizer = self._quantizer(asked, target)
                 chosen, remember = plan_ahead(quantizer, asked.spec, asked.options, files, self.ports)
                 check_overrides(asked.spec.overrides, chosen, target)
                 semantics, use = asked.registered.record.semantics, use_of(asked.spec.produces, imatrix)
                 locked_tool = self.pins.pin_tool(quantizer, use)
                 require_pinned_fingerprint(quantizer, semantics, use, locked_tool, self.ports)
                 memories.append(remember)
+                backend, pins = self.recipe.targets[target].backend, attrs.evolve(pinned, plugins=self.pins.plugins)
+                executing = accelerated(quantizer, backend, use, locked_tool.fingerprints[use], pins, self.ports)
                 consumers.append(
                     Consumer(
                         target=target,
-                        tool=quantizer,
+                        tool=executing,
                         spec=asked.spec,
                         options=asked.options,
                         inputs=imatrix,
@@ -177,9 +179,14 @@ class _Locker:
             self.streamed |= dict.fromkeys(targets, made)
         return streamed.weights
 
-    def _quantizer(self, wanted: Quantization) -> Tool:
-        """Return the tool behind a quantizer; its plugin, and that of the quantizer that chooses its types, are pinned."""
+    def _quantizer(self, wanted: Quantization, target: str) -> Tool:
+        """Return the tool behind a quantizer.
+
+        Its plugin, that of the quantizer that chooses its types, and those of what may work in its place are pinned.
+        """
         self.pins.pin_plugin(wanted.registered.origin)
+        for registered in accelerators(wanted.registered.record.name, self.recipe.targets[target].backend, self.ports):
+            self.pins.pin_plugin(registered.origin)
         tool = tool_of(wanted.registered, self.ports)
         mixture = mixture_of(tool, self.ports)
         if mixture is not None:
@@ -188,7 +195,7 @@ class _Locker:
 
     def quantize(self, target: str, pinned: Lock) -> LockedQuantize:
         wanted = quantization(self.recipe, pinned, target, self.ports)
-        tool = self._quantizer(wanted)
+        tool = self._quantizer(wanted, target)
         record = wanted.registered.record
         plan = plan_transform(tool, wanted.spec, wanted.options, wanted.inputs, self.ports)
         check_overrides(wanted.spec.overrides, plan, target)

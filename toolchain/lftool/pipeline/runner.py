@@ -149,7 +149,12 @@ class _Run:
             self.inputs()
             wanted = quantization(recipe, lock, target, self.ports, locked.quantizer)
             task = QuantizeTask(
-                target=target, spec=wanted.spec, options=wanted.options, inputs=wanted.inputs, locked=locked
+                target=target,
+                backend=recipe.targets[target].backend,
+                spec=wanted.spec,
+                options=wanted.options,
+                inputs=wanted.inputs,
+                locked=locked,
             )
             made = quantize(task, tool_of(wanted.registered, self.ports), lock, threads, self.ports)
         for name in step.targets:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from lftool.pipeline.accelerating import accelerated
 from lftool.pipeline.recall import done_already
 from lftool.pipeline.selection import imatrix_input, needed_files
 from lftool.pipeline.stages.convert import ROLE, pinned_converter, require_locked_output
@@ -82,12 +83,17 @@ def stream_targets(recipe: Recipe, lock: Lock, targets: Sequence[str], ports: Po
             quantizer = tool_of(asked.registered, ports)
             require_pinned_tool(quantizer, locked, lock, ports)
             chosen, remember = plan_ahead(quantizer, asked.spec, asked.options, files, ports, checked=True)
-            task = QuantizeTask(target=target, spec=asked.spec, options=asked.options, inputs=imatrix, locked=locked)
+            backend = recipe.targets[target].backend
+            task = QuantizeTask(
+                target=target, backend=backend, spec=asked.spec, options=asked.options, inputs=imatrix, locked=locked
+            )
             require_locked_plan(task, chosen)
             tasks.append(task)
             memories.append(remember)
+            expected = lock.tools[locked.semantics].fingerprints[locked.uses]
+            executing = accelerated(quantizer, backend, locked.uses, expected, lock, ports)
             return Consumer(
-                target=target, tool=quantizer, spec=asked.spec, options=asked.options, inputs=imatrix, plan=chosen
+                target=target, tool=executing, spec=asked.spec, options=asked.options, inputs=imatrix, plan=chosen
             )
 
         def choose(header: GGUFHeader, weights: InputFile) -> list[Consumer]:

@@ -91,12 +91,18 @@ def importance_of(
 
 
 def _slabs(
-    index: int, tensor: GGUFTensor, made: str, start: int, written: int, found: array[float] | None
+    index: int,
+    tensor: GGUFTensor,
+    made: str,
+    start: int,
+    written: int,
+    found: array[float] | None,
+    slab_weights: int,
 ) -> Iterator[Slab]:
     rows, columns = rows_of(tensor), tensor.dimensions[0]
     # Three dimensions: every expert has rows, and importance, of its own.
     stretch = tensor.dimensions[1] if found is not None and len(tensor.dimensions) > 1 else rows
-    most = max(1, SLAB_WEIGHTS // columns)
+    most = max(1, slab_weights // columns)
     for expert in range(rows // stretch):
         row = 0
         while row < stretch:
@@ -124,6 +130,7 @@ def plan_work(
     head: int,
     imatrix: Mapping[str, array[float]] | None,
     file_type: str,
+    slab_weights: int = SLAB_WEIGHTS,
 ) -> Work:
     """Return the slabs of all tensors, in the order of the output.
 
@@ -133,6 +140,7 @@ def plan_work(
         head: Size of the output's header in bytes.
         imatrix: The importance matrix, by tensor.
         file_type: `Q2_K_S` is the one that cannot do without.
+        slab_weights: How many weights a slab has at most, unless a row has more.
 
     Raises:
         FormatError: The importance matrix does not fit.
@@ -148,7 +156,7 @@ def plan_work(
         if source != made and made not in FLOATS:
             required = file_type == "Q2_K_S" and made == "Q2_K"
             found = importance_of(tensor, made, imatrix, required=required)
-        slabs += _slabs(index, tensor, made, header.data_offset + tensor.offset, written, found)
+        slabs += _slabs(index, tensor, made, header.data_offset + tensor.offset, written, found, slab_weights)
         size = quantised(tensor, made).size
         written += size + padding(size, header.alignment)
     return Work(slabs=tuple(slabs), size=written)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lftool.errors import FormatError
 from lftool_strict.compiled import SIGMA, Kernels
@@ -33,10 +33,25 @@ def _address(values: object) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(values))  # type: ignore[arg-type]  # an array or an mmap
 
 
+class AnyKernel(Protocol):
+    """A compiled kernel."""
+
+    @property
+    def call(self) -> Callable[..., None]:
+        """Call it with weights, importance, sigma, output (addresses), begin, end, blocks a row, address of flags."""
+
+
+class AnyKernels(Protocol):
+    """Where kernels come from; threads share it."""
+
+    def get(self, name: str, kind: str, *, important: bool = False, exact: bool = False) -> AnyKernel:
+        """Return a kernel; see `lftool_strict.compiled.assembly`."""
+
+
 class _Worker:
     """One thread's buffers."""
 
-    def __init__(self, kernels: Kernels, output: int) -> None:
+    def __init__(self, kernels: AnyKernels, output: int) -> None:
         self._kernels, self._output = kernels, output
         self._blocks, self._sigma = Buffer(), Buffer()
 
@@ -124,7 +139,13 @@ def _work(feed: Feed, worker: _Worker, progress: _Progress) -> None:
 
 
 def stream(
-    work: Work, header: bytes, feed: Feed, output: int, threads: int, progress: Callable[[str, int, int], None]
+    work: Work,
+    header: bytes,
+    feed: Feed,
+    output: int,
+    threads: int,
+    progress: Callable[[str, int, int], None],
+    kernels: AnyKernels | None = None,
 ) -> None:
     """Write the whole output.
 
@@ -135,6 +156,7 @@ def stream(
         output: Descriptor of an empty file.
         threads: How many slabs to treat at a time.
         progress: Called as progress(tensor, tensors done, tensors in all) when a tensor is complete.
+        kernels: What makes blocks; this processor's kernels by default.
 
     Raises:
         FormatError: A weight is not finite, or too large for its type.
@@ -142,7 +164,7 @@ def stream(
     """
     os.truncate(output, work.size)
     _write_all(output, memoryview(header), 0)
-    kernels = Kernels()
+    kernels = kernels or Kernels()
     state = _Progress(work.slabs, progress)
     runners = [
         threading.Thread(target=_work, args=(feed, _Worker(kernels, output), state), daemon=True)

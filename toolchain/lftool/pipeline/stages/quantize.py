@@ -12,6 +12,7 @@ from lftool.errors import FormatError, NotReproducibleError
 from lftool.formats.gguf import read_gguf
 from lftool.models.digest import Artifact
 from lftool.models.lock import LockedQuantize
+from lftool.pipeline.accelerating import accelerated
 from lftool.pipeline.identity import plan_digest
 from lftool.pipeline.pins import require_pinned_plugin
 from lftool.pipeline.tools import (
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class QuantizeTask:
-    """One quantize stage: which target, what to make of which inputs, and what the lock expects."""
+    """One quantize stage: which target of which backend, what to make of which inputs, and what the lock expects."""
 
     target: str
+    backend: str
     spec: TransformSpec
     options: dict[str, Any]
     inputs: dict[str, Artifact]
@@ -85,7 +87,9 @@ def quantize(task: QuantizeTask, tool: Tool, lock: Lock, threads: int, ports: Po
         require_pinned_tool(tool, locked, lock, ports)
         plan = plan_transform(tool, task.spec, task.options, task.inputs, ports)
         require_locked_plan(task, plan)
-        made = _run(task, tool, plan, threads, ports)
+        expected = lock.tools[locked.semantics].fingerprints[locked.uses]
+        executing = accelerated(tool, task.backend, locked.uses, expected, lock, ports)
+        made = _run(task, executing, plan, threads, ports)
         accept(task, made, ports)
         return made
 
