@@ -93,7 +93,7 @@ format: $(VENV)/ready ## let ruff rewrite what it can
 
 .PHONY: lock
 lock: $(VENV)/ready ## lock the example again after a change of a plugin
-	$(BIN)/lftool lock --project examples/tiny-story --upgrade plugin:lftool-llamacpp --upgrade plugin:lftool-strict
+	$(BIN)/lftool lock --project examples/tiny-story --upgrade
 
 .PHONY: bench
 bench: $(VENV)/ready ## the budgets of docs/performance.md, as ratios in one run

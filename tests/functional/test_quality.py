@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,12 @@ def test_figures_are_remembered(story) -> None:
     assert first.out == again.out
     assert "check" in first.err
     assert "check" not in again.err
+
+
+def test_the_smallest_context_is_three(story) -> None:
+    (story.root / "held-out.txt").write_text("Once upon a time there was a fox.")
+    assert int(measured(story, "q8", "--context", "3")["tokens"]) > 0
+    assert story.run("quality", "q8", "--text", "held-out.txt", "--context", "2").status == 2
 
 
 def test_a_smaller_context_is_another_measurement(story) -> None:
@@ -251,7 +258,7 @@ def test_a_check_decides_no_byte_so_the_lock_stays_fresh(story) -> None:
         (CHECK.format("0.1").replace("held-out.txt", "../held-out.txt"), "text"),
         (CHECK.format("0.1") + 'targets = ["plain"]\n', "'plain', which the recipe does not quantise"),
         (CHECK.format("0.1") + 'targets = ["q9"]\n', "'q9', which the recipe does not quantise"),
-        (CHECK.format("0.1") + "context = 1\n", "context"),
+        (CHECK.format("0.1") + "context = 2\n", "context"),
         (CHECK.format("0.1") + "contekst = 64\n", "did you mean 'context'?"),
     ],
 )
@@ -277,4 +284,7 @@ def test_a_check_needs_the_unquantised_weights_so_they_are_stored(story, tmp_pat
     story.write_recipe(recipe + CHECK.format("0.5"))
     story.lock.unlink()
     story.run("lock").assert_success()
-    story.run("build", "-j", "1").assert_success()
+    stage = tomllib.loads(story.lock.read_text())["convert"]["weights"]
+    assert (story.cache / "cas-v1" / stage["sha256"][:2] / stage["sha256"][2:]).stat().st_size == stage["size"]
+    done = story.run("build", "-j", "1").assert_success()
+    assert [line for line in done.err.splitlines() if "convert" in line and "cached" not in line] == []

@@ -164,3 +164,13 @@ def test_an_empty_member_is_accepted():
 def test_every_name_of_a_manifest_is_checked(field: str):
     with pytest.raises(ValueError, match=r"^'a/b' is not a name: "):
         attrs.evolve(manifest(), **{field: "a/b"})
+
+
+@pytest.mark.parametrize(
+    ("role", "place"), [("adapter", "lora.gguf"), ("projector", "mmproj.gguf")], ids=["adapter", "projector"]
+)
+def test_an_adapter_or_projector_has_one_place(role: str, place: str):
+    assert manifest(member(place, role)).member(place) == member(place, role)
+    message = f"a member of role {role} has the path {place}, and no other"
+    assert refusal(member("other.gguf", role)) == message
+    assert refusal(member(place, role), member("other.gguf", role)) == message

@@ -8,6 +8,8 @@ import tomllib
 import pytest
 from tests.plugins.test_join import split
 
+from lftool.api import TensorData, write_gguf
+from lftool.errors import StorageError
 from lftool.models.digest import Artifact, Digest
 from lftool.testing import ProjectFolder, tiny_gguf
 
@@ -172,3 +174,64 @@ def test_weights_that_are_not_finite_are_named_and_nothing_is_left(streamed) -> 
     assert "infinite or not a number" in done.err
     assert not streamed.lock.exists()
     assert not [path for path in (streamed.cache / "tmp").rglob("*") if path.is_file()]
+
+
+def many_tensors(folder, count: int) -> None:
+    """Write two parts of a GGUF that together have more tensors than a reader accepts."""
+    folder.mkdir()
+    for index in range(2):
+        keys = {"general.architecture": "llama"} if index == 0 else {}
+        tensors = [
+            TensorData(name=f"t{index}.{number}", dimensions=(32,), type="F16", data=bytes(64))
+            for number in range(count)
+        ]
+        with (folder / f"model-{index + 1:05}-of-00002.gguf").open("wb") as file:
+            write_gguf(file, {**keys, "split.no": index, "split.count": 2, "split.tensors.count": 2 * count}, tensors)
+
+
+def test_a_header_that_is_refused_ends_a_converter_that_still_writes(project) -> None:
+    many_tensors(project.root / "parts", 40_000)
+    project.write_recipe(RECIPE)
+    done = project.spawn("lock", timeout=60)
+    assert done.status == 4, done.err
+    assert "80000 tensors, at most 65536 are allowed" in done.err
+
+
+def test_a_converter_that_cannot_start_is_an_error_and_no_wait(streamed, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageError("the disk is gone")
+
+    monkeypatch.setattr("lftool.pipeline.stages.stream.input_files", refuse)
+    done = streamed.run("lock")
+    assert done.status == 1
+    assert "the disk is gone" in done.err
+
+
+def test_what_is_wrong_with_a_target_is_said_before_anything_is_converted(streamed) -> None:
+    streamed.write_recipe(RECIPE.replace('layout = "gguf"\nquantize = "Q8_0"', 'layout = "gguv"\nquantize = "Q8_0"'))
+    done = streamed.run("lock")
+    assert done.status == 2
+    assert "'gguv'" in done.err
+    assert "convert" not in done.err
+
+
+def test_what_was_quantised_is_kept_when_locking_fails_later(streamed, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageError("the disk is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("lftool.pipeline.locker.pack_action", refuse)
+        assert streamed.run("lock").status == 1
+    done = streamed.run("lock").assert_success()
+    streamed.run("build", "--no-sign").assert_success()
+    assert sum("quantize" in line and "cached" not in line for line in done.err.splitlines()) <= 2
+
+
+def test_many_quantisations_are_not_made_in_one_pass(streamed) -> None:
+    targets = "".join(
+        f'[targets.t{index}]\nlayout = "gguf"\nquantize = "Q8_0"\noverrides = {{ "blk.{index // 3}.attn_{name}.weight" = "F16" }}\n'
+        for index, name in enumerate("qkvqkv")
+    )
+    streamed.write_recipe(RECIPE + targets)
+    streamed.run("lock").assert_success()
+    assert stored(streamed, intermediate(streamed))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lftool.api import read_gguf
+from lftool.api import TensorData, read_gguf, write_gguf
 from lftool.testing import ProjectFolder
 from lftool_llamacpp.probe_files import _vision_shapes, safetensors_of, write_projector_files
 
@@ -311,3 +311,44 @@ def test_the_model_card_stands_in_provenance_and_bill_of_materials(story) -> Non
             "externalReferences": [{"type": "distribution", "url": base["repo_url"]}],
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("role", "said"),
+    [
+        ("lora", "model.lora: the GGUF of source 'base' has general.type 'model', expected 'adapter'"),
+        ("mmproj", "source 'base' holds the weights, and no GGUF with mmproj in its name"),
+    ],
+)
+def test_a_model_is_no_companion_of_itself(story, role, said) -> None:
+    shutil.rmtree(story.root / "tiny-story")
+    (story.root / "tiny-story").mkdir()
+    shutil.copy(STORY.parent / "tiny-story-f16.gguf", story.root / "tiny-story" / "model.gguf")
+    recipe = PLAIN.replace('intermediate = "f32"\n', f'{role} = "base"\n')
+    story.write_recipe(recipe)
+    done = story.run("lock")
+    assert (done.status, said in done.err) == (2, True), done.err
+
+
+def test_a_projector_of_an_older_script_says_no_type_and_is_taken(story) -> None:
+    (story.root / "vision").mkdir()
+    with (story.root / "vision" / "mmproj.gguf").open("wb") as file:
+        tensor = TensorData(name="v.patch_embd.weight", dimensions=(32,), type="F32", data=bytes(128))
+        write_gguf(file, {"general.architecture": "clip"}, [tensor])
+    assert members(built(story, VISION))["mmproj.gguf"] == "projector"
+
+
+def test_converting_an_adapter_fetches_no_weights(story, tmp_path) -> None:
+    write_adapter(story.root / "adapter")
+    recipe = RECIPE.replace('layout = "llamafile"', 'layout = "gguf"\nquantize = "Q8_0"')
+    built(story, recipe)
+    other = ProjectFolder(root=tmp_path / "other", home=tmp_path / "other-home")
+    shutil.copytree(story.root, other.root, ignore=lambda *_: ["dist"])
+    shutil.copytree(story.home, other.home)
+    lock = tomllib.loads(story.lock.read_text())
+    (weights,) = [f for f in lock["sources"]["base"]["files"] if f["path"].endswith(".safetensors")]
+    for digest in (weights["sha256"], lock["convert"]["lora"]["sha256"]):
+        (other.cache / "cas-v1" / digest[:2] / digest[2:]).unlink()
+    done = other.run("build", "--locked", "--no-sign").assert_success()
+    assert "convert  lora" in done.err
+    assert "fetch  base" not in done.err

@@ -15,6 +15,7 @@ class QualityRequest:
         weights: A GGUF.
         reference: The unquantised GGUF.
         text: UTF-8.
+        text_name: What messages call it.
         context: Tokens that are evaluated together; None for 512, or what the model was trained with, if less.
         threads: How many threads to use.
     """
@@ -22,6 +23,7 @@ class QualityRequest:
     weights: Path
     reference: Path
     text: Path
+    text_name: str
     context: int | None
     threads: int
 

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from lftool.codec.canonical import canonical_json
+
 if TYPE_CHECKING:
     from lftool.api import GGUFHeader
 
 _MOST_BASES = 64
-_MOST_CHARACTERS = 1024  # the predicate stands in every signature, whose size the format bounds
+_MOST_CHARACTERS = 256
+# Of the whole card as canonical JSON: it stands in every signature, beside up to 64 files, and those are bounded.
+_MOST_BYTES = 8192
 
 
 @frozen(kw_only=True)
@@ -38,12 +42,16 @@ def _facts(header: GGUFHeader, prefix: str, names: tuple[str, ...]) -> dict[str,
 
 
 def model_card(header: GGUFHeader) -> ModelCard:
-    """Return what the metadata of a GGUF says (gguf-py, constants.py, `Keys.General`)."""
+    """Return what the metadata of a GGUF says (gguf-py, constants.py, `Keys.General`).
+
+    Texts are cut at 256 characters, and the last base models are left out where the card would become too long.
+    """
     count = header.metadata.get("general.base_model.count")
     indices = range(min(count, _MOST_BASES)) if type(count) is int and count > 0 else range(0)
     names = ("name", "organization", "version", "repo_url")
     bases = [_facts(header, f"general.base_model.{index}", names) for index in indices]
-    return ModelCard(
-        facts=_facts(header, "general", ("name", "organization", "license", "repo_url")),
-        bases=tuple(base for base in bases if base),
-    )
+    facts = _facts(header, "general", ("name", "organization", "license", "repo_url"))
+    card = ModelCard(facts=facts, bases=tuple(base for base in bases if base))
+    while card.bases and len(canonical_json(card.plain())) > _MOST_BYTES:
+        card = ModelCard(facts=facts, bases=card.bases[:-1])
+    return card

@@ -116,7 +116,7 @@ _LIMITS: dict[tuple[str, str], dict[str, Any]] = {
     ("CheckSpec", "kind"): {"enum": ["perplexity"]},
     ("CheckSpec", "text"): _RELATIVE,
     ("CheckSpec", "max_increase"): {"minimum": 0},
-    ("CheckSpec", "context"): {"minimum": 2},
+    ("CheckSpec", "context"): {"minimum": 3},
     ("RunContract", "context"): {"minimum": 1, "maximum": 2**31 - 1},
     ("RunContract", "max_tokens"): {"minimum": 1, "maximum": 2**31 - 1},
     ("RunContract", "seed"): {"minimum": 0, "maximum": 2**32 - 2},

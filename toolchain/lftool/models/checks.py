@@ -43,7 +43,7 @@ class CheckSpec:
     )
     context: int | None = field(
         default=None,
-        validator=optional(ge(2)),
+        validator=optional(ge(3)),
         metadata={
             "doc": "Tokens that are evaluated together; default 512, or what the model was trained with, if less."
         },

@@ -143,6 +143,9 @@ class BundleManifest:
         weights = [member.path for member in self.members if member.role == "weights"]
         if len(weights) != (0 if self.prefix.role == "gguf" else 1):
             raise ValueError("a bundle has one set of weights: its prefix, or one member")
+        for role, place in {"adapter": ADAPTER_PATH, "projector": PROJECTOR_PATH}.items():
+            if any(member.role == role and member.path != place for member in self.members):
+                raise ValueError(f"a member of role {role} has the path {place}, and no other")
         for path, role in REQUIRED.items():
             member = self.member(path)
             if member is None or member.role != role:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lftool.codec.toml_in import read_bytes
-from lftool.errors import FormatError, PolicyError, TrustError
+from lftool.errors import FormatError, IntegrityError, PolicyError, TrustError
 from lftool.host.verifiers import load_verifiers
+from lftool.models.digest import Digest
 from lftool.models.manifest import PROVENANCE_PATH
 from lftool.models.policy import TrustedKey, TrustPolicy
 from lftool.trust.statement import QUALITY_TYPE
-from lftool.trust.verification import Claim, SignatureReport, check_signature, check_signatures
+from lftool.trust.verification import Claim, SignatureReport, SignatureResult, check_signature, check_signatures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,8 +79,8 @@ def today_utc() -> dt.date:
     return dt.datetime.now(dt.UTC).date()
 
 
-def trusted_quality(bundle: Bundle, path: Path, policy: TrustPolicy, today: dt.date) -> Any:  # noqa: ANN401 - a predicate
-    """Return what a statement says of a bundle's quality, once a trusted key vouches for it.
+def trusted_quality(bundle: Bundle, path: Path, policy: TrustPolicy, today: dt.date) -> SignatureResult:
+    """Return a statement of a bundle's quality, once a trusted key vouches for it.
 
     Args:
         bundle: The bundle.
@@ -89,6 +90,8 @@ def trusted_quality(bundle: Bundle, path: Path, policy: TrustPolicy, today: dt.d
 
     Raises:
         FormatError: It is no such statement, in its one encoding.
+        IntegrityError: It is about other weights.
+        PolicyError: A valid signature that the policy refuses.
         TrustError: No trusted key signed it, or it is about another bundle.
     """
     try:
@@ -96,11 +99,17 @@ def trusted_quality(bundle: Bundle, path: Path, policy: TrustPolicy, today: dt.d
     except OSError as error:
         raise TrustError(f"cannot read {path}: {error.strerror}") from None
     result = check_signature(data, claim_of(bundle), policy, load_verifiers(policy), today, predicate_type=QUALITY_TYPE)
+    if result.verdict == "refused":
+        raise PolicyError(f"{path.name}: {result.reason}")
     if result.verdict != "trusted":
         raise TrustError(f"{path.name}: signature by key {result.key_id}: {result.reason}")
     try:
         _ = str(result.predicate["perplexity"]), str(result.predicate["reference"]["perplexity"])
         _ = str(result.predicate["text"]["name"]), str(result.predicate["text"]["digest"]["sha256"])
-    except (KeyError, TypeError):
+        measured = Digest(result.predicate["weights"]["digest"]["sha256"])
+    except (KeyError, TypeError, ValueError):
         raise FormatError(f"{path.name}: it does not say what was measured") from None
-    return result.predicate
+    has = bundle.manifest.weights.sha256
+    if measured != has:
+        raise IntegrityError(f"{path.name}: it is about weights of sha256 {measured}, the bundle has {has}")
+    return result

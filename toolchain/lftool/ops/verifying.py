@@ -109,7 +109,10 @@ def verify_descriptor(
     if options.quality is not None:
         if options.policy is None:
             raise TrustError(f"{options.quality}: nobody said whom to trust", hints=("give --key PUB or --trust FILE",))
-        quality = trusted_quality(bundle, options.quality, options.policy, today)
+        stated = trusted_quality(bundle, options.quality, options.policy, today)
+        if unsigned is not None and stated.unsigned != unsigned.sha256:
+            raise IntegrityError(f"{options.quality}: it names U {stated.unsigned}, the file gives {unsigned.sha256}")
+        quality = stated.predicate
     return bundle, Verification(
         path=path,
         manifest=bundle.manifest,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from lftool.codec.locks import differences, locked_recipe
 from lftool.codec.recipes import recipe_digest, slice_recipe
 from lftool.pipeline.identity import pack_action, transform_action, use_of
-from lftool.pipeline.selection import Weights, conversion_inputs, parts_of, quantize_inputs, weights_artifact
+from lftool.pipeline.inputs import conversion_inputs, quantize_inputs
+from lftool.pipeline.selection import Weights, parts_of, weights_artifact
 
 if TYPE_CHECKING:
     from lftool.models.lock import Lock, LockedTarget

@@ -11,22 +11,23 @@ from lftool.codec.locks import locked_recipe
 from lftool.codec.recipes import recipe_digest, slice_recipe
 from lftool.errors import RecipeError, UsageError
 from lftool.host.wire import encode_spec
-from lftool.models.digest import Artifact
-from lftool.models.lock import Lock, LockedConvert, LockedPack, LockedQuantize, LockedTarget
+from lftool.models.lock import Lock, LockedConvert, LockedPack, LockedQuantize, LockedTarget, LockedTool
 from lftool.models.recipe import Recipe
 from lftool.pipeline.accelerating import accelerated, accelerators
 from lftool.pipeline.headers import header_of
 from lftool.pipeline.identity import pack_action, plan_action, plan_digest, transform_action, use_of
+from lftool.pipeline.inputs import imatrix_input, needed_files
 from lftool.pipeline.overrides import check_overrides
 from lftool.pipeline.pinning import ALL, Pins, Upgrade
 from lftool.pipeline.ports import Ports
-from lftool.pipeline.selection import companions, imatrix_input, needed_files, weights_artifact
+from lftool.pipeline.selection import companions, parts_of, weights_artifact
 from lftool.pipeline.stages.convert import ROLE, differs, run_conversion
 from lftool.pipeline.stages.fetch import fetch_locked
-from lftool.pipeline.stages.stream import Consumer, convert_and_quantize
+from lftool.pipeline.stages.stream import Consumer, convert_and_quantize, most_consumers
 from lftool.pipeline.tasks import (
     Conversion,
     Quantization,
+    check_companion,
     conversions,
     quantization,
     quantization_of,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from lftool.api import GGUFHeader, InputFile, TransformPlan
-    from lftool.models.digest import Digest
+    from lftool.models.digest import Artifact, Digest
 
 
 def check_upgrade(names: Collection[str], recipe: Recipe, lock: Lock) -> Upgrade:
@@ -73,17 +74,12 @@ def empty_lock(recipe: Recipe) -> Lock:
 
 @attrs.define
 class _Locker:
-    """Makes the stages of a lock, one after the other.
-
-    Attributes:
-        streamed: Per target, what its quantizer made while the weights were converted.
-    """
+    """Makes the stages of a lock, one after the other."""
 
     recipe: Recipe
     old: Lock
     pins: Pins
     ports: Ports
-    streamed: dict[str, Artifact] = attrs.field(factory=dict)
 
     def convert(self, wanted: Conversion, pinned: Lock) -> LockedConvert:
         """Return how a part of the model becomes one GGUF, doing it if need be: the rest of the lock depends on it."""
@@ -129,7 +125,9 @@ class _Locker:
             for name, spec in self.recipe.targets.items()
         ]
         reads_files = wanted.role != ROLE or self.recipe.checks  # checks compare with the unquantised weights
-        return not reads_files and wanted.registered.record.streams and all(quantizers)
+        asked = {(s.quantize, s.quantizer, str(s.overrides), str(s.options)) for s in self.recipe.targets.values()}
+        fits = len(asked) <= most_consumers(self.ports)
+        return not reads_files and fits and wanted.registered.record.streams and all(quantizers)
 
     def _have(self, weights: Artifact, *, header: bool) -> bool:
         """Tell whether weights are in the store, or at least their header where that is enough."""
@@ -137,8 +135,8 @@ class _Locker:
 
     def _convert_and_quantize(self, wanted: Conversion, tool: Tool, plan: TransformPlan, pinned: Lock) -> Artifact:
         imatrix = imatrix_input(self.recipe, pinned)
-        sharing: dict[Digest, list[str]] = {}
-        memories: list[Callable[[dict[str, Artifact]], None]] = []
+        asked_for: set[Digest] = set()
+        memories: list[Callable[[dict[str, Artifact]], Digest]] = []
 
         def choose(header: GGUFHeader, weights: InputFile) -> list[Consumer]:
             files = {**input_files(dict(imatrix), self.ports), "weights": weights}
@@ -148,16 +146,16 @@ class _Locker:
                 key = plan_action(
                     {"name": asked.registered.record.name}, encode_spec(asked.spec, asked.options), imatrix
                 )
-                sharing.setdefault(key, []).append(target)
-                if len(sharing[key]) > 1:
+                if key in asked_for:
                     continue
+                asked_for.add(key)
                 quantizer = self._quantizer(asked, target)
                 chosen, remember = plan_ahead(quantizer, asked.spec, asked.options, files, self.ports)
                 check_overrides(asked.spec.overrides, chosen, target)
                 semantics, use = asked.registered.record.semantics, use_of(asked.spec.produces, imatrix)
                 locked_tool = self.pins.pin_tool(quantizer, use)
                 require_pinned_fingerprint(quantizer, semantics, use, locked_tool, self.ports)
-                memories.append(remember)
+                memories.append(_memory(remember, semantics, use, locked_tool, plan_digest(chosen)))
                 backend, pins = self.recipe.targets[target].backend, attrs.evolve(pinned, plugins=self.pins.plugins)
                 executing = accelerated(quantizer, backend, use, locked_tool.fingerprints[use], pins, self.ports)
                 consumers.append(
@@ -173,10 +171,8 @@ class _Locker:
             return consumers
 
         streamed = convert_and_quantize(wanted, tool, plan, choose, self.ports)
-        for remember in memories:
-            remember({**imatrix, "weights": streamed.weights})
-        for targets, made in zip(sharing.values(), streamed.made, strict=True):
-            self.streamed |= dict.fromkeys(targets, made)
+        for action_of, made in zip(memories, streamed.made, strict=True):
+            self.ports.store.actions.put(action_of({**imatrix, "weights": streamed.weights}), {"weights": made})
         return streamed.weights
 
     def _quantizer(self, wanted: Quantization, target: str) -> Tool:
@@ -203,8 +199,6 @@ class _Locker:
         locked_tool = self.pins.pin_tool(tool, use)
         digest = plan_digest(plan)
         action = transform_action("quantize", wanted.inputs, record.semantics, use, locked_tool, digest)
-        if target in self.streamed:
-            self.ports.store.actions.put(action, {"weights": self.streamed[target]})
         old = self.old.targets.get(target)
         output = old.quantize.output if old and old.quantize and old.quantize.action == action else None
         return LockedQuantize(
@@ -217,17 +211,22 @@ class _Locker:
             size=output.size if output else None,
         )
 
-    def target(self, name: str, pinned: Lock) -> LockedTarget:
+    def check(self, name: str) -> None:
+        """Raise what is wrong with a target as far as it can be told before anything is converted."""
         spec = self.recipe.targets[name]
         self.pins.pin_plugin(self.ports.registry.get(LayoutType, spec.layout).origin)
         self.ports.registry.check_backend(spec.backend)
+        if spec.quantize is None and spec.overrides:
+            raise RecipeError(f"targets.{name}.overrides: there is no quantize stage to apply them to")
+        self.pins.runtime(name)
+
+    def target(self, name: str, pinned: Lock) -> LockedTarget:
+        spec = self.recipe.targets[name]
         weights = weights_artifact(self.recipe, pinned)
         stage = None
         if spec.quantize is not None:
             stage = self.quantize(name, pinned)
         else:
-            if spec.overrides:
-                raise RecipeError(f"targets.{name}.overrides: there is no quantize stage to apply them to")
             weights_header(weights, f"source {self.recipe.model.weights!r}", self.ports)
         runtime = self.pins.runtime(name)
         entry = (runtime, self.pins.runtimes[runtime]) if runtime else None
@@ -237,6 +236,18 @@ class _Locker:
         old = self.old.targets.get(name)
         kept = old.pack if old and old.pack and old.pack.action == action else None
         return LockedTarget(runtime=runtime, quantize=stage, pack=kept or LockedPack(action=action))
+
+
+def _memory(
+    remember: Callable[[dict[str, Artifact]], None], semantics: str, use: str, tool: LockedTool, plan: Digest
+) -> Callable[[dict[str, Artifact]], Digest]:
+    """Return what remembers a plan once its inputs have names, and gives the action of its stage."""
+
+    def action_of(inputs: dict[str, Artifact]) -> Digest:
+        remember(inputs)
+        return transform_action("quantize", inputs, semantics, use, tool, plan)
+
+    return action_of
 
 
 def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports) -> Lock:
@@ -254,12 +265,17 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports) -> Lock
     sources = {name: pins.source(name, spec) for name, spec in sorted(recipe.sources.items())}
     pinned = Lock(recipe=old.recipe, sources=sources, plugins=pins.plugins, targets={})
     wanted = conversions(recipe, pinned, ports)  # before anything is fetched: perhaps nothing here can do it
+    for name in sorted(recipe.targets):
+        locker.check(name)
     for name, file in needed_files(recipe, pinned):
         fetch_locked(pinned, name, file, ports)
+    for role, part in parts_of(recipe, pinned).items():
+        if role != ROLE and part.format == "gguf":
+            check_companion(role, part.files[0].artifact, recipe, ports)
     converted = {role: locker.convert(item, pinned) for role, item in wanted.items()}
     pinned = attrs.evolve(pinned, tools=pins.tools, convert=converted)
     for role, artifact in companions(recipe, pinned).items():
-        weights_header(artifact, f"source {getattr(recipe.model, role)!r}", ports)  # a GGUF, and sound
+        check_companion(role, artifact, recipe, ports)
     targets = {name: locker.target(name, pinned) for name in sorted(recipe.targets)}
     return Lock(
         recipe=locked_recipe(recipe),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from lftool.models.digest import Artifact, Digest
-from lftool.pipeline.selection import companions, imatrix_file, parts_of
+from lftool.pipeline.inputs import imatrix_file
+from lftool.pipeline.selection import companions, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

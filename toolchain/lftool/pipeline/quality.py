@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -73,12 +72,12 @@ def decimal(value: float) -> str:
     return f"{value:.{_DIGITS}f}"
 
 
-def _text_artifact(path: Path, name: str) -> Artifact:
+def _stored_text(path: Path, ports: Ports) -> Artifact:
+    """Take the text into the store: what is measured is what the statement names, whatever becomes of the file."""
     try:
-        with path.open("rb") as file:
-            return Artifact(Digest(hashlib.file_digest(file, "sha256").hexdigest()), path.stat().st_size)
+        return ports.store.blobs.put_bytes(path.read_bytes(), f"the text {path.name}")
     except OSError as error:
-        raise StorageError(f"cannot read the text {name}: {error.strerror}") from None
+        raise StorageError(f"cannot read the text {path.name}: {error.strerror}") from None
 
 
 def measure(
@@ -109,7 +108,7 @@ def measure(
         StorageError: It cannot be read.
     """
     registered = ports.registry.get(BackendType, backend, UnavailableError)
-    artifact = _text_artifact(text, text.name)
+    artifact = _stored_text(text, ports)
     plugin = "" if registered.origin.is_builtin else ports.registry.digest(registered.origin).hex
     key = {"memo": "quality", "plugin": plugin, "backend": backend, "context": str(context)}
     parts = {"weights": weights.sha256.hex, "reference": reference.sha256.hex, "text": artifact.sha256.hex}
@@ -125,7 +124,8 @@ def measure(
         request = QualityRequest(
             weights=ports.store.blobs.require(weights, f"the weights of {target}"),
             reference=ports.store.blobs.require(reference, "the unquantised weights"),
-            text=text.absolute(),
+            text=ports.store.blobs.require(artifact, f"the text {text.name}"),
+            text_name=text.name,
             context=context,
             threads=ports.threads,
         )

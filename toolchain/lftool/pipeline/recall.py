@@ -13,6 +13,7 @@ from lftool.codec.canonical import canonical_json
 from lftool.errors import FormatError
 from lftool.models.digest import Digest
 from lftool.pipeline.parallel import in_parallel
+from lftool.pipeline.stages.convert import ROLE
 from lftool.pipeline.stages.fetch import FetchListener
 from lftool.pipeline.tasks import weights_header
 
@@ -79,7 +80,8 @@ def _recall(stage: LockedQuantize, target: str, most: int, remote: CheckedStore,
 def recall_outputs(lock: Lock, targets: Sequence[str], ports: Ports) -> dict[Digest, Artifact]:
     """Return action to output of the quantize stages that need not be done; the outputs are in the store.
 
-    Converted weights come into the store as well, if a stage that must be done reads them.
+    Converted weights come into the store as well, if a stage that must be done reads them, and so does what travels
+    beside them.
 
     Args:
         lock: The lock.
@@ -95,13 +97,14 @@ def recall_outputs(lock: Lock, targets: Sequence[str], ports: Ports) -> dict[Dig
     items = list(left.values())
     found = in_parallel(lambda item: _recall(*item, most, remote, ports), items, ports.transfer.files, ports)
     recalled |= {stage.action: output for (stage, _), output in zip(items, found, strict=True) if output is not None}
-    if left.keys() - recalled.keys() or any(lock.targets[target].quantize is None for target in targets):
-        _fetch_converted(lock, remote, ports)
+    weights = left.keys() - recalled.keys() or any(lock.targets[target].quantize is None for target in targets)
+    _fetch_converted(lock, [role for role in lock.convert if weights or role != ROLE], remote, ports)
     return recalled
 
 
-def _fetch_converted(lock: Lock, remote: CheckedStore, ports: Ports) -> None:
-    for role, converted in lock.convert.items():
+def _fetch_converted(lock: Lock, roles: Sequence[str], remote: CheckedStore, ports: Ports) -> None:
+    for role in roles:
+        converted = lock.convert[role]
         if not ports.store.blobs.is_sound(converted.output):
             remote.fetch(converted.output, FetchListener(source="converted", path=role, ports=ports))
 

@@ -19,11 +19,12 @@ from lftool.models.digest import Artifact, Digest
 from lftool.models.lock import Lock
 from lftool.models.recipe import Recipe
 from lftool.pipeline.finished import find_finished
+from lftool.pipeline.inputs import conversion_files, imatrix_files, needed_files
 from lftool.pipeline.parallel import in_parallel
 from lftool.pipeline.plan import BuildPlan
 from lftool.pipeline.quality import measure, require, text_of
 from lftool.pipeline.recall import done_already
-from lftool.pipeline.selection import companions, needed_files, parts_of, weights_artifact
+from lftool.pipeline.selection import companions, weights_artifact
 from lftool.pipeline.stages.convert import ROLE, convert
 from lftool.pipeline.stages.fetch import fetch_locked
 from lftool.pipeline.stages.pack import plan_pack, writer_of
@@ -99,10 +100,9 @@ class _Run:
         recipe, lock = self.request.recipe, self.request.lock
         with self._preparing:
             converting = lock.convert.get(ROLE)
-            unneeded = parts_of(recipe, lock)[ROLE].files if self._is_there(converting) else ()
-            for name, file in needed_files(recipe, lock):
-                if file not in unneeded:
-                    fetch_locked(lock, name, file, self.ports)
+            files = [] if self._is_there(converting) else conversion_files(ROLE, recipe, lock)
+            for name, file in [*files, *imatrix_files(recipe, lock)]:
+                fetch_locked(lock, name, file, self.ports)
             if converting is not None:
                 convert(conversions(recipe, lock, self.ports)[ROLE], converting, lock, self.ports)
 
@@ -117,7 +117,7 @@ class _Run:
         if role == ROLE:
             self.inputs()
         elif not self._is_there(lock.convert[role]):
-            for name, file in needed_files(recipe, lock):
+            for name, file in conversion_files(role, recipe, lock):
                 fetch_locked(lock, name, file, self.ports)
             convert(conversions(recipe, lock, self.ports)[role], lock.convert[role], lock, self.ports)
 

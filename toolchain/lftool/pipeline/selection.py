@@ -91,7 +91,19 @@ def _safetensors(files: tuple[LockedFile, ...], source: str) -> Weights | None:
     )
 
 
-def _pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple[str, ...]) -> LockedFile:
+def pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple[str, ...]) -> LockedFile:
+    """Return the one file with one of `suffixes`, or the only file.
+
+    Args:
+        files: Of the source.
+        source: Its name, for messages.
+        role: What it is to be, likewise.
+        suffixes: How its name may end.
+
+    Raises:
+        RecipeError: None, or several.
+        FormatError: A pickle checkpoint.
+    """
     found = [file for file in files if file.path.endswith(suffixes)]
     if not found and len(files) == 1 and not files[0].path.endswith((*_PICKLES, ".safetensors")):
         return files[0]
@@ -127,7 +139,7 @@ def weights_files(recipe: Recipe, lock: Lock) -> Weights:
         files = tuple(file for file in files if not _is_projector(file))
     ggufs = [file for file in files if file.path.endswith(".gguf")]
     found = _parts(ggufs, name) or (None if ggufs else _safetensors(files, name))
-    return found or Weights(format="gguf", files=(_pick(files, name, "weights", (".gguf",)),))
+    return found or Weights(format="gguf", files=(pick(files, name, "weights", (".gguf",)),))
 
 
 def _is_projector(file: LockedFile) -> bool:
@@ -148,12 +160,12 @@ def _lora_files(recipe: Recipe, lock: Lock) -> Weights | None:
     files = lock.sources[name].files
     folders = [file.path.removesuffix(_ADAPTER_CONFIG) for file in files if file.path.endswith(_ADAPTER_CONFIG)]
     if len(folders) != 1 or any(file.path.endswith(".gguf") for file in files):
-        return Weights(format="gguf", files=(_pick(files, name, "LoRA adapter", (".gguf",)),))
+        return Weights(format="gguf", files=(pick(files, name, "LoRA adapter", (".gguf",)),))
     paths = {folders[0] + part for part in _ADAPTER}
     found = tuple(file for file in files if file.path in paths)
     if folders[0] + _ADAPTER_WEIGHTS not in {file.path for file in found}:
         if any(file.path.endswith(_PICKLES) for file in files):
-            _pick(files, name, "LoRA adapter", (_ADAPTER_WEIGHTS,))  # says what is wrong with them
+            pick(files, name, "LoRA adapter", (_ADAPTER_WEIGHTS,))  # says what is wrong with them
         raise RecipeError(f"source {name!r} has {_ADAPTER_CONFIG} of a LoRA adapter, and no {_ADAPTER_WEIGHTS}")
     return Weights(format="peft", files=found)
 
@@ -171,8 +183,13 @@ def _mmproj_files(recipe: Recipe, lock: Lock) -> Weights | None:
     files = lock.sources[name].files
     ggufs = [file for file in files if file.path.endswith(".gguf")]
     named = tuple(file for file in ggufs if _is_projector(file))
+    if ggufs and not named and name == recipe.model.weights:
+        raise RecipeError(
+            f"source {name!r} holds the weights, and no GGUF with mmproj in its name: there is no projector",
+            hints=("name the source that has it, or leave mmproj out",),
+        )
     found = None if ggufs else _safetensors(files, name)
-    return found or Weights(format="gguf", files=(_pick(named or files, name, "projector", (".gguf",)),))
+    return found or Weights(format="gguf", files=(pick(named or files, name, "projector", (".gguf",)),))
 
 
 def parts_of(recipe: Recipe, lock: Lock) -> dict[str, Weights]:
@@ -218,72 +235,3 @@ def companions(recipe: Recipe, lock: Lock) -> dict[str, Artifact]:
     """
     parts = parts_of(recipe, lock)
     return {role: _artifact(part, role, lock) for role, part in parts.items() if role != "weights"}
-
-
-def conversion_inputs(role: str, recipe: Recipe, lock: Lock) -> dict[str, Artifact]:
-    """Return what a converter reads for a role, named by paths within the source.
-
-    An adapter's files stand under `adapter/`, the configuration of its model under `base/`.
-
-    Raises:
-        RecipeError: An adapter in PEFT's format is to be converted, and the weights have no configuration.
-    """
-    files = parts_of(recipe, lock)[role].files
-    if role != "lora":
-        return {file.path: file.artifact for file in files}
-    weights = weights_files(recipe, lock)
-    config = next((file for file in weights.files if file.path.rpartition("/")[2] == "config.json"), None)
-    if config is None:
-        raise RecipeError(
-            f"source {recipe.model.lora!r} is an adapter in PEFT's format; converting it needs the config.json of its"
-            f" model, and source {recipe.model.weights!r} has none",
-            hints=("start from the model's safetensors files, or take the adapter as GGUF",),
-        )
-    adapter = {f"adapter/{file.path.rpartition('/')[2]}": file.artifact for file in files}
-    return {**adapter, "base/config.json": config.artifact}
-
-
-def imatrix_file(recipe: Recipe, lock: Lock) -> LockedFile | None:
-    """Return the locked importance matrix of the recipe's model, if it names one.
-
-    Raises:
-        RecipeError: Its source has none, or several.
-    """
-    name = recipe.model.imatrix
-    return (
-        None
-        if name is None
-        else _pick(lock.sources[name].files, name, "importance matrix", (".imatrix", ".dat", ".gguf"))
-    )
-
-
-def quantize_inputs(recipe: Recipe, lock: Lock) -> dict[str, Artifact]:
-    """Return role to artifact of what a quantizer reads.
-
-    Raises:
-        RecipeError: An ambiguous or empty choice.
-    """
-    return {"weights": weights_artifact(recipe, lock), **imatrix_input(recipe, lock)}
-
-
-def imatrix_input(recipe: Recipe, lock: Lock) -> dict[str, Artifact]:
-    """Return the importance matrix under its role; nothing when the recipe names none.
-
-    Raises:
-        RecipeError: As `imatrix_file`.
-    """
-    imatrix = imatrix_file(recipe, lock)
-    return {} if imatrix is None else {"imatrix": imatrix.artifact}
-
-
-def needed_files(recipe: Recipe, lock: Lock) -> list[tuple[str, LockedFile]]:
-    """Return (source, file) of all that a build reads, each once."""
-    found = {
-        (getattr(recipe.model, role), file): None
-        for role, part in parts_of(recipe, lock).items()
-        for file in part.files
-    }
-    imatrix = imatrix_file(recipe, lock)
-    if imatrix is not None and recipe.model.imatrix is not None:
-        found[recipe.model.imatrix, imatrix] = None
-    return list(found)

@@ -6,12 +6,12 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from lftool.pipeline.accelerating import accelerated
+from lftool.pipeline.inputs import conversion_files, imatrix_files, imatrix_input
 from lftool.pipeline.recall import done_already
-from lftool.pipeline.selection import imatrix_input, needed_files
 from lftool.pipeline.stages.convert import ROLE, pinned_converter, require_locked_output
 from lftool.pipeline.stages.fetch import fetch_locked
 from lftool.pipeline.stages.quantize import QuantizeTask, accept, require_locked_plan, require_pinned_tool
-from lftool.pipeline.stages.stream import Consumer, convert_and_quantize
+from lftool.pipeline.stages.stream import Consumer, convert_and_quantize, most_consumers
 from lftool.pipeline.tasks import conversions, quantization_of, quantizer_of
 from lftool.pipeline.tools import input_files, plan_ahead, tool_of
 
@@ -52,7 +52,8 @@ def to_stream(
     wanted = conversions(recipe, lock, ports)[ROLE]
     quantizers = [quantizer_of(name, recipe.targets[name], ports, _stage(lock, name).quantizer) for name in left]
     streams = all(item.record.streams for item in quantizers)
-    return left if streams and wanted.registered.record.streams else ()
+    fits = len(left) <= most_consumers(ports)
+    return left if streams and fits and wanted.registered.record.streams else ()
 
 
 def stream_targets(recipe: Recipe, lock: Lock, targets: Sequence[str], ports: Ports) -> dict[str, Artifact]:
@@ -63,7 +64,7 @@ def stream_targets(recipe: Recipe, lock: Lock, targets: Sequence[str], ports: Po
         LftoolError: Whatever a stage raises.
     """
     converting, wanted = lock.convert[ROLE], conversions(recipe, lock, ports)[ROLE]
-    for name, file in needed_files(recipe, lock):
+    for name, file in [*conversion_files(ROLE, recipe, lock), *imatrix_files(recipe, lock)]:
         fetch_locked(lock, name, file, ports)
     imatrix = imatrix_input(recipe, lock)
     actions = {_stage(lock, target).action for target in targets} | {converting.action}

@@ -19,8 +19,9 @@ from lftool.formats.gguf import read_gguf
 from lftool.host.registry import Registered
 from lftool.models.digest import Artifact, Digest
 from lftool.pipeline.headers import header_of
+from lftool.pipeline.inputs import conversion_inputs, quantize_inputs
 from lftool.pipeline.overrides import expand_overrides
-from lftool.pipeline.selection import Weights, conversion_inputs, parts_of, quantize_inputs
+from lftool.pipeline.selection import Weights, parts_of
 
 if TYPE_CHECKING:
     from lftool.api import GGUFHeader
@@ -112,6 +113,27 @@ def weights_header(artifact: Artifact, what: str, ports: Ports) -> GGUFHeader:
     path = header or ports.store.blobs.require(artifact, what)
     with path.open("rb") as file:
         return read_gguf(file, artifact.size, what)
+
+
+def check_companion(role: str, artifact: Artifact, recipe: Recipe, ports: Ports) -> None:
+    """Raise unless what travels beside the weights is a sound GGUF of the right kind.
+
+    Raises:
+        FormatError: It is no sound GGUF.
+        RecipeError: It is a model, or something else.
+    """
+    source = getattr(recipe.model, role)
+    header = weights_header(artifact, f"source {source!r}", ports)
+    kind, expected = header.metadata.get("general.type"), _MAKES[role]
+    # Projectors that older scripts of llama.cpp wrote say no type.
+    if kind != expected and not (role == "mmproj" and kind is None and _architecture(header) == "clip"):
+        raise RecipeError(
+            f"model.{role}: the GGUF of source {source!r} has general.type {kind!r}, expected {expected!r}"
+        )
+
+
+def _architecture(header: GGUFHeader) -> object:
+    return header.metadata.get("general.architecture")
 
 
 def remembered_card(artifact: Artifact, ports: Ports) -> ModelCard:

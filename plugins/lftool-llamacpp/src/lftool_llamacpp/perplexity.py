@@ -107,7 +107,7 @@ def measure(request: QualityRequest, progress: Callable[[str, int, int], None]) 
     try:
         text = request.text.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{request.text.name} is no UTF-8: {error}") from None
+        raise RecipeError(f"{request.text_name} is no UTF-8: {error}") from None
     own, reference = (_load(path, context, request.threads) for path in (request.weights, request.reference))
     tokens = own.tokenize(text.encode(), add_bos=True, special=False)
     if tokens != reference.tokenize(text.encode(), add_bos=True, special=False) or own.n_vocab() != reference.n_vocab():
@@ -115,7 +115,7 @@ def measure(request: QualityRequest, progress: Callable[[str, int, int], None]) 
     chunks, first = len(tokens) // context, context // 2
     if not chunks:
         raise RecipeError(
-            f"{request.text.name} has {len(tokens)} tokens, and one context of {context} is needed at least",
+            f"{request.text_name} has {len(tokens)} tokens, and one context of {context} is needed at least",
             hints=("give a longer text, or a smaller context",),
         )
     sums, begins = _Sums(), tokens[0] == own.token_bos()

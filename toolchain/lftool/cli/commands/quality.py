@@ -17,7 +17,7 @@ from lftool.cli.options import json_option, print_json, project_option, say
     "--text", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Text to predict."
 )
 @click.option(
-    "--context", type=click.IntRange(min=2), metavar="N", help="Tokens evaluated together; default 512 or the model's."
+    "--context", type=click.IntRange(min=3), metavar="N", help="Tokens evaluated together; default 512 or the model's."
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder of bundles; default: dist."

@@ -39,6 +39,12 @@ if TYPE_CHECKING:
     from lftool.api import GGUFHeader
 
 _PIECE = 1 << 20
+_MOST_CONSUMERS = 4
+
+
+def most_consumers(ports: Ports) -> int:
+    """Return how many quantisations one pass may serve: each has a process and buffers of its own."""
+    return max(_MOST_CONSUMERS, ports.threads)
 
 
 @frozen(kw_only=True)
@@ -77,6 +83,7 @@ class _Passing:
     pipe: FileIO
     seen: bytearray = attrs.field(factory=bytearray)
     position: int = 0
+    ended: bool = False
 
     def seek(self, position: int) -> int:
         self.position = position
@@ -84,7 +91,9 @@ class _Passing:
 
     def read(self, count: int) -> bytes:
         end = self.position + count
-        while len(self.seen) < end and (piece := self.pipe.read(_PIECE)):
+        while len(self.seen) < end and not self.ended:
+            piece = self.pipe.read(_PIECE)
+            self.ended = not piece
             self.seen += piece
         found = bytes(self.seen[self.position : end])
         self.position += len(found)
@@ -152,16 +161,17 @@ class _Stream:
             self.ports.cancel()
 
     def convert(self, output: FileIO) -> None:
-        self.ports.isolated.run(
-            self.tool.registered,
-            spec_to_run(self.tool, self.wanted.spec, self.plan),
-            {},
-            input_files(self.wanted.inputs, self.ports),
-            _path(output),
-            self.ports.threads,
-            _progress(ROLE, self.ports),
-            handed=[output],
-        )
+        with output:  # should it not even start, nobody waits for it to write
+            self.ports.isolated.run(
+                self.tool.registered,
+                spec_to_run(self.tool, self.wanted.spec, self.plan),
+                {},
+                input_files(self.wanted.inputs, self.ports),
+                _path(output),
+                self.ports.threads,
+                _progress(ROLE, self.ports),
+                handed=[output],
+            )
 
     def consume(self, consumer: Consumer, weights: InputFile, pipe: FileIO, threads: int) -> Artifact:
         ports, started = self.ports, time.monotonic()
@@ -197,7 +207,8 @@ class _Stream:
             try:
                 header = read_gguf(passing, None, what)  # type: ignore[arg-type]  # it seeks and reads, no more
             except FormatError:
-                converting.result()
+                if passing.ended:
+                    converting.result()  # its error, if it has one, says more than what is missing
                 raise
             head = bytes(passing.seen[: header.data_offset])
             size = header.size
@@ -217,16 +228,14 @@ class _Stream:
                 return passed
 
             work: list[Callable[[], Artifact]] = [
-                pass_on,
-                *(
-                    functools.partial(self.consume, consumer, attrs.evolve(weights, pipe=_path(pipe)), pipe, threads)
-                    for consumer, (pipe, _) in zip(consumers, pipes, strict=True)
-                ),
+                functools.partial(self.consume, consumer, attrs.evolve(weights, pipe=_path(pipe)), pipe, threads)
+                for consumer, (pipe, _) in zip(consumers, pipes, strict=True)
             ]
+            work.append(pass_on)  # last: an interrupt before finds nothing that waits for a quantizer
             found = in_parallel(lambda step: step(), work, len(work), self.ports)
         header_blob = self.ports.store.blobs.put_bytes(head, "a header")
-        remember_header(found[0], header_blob, self.ports)
-        return Streamed(weights=found[0], made=tuple(found[1:]))
+        remember_header(found[-1], header_blob, self.ports)
+        return Streamed(weights=found[-1], made=tuple(found[:-1]))
 
 
 def convert_and_quantize(
