@@ -82,7 +82,7 @@ def with_uri(project, uri: str) -> None:
         pytest.param(
             '[targets.plain]\nlayout = "gguf"\n',
             "targets = {}\n",
-            "error: lftool.toml: $.model.targets: unknown key; valid: imatrix, intermediate, weights\n"
+            "error: lftool.toml: $.model.targets: unknown key; valid: imatrix, intermediate, lora, mmproj, weights\n"
             "lftool.toml: $.targets: missing\n",
             id="no targets",
         ),
@@ -126,7 +126,7 @@ def test_without_plugins_no_quantizer_is_installed(plain_project):
         "  hint: install one: pip install 'lftool[cpu]'\n"
         + "".join(
             f"  hint: plugin '{name}' of lftool-{name} 0.1.0 could not be used: not in LFTOOL_PLUGINS\n"
-            for name in ("hf", "llamacpp", "oci", "s3", "strict")
+            for name in ("cuda", "hf", "llamacpp", "oci", "s3", "strict")
         ),
         "--no-plugins",
         "lock",

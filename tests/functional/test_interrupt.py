@@ -11,6 +11,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from tests.plugins.test_join import split
 
 from lftool.testing import tiny_gguf
 
@@ -125,6 +126,21 @@ def test_after_an_interrupt_the_build_goes_through(changed_project, stage):
 
     bundle = changed_project.root / "dist" / "tiny-1-q8.gguf"
     assert outcome.json()["bundles"][0]["size"] == bundle.stat().st_size
+
+
+def test_an_interrupt_while_weights_are_converted_and_quantised_in_one_pass_leaves_nothing(plain_project, tmp_path):
+    split(tiny_gguf(tmp_path / "whole.gguf", layers=2), plain_project.root / "parts", 5)
+    recipe = plain_project.recipe.read_text().replace("file:model.gguf", "file:parts")
+    plain_project.write_recipe(recipe.replace("[targets.plain]", '[targets.plain]\nquantize = "Q4_K_M"'))
+
+    ended = interrupted(plain_project, "quantize", "lock")
+
+    assert ended == INTERRUPTED
+    assert not plain_project.lock.exists()
+    assert litter(plain_project) == []
+    assert not [path for path in (plain_project.cache / "tmp").rglob("*") if path.is_file()]
+    assert processes_in(plain_project.home) == []
+    plain_project.run("lock").assert_success()
 
 
 def test_an_interrupted_lock_writes_nothing(plain_project):

@@ -219,5 +219,5 @@ def test_a_locked_conversion_that_comes_out_otherwise_is_not_reproducible(split_
     failed = split_project.spawn("build", "plain", env={"XDG_CACHE_HOME": str(split_project.home / "new")})
 
     assert failed.status == 7
-    assert f"stage convert: the lock names sha256 {'0' * 64}" in failed.err
+    assert f"stage convert, weights: the lock names sha256 {'0' * 64}" in failed.err
     assert f"what was made is sha256 {digest}" in failed.err

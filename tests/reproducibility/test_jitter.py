@@ -135,7 +135,7 @@ def build(
     project = folder.joinpath("project", *["deeper"] * around.depth)
     project.mkdir(parents=True)
     start = "tiny-story" if converted else "tiny-story-f16.gguf"
-    for name in sorted(["lftool.toml", start, "unrelated"], reverse=around.reverse):
+    for name in sorted(["held-out.txt", "lftool.toml", start, "unrelated"], reverse=around.reverse):
         if name == "lftool.toml":
             text = (example / name).read_text()
             if not converted:
@@ -143,7 +143,7 @@ def build(
             (project / name).write_text(text.replace("file:../../.cache/demo.key", "env:RELEASE_KEY"))
         elif name == "unrelated":
             (project / name).write_text("nothing of this is asked for")
-        elif converted:
+        elif (example / name).is_dir():
             shutil.copytree(example / name, project / name)
         else:
             shutil.copyfile(example / name, project / name)

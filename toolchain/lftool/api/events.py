@@ -42,12 +42,21 @@ class BytesFetched(Event):
 
 @frozen(kw_only=True)
 class TensorDone(Event):
-    """Tensor number `index` of `count` has been quantised."""
+    """Tensor number `index` of `count` is done.
 
+    Attributes:
+        stage: Of which stage.
+        done: Bytes of weights that have been treated; None where they are not known.
+        total: Of how many.
+    """
+
+    stage: str = "quantize"
     target: str
     tensor: str
     index: int
     count: int
+    done: int | None = None
+    total: int | None = None
 
 
 @frozen(kw_only=True)

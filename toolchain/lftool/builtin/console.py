@@ -49,6 +49,11 @@ class Arrival:
         return ", ".join(parts)
 
 
+def _tensor_text(event: TensorDone, rate: str) -> str:
+    parts = [f"{event.index} of {event.count}", event.tensor, rate]
+    return ", ".join(part for part in parts if part)
+
+
 def _is_file_of(key: Key, stage: str, target: str) -> bool:
     return key[0] == stage == "fetch" and key[1].startswith(f"{target}/")
 
@@ -62,11 +67,18 @@ class ConsoleObserver:
         self._bars: Any = None
         self._tasks: dict[Key, Any] = {}
         self._arriving: dict[Key, Arrival] = {}
+        self._treated: dict[Key, Arrival] = {}
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         with self._lock:
-            line = self._arrived(event) if isinstance(event, BytesFetched) else self._line(event)
+            match event:
+                case BytesFetched():
+                    line = self._arrived(event)
+                case TensorDone():
+                    line = self._tensor(event)
+                case _:
+                    line = self._line(event)
             if sys.stderr.isatty():
                 self._show_bar(event)
             if line:
@@ -105,6 +117,24 @@ class ConsoleObserver:
         known.shown = now
         return f"{'fetch':>9}  {event.source}  {event.path}, {known.text(now)}"
 
+    def _tensor(self, event: TensorDone) -> str:
+        """Note how far a stage is; without a terminal, return a line now and then."""
+        key, now, done = (event.stage, event.target), self._clock(), event.done or 0
+        known = self._treated.get(key)
+        if known is None or event.index == 1 or done < known.done:
+            known = self._treated[key] = Arrival(now, done, done, event.total, now)
+        known.done, known.total = done, event.total
+        text = _tensor_text(event, known.text(now) if event.total else "")
+        if sys.stderr.isatty():
+            self._advance(key, event.index, event.count, text)
+        if event.index >= event.count:
+            del self._treated[key]
+            return ""
+        if sys.stderr.isatty() or now - known.shown < _LINE_SECONDS:
+            return ""
+        known.shown = now
+        return f"{event.stage:>9}  {event.target}  {text}"
+
     def _show_bar(self, event: Event) -> None:
         match event:
             case BytesFetched(source=source, path=path, done=done, total=total):
@@ -112,8 +142,6 @@ class ConsoleObserver:
                 known = self._arriving.get(key)
                 self._advance(key, done, total, known.text(now) if known else "")
                 self._show_total(now)
-            case TensorDone(target=target, tensor=tensor, index=index, count=count):
-                self._advance(("quantize", target), index, count, f"{index} of {count}, {tensor}")
             case StageFinished(stage=stage, target=target):
                 for key in [key for key in self._tasks if key == (stage, target) or _is_file_of(key, stage, target)]:
                     self._close(key)

@@ -132,7 +132,9 @@ def measure(
         figures = ports.isolated.measure(
             registered,
             request,
-            lambda _, index, count: ports.emit(TensorDone(target=target, tensor="text", index=index, count=count)),
+            lambda _, index, count: ports.emit(
+                TensorDone(stage="check", target=target, tensor="", index=index, count=count)
+            ),
         )
         plain = {name: str(value) for name, value in attrs.asdict(figures).items()}
         ports.store.actions.put(memo, {"figures": ports.store.blobs.put_bytes(canonical_json(plain), "figures")})

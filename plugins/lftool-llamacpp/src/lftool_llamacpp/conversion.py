@@ -47,6 +47,10 @@ def _scripts(archive: Path) -> Any:  # noqa: ANN401 - a module that is only ther
     parts = [root / part for part in ("conversion/__init__.py", "conversion/base.py", "gguf-py/gguf")]
     command = [sys.executable, "-I", "-m", "compileall", "-q", *map(str, parts)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL):  # meanwhile, on another core
+        import torch.distributed  # noqa: PLC0415 - heavy
+
+        # Otherwise transformers imports what trains on many machines, and sympy with it: half a second.
+        torch.distributed.is_available = lambda: False
         import transformers  # noqa: PLC0415 - heavy
     del transformers
     sys.path[:0] = [str(root), str(root / "gguf-py")]

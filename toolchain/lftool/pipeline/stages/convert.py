@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from lftool.api import StageFinished, StageStarted, TensorDone
+from lftool.api import StageFinished, StageStarted
 from lftool.errors import NotReproducibleError
 from lftool.pipeline.archives import with_archive
 from lftool.pipeline.identity import plan_digest
 from lftool.pipeline.pins import require_pinned_plugin
+from lftool.pipeline.progress import tensor_progress
 from lftool.pipeline.stages.quantize import check_output
 from lftool.pipeline.tools import input_files, plan_transform, require_pinned_fingerprint, spec_to_run, tool_of
 
@@ -44,10 +45,6 @@ def run_conversion(wanted: Conversion, tool: Tool, plan: TransformPlan, threads:
     name = wanted.registered.record.name
     role = wanted.role
     ports.emit(StageStarted(stage="convert", target=role, detail=f"{len(wanted.inputs)} files with {name}"))
-
-    def progress(tensor: str, index: int, count: int) -> None:
-        ports.emit(TensorDone(target=role, tensor=tensor, index=index, count=count))
-
     made = ports.store.blobs.put_with(
         lambda path: ports.isolated.run(
             tool.registered,
@@ -56,7 +53,7 @@ def run_conversion(wanted: Conversion, tool: Tool, plan: TransformPlan, threads:
             input_files(wanted.inputs, ports),
             path,
             threads,
-            progress,
+            tensor_progress("convert", role, {}, ports),
         ),
         lambda path: check_output(path, plan, name),
     )

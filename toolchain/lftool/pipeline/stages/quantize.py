@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from lftool.api import StageFinished, StageStarted, TensorDone, TransformPlan, TransformSpec
+from lftool.api import StageFinished, StageStarted, TransformPlan, TransformSpec
 from lftool.errors import FormatError, NotReproducibleError
 from lftool.formats.gguf import read_gguf
 from lftool.models.digest import Artifact
@@ -15,6 +15,7 @@ from lftool.models.lock import LockedQuantize
 from lftool.pipeline.accelerating import accelerated
 from lftool.pipeline.identity import plan_digest
 from lftool.pipeline.pins import require_pinned_plugin
+from lftool.pipeline.progress import tensor_progress
 from lftool.pipeline.tools import (
     Tool,
     input_files,
@@ -135,10 +136,10 @@ def _run(task: QuantizeTask, tool: Tool, plan: TransformPlan, threads: int, port
     ports.emit(StageStarted(stage="quantize", target=task.target, detail=task.spec.produces))
     inputs = input_files(task.inputs, ports)
     spec = spec_to_run(tool, task.spec, plan)
-
-    def progress(tensor: str, index: int, count: int) -> None:
-        ports.emit(TensorDone(target=task.target, tensor=tensor, index=index, count=count))
-
+    with inputs["weights"].path.open("rb") as file:
+        header = read_gguf(file, inputs["weights"].artifact.size, "the weights")
+    sizes = {tensor.name: tensor.size for tensor in header.tensors}
+    progress = tensor_progress("quantize", task.target, sizes, ports)
     made = ports.store.blobs.put_with(
         lambda path: ports.isolated.run(tool.registered, spec, task.options, inputs, path, threads, progress),
         lambda path: check_output(path, plan, tool.registered.record.name),

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING
 import attrs
 from attrs import define, frozen
 
-from lftool.api import InputFile, StageFinished, StageStarted, TensorDone, TransformPlan, TransformSpec
+from lftool.api import InputFile, StageFinished, StageStarted, TransformPlan, TransformSpec
 from lftool.errors import FormatError
 from lftool.formats.gguf import read_gguf
 from lftool.models.digest import Artifact, Digest
 from lftool.pipeline.headers import remember_header, skeleton
 from lftool.pipeline.parallel import in_parallel
 from lftool.pipeline.ports import Ports
+from lftool.pipeline.progress import tensor_progress
 from lftool.pipeline.stages.convert import ROLE
 from lftool.pipeline.stages.quantize import check_output
 from lftool.pipeline.tasks import Conversion
@@ -143,18 +144,19 @@ def _pass_on(passing: _Passing, size: int, ends: list[FileIO], ports: Ports) -> 
     return Artifact(Digest(digest.hexdigest()), seen)
 
 
-def _progress(target: str, ports: Ports) -> Callable[[str, int, int], None]:
-    return lambda tensor, index, count: ports.emit(TensorDone(target=target, tensor=tensor, index=index, count=count))
-
-
 @define
 class _Stream:
-    """One conversion in progress."""
+    """One conversion in progress.
+
+    Attributes:
+        sizes: Bytes of every tensor, once the header has passed.
+    """
 
     wanted: Conversion
     tool: Tool
     plan: TransformPlan
     ports: Ports
+    sizes: dict[str, int] = attrs.field(factory=dict)
 
     def _cancel(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:  # before the pool waits for a converter that nobody reads
@@ -169,7 +171,7 @@ class _Stream:
                 input_files(self.wanted.inputs, self.ports),
                 _path(output),
                 self.ports.threads,
-                _progress(ROLE, self.ports),
+                tensor_progress("convert", ROLE, self.sizes, self.ports),
                 handed=[output],
             )
 
@@ -186,7 +188,7 @@ class _Stream:
                     inputs,
                     path,
                     threads,
-                    _progress(consumer.target, ports),
+                    tensor_progress("quantize", consumer.target, self.sizes, ports),
                     handed=[pipe],
                 ),
                 lambda path: check_output(path, consumer.plan, consumer.tool.registered.record.name),
@@ -210,6 +212,7 @@ class _Stream:
                 if passing.ended:
                     converting.result()  # its error, if it has one, says more than what is missing
                 raise
+            self.sizes.update({tensor.name: tensor.size for tensor in header.tensors})
             head = bytes(passing.seen[: header.data_offset])
             size = header.size
             path = stack.enter_context(skeleton(head, size, self.ports))
