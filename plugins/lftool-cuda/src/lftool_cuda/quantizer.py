@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lftool.api import FILE_TYPES, ToolIdentity, read_gguf, read_imatrix
+from lftool.api import ToolIdentity
 from lftool.errors import UnavailableError
 from lftool_strict.quantizer import StrictQuantizer
 
@@ -62,22 +62,5 @@ class CUDAQuantizer(StrictQuantizer):
     ) -> None:
         """Write the quantised weights with the kernels of a device."""
         from lftool_cuda.kernels import DeviceKernels  # noqa: PLC0415 - heavy, child processes only
-        from lftool_strict.feed import FileFeed, PipeFeed  # noqa: PLC0415 - likewise
-        from lftool_strict.header import quantised_header  # noqa: PLC0415 - likewise
-        from lftool_strict.slabs import plan_work  # noqa: PLC0415 - likewise
-        from lftool_strict.stream import stream  # noqa: PLC0415 - likewise
 
-        imatrix = read_imatrix(inputs["imatrix"].path) if "imatrix" in inputs else None
-        weights = inputs["weights"]
-        with weights.path.open("rb") as source, output.open("wb") as file:
-            header = read_gguf(source, weights.artifact.size, "the weights")
-            head = quantised_header(source, header, spec.types, FILE_TYPES[spec.produces])
-            work = plan_work(header, spec.types, len(head), imatrix, spec.produces, SLAB_WEIGHTS)
-            kernels = DeviceKernels(device)
-            if weights.pipe is None:
-                feed = FileFeed(source.fileno(), work.slabs)
-                stream(work, head, feed, file.fileno(), _THREADS, progress, kernels)
-                return
-            with weights.pipe.open("rb", buffering=0) as pipe:
-                piped = PipeFeed(pipe.fileno(), work.slabs, _THREADS)
-                stream(work, head, piped, file.fileno(), _THREADS, progress, kernels)
+        self.quantise(spec, inputs, output, _THREADS, progress, DeviceKernels(device), SLAB_WEIGHTS)

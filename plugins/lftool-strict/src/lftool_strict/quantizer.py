@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from lftool.api import InputFile, TransformSpec
+    from lftool_strict.stream import AnyKernels
 
 # What mixtures of these file types are made of, and what tensors of odd sizes fall back to, has kernels here.
 OFFERED = tuple(name for name in FILE_TYPES if not name.startswith(("IQ1", "IQ2", "IQ3")))
@@ -98,9 +99,32 @@ class StrictQuantizer:
         progress: Callable[[str, int, int], None],
     ) -> None:
         """Write the quantised weights."""
+        self.quantise(spec, inputs, output, threads, progress)
+
+    def quantise(
+        self,
+        spec: TransformSpec,
+        inputs: Mapping[str, InputFile],
+        output: Path,
+        threads: int,
+        progress: Callable[[str, int, int], None],
+        kernels: AnyKernels | None = None,
+        slab_weights: int | None = None,
+    ) -> None:
+        """Write the quantised weights with any kernels.
+
+        Args:
+            spec: What to make.
+            inputs: Role to file.
+            output: Path to write.
+            threads: How many slabs to treat at a time.
+            progress: Called as progress(tensor, index, count).
+            kernels: This processor's by default.
+            slab_weights: How many weights a slab has; as suits a processor by default.
+        """
         from lftool_strict.feed import FileFeed, PipeFeed  # noqa: PLC0415 - heavy, child processes only
         from lftool_strict.header import quantised_header  # noqa: PLC0415 - heavy, child processes only
-        from lftool_strict.slabs import plan_work  # noqa: PLC0415 - likewise
+        from lftool_strict.slabs import SLAB_WEIGHTS, plan_work  # noqa: PLC0415 - likewise
         from lftool_strict.stream import stream  # noqa: PLC0415 - likewise
 
         imatrix = read_imatrix(inputs["imatrix"].path) if "imatrix" in inputs else None
@@ -108,11 +132,11 @@ class StrictQuantizer:
         with weights.path.open("rb") as source, output.open("wb") as file:
             header = read_gguf(source, weights.artifact.size, "the weights")
             head = quantised_header(source, header, spec.types, FILE_TYPES[spec.produces])
-            work = plan_work(header, spec.types, len(head), imatrix, spec.produces)
+            work = plan_work(header, spec.types, len(head), imatrix, spec.produces, slab_weights or SLAB_WEIGHTS)
             if weights.pipe is None:
                 feed = FileFeed(source.fileno(), work.slabs)
-                stream(work, head, feed, file.fileno(), threads, progress)
+                stream(work, head, feed, file.fileno(), threads, progress, kernels)
                 return
             with weights.pipe.open("rb", buffering=0) as pipe:
                 piped = PipeFeed(pipe.fileno(), work.slabs, threads)
-                stream(work, head, piped, file.fileno(), threads, progress)
+                stream(work, head, piped, file.fileno(), threads, progress, kernels)
