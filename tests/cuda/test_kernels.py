@@ -32,7 +32,10 @@ VARIANTS = [
     for important in ((False, True) if kernel.importance else (False,))
     for exact in (False, True)
 ]
-QUICK = {"Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_S", "Q6_K", "IQ4_NL", "IQ4_XS"}  # every type of blocks, with an imatrix
+QUICK = {  # most types of blocks, with an importance matrix and without
+    *((name, True) for name in ("Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_S", "IQ4_NL", "IQ4_XS")),
+    *((name, False) for name in ("Q4_0", "Q5_1", "Q8_0", "Q6_K", "F16")),
+}
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def both(device, inputs, produces, folder, **options) -> tuple[bytes, bytes]:
 @pytest.mark.parametrize(
     ("produces", "imatrix"),
     [
-        pytest.param(name, imatrix, marks=() if (name in QUICK) == imatrix else pytest.mark.slow)
+        pytest.param(name, imatrix, marks=() if (name, imatrix) in QUICK else pytest.mark.slow)
         for name in sorted(OFFERED)
         for imatrix in (False, True)
     ],
@@ -87,7 +90,10 @@ def test_a_whole_model_has_the_bytes_of_strict(on_this_processor, tmp_path, kind
 
 @pytest.mark.parametrize(
     ("name", "kind", "important", "exact"),
-    [pytest.param(*variant, marks=() if variant[1] == "F16" else pytest.mark.slow) for variant in VARIANTS],
+    [
+        pytest.param(*variant, marks=() if variant[1] == "F16" and not variant[3] else pytest.mark.slow)
+        for variant in VARIANTS
+    ],
 )
 def test_every_operation_of_the_ptx_is_rounded_by_itself(name, kind, important, exact) -> None:
     ptx = kernel_ptx(name, kind, important=important, exact=exact)

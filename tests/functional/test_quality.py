@@ -109,6 +109,7 @@ def test_the_unquantised_perplexity_is_what_transformers_computes(story) -> None
     assert math.isclose(float(found["reference"]["perplexity"]), float(perplexity), rel_tol=0.002)
 
 
+@pytest.mark.slow
 def test_neither_threads_nor_repetition_change_a_digit(story) -> None:
     first = measured(story, "q2", "--jobs", "1")
     shutil.rmtree(story.cache / "ac-v1")

@@ -100,6 +100,7 @@ def test_another_machine_builds_the_same_in_one_go(streamed, tmp_path) -> None:
     assert not stored(other, intermediate(other))
 
 
+@pytest.mark.slow
 def test_one_target_alone_can_be_built_in_one_go(streamed, tmp_path) -> None:
     streamed.run("lock").assert_success()
     streamed.run("build", "--no-sign").assert_success()
@@ -142,6 +143,7 @@ def test_llama_cpp_reads_files_only_so_the_intermediate_is_stored(streamed) -> N
     assert stored(streamed, intermediate(streamed))
 
 
+@pytest.mark.slow
 def test_other_bytes_than_the_lock_names_are_refused_every_time(streamed, tmp_path) -> None:
     streamed.run("lock").assert_success()
     streamed.run("build", "--no-sign").assert_success()

@@ -123,6 +123,7 @@ def test_a_bundle_with_an_adapter_tells_what_merged_weights_tell(story, tmp_path
     assert told == answer(built(story, PLAIN))
 
 
+@pytest.mark.slow
 def test_an_adapter_that_is_a_gguf_is_taken_as_it_is(story, tmp_path) -> None:
     write_adapter(story.root / "adapter")
     converted = built(story, RECIPE)
@@ -139,6 +140,7 @@ def test_an_adapter_that_is_a_gguf_is_taken_as_it_is(story, tmp_path) -> None:
         assert archive.read("lora.gguf") == adapter
 
 
+@pytest.mark.slow
 def test_another_adapter_is_another_bundle_of_the_same_weights(story) -> None:
     write_adapter(story.root / "adapter")
     built(story, RECIPE)
@@ -252,6 +254,7 @@ def test_a_projector_is_converted_and_llama_cpp_loads_it_beside_the_weights(stor
     mtmd_cpp.mtmd_free(ctypes.c_void_p(context))
 
 
+@pytest.mark.slow
 def test_weights_and_projector_may_be_ggufs_of_one_source(story, tmp_path) -> None:
     write_vision(story.root / "vision")
     bundle = built(story, VISION)
