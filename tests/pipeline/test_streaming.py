@@ -217,18 +217,6 @@ def test_what_is_wrong_with_a_target_is_said_before_anything_is_converted(stream
     assert "convert" not in done.err
 
 
-def test_what_was_quantised_is_kept_when_locking_fails_later(streamed, monkeypatch) -> None:
-    def refuse(*_: object) -> None:
-        raise StorageError("the disk is gone")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("lftool.pipeline.locker.pack_action", refuse)
-        assert streamed.run("lock").status == 1
-    done = streamed.run("lock").assert_success()
-    streamed.run("build", "--no-sign").assert_success()
-    assert sum("quantize" in line and "cached" not in line for line in done.err.splitlines()) <= 2
-
-
 def test_many_quantisations_are_not_made_in_one_pass(streamed) -> None:
     targets = "".join(
         f'[targets.t{index}]\nlayout = "gguf"\nquantize = "Q8_0"\noverrides = {{ "blk.{index // 3}.attn_{name}.weight" = "F16" }}\n'
