@@ -179,13 +179,39 @@ class Layout(Protocol):
 
 
 class Runtime(Protocol):
-    """A numbered, frozen runtime."""
+    """A numbered, frozen runtime, whose bytes its plugin carries."""
 
     def parts(self) -> RuntimeParts:
         """Return its bytes; the same ones for ever."""
 
     def runner(self) -> Path | None:
         """Return a script that backends can start with Python to run a bundle, if this runtime has one."""
+
+
+class CompiledRuntime(Protocol):
+    """A runtime that is compiled from an archive of sources: the prefix of bundles, and nothing besides it."""
+
+    def tool(self) -> ToolIdentity:
+        """Return versions of compiler and libraries, the files of ours that are compiled in, and the archive.
+
+        Raises:
+            UnavailableError: This machine has no compiler that can do it.
+        """
+
+    def compile(self, archive: Path, output: Path, threads: int, progress: Progress) -> None:
+        """Write the executable. Neither `threads` nor the folder that it works in may change a byte of it.
+
+        Runs in a process of its own with a cleared environment, in an empty folder.
+
+        Args:
+            archive: A ZIP of the members that the tool asked for.
+            output: Path to write.
+            threads: How many threads to use.
+            progress: Called as progress(what, done, count).
+
+        Raises:
+            UnavailableError: The compiler failed.
+        """
 
 
 class Signer(Protocol):

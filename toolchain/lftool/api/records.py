@@ -13,6 +13,7 @@ from attrs import field, frozen
 
 from lftool.api.protocols import (
     Backend,
+    CompiledRuntime,
     Layout,
     Observer,
     RemoteStore,
@@ -163,15 +164,28 @@ class LayoutType(Record):
 
 @frozen(kw_only=True)
 class RuntimeType(Record):
-    """A runtime; `number` grows when its bytes change, and old numbers stay."""
+    """A runtime; `number` grows when its bytes change, and old numbers stay.
+
+    Attributes:
+        compiled: Whether it is compiled on the machine that locks; then `factory` makes a `CompiledRuntime`, and the lock
+            names the executable that came of it. Else it makes a `Runtime`.
+        backend: Of a compiled runtime, for which backend; recipes write `runtime = "native"` for all of them.
+    """
 
     number: int
-    factory: Callable[[], Runtime]
+    compiled: bool = False
+    backend: str | None = None
+    factory: Callable[[], Runtime | CompiledRuntime]
+
+    @property
+    def title(self) -> str:
+        """The name, with the backend's behind it where there is one."""
+        return self.name if self.backend is None else f"{self.name}-{self.backend}"
 
     @property
     def semantics(self) -> str:
-        """Name and number, as locks and manifests write it."""
-        return f"{self.name}/{self.number}"
+        """Title and number, as locks and manifests write it."""
+        return f"{self.title}/{self.number}"
 
     @property
     def key(self) -> str:

@@ -24,10 +24,13 @@ COMMANDS = {
     "quality": "Measure what quantising cost, and sign it.",
     "inspect": "Show what is in a bundle.",
     "run": "Run a bundle's model in place.",
+    "serve": "Serve a bundle's model over HTTP.",
     "extract": "Write the parts of a bundle as files.",
     "keygen": "Make a key pair for signing.",
     "schema": "Print the JSON Schema of a file format.",
     "plugins": "Show installed plugins.",
+    "backends": "Show on what devices models can run here.",
+    "runtime": "Compile a runtime for native bundles.",
     "cache": "Look after the cache.",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,18 +34,26 @@ def trust_options(command: F) -> F:
     return click.option("--key", type=click.Path(path_type=Path), metavar="PUB", help="Trust this public key.")(command)
 
 
-def chosen_policy(key: Path | None, trust: Path | None) -> TrustPolicy | None:
+def chosen_policy(key: Path | None, trust: Path | None, *, own: bool = False) -> TrustPolicy | None:
     """Return the policy that the options mean, or None when neither is given.
+
+    Args:
+        key: A public key.
+        trust: A policy.
+        own: Whether the user's own policy counts where neither is given.
 
     Raises:
         click.UsageError: Both are given.
     """
     from lftool.ops.trusting import policy_of_key, read_policy
+    from lftool.store.places import user_policy
 
     if key is not None and trust is not None:
         raise click.UsageError("give --key or --trust, not both")
     if key is not None:
         return policy_of_key(key)
+    if trust is None and own and os.path.lexists(user_policy()):  # a dangling link is a policy that cannot be read
+        trust = user_policy()
     return None if trust is None else read_policy(trust)
 
 

@@ -89,7 +89,7 @@ def remember(ready: ReadyToRun, files: Iterable[str]) -> None:
         "argv": list(ready.command.argv),
         "bundle_at": ready.command.argv.index(ready.bundle),
         "environment": dict(ready.command.environment),
-        "trust": ready.trust,
+        "told": list(ready.told),
     }
     status = os.fstat(ready.descriptor)
     _stamps().remember(status, status, _KIND, {"start": json.dumps(start)})
@@ -114,7 +114,7 @@ def start_again(arguments: Sequence[str]) -> None:
         os.close(descriptor)
         return
     name = os.path.basename(bundle)  # noqa: PTH119 - likewise
-    sys.stderr.write(f"{name}: {start['trust']}\n")
+    sys.stderr.write("".join(f"{name}: {line}\n" for line in start["told"]))
     argv = [*start["argv"], *passed]
     argv[start["bundle_at"]] = f"/dev/fd/{descriptor}"
     os.environ.update({"LFTOOL_BUNDLE": bundle, **start["environment"]})

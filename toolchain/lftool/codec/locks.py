@@ -10,7 +10,16 @@ from lftool.codec.recipes import flatten, recipe_digest, recipe_projection, slic
 from lftool.codec.toml_in import parse_toml, structure
 from lftool.codec.toml_out import emit_toml
 from lftool.errors import LockError
-from lftool.models.lock import LOCK_VERSION, Lock, LockedConvert, LockedQuantize, LockedRecipe, LockedTarget, LockedTool
+from lftool.models.lock import (
+    LOCK_VERSION,
+    Lock,
+    LockedConvert,
+    LockedQuantize,
+    LockedRecipe,
+    LockedRuntime,
+    LockedTarget,
+    LockedTool,
+)
 from lftool.models.rules import RULES
 
 if TYPE_CHECKING:
@@ -80,10 +89,14 @@ def slice_lock(lock: Lock, recipe: Recipe, target: str) -> Lock:
         recipe=LockedRecipe(sha256=recipe_digest(part)),
         sources={name: lock.sources[name] for name in part.sources},
         tools=tools,
-        runtimes={locked.runtime: lock.runtimes[locked.runtime]} if locked.runtime else {},
+        runtimes=_runtime_slice(lock, locked.runtime),
         convert={role: attrs.evolve(item, converter_name=None) for role, item in lock.convert.items()},
         targets={target: LockedTarget(runtime=locked.runtime, quantize=stage)},
     )
+
+
+def _runtime_slice(lock: Lock, name: str | None) -> dict[str, LockedRuntime]:
+    return {} if name is None else {name: attrs.evolve(lock.runtimes[name], toolchain=None)}
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from lftool import errors
-from lftool.api import HOOKS, InputFile, Probe, QualityFigures, QualityRequest, TransformPlan, TransformSpec
+from lftool.api import HOOKS, Device, InputFile, Probe, QualityFigures, QualityRequest, TransformPlan, TransformSpec
 from lftool.errors import LftoolError, PluginError
 from lftool.host.wire import Task, decode_plan, encode_inputs, encode_spec
 from lftool.store.durable import scratch_directory
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from io import FileIO
 
-    from lftool.api import BackendType, TransformType
+    from lftool.api import BackendType, RuntimeType, TransformType
     from lftool.host.registry import Registered
 
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
 _KEPT = ("PATH", "SYSTEMROOT", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 _TAIL_LINES = 12
-_PROBE_SECONDS = 60.0
+PROBE_SECONDS = 30.0
 
 
 class Workers:
@@ -127,7 +127,7 @@ class Isolated:
     ) -> Any:  # noqa: ANN401 - plain data
         hook = next(name for name, kind in HOOKS.items() if type(registered.record) is kind)
         task = Task(
-            module=registered.origin.module, kind=hook, name=registered.record.name, method=method, arguments=arguments
+            module=registered.origin.module, kind=hook, name=registered.record.key, method=method, arguments=arguments
         )
         with (
             scratch_directory(self._temporary) as scratch,
@@ -226,11 +226,27 @@ class Isolated:
         plain = {key: str(value) if isinstance(value, Path) else value for key, value in attrs.asdict(request).items()}
         return QualityFigures(**self._call(registered, "measure", {"request": plain}, progress))
 
+    def compile(
+        self,
+        registered: Registered[RuntimeType],
+        archive: Path,
+        output: Path,
+        threads: int,
+        progress: Callable[[str, int, int], None],
+    ) -> None:
+        """Have a compiled runtime write its executable.
+
+        Raises:
+            LftoolError: What the plugin raised, or PluginError when it died.
+        """
+        arguments = {"archive": str(archive), "output": str(output), "threads": threads}
+        self._call(registered, "compile", arguments, progress)
+
     def probe_backend(self, registered: Registered[BackendType]) -> Probe:
         """Have a backend look at this machine, within a time limit.
 
         Raises:
             PluginError: It failed or died; drivers do.
         """
-        found = self._call(registered, "probe", {}, seconds=_PROBE_SECONDS)
-        return Probe(**{**found, "devices": tuple(found["devices"])})
+        found = self._call(registered, "probe", {}, seconds=PROBE_SECONDS)
+        return Probe(**{**found, "devices": tuple(Device(**device) for device in found["devices"])})

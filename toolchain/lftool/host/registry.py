@@ -33,7 +33,7 @@ R = TypeVar("R", bound=Record)
 R_co = TypeVar("R_co", bound=Record, covariant=True)
 S = TypeVar("S", SourceType, SignerType, RemoteStoreType)
 
-_KNOWN_BACKENDS = ("cpu", "cuda", "metal", "rocm")
+KNOWN_BACKENDS = ("cpu", "cuda", "metal", "rocm")
 
 # Known schemes of plugins that may not be installed: what to say instead of "unknown".
 _KNOWN_ELSEWHERE = {"hf": "lftool-hf", "s3": "lftool-s3", "gs": "lftool-s3", "az": "lftool-s3", "oci": "lftool-oci"}
@@ -177,29 +177,43 @@ class Registry:
         A recipe may name a backend of another machine: weights for it can be locked and packed here.
         """
         installed = [item.record.name for item in self.all(BackendType)]
-        if name not in installed and name not in _KNOWN_BACKENDS:
-            raise self._missing(BackendType, name, sorted({*installed, *_KNOWN_BACKENDS}), RecipeError)
+        if name not in installed and name not in KNOWN_BACKENDS:
+            raise self._missing(BackendType, name, sorted({*installed, *KNOWN_BACKENDS}), RecipeError)
 
-    def runtime(self, name: str, pinned: str | None = None) -> Registered[RuntimeType]:
-        """Return the runtime called `name`: the pinned number, or the newest.
+    def runtime(self, name: str, backend: str, pinned: str | None = None) -> Registered[RuntimeType]:
+        """Return the runtime called `name` for a backend: the pinned number if it is one of its numbers, or the newest.
 
         Raises:
             RecipeError: No installed plugin provides it.
             UnavailableError: The pinned number is not installed.
         """
-        numbers = sorted(
-            (item for item in self.all(RuntimeType) if item.record.name == name), key=lambda item: item.record.number
-        )
-        if not numbers:
+        able = [item for item in self.all(RuntimeType) if item.record.name == name]
+        fitting = [item for item in able if item.record.backend in {None, backend}]
+        if able and not fitting:
+            have = ", ".join(sorted(str(item.record.backend) for item in able))
+            raise UnavailableError(
+                f"no installed plugin has the runtime {name!r} for the backend {backend!r}; there is {have}",
+                hints=(f"install lftool-{backend}", *self._unusable()),
+            )
+        if not fitting:
             raise self._missing(RuntimeType, name, sorted({r.record.name for r in self.all(RuntimeType)}), RecipeError)
-        if pinned is None:
-            return numbers[-1]
-        for item in numbers:
-            if item.record.semantics == pinned:
+        newest = max(fitting, key=lambda item: item.record.number)
+        if pinned is None or pinned.partition("/")[0] != newest.record.title:
+            return newest
+        return self.pinned_runtime(pinned)
+
+    def pinned_runtime(self, semantics: str) -> Registered[RuntimeType]:
+        """Return the runtime of that title and number.
+
+        Raises:
+            UnavailableError: It is not installed.
+        """
+        for item in self.all(RuntimeType):
+            if item.record.semantics == semantics:
                 return item
-        have = ", ".join(item.record.semantics for item in numbers)
+        have = ", ".join(sorted(item.record.semantics for item in self.all(RuntimeType)))
         raise UnavailableError(
-            f"the lock pins runtime {pinned}, installed is {have}",
+            f"the lock pins runtime {semantics}, installed is {have}",
             hints=("install the lftool or plugin that the lock was made with", "or move on: lftool lock --upgrade"),
         )
 

@@ -18,7 +18,7 @@ class Task:
     Attributes:
         module: Module of the plugin; its records are looked up there and nowhere else.
         kind: Name of the hook that yields the record.
-        name: Name of the record.
+        name: Key of the record.
         method: What to call on the object that the record makes.
         arguments: Plain data; see `encode_*` and `decode_*`.
     """

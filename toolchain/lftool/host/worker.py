@@ -18,7 +18,7 @@ from typing import IO, Any
 import attrs
 from attrs import define
 
-from lftool.api import HOOKS, BackendType, QualityRequest, Record, TransformType
+from lftool.api import HOOKS, BackendType, QualityRequest, Record, RuntimeType, TransformType
 from lftool.codec.toml_in import structure
 from lftool.errors import LftoolError, RecipeError
 from lftool.host.wire import decode_inputs, decode_spec, encode_plan
@@ -43,13 +43,13 @@ class Wire:
 
 
 def find_record(module_name: str, hook: str, name: str) -> Record:
-    """Return the record called `name` that `module_name` yields from `hook`.
+    """Return the record whose key is `name` that `module_name` yields from `hook`.
 
     Raises:
         LookupError: There is none.
     """
     for record in getattr(import_module(module_name), hook)():
-        if isinstance(record, HOOKS[hook]) and record.name == name:
+        if isinstance(record, HOOKS[hook]) and record.key == name:
             return record
     raise LookupError(f"{module_name}.{hook} yields no {name!r}")
 
@@ -81,16 +81,15 @@ def perform(task: dict[str, Any], wire: Wire) -> Any:  # noqa: ANN401 - plain da
     record = find_record(task["module"], task["kind"], task["name"])
     if isinstance(record, TransformType):
         return _call_transform(record, task["method"], task["arguments"], wire)
+    if isinstance(record, RuntimeType):
+        given = task["arguments"]
+        runtime: Any = record.factory()
+        runtime.compile(Path(given["archive"]), Path(given["output"]), given["threads"], wire.progress)
+        return None
     assert isinstance(record, BackendType)  # noqa: S101 - the parent sends nothing else
     if task["method"] == "measure":
         return attrs.asdict(record.factory().measure(_quality_request(task["arguments"]["request"]), wire.progress))
-    probe = record.factory().probe()
-    return {
-        "available": probe.available,
-        "reason": probe.reason,
-        "devices": list(probe.devices),
-        "fingerprint": probe.fingerprint,
-    }
+    return attrs.asdict(record.factory().probe())
 
 
 def main() -> None:

@@ -138,9 +138,30 @@ class LockedTool:
 
 @frozen(kw_only=True)
 class LockedRuntime:
-    """A numbered, frozen runtime."""
+    """A numbered runtime: a frozen one, or one that was compiled."""
 
     sha256: Digest = field(metadata={"doc": "SHA-256 over the names and digests of its parts."})
+    executable: Digest | None = field(
+        default=None, metadata={"doc": "SHA-256 of the executable, of a compiled runtime."}
+    )
+    size: int | None = field(
+        default=None, validator=optional(ge(1)), metadata={"doc": "Size of the executable in bytes."}
+    )
+    toolchain: str | None = field(
+        default=None, metadata={"doc": "Compiler and libraries that compiled it; not part of a slice."}
+    )
+    archive: LockedSource | None = field(
+        default=None, metadata={"doc": "The archive of the sources that it was compiled from."}
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if len({self.executable is None, self.size is None, self.archive is None}) != 1:
+            raise ValueError("a compiled runtime needs executable, size and archive together")
+
+    @property
+    def output(self) -> Artifact | None:
+        """The executable of a compiled runtime; None for a frozen one."""
+        return None if self.executable is None or self.size is None else Artifact(self.executable, self.size)
 
 
 @frozen(kw_only=True)

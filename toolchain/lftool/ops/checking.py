@@ -6,10 +6,14 @@ trusts those keys is asked every time.
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
+import attrs
 from attrs import frozen
+
+from lftool.api import ModelSize
 
 if TYPE_CHECKING:
     from lftool.models.policy import TrustPolicy
@@ -25,18 +29,28 @@ class CheckedBundle:
     Attributes:
         backend: The backend that its manifest names.
         key_ids: Key ids that its signatures claim, unproven.
+        runtime: Name and number of the runtime that it begins with; None for a GGUF.
+        size: What of the model takes memory.
     """
 
     backend: str
     key_ids: tuple[str, ...]
+    runtime: str | None
+    size: ModelSize
 
 
 def recall(descriptor: int, store: Store) -> CheckedBundle | None:
     """Return what was remembered when these very bytes were checked; None when they were not, or have changed."""
     known = store.stamps.recall(os.fstat(descriptor), _KIND)
-    if known is None or not {"manifest", "backend", "keys"} <= known.keys():
+    if known is None or not {"manifest", "backend", "keys", "runtime", "size"} <= known.keys():
         return None
-    return CheckedBundle(backend=known["backend"], key_ids=tuple(known["keys"].split()))
+    size = json.loads(known["size"])
+    return CheckedBundle(
+        backend=known["backend"],
+        key_ids=tuple(known["keys"].split()),
+        runtime=known["runtime"] or None,
+        size=ModelSize(**{**size, "layers": tuple(size["layers"]), "cache": tuple(size["cache"])}),
+    )
 
 
 def check(descriptor: int, name: str, store: Store) -> CheckedBundle:
@@ -49,15 +63,27 @@ def check(descriptor: int, name: str, store: Store) -> CheckedBundle:
     known = recall(descriptor, store)
     if known is not None:
         return known
-    from lftool.bundle.contents import check_contents  # noqa: PLC0415 - a later start recalls, and needs none of these
+    from lftool.bundle.contents import check_contents, weights_header  # noqa: PLC0415 - a later start recalls instead
+    from lftool.bundle.model_size import model_size  # noqa: PLC0415 - likewise
     from lftool.bundle.reader import read_bundle  # noqa: PLC0415 - likewise
-    from lftool.ops.documents import check_documents, signer_hints  # noqa: PLC0415 - likewise
+    from lftool.ops.documents import check_documents, runtime_name, signer_hints  # noqa: PLC0415 - likewise
 
     bundle = read_bundle(descriptor, name)
     check_documents(bundle)
     check_contents(bundle)
-    found = CheckedBundle(backend=bundle.manifest.backend, key_ids=signer_hints(bundle))
-    facts = {"manifest": bundle.manifest_digest.hex, "backend": found.backend, "keys": " ".join(found.key_ids)}
+    found = CheckedBundle(
+        backend=bundle.manifest.backend,
+        key_ids=signer_hints(bundle),
+        runtime=runtime_name(bundle),
+        size=model_size(weights_header(bundle), bundle.manifest.run),
+    )
+    facts = {
+        "manifest": bundle.manifest_digest.hex,
+        "backend": found.backend,
+        "keys": " ".join(found.key_ids),
+        "runtime": found.runtime or "",
+        "size": json.dumps(attrs.asdict(found.size)),
+    }
     store.stamps.remember(bundle.status, os.fstat(descriptor), _KIND, facts)
     return found
 

@@ -38,6 +38,16 @@ def provenance(bundle: Bundle) -> Any:  # noqa: ANN401 - a SLSA predicate
     return value
 
 
+def runtime_name(bundle: Bundle) -> str | None:
+    """Return name and number of the runtime that the provenance names; None when there is none.
+
+    Raises:
+        FormatError: The provenance cannot be read.
+    """
+    names = [str(item["name"]) for item in provenance(bundle)["buildDefinition"]["resolvedDependencies"]]
+    return next((name.removeprefix("runtime:") for name in names if name.startswith("runtime:")), None)
+
+
 def check_documents(bundle: Bundle) -> None:
     """Raise FormatError unless signatures, provenance and bill of materials are in their accepted encodings."""
     signer_hints(bundle)

@@ -114,6 +114,19 @@ def find_project(given: Path | None) -> Project:
     raise UsageError(f"there is no {RECIPE_NAME} {where}", hints=("write one: lftool init",))
 
 
+def find_nearest(given: Path | None) -> Project | None:
+    """Return the project in `given`, or the nearest one upwards; None when nothing is given and there is none.
+
+    Raises:
+        UsageError: There is none in `given`.
+        RecipeError: Its recipe is wrong.
+    """
+    here = Path.cwd().resolve()
+    if given is None and not any((folder / RECIPE_NAME).is_file() for folder in (here, *here.parents)):
+        return None
+    return find_project(given)
+
+
 def observing(registry: Registry) -> Callable[[Event], None]:
     """Return a function that hands events to every registered observer; one that fails is dropped, not the build."""
     observers = []
@@ -143,8 +156,10 @@ def _complain(text: str) -> None:
     logging.getLogger("lftool").warning("%s", text)
 
 
-def open_ports(project: Project, *, third_party: bool = True, online: bool = True, threads: int | None = None) -> Ports:
-    """Return the ports for work on `project`.
+def open_ports(
+    project: Project | None, *, third_party: bool = True, online: bool = True, threads: int | None = None
+) -> Ports:
+    """Return the ports for work on `project`, or in this folder without one.
 
     Raises:
         PluginError: Two plugins share a name.
@@ -152,7 +167,7 @@ def open_ports(project: Project, *, third_party: bool = True, online: bool = Tru
     """
     registry, store, rules = Registry.discovered(third_party=third_party), open_store(), rules_from_environment()
     ports = Ports(
-        project=project.root,
+        project=Path.cwd() if project is None else project.root,
         store=store,
         registry=registry,
         emit=observing(registry),

@@ -11,12 +11,11 @@ from lftool.bundle.reader import opened
 from lftool.codec.locks import emit_lock, parse_lock, slice_lock
 from lftool.codec.recipes import emit_recipe, slice_recipe
 from lftool.errors import LockError, NotReproducibleError, UsageError
-from lftool.models.digest import Artifact
 from lftool.models.manifest import LOCK_PATH, RECIPE_PATH
 from lftool.ops.documents import check_documents
 from lftool.ops.freshness import check_lock
+from lftool.pipeline.runtimes import runtime_contents
 from lftool.pipeline.selection import companions, weights_artifact
-from lftool.pipeline.stages.pack import runtime_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,10 +94,9 @@ def _require_contents(bundle: Bundle, project: Project, lock: Lock, locked: Lock
     if beside != found_beside:
         raise NotReproducibleError(f"{name}: its adapter or projector is not the one that the lock gives")
     if locked.runtime is not None:
-        parts = runtime_parts(locked.runtime, lock, ports)
-        expected = {member.path: Artifact.of(member.data) for member in parts.members}
-        found = {member.path: member.artifact for member in manifest.members if member.path in expected}
-        if manifest.prefix.artifact != Artifact.of(parts.prefix) or found != expected:
+        prefix, members = runtime_contents(locked.runtime, lock, ports)
+        found = {member.path: member.artifact for member in manifest.members if member.path in members}
+        if manifest.prefix.artifact != prefix or found != members:
             raise NotReproducibleError(
                 f"{name}: it does not begin with the runtime {locked.runtime} that the lock pins"
             )

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from lftool.api import BackendType, LaunchCommand, LaunchRequest, RuntimeType
+from lftool.api import BackendType, LaunchCommand, LaunchRequest
 from lftool.errors import PluginError, UnavailableError
 from lftool.host.guarding import guarded
-from lftool.host.registry import Registered, Registry
+from lftool.host.registry import KNOWN_BACKENDS, Registered, Registry
+from lftool.ops.backends import AUTO, CPU, known_backends, pick, probe_backend
 from lftool.ops.checking import CheckedBundle, check, trusted_signers
+from lftool.pipeline.identity import host_runtime
+from lftool.store.executables import executable
 from lftool.store.opening import open_for_reading
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from lftool.api import Probe, ServeOptions
     from lftool.models.policy import TrustPolicy
     from lftool.store.store import Store
+
+NATIVE = "native"
+NUMBERS = (1,)  # of native runtimes whose options this lftool knows
 
 
 @frozen(kw_only=True)
@@ -29,14 +36,14 @@ class ReadyToRun:
     Attributes:
         bundle: The argument of the command that opens the descriptor.
         files: Files that decided the command: the runner, and the modules of the backend's plugin.
-        trust: One sentence: who signed, and whether anybody was asked to trust them.
+        told: What to tell the user: who signed, why this backend, what runs where.
     """
 
     command: LaunchCommand
     descriptor: int
     bundle: str
     files: tuple[str, ...]
-    trust: str
+    told: tuple[str, ...]
 
 
 def _trust(checked: CheckedBundle, signers: tuple[str, ...] | None) -> str:
@@ -50,7 +57,8 @@ def _trust(checked: CheckedBundle, signers: tuple[str, ...] | None) -> str:
 
 def _runner(registry: Registry) -> Path:
     """Return the script that backends start; ours, never the one inside the bundle."""
-    runner = registry.get(RuntimeType, "python").record.factory().runner()
+    runtime: Any = registry.runtime("python", "cpu").record.factory()
+    runner: Path | None = runtime.runner()
     if runner is None:
         raise UnavailableError("the runtime python has no runner")
     return runner
@@ -71,14 +79,53 @@ def _launch(registered: Registered[BackendType], request: LaunchRequest) -> Laun
     return command
 
 
-def prepare_run(path: Path, policy: TrustPolicy | None, store: Store, backend: str | None = None) -> ReadyToRun:
+def _executable(
+    backend: str, checked: CheckedBundle, descriptor: int, signers: tuple[str, ...] | None, store: Store
+) -> Path | None:
+    """Return the native runtime that may be started: this machine's own, else the bundle's if somebody trusted signed it.
+
+    Code of a bundle that nobody vouches for is not started: `lftool run` checks integrity, and everybody has that.
+    """
+    known = [f"{NATIVE}-{backend}/{number}" for number in NUMBERS]
+    for semantics in known:
+        made = store.actions.get(host_runtime(semantics))
+        if made is not None and store.blobs.holds(made["executable"]):
+            return executable(made["executable"], store)
+    status = os.fstat(descriptor)
+    if checked.runtime in known and signers and status.st_mode & stat.S_IXUSR:
+        return Path(f"/dev/fd/{descriptor}")
+    return None
+
+
+def _probe(name: str, registry: Registry, store: Store) -> Probe | None:
+    """Return what a backend finds; the processor is not looked for, since it is there."""
+    return None if name == CPU else probe_backend(name, registry, store).probe
+
+
+def _chosen(backend: str | None, own: str, registry: Registry, store: Store) -> tuple[str, Probe | None, str]:
+    """Return name, probe and why it was chosen."""
+    if backend == AUTO:
+        found = pick(known_backends(registry), registry, store)
+        return found.found.name, found.found.probe, found.why
+    name = backend or own
+    return name, _probe(name, registry, store), ""
+
+
+def prepare_run(
+    path: Path,
+    policy: TrustPolicy | None,
+    store: Store,
+    backend: str | None = None,
+    serve: ServeOptions | None = None,
+) -> ReadyToRun:
     """Check a bundle and return the process that runs it.
 
     Args:
         path: The bundle.
         policy: Whom to trust; None reports who signed and asks nobody.
         store: Remembers digests by stamp.
-        backend: Which backend; the bundle's own by default.
+        backend: Which backend; `auto` for the best that is here; the bundle's own by default.
+        serve: Set to serve it.
 
     Raises:
         IntegrityError: The bundle is not what it says.
@@ -88,20 +135,28 @@ def prepare_run(path: Path, policy: TrustPolicy | None, store: Store, backend: s
     descriptor = open_for_reading(path)
     try:
         checked = check(descriptor, path.name, store)
-        trust = _trust(checked, None if policy is None else trusted_signers(descriptor, path.name, policy))
+        signers = None if policy is None else trusted_signers(descriptor, path.name, policy)
         registry = Registry.discovered()
-        name = backend or checked.backend
+        name, probe, why = _chosen(backend, checked.backend, registry, store)
         try:
             registered = registry.get(BackendType, name, UnavailableError)
         except UnavailableError as error:
-            raise UnavailableError(
-                error.message, hints=("install one: pip install 'lftool[cpu]'", *error.hints)
-            ) from None
+            extra = name if name in KNOWN_BACKENDS else CPU
+            hints = (f"install one: pip install 'lftool[{extra}]'", *error.hints)
+            raise UnavailableError(error.message, hints=hints) from None
         opened = f"/dev/fd/{descriptor}"
-        request = LaunchRequest(bundle=opened, runner=_runner(registry))
+        request = LaunchRequest(
+            bundle=opened,
+            runner=_runner(registry),
+            executable=_executable(name, checked, descriptor, signers, store),
+            probe=probe,
+            size=checked.size,
+            serve=serve,
+        )
         command = _launch(registered, request)
-        files = (str(request.runner), *_modules_of(registered.origin.module))
+        files = (str(request.executable or request.runner), *_modules_of(registered.origin.module))
     except BaseException:
         os.close(descriptor)
         raise
-    return ReadyToRun(command=command, descriptor=descriptor, bundle=opened, files=files, trust=trust)
+    told = [text for text in (_trust(checked, signers), why, command.sentence) if text]
+    return ReadyToRun(command=command, descriptor=descriptor, bundle=opened, files=files, told=tuple(told))

@@ -39,7 +39,9 @@ def source_of(name: str) -> str:
 
 def with_archives(lock: Lock) -> Lock:
     """Return a lock whose sources have the archives of tools among them: they are fetched and carried alike."""
-    archives = {source_of(name): tool.archive for name, tool in lock.tools.items() if tool.archive is not None}
+    pinned = [(name, tool.archive) for name, tool in lock.tools.items()]
+    pinned += [(name, runtime.archive) for name, runtime in lock.runtimes.items()]
+    archives = {source_of(name): archive for name, archive in pinned if archive is not None}
     return attrs.evolve(lock, sources={**lock.sources, **archives})
 
 

@@ -15,7 +15,7 @@ from lftool.models.rules import RULES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lftool.api import RuntimeParts, TransformPlan
+    from lftool.api import RuntimeMember, TransformPlan
     from lftool.models.lock import LockedConvert, LockedQuantize, LockedRuntime, LockedSource, LockedTool
 
 
@@ -94,11 +94,29 @@ def pack_action(
     )
 
 
-def runtime_digest(parts: RuntimeParts) -> Digest:
+def runtime_digest(prefix: Digest, members: Sequence[RuntimeMember]) -> Digest:
     """Return the digest of a runtime: over the names and digests of its parts."""
-    pieces = [["prefix", Digest.of(parts.prefix).hex]]
-    pieces += [[member.path, Digest.of(member.data).hex] for member in parts.members]
+    pieces = [["prefix", prefix.hex], *([member.path, Digest.of(member.data).hex] for member in members)]
     return Digest.of(canonical_json(sorted(pieces)))
+
+
+def host_runtime(runtime: str) -> Digest:
+    """Return the key under which it is remembered which executable of a runtime this machine has compiled last."""
+    return _digest({"memo": "host-runtime", "runtime": runtime})
+
+
+def compile_action(runtime: str, toolchain: str, files: Digest, archive: Digest) -> Digest:
+    """Return the key under which a compiled runtime is remembered.
+
+    Args:
+        runtime: Its name and number.
+        toolchain: Versions of compiler and libraries.
+        files: Digest of the files of the plugin that are compiled in.
+        archive: sha256 of the archive of sources.
+    """
+    return _digest(
+        {"memo": "runtime", "runtime": runtime, "toolchain": toolchain, "files": files.hex, "archive": archive.hex}
+    )
 
 
 def probe_action(tools: Sequence[dict[str, str]], use: str) -> Digest:

@@ -60,6 +60,7 @@ def check_upgrade(names: Collection[str], recipe: Recipe, lock: Lock) -> Upgrade
     tools = {f"tool:{name}" for name in lock.tools} | {
         f"tool:{name}" for item in lock.tools.values() for name in item.providers
     }
+    tools |= {f"tool:{name}" for name, item in lock.runtimes.items() if item.archive is not None}
     valid = set(recipe.sources) | tools | {f"plugin:{name}" for name in lock.plugins}
     unknown = sorted(set(names) - valid - {ALL})
     if unknown:

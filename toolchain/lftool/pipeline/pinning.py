@@ -8,19 +8,26 @@ import attrs
 from attrs import frozen
 
 from lftool.codec.options import canonical_options
-from lftool.host.guarding import guarded
 from lftool.models.lock import Lock, LockedPlugin, LockedRuntime, LockedSource, LockedTool
 from lftool.models.recipe import Recipe
 from lftool.pipeline.archives import resolve_archive, with_archive
-from lftool.pipeline.identity import runtime_digest
 from lftool.pipeline.pins import require_pinned_plugin, require_pinned_runtime
 from lftool.pipeline.ports import Ports
-from lftool.pipeline.stages.pack import runtime_name
+from lftool.pipeline.runtimes import (
+    archive_of,
+    compile_runtime,
+    frozen_parts,
+    locked_compiled,
+    locked_runtime,
+    runtime_of,
+)
 from lftool.pipeline.stages.resolve import resolve
 from lftool.pipeline.tools import Tool, fingerprint
 
 if TYPE_CHECKING:
+    from lftool.api import RuntimeType
     from lftool.host.origin import Origin
+    from lftool.host.registry import Registered
     from lftool.models.recipe import SourceSpec
 
 ALL = "*"
@@ -115,18 +122,34 @@ class Pins:
 
     def runtime(self, target: str) -> str | None:
         """Pin the runtime of a target and return its name and number; None when it needs none."""
-        name = runtime_name(self.recipe.targets[target], self.ports.registry)
-        if name is None:
-            return None
+        spec = self.recipe.targets[target]
         old = self.old.targets.get(target)
-        kept = old.runtime if old and old.runtime and old.runtime.startswith(f"{name}/") else None
-        registered = self.ports.registry.runtime(name, None if ALL in self.upgrade.names else kept)
+        kept = None if ALL in self.upgrade.names or old is None else old.runtime
+        registered = runtime_of(spec, self.ports.registry, kept)
+        if registered is None:
+            return None
         self.pin_plugin(registered.origin)
         semantics = registered.record.semantics
-        with guarded(registered.origin):
-            found = LockedRuntime(sha256=runtime_digest(registered.record.factory().parts()))
-        pinned = self.old.runtimes.get(semantics)
+        if semantics not in self.runtimes:
+            pin = self._compiled if registered.record.compiled else self._frozen
+            self.runtimes[semantics] = pin(semantics, registered)
+        return semantics
+
+    def _frozen(self, semantics: str, registered: Registered[RuntimeType]) -> LockedRuntime:
+        found, pinned = locked_runtime(frozen_parts(registered)), self.old.runtimes.get(semantics)
         if pinned is not None and ALL not in self.upgrade.names:
             require_pinned_runtime(semantics, pinned, found)
-        self.runtimes[semantics] = found
-        return semantics
+        return found
+
+    def _compiled(self, semantics: str, registered: Registered[RuntimeType]) -> LockedRuntime:
+        """Return the pin of a compiled runtime; what an old lock names stays, whatever this machine would compile."""
+        old = self.old.runtimes.get(semantics)
+        moves = old is None or self.upgrade.tool(semantics, registered.record.title)
+        archive = old.archive if old is not None and not moves else None
+        if archive is None:
+            archive = resolve_archive(archive_of(registered), semantics, self.ports)
+        self.pin_plugin(self.ports.registry.source(archive.uri.partition(":")[0]).origin)
+        if old is not None and not moves:
+            return old
+        pinned = attrs.evolve(self.old, plugins=self.plugins)
+        return locked_compiled(compile_runtime(registered, archive, pinned, self.ports), archive)

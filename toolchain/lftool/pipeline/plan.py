@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lftool.models.lock import Lock, LockedFile
     from lftool.models.recipe import Recipe
 
-StageName = Literal["fetch", "convert", "quantize", "pack", "sign"]
+StageName = Literal["compile", "fetch", "convert", "quantize", "pack", "sign"]
 
 
 @frozen(kw_only=True)
@@ -25,7 +25,7 @@ class Step:
     """One piece of work. Targets that need the same work share it.
 
     Attributes:
-        key: What it makes: a digest for fetch and quantize, the target for pack and sign.
+        key: What it makes: a runtime for compile, a digest for fetch and quantize, the target for pack and sign.
         cached: Whether its output is in the store already.
     """
 
@@ -80,6 +80,21 @@ def _quantize_steps(recipe: Recipe, lock: Lock, targets: Sequence[str], present:
     ]
 
 
+def _compile_steps(lock: Lock, targets: Sequence[str], present: Present) -> list[Step]:
+    """Return the steps that bring compiled runtimes into the store."""
+    found: dict[str, list[str]] = {}
+    for target in targets:
+        runtime = lock.targets[target].runtime
+        if runtime is not None and lock.runtimes[runtime].output is not None:
+            found.setdefault(runtime, []).append(target)
+    steps = []
+    for runtime, names in found.items():
+        made = lock.runtimes[runtime].output
+        cached = made is not None and present.blob(made)
+        steps.append(Step(stage="compile", key=runtime, targets=tuple(names), detail=runtime, cached=cached))
+    return steps
+
+
 def _input_steps(
     recipe: Recipe, lock: Lock, users: Sequence[str], quantized: Collection[str], present: Present
 ) -> list[Step]:
@@ -126,7 +141,8 @@ def plan_build(recipe: Recipe, lock: Lock, targets: Sequence[str], present: Pres
     quantizes = _quantize_steps(recipe, lock, targets, present)
     to_make = {target for step in quantizes if not step.cached for target in step.targets}
     unquantized = {target for target in targets if lock.targets[target].quantize is None}
-    steps = _input_steps(recipe, lock, [t for t in targets if t in to_make | unquantized], to_make, present)
+    steps = _compile_steps(lock, targets, present)
+    steps += _input_steps(recipe, lock, [t for t in targets if t in to_make | unquantized], to_make, present)
     for role in companions(recipe, lock):
         steps += _part_steps(role, recipe, lock, targets, present)
     steps += quantizes

@@ -24,6 +24,7 @@ from lftool.pipeline.parallel import in_parallel
 from lftool.pipeline.plan import BuildPlan
 from lftool.pipeline.quality import measure, require, text_of
 from lftool.pipeline.recall import done_already
+from lftool.pipeline.runtimes import runtime_pieces
 from lftool.pipeline.selection import companions, weights_artifact
 from lftool.pipeline.stages.convert import ROLE, convert
 from lftool.pipeline.stages.fetch import fetch_locked
@@ -94,6 +95,11 @@ class _Run:
                 seconds = time.monotonic() - started
                 detail = f"{file.path}, {file.size / 1e6:.1f} MB"
                 self.ports.emit(StageFinished(stage="fetch", target=name, seconds=seconds, detail=detail))
+
+    def compile(self, step: Step) -> None:
+        if step.cached:
+            self.ports.emit(StageStarted(stage="compile", target=step.key, cached=True))
+        runtime_pieces(step.key, self.request.lock, self.ports)
 
     def inputs(self) -> None:
         """Make sure that what a quantizer reads is in the store: converted weights, or files of sources."""
@@ -282,6 +288,7 @@ def run_build(request: BuildRequest, plan: BuildPlan, ports: Ports) -> list[Buil
         request.output.mkdir(parents=True, exist_ok=True)
     sweep(request.output)
 
+    in_parallel(run.compile, plan.of("compile"), 1, ports)
     in_parallel(run.fetch, plan.of("fetch"), ports.transfer.files, ports)
     streamed = request.lock.convert[ROLE].action.hex if run.stream() else None
     in_parallel(run.convert, [step for step in plan.of("convert") if step.key != streamed], 1, ports)

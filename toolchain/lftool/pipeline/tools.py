@@ -73,6 +73,19 @@ def _file_digest(path: Path, ports: Ports) -> str:
         return found
 
 
+def identify(registered: Registered[Any], ports: Ports) -> tuple[ToolIdentity, Digest]:
+    """Return what executes a transform, or compiles a runtime, and the digest of its files.
+
+    Raises:
+        UnavailableError: What it runs is not installed.
+        PluginError: The plugin failed.
+    """
+    with guarded(registered.origin):
+        identity: ToolIdentity = registered.record.factory().tool()
+        digests = [[path.name, _file_digest(path, ports)] for path in identity.files]
+    return identity, Digest.of(canonical_json(sorted(digests)))
+
+
 def tool_of(registered: Registered[TransformType], ports: Ports) -> Tool:
     """Return the tool behind a quantizer.
 
@@ -80,13 +93,11 @@ def tool_of(registered: Registered[TransformType], ports: Ports) -> Tool:
         UnavailableError: What it runs is not installed.
         PluginError: The plugin failed.
     """
-    with guarded(registered.origin):
-        identity = registered.record.factory().tool()
-        digests = [[path.name, _file_digest(path, ports)] for path in identity.files]
+    identity, files = identify(registered, ports)
     return Tool(
         registered=registered,
         identity=identity,
-        files=Digest.of(canonical_json(sorted(digests))),
+        files=files,
         plugin=_BUILT_IN if registered.origin.is_builtin else ports.registry.digest(registered.origin),
     )
 

@@ -1,4 +1,4 @@
-"""lftool plugin: quantise on NVIDIA GPUs, to the same bits as on any CPU.
+"""lftool plugin: quantise on NVIDIA GPUs, to the same bits as on any CPU, and run bundles on them.
 
 CuPy is imported in child processes only, and only where there is a device.
 """
@@ -7,14 +7,48 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import QuantizerType, hookimpl
+from lftool.api import BackendType, QuantizerType, RuntimeType, hookimpl
 from lftool_cuda.quantizer import CUDAQuantizer
 from lftool_strict.quantizer import OFFERED, Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lftool.api import Backend, CompiledRuntime
+
 LFTOOL_API = (1, 0)
+
+
+def _backend() -> Backend:
+    from lftool_cuda.backend import CUDABackend  # noqa: PLC0415 - imported when used
+
+    return CUDABackend()
+
+
+def _native() -> CompiledRuntime:
+    from lftool_cuda.flavour import CUDA  # noqa: PLC0415 - imported when used
+    from lftool_llamacpp.native_runtime import NativeRuntime  # noqa: PLC0415 - likewise
+
+    return NativeRuntime(CUDA)
+
+
+@hookimpl
+def lftool_backends() -> Iterator[BackendType]:
+    """NVIDIA GPUs."""
+    yield BackendType(name="cuda", summary="NVIDIA GPUs, through llama.cpp built with CUDA", factory=_backend)
+
+
+@hookimpl
+def lftool_runtimes() -> Iterator[RuntimeType]:
+    """llama.cpp with CUDA as one executable."""
+    yield RuntimeType(
+        name="native",
+        number=1,
+        summary="llama.cpp with CUDA as one executable, compiled here; needs NVIDIA's driver",
+        compiled=True,
+        backend="cuda",
+        factory=_native,
+    )
 
 
 @hookimpl

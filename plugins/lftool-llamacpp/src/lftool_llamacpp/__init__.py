@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import FILE_TYPES, BackendType, ConverterType, QuantizerType, SourceType, hookimpl
+from lftool.api import FILE_TYPES, BackendType, ConverterType, QuantizerType, RuntimeType, SourceType, hookimpl
 from lftool_llamacpp.converter import AdapterConverter, HuggingFaceConverter, ProjectorConverter
 from lftool_llamacpp.quantizer import LlamaCppQuantizer, Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lftool.api import Backend, Source, SourceContext
+    from lftool.api import Backend, CompiledRuntime, Source, SourceContext
 
 LFTOOL_API = (1, 0)
 
@@ -23,6 +23,13 @@ def _cpu() -> Backend:
     from lftool_llamacpp.backend import CPUBackend  # noqa: PLC0415 - imported when used
 
     return CPUBackend()
+
+
+def _native() -> CompiledRuntime:
+    from lftool_llamacpp.flavours import CPU  # noqa: PLC0415 - imported when used
+    from lftool_llamacpp.native_runtime import NativeRuntime  # noqa: PLC0415 - likewise
+
+    return NativeRuntime(CPU)
 
 
 def _package_index(context: SourceContext) -> Source:
@@ -87,6 +94,19 @@ def lftool_sources() -> Iterator[SourceType]:
         schemes=("pypi",),
         ranges=True,
         factory=_package_index,
+    )
+
+
+@hookimpl
+def lftool_runtimes() -> Iterator[RuntimeType]:
+    """llama.cpp as one executable, which needs no Python."""
+    yield RuntimeType(
+        name="native",
+        number=1,
+        summary="llama.cpp as one executable, compiled here; needs no Python",
+        compiled=True,
+        backend="cpu",
+        factory=_native,
     )
 
 

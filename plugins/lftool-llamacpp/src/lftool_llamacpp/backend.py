@@ -1,34 +1,59 @@
-"""The cpu backend: llama-cpp-python in a process of its own, started with the runner that the core hands over."""
+"""The cpu backend: the native runtime, or llama-cpp-python in a process of its own with the runner of the core."""
 
 from __future__ import annotations
 
 import os
 import platform
-import sys
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lftool.api import LaunchCommand, Probe
+from lftool.api import Device, Probe
+from lftool_llamacpp.launching import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lftool.api import LaunchRequest, QualityFigures, QualityRequest
+    from lftool.api import LaunchCommand, LaunchRequest, QualityFigures, QualityRequest
+
+
+def _processor() -> Device:
+    """Return the processor's name and the machine's memory, from /proc (proc(5)) where there is one."""
+    facts: dict[str, str] = {}
+    for path in ("/proc/cpuinfo", "/proc/meminfo"):
+        if Path(path).exists():
+            for line in Path(path).read_text(errors="replace").splitlines():
+                key, _, value = line.partition(":")
+                facts.setdefault(key.strip(), value.strip())
+    memory = {key: int(facts[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable") if key in facts}
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    return Device(name=name, memory=memory.get("MemTotal"), free=memory.get("MemAvailable"))
+
+
+def threads() -> int:
+    """Return on how many cores this process may run."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class CPUBackend:
-    """Runs bundles with llama-cpp-python."""
+    """Runs bundles on the processor; it is always there."""
 
     def probe(self) -> Probe:
-        """Return whether llama-cpp-python can be imported, and what it runs on."""
+        """Return what the processor is, and whether llama-cpp-python can be loaded."""
+        device = _processor()
         try:
             import llama_cpp
-        except (ImportError, OSError, RuntimeError) as error:
-            return Probe(available=False, reason=f"llama-cpp-python cannot be loaded: {error}")
+        except (ImportError, OSError, RuntimeError):
+            return Probe(available=True, devices=(device,), fingerprint=platform.machine())
         version = metadata.version("llama-cpp-python")
         info = llama_cpp.llama_print_system_info().decode().strip()
-        device = f"{platform.machine()}, {os.cpu_count()} threads"
-        return Probe(available=True, devices=(device,), fingerprint=f"llama-cpp-python {version}; {info}")
+        return Probe(
+            available=True,
+            devices=(device,),
+            versions={"llama-cpp-python": version},
+            library=True,
+            fingerprint=f"llama-cpp-python {version}; {info}",
+        )
 
     def measure(self, request: QualityRequest, progress: Callable[[str, int, int], None]) -> QualityFigures:
         """Return perplexity and KL divergence, computed as llama.cpp's tools/perplexity does."""
@@ -37,5 +62,6 @@ class CPUBackend:
         return measure(request, progress)
 
     def launch(self, request: LaunchRequest) -> LaunchCommand:
-        """Return the process: this interpreter, isolated, the runner, the bundle."""
-        return LaunchCommand(argv=(sys.executable, "-I", str(request.runner), request.bundle))
+        """Return the process."""
+        count = threads()
+        return command(request, (), f"on the processor, {count} thread{'s' if count > 1 else ''}")

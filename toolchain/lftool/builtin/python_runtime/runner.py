@@ -83,8 +83,8 @@ class Bundle:
         return wrong
 
 
-def load(bundle, context):
-    """Return llama_cpp.Llama with the weights mapped inside the bundle: llama.cpp gets a FILE* at their offset."""
+def load_in_place(bundle):
+    """Have llama_cpp map the weights where they lie in the bundle: llama.cpp gets a FILE* at their offset."""
     try:
         import llama_cpp
     except ImportError:
@@ -105,16 +105,50 @@ def load(bundle, context):
         file = opened(bundle.offset)
         return llama_cpp.llama_cpp.llama_model_load_from_file_ptr(file, params) if file else None
 
-    llama_cpp.llama_cpp.llama_model_load_from_file = from_bundle
-    model = llama_cpp.Llama(
-        model_path=bundle.path, n_ctx=context, seed=bundle.contract.get("seed", 0), use_mmap=True, verbose=False
-    )
-    if bundle.adapter is not None:
+    def adapt(model):
+        if bundle.adapter is None:
+            return
         adapter = llama_cpp.llama_adapter_lora_init_from_file_ptr(model.model, opened(bundle.adapter))
         adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(adapter)
         if not adapter or llama_cpp.llama_set_adapters_lora(model.ctx, adapters, 1, (ctypes.c_float * 1)(1.0)):
             sys.exit(bundle.name + ": llama.cpp does not take the LoRA adapter: it is for another model")
+
+    llama_cpp.llama_cpp.llama_model_load_from_file = from_bundle
+    return llama_cpp, adapt
+
+
+def offload(options):
+    """Return what llama_cpp.Llama is told of accelerators; nothing where nothing was asked for."""
+    told = {}
+    if options.gpu_layers is not None:
+        told["n_gpu_layers"] = options.gpu_layers
+    if options.tensor_split:
+        told["tensor_split"] = [float(part) for part in options.tensor_split.split(",")]
+    if options.flash_attention == "on":
+        told["flash_attn"] = True
+    return told
+
+
+def load(bundle, context, options):
+    """Return llama_cpp.Llama of a bundle."""
+    llama_cpp, adapt = load_in_place(bundle)
+    model = llama_cpp.Llama(
+        model_path=bundle.path,
+        n_ctx=context,
+        seed=bundle.contract.get("seed", 0),
+        use_mmap=True,
+        verbose=False,
+        **offload(options)
+    )
+    adapt(model)
     return model
+
+
+def add_devices(parser):
+    """Add the options that say where to compute."""
+    parser.add_argument("--gpu-layers", type=int, metavar="N", help="how many layers go to accelerators; default: none")
+    parser.add_argument("--tensor-split", metavar="A,B,...", help="how they are shared among accelerators")
+    parser.add_argument("--flash-attention", choices=["on", "off", "auto"], help="default: auto")
 
 
 class Session:
@@ -122,7 +156,7 @@ class Session:
 
     def __init__(self, bundle, options):
         contract = self.contract = bundle.contract
-        self.model = load(bundle, contract.get("context", 0))
+        self.model = load(bundle, contract.get("context", 0), options)
         self.sampling = {}
         for name in ("temperature", "top_p", "min_p", "repeat_penalty"):
             if name in contract:
@@ -190,6 +224,7 @@ def main():
     parser.add_argument("--max-tokens", type=int, metavar="N", help="at most N tokens an answer")
     parser.add_argument("--raw", action="store_true", help="complete the text as given, without the chat template")
     parser.add_argument("--verify", action="store_true", help="check every content against the manifest and exit")
+    add_devices(parser)
     options = parser.parse_args(sys.argv[2:])
     bundle = Bundle(sys.argv[1])
     if options.verify:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 @click.option("-p", "--prompt", help="Answer this and exit; default: standard input, or a chat.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="At most N tokens an answer.")
 @click.option("--raw", is_flag=True, help="Complete the text as given, without the chat template.")
-@click.option("--backend", metavar="NAME", help="Backend to use; default: the bundle's.")
+@click.option("--backend", metavar="NAME", help="Backend to use; auto: the best that is here; default: the bundle's.")
 @trust_options
 def command(
     bundle: Path,
@@ -31,20 +30,17 @@ def command(
 ) -> None:
     """Run the model in BUNDLE, in place. Its integrity is checked first, always."""
     from lftool.cli.quickstart import remember
+    from lftool.cli.starting import start
     from lftool.ops.caching import open_store
     from lftool.ops.running import prepare_run
-    from lftool.store.places import user_policy
 
-    policy = chosen_policy(key, trust)
-    if policy is None and os.path.lexists(user_policy()):  # a dangling link is a policy that cannot be read, not none
-        policy = chosen_policy(None, user_policy())
+    policy = chosen_policy(key, trust, own=True)
     ready = prepare_run(bundle, policy, open_store(), backend)
-    note(f"{bundle.name}: {ready.trust}")
+    for line in ready.told:
+        note(f"{bundle.name}: {line}")
     if policy is None and backend is None:
         remember(ready, ready.files)
     arguments = [] if prompt is None else ["--prompt", prompt]
     arguments += [] if max_tokens is None else ["--max-tokens", str(max_tokens)]
     arguments += ["--raw"] if raw else []
-    os.set_inheritable(ready.descriptor, True)  # noqa: FBT003 - the function takes nothing else
-    environment = {**os.environ, "LFTOOL_BUNDLE": str(bundle), **ready.command.environment}
-    os.execve(ready.command.argv[0], [*ready.command.argv, *arguments], environment)  # noqa: S606 - the backend's own command line
+    start(ready, bundle, arguments, {})

@@ -12,10 +12,8 @@ from lftool.bundle.writer import BundleWriter, Identity, chunk_table, make_manif
 from lftool.codec.canonical import canonical_json
 from lftool.codec.locks import emit_lock, slice_lock
 from lftool.codec.recipes import emit_recipe, slice_recipe
-from lftool.errors import RecipeError
 from lftool.host.guarding import guarded
 from lftool.models.digest import Artifact, Digest
-from lftool.models.lock import LockedRuntime
 from lftool.models.manifest import (
     ADAPTER_PATH,
     CHUNKS_PATH,
@@ -27,15 +25,13 @@ from lftool.models.manifest import (
     BundleManifest,
     Role,
 )
-from lftool.pipeline.identity import runtime_digest
-from lftool.pipeline.pins import require_pinned_plugin, require_pinned_runtime
+from lftool.pipeline.pins import require_pinned_plugin
+from lftool.pipeline.runtimes import runtime_pieces
 from lftool.pipeline.tasks import remembered_card
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lftool.api import RuntimeParts
-    from lftool.host.registry import Registry
     from lftool.models.lock import Lock
     from lftool.models.recipe import Recipe, TargetSpec
     from lftool.pipeline.ports import Ports
@@ -58,33 +54,6 @@ class PackPlan:
         return f"{self.manifest.stem}{self.suffix}"
 
 
-def runtime_name(spec: TargetSpec, registry: Registry) -> str | None:
-    """Return which runtime a target needs: the recipe's choice, else the layout's default.
-
-    Raises:
-        RecipeError: Unknown layout.
-    """
-    layout = registry.get(LayoutType, spec.layout).record
-    if spec.runtime is not None and layout.default_runtime is None:
-        raise RecipeError(f"layout {spec.layout!r} has no runtime; drop `runtime = {spec.runtime!r}`")
-    return spec.runtime or layout.default_runtime
-
-
-def runtime_parts(pinned: str, lock: Lock, ports: Ports) -> RuntimeParts:
-    """Return the parts of the runtime that the lock pins.
-
-    Raises:
-        UnavailableError: The installed plugin or runtime is not the pinned one.
-        PluginError: The plugin failed.
-    """
-    registered = ports.registry.runtime(pinned.partition("/")[0], pinned)
-    require_pinned_plugin(registered.origin, lock, ports)
-    with guarded(registered.origin):
-        parts = registered.record.factory().parts()
-    require_pinned_runtime(pinned, lock.runtimes[pinned], LockedRuntime(sha256=runtime_digest(parts)))
-    return parts
-
-
 def _companions(beside: Mapping[str, Artifact]) -> tuple[PlannedMember, ...]:
     return tuple(
         PlannedMember(path=path, role=role, artifact=beside[name])
@@ -98,17 +67,12 @@ def _layout_inputs(
 ) -> LayoutInputs:
     if pinned is None:
         return LayoutInputs(weights=weights, companions=_companions(beside))
-    parts = runtime_parts(pinned, lock, ports)
-    blobs = ports.store.blobs
-    members = tuple(
-        PlannedMember(path=member.path, role=member.role, artifact=blobs.put_bytes(member.data, member.path))
-        for member in parts.members
-    )
+    pieces = runtime_pieces(pinned, lock, ports)
     return LayoutInputs(
         weights=weights,
         companions=_companions(beside),
-        runtime_prefix=blobs.put_bytes(parts.prefix, "runtime"),
-        runtime_members=members,
+        runtime_prefix=pieces.prefix,
+        runtime_members=pieces.members,
     )
 
 

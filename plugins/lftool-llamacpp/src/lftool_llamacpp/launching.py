@@ -1,0 +1,91 @@
+"""The process that runs a bundle on a backend: the native runtime where there is one, else llama-cpp-python.
+
+The flags are the same for both: those of the native runtime (native/options.cpp) and of runtime python/1 agree.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from typing import TYPE_CHECKING
+
+from lftool.api import LaunchCommand
+from lftool.errors import UnavailableError
+from lftool_llamacpp.offload import fit, sentence
+
+if TYPE_CHECKING:
+    from lftool.api import LaunchRequest, Probe
+
+SERVER = "lftool_llamacpp.server"
+
+
+def command(request: LaunchRequest, flags: tuple[str, ...], where: str) -> LaunchCommand:
+    """Return the process.
+
+    Args:
+        request: What to run.
+        flags: Options for the devices.
+        where: What runs where, for people.
+    """
+    serve = request.serve
+    asked: tuple[str, ...] = () if serve is None else ("--host", serve.host, "--port", str(serve.port))
+    if serve is not None and serve.insecure:
+        asked = (*asked, "--insecure")
+    if request.executable is not None:
+        server = () if serve is None else ("--server",)
+        argv = (str(request.executable), "--bundle", request.bundle, *server, *asked, *flags)
+        return LaunchCommand(argv=argv, sentence=f"{where}; native runtime")
+    if importlib.util.find_spec("llama_cpp") is None:
+        raise UnavailableError(
+            "neither llama-cpp-python nor a native runtime is installed",
+            hints=("pip install 'lftool[cpu]'", "or compile one: lftool runtime build", "or start the bundle itself"),
+        )
+    script = str(request.runner)
+    runner = (script, request.bundle) if serve is None else ("-m", SERVER, script, request.bundle, *asked)
+    return LaunchCommand(argv=(sys.executable, "-I", *runner, *flags), sentence=f"{where}; llama-cpp-python")
+
+
+def accelerated(request: LaunchRequest, backend: str) -> LaunchCommand:
+    """Return the process that runs a bundle on the devices of a probe.
+
+    Raises:
+        UnavailableError: There is no device, or nothing installed that can compute on it.
+    """
+    probe = require_device(request.probe, backend)
+    if request.executable is None and not probe.library:
+        raise UnavailableError(
+            f"backend {backend}: there is a device, but the llama-cpp-python that is installed cannot use it",
+            hints=(
+                f"compile a runtime that can: lftool runtime build --backend {backend}",
+                "or use the processor: --backend cpu",
+            ),
+        )
+    placed = fit(request.size, probe.devices)
+    flags: tuple[str, ...] = ("--gpu-layers", str(placed.layers), "--flash-attention", "auto")
+    if placed.split:
+        flags = (*flags, "--tensor-split", ",".join(map(str, placed.split)))
+    return command(request, flags, sentence(placed, probe.devices))
+
+
+def require_device(probe: Probe | None, backend: str) -> Probe:
+    """Return the probe if it found a device.
+
+    Raises:
+        UnavailableError: It did not.
+    """
+    if probe is None or not probe.available:
+        reason = "it was not looked for" if probe is None else probe.reason
+        raise UnavailableError(
+            f"backend {backend} cannot be used here: {reason}",
+            hints=("use what is there: --backend auto", "or the processor: --backend cpu"),
+        )
+    return probe
+
+
+def library_offloads() -> bool:
+    """Return whether the installed llama-cpp-python was built for a device of some kind; imports it."""
+    try:
+        import llama_cpp
+    except (ImportError, OSError, RuntimeError):
+        return False
+    return bool(llama_cpp.llama_supports_gpu_offload())

@@ -1,0 +1,97 @@
+// An lftool bundle that starts by itself: this executable, and behind it the model that it runs.
+#include <clocale>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <thread>
+
+#include <fcntl.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include "build-info.h"
+#include "level.h"
+#include "llama.h"
+#include "options.h"
+
+// licenses.S
+extern "C" const char lftool_licenses[], lftool_licenses_end[];
+
+namespace {
+
+std::string last_part(const std::string & path) {
+    return path.substr(path.rfind('/') + 1);
+}
+
+// Opens the file that was started, by whatever name the system has for it.
+int open_own() {
+    const int own = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (own >= 0) {
+        return own;
+    }
+    const char * path = reinterpret_cast<const char *>(getauxval(AT_EXECFN));  // no /proc: a bare root
+    return path == nullptr ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+}
+
+int check(const lftool::Bundle & bundle) {
+    const auto wrong = bundle.differing();
+    for (const auto & path : wrong) {
+        fprintf(stderr, "%s: %s is not what the manifest names\n", bundle.name.c_str(), path.c_str());
+    }
+    if (!wrong.empty()) {
+        return 4;
+    }
+    printf("every content is what the manifest names; `lftool verify` also says who signed it\n");
+    return 0;
+}
+
+int run(int argc, char ** argv, std::string & name) {
+    const lftool::Options options = lftool::parse_options(argc, argv);
+    if (options.help) {
+        fputs(lftool::usage(name).c_str(), stdout);
+        return 0;
+    }
+    if (options.licenses) {
+        fwrite(lftool_licenses, 1, static_cast<size_t>(lftool_licenses_end - lftool_licenses), stdout);
+        return 0;
+    }
+    int file = lftool::handed_over();
+    if (file < 0) {
+        file = options.bundle.empty() ? open_own() : open(options.bundle.c_str(), O_RDONLY | O_CLOEXEC);
+        if (file < 0) {
+            const std::string what = options.bundle.empty() ? "this file" : options.bundle;
+            throw lftool::Problem(1, what + " cannot be opened: " + strerror(errno));
+        }
+        lftool::go_on_at_best_level(file, argv);
+    }
+    if (options.version) {
+        printf("lftool native/1, %s, llama.cpp %s of %s, %s\n", lftool::level(), llama_version(), llama_commit(), llama_compiler());
+        return 0;
+    }
+    lftool::Bundle bundle(file, name);
+    lftool::own = &bundle;
+    if (options.verify) {
+        return check(bundle);
+    }
+    if (bundle.find("weights") == nullptr) {
+        throw lftool::Problem(4, "the bundle has no weights");
+    }
+    return options.server ? lftool::serve(bundle, options) : lftool::talk(bundle, options);
+}
+
+}  // namespace
+
+int main(int argc, char ** argv) {
+    const char * given = getenv("LFTOOL_BUNDLE");  // `lftool run` hands over an open file, which has no name of its own
+    std::string  name  = last_part(given != nullptr ? given : argc > 0 ? argv[0] : "bundle");
+    setlocale(LC_NUMERIC, "C");
+    try {
+        return run(argc, argv, name);
+    } catch (const lftool::Problem & problem) {
+        fprintf(stderr, "%s: %s\n", name.c_str(), problem.what());
+        return problem.exit_code;
+    } catch (const std::exception & error) {
+        fprintf(stderr, "%s: %s\n", name.c_str(), error.what());
+        return 1;
+    }
+}

@@ -1,0 +1,156 @@
+#include "options.h"
+
+#include <cstdlib>
+
+#include "llama.h"
+
+namespace lftool {
+
+std::string usage(const std::string & program) {
+    return "Usage: " + program + " [OPTIONS]\n"
+        "\n"
+        "Run the model in this file.\n"
+        "\n"
+        "  -p, --prompt TEXT          answer this and exit; default: standard input, or a chat\n"
+        "  --max-tokens N             at most N tokens an answer\n"
+        "  --raw                      complete the text as given, without the chat template\n"
+        "  --server                   serve the OpenAI-compatible API\n"
+        "  --host ADDRESS             where to listen; default 127.0.0.1\n"
+        "  --port N                   default 8080\n"
+        "  --api-key KEY              what clients must send; better in the variable LLAMA_API_KEY\n"
+        "  --insecure                 listen to other machines without a key\n"
+        "  --threads N                default: one for each core\n"
+        "  --gpu-layers N             how many layers go to accelerators; default: as many as fit\n"
+        "  --tensor-split A,B,…       how they are shared among accelerators\n"
+        "  --flash-attention VALUE    on, off or auto\n"
+        "  --verify                   check every content against the manifest and exit\n"
+        "  --version                  what this is made of\n"
+        "  --licenses                 the licences of what this is made of\n"
+        "  -h, --help                 this text\n"
+        "  -- …                       with --server: options of llama-server\n";
+}
+
+Options parse_options(int argc, char ** argv) {
+    Options                        options;
+    const std::vector<std::string> given(argv + 1, argv + argc);
+    for (size_t i = 0; i < given.size(); i++) {
+        std::string name = given[i], value;
+        bool        joined = false;
+        if (name.rfind("--", 0) == 0 && name.find('=') != std::string::npos) {
+            value  = name.substr(name.find('=') + 1);
+            name   = name.substr(0, name.find('='));
+            joined = true;
+        }
+        const auto text = [&]() -> std::string {
+            if (joined) {
+                joined = false;
+                return value;
+            }
+            if (i + 1 >= given.size()) {
+                throw Problem(2, name + " needs a value");
+            }
+            return given[++i];
+        };
+        const auto count = [&]() {
+            const std::string word = text();
+            char *            end  = nullptr;
+            const long        read = strtol(word.c_str(), &end, 10);
+            if (word.empty() || *end != '\0' || read < 1 || read > 0x7FFFFFFF) {
+                throw Problem(2, name + ": " + word + " is not a number from 1 on");
+            }
+            return static_cast<int>(read);
+        };
+        if (name == "-p" || name == "--prompt") {
+            options.prompt     = text();
+            options.has_prompt = true;
+        } else if (name == "--max-tokens") {
+            options.max_tokens = count();
+        } else if (name == "--threads") {
+            options.threads = count();
+        } else if (name == "--host") {
+            options.host = text();
+        } else if (name == "--port") {
+            options.port = std::to_string(count());
+        } else if (name == "--api-key") {
+            options.api_key = text();
+        } else if (name == "--bundle") {
+            options.bundle = text();
+        } else if (name == "--gpu-layers") {
+            options.gpu_layers = text();
+        } else if (name == "--tensor-split") {
+            options.tensor_split = text();
+        } else if (name == "--flash-attention") {
+            options.flash_attention = text();
+        } else if (name == "--raw") {
+            options.raw = true;
+        } else if (name == "--server") {
+            options.server = true;
+        } else if (name == "--insecure") {
+            options.insecure = true;
+        } else if (name == "--verify") {
+            options.verify = true;
+        } else if (name == "--version") {
+            options.version = true;
+        } else if (name == "--licenses") {
+            options.licenses = true;
+        } else if (name == "-h" || name == "--help") {
+            options.help = true;
+        } else if (name == "--") {
+            options.rest.assign(given.begin() + static_cast<long>(i) + 1, given.end());
+            break;
+        } else {
+            throw Problem(2, "unknown option " + given[i] + "; --help lists them");
+        }
+        if (joined) {
+            throw Problem(2, name + " takes no value");
+        }
+    }
+    if (!options.rest.empty() && !options.server) {
+        throw Problem(2, "what follows -- is for the server; give --server too");
+    }
+    return options;
+}
+
+std::vector<std::string> model_arguments(const Bundle & bundle, const Options & options) {
+    const auto &             contract = bundle.contract;
+    std::vector<std::string> words    = { "-m", WEIGHTS, "--offline" };
+    const auto               add      = [&](const char * name, const std::string & value) {
+        words.push_back(name);
+        words.push_back(value);
+    };
+    // Reals of a contract are decimal strings, and stay the digits that they are.
+    for (const auto & [key, name] : { std::pair<const char *, const char *>{ "temperature", "--temp" },
+                                      { "top_p", "--top-p" },
+                                      { "min_p", "--min-p" },
+                                      { "repeat_penalty", "--repeat-penalty" } }) {
+        if (contract.contains(key)) {
+            add(name, contract.at(key).get<std::string>());
+        }
+    }
+    if (contract.contains("top_k")) {
+        add("--top-k", std::to_string(contract.at("top_k").get<int64_t>()));
+    }
+    add("--seed", std::to_string(contract.value("seed", int64_t(0))));
+    add("-c", std::to_string(contract.value("context", int64_t(0))));
+    if (bundle.find("adapter") != nullptr) {
+        add("--lora", ADAPTER);
+    }
+    if (options.threads > 0) {
+        add("-t", std::to_string(options.threads));
+    }
+    if (!options.gpu_layers.empty()) {
+        add("-ngl", options.gpu_layers);
+    }
+    if (!options.tensor_split.empty()) {
+        add("-ts", options.tensor_split);
+    }
+    if (!options.flash_attention.empty()) {
+        add("-fa", options.flash_attention);
+    }
+    if (!llama_supports_gpu_offload()) {
+        add("-fit", "off");  // nothing to fit: the weights stay where they are
+    }
+    return words;
+}
+
+}  // namespace lftool

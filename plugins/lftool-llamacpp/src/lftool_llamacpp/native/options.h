@@ -1,0 +1,47 @@
+// What the command line of a bundle says.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "bundle.h"
+
+namespace lftool {
+
+struct Options {
+    std::string              prompt;
+    bool                     has_prompt = false;
+    int                      max_tokens = 0;
+    bool                     raw        = false;
+    bool                     verify     = false;
+    bool                     version    = false;
+    bool                     help       = false;
+    bool                     licenses   = false;
+    bool                     server     = false;
+    bool                     insecure   = false;
+    std::string              host       = "127.0.0.1";
+    std::string              port       = "8080";
+    std::string              api_key;
+    std::string              bundle;         // another file than this one
+    int                      threads = 0;    // 0: as many as there are cores
+    std::string              gpu_layers;
+    std::string              tensor_split;
+    std::string              flash_attention;
+    std::vector<std::string> rest;           // what follows `--`: for the server
+};
+
+// Throws Problem with exit code 2.
+Options parse_options(int argc, char ** argv);
+
+std::string usage(const std::string & program);
+
+// Returns llama.cpp's own options for what is loaded and how it is sampled: the run contract, and the devices.
+std::vector<std::string> model_arguments(const Bundle & bundle, const Options & options);
+
+// Answers one prompt, or talks until the input ends.
+int talk(const Bundle & bundle, const Options & options);
+
+// Serves until it is told to stop.
+int serve(const Bundle & bundle, const Options & options);
+
+}  // namespace lftool

@@ -1,0 +1,230 @@
+// One prompt or a conversation in the terminal, as the run contract asks for.
+#include "options.h"
+
+#include <algorithm>
+#include <cstring>
+#include <iostream>
+#include <iterator>
+
+#include <unistd.h>
+
+#include "arg.h"
+#include "chat.h"
+#include "llama.h"
+#include "log.h"
+#include "sampling.h"
+
+namespace lftool {
+
+namespace {
+
+// Returns how many bytes at the end of `text` may be the beginning of one of `stops`, or of a character.
+size_t unfinished(const std::string & text, const std::vector<std::string> & stops) {
+    size_t held = 0;
+    for (const std::string & stop : stops) {
+        for (size_t length = std::min(stop.size() - 1, text.size()); length > held; length--) {
+            if (text.compare(text.size() - length, length, stop, 0, length) == 0) {
+                held = length;
+            }
+        }
+    }
+    for (size_t length = 1; length <= std::min<size_t>(3, text.size()); length++) {
+        const unsigned char byte = static_cast<unsigned char>(text[text.size() - length]);
+        if ((byte & 0xC0) != 0x80) {
+            const size_t whole = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
+            return std::max(held, whole > length ? length : size_t(0));
+        }
+    }
+    return held;
+}
+
+class Conversation {
+  public:
+    Conversation(const Bundle & bundle, const Options & options)
+        : params_(parse(bundle, options)), loaded_(common_init_from_params(params_)) {
+        if (loaded_->model() == nullptr || loaded_->context() == nullptr) {
+            throw Problem(1, "llama.cpp cannot load the model");
+        }
+        const auto & contract = bundle.contract;
+        raw_       = options.raw || llama_model_chat_template(loaded_->model(), nullptr) == nullptr;
+        most_      = options.max_tokens > 0 ? options.max_tokens : contract.value("max_tokens", 0);
+        stops_     = contract.value("stop", std::vector<std::string>());
+        templates_ = common_chat_templates_init(loaded_->model(), "");
+        if (contract.contains("system")) {
+            system_.role    = "system";
+            system_.content = contract.at("system").get<std::string>();
+        }
+        restart();
+    }
+
+    void restart() {
+        messages_.clear();
+        if (!system_.content.empty()) {
+            messages_.push_back(system_);
+        }
+    }
+
+    // Writes the answer to standard output as it comes; false when the conversation has outgrown the context.
+    bool answer(const std::string & prompt) {
+        std::string              text = prompt;
+        std::vector<std::string> stops = stops_;
+        if (!raw_) {
+            common_chat_msg message;
+            message.role    = "user";
+            message.content = prompt;
+            messages_.push_back(message);
+            common_chat_templates_inputs inputs;
+            inputs.messages = messages_;
+            const auto rendered = common_chat_templates_apply(templates_.get(), inputs);
+            text = rendered.prompt;
+            stops.insert(stops.end(), rendered.additional_stops.begin(), rendered.additional_stops.end());
+        }
+        stops.erase(std::remove(stops.begin(), stops.end(), ""), stops.end());
+        std::vector<llama_token> tokens = common_tokenize(loaded_->context(), text, true, true);
+        const size_t             room   = llama_n_ctx(loaded_->context());
+        if (tokens.empty() || tokens.size() >= room) {
+            return false;
+        }
+        decode(tokens);
+        common_chat_msg said;
+        said.role    = "assistant";
+        said.content = generate(room, stops);
+        messages_.push_back(said);
+        return true;
+    }
+
+  private:
+    static common_params parse(const Bundle & bundle, const Options & options) {
+        std::vector<std::string> words = model_arguments(bundle, options);
+        words.insert(words.begin(), "llama-completion");
+        words.push_back("--no-warmup");  // it would only put the first token off
+        std::vector<char *> argv;
+        for (std::string & word : words) {
+            argv.push_back(&word[0]);
+        }
+        common_params params;
+        if (!common_params_parse(static_cast<int>(argv.size()), argv.data(), params, LLAMA_EXAMPLE_COMPLETION)) {
+            throw Problem(2, "llama.cpp does not take these options");
+        }
+        common_log_set_verbosity_thold(LOG_LEVEL_ERROR);
+        return params;
+    }
+
+    // Brings the context to `tokens`, keeping what it has in common with the last conversation.
+    void decode(const std::vector<llama_token> & tokens) {
+        llama_context * context = loaded_->context();
+        size_t same = 0;
+        while (same < seen_.size() && same + 1 < tokens.size() && seen_[same] == tokens[same]) {
+            same++;
+        }
+        if (!llama_memory_seq_rm(llama_get_memory(context), 0, static_cast<llama_pos>(same), -1)) {
+            llama_memory_clear(llama_get_memory(context), true);  // recurrent models forget only as a whole
+            same = 0;
+        }
+        seen_ = tokens;
+        const size_t batch = llama_n_batch(context);
+        while (same < seen_.size()) {
+            const size_t count = std::min(batch, seen_.size() - same);
+            step(&seen_[same], static_cast<int32_t>(count));
+            same += count;
+        }
+    }
+
+    void step(llama_token * tokens, int32_t count) {
+        if (llama_decode(loaded_->context(), llama_batch_get_one(tokens, count)) != 0) {
+            throw Problem(1, "llama.cpp cannot evaluate the text");
+        }
+    }
+
+    std::string generate(size_t room, const std::vector<std::string> & stops) {
+        llama_context *     context = loaded_->context();
+        const llama_vocab * vocab   = llama_model_get_vocab(loaded_->model());
+        common_sampler_ptr  sampler(common_sampler_init(loaded_->model(), params_.sampling));
+        std::string         said, held;
+        const auto say = [&](const std::string & piece) {
+            said += piece;
+            std::cout << piece << std::flush;
+        };
+        for (int count = 0; (most_ == 0 || count < most_) && seen_.size() < room; count++) {
+            llama_token token = common_sampler_sample(sampler.get(), context, -1);
+            common_sampler_accept(sampler.get(), token, true);
+            if (llama_vocab_is_eog(vocab, token)) {
+                break;
+            }
+            held += common_token_to_piece(context, token, false);
+            if (said.empty() && !raw_) {
+                held.erase(0, held.find_first_not_of(" \t\r\n"));  // a template ends before the space that begins an answer
+            }
+            size_t end = std::string::npos;
+            for (const std::string & stop : stops) {
+                end = std::min(end, held.find(stop));
+            }
+            if (end != std::string::npos) {
+                held.resize(end);
+                break;
+            }
+            const size_t ready = held.size() - unfinished(held, stops);
+            say(held.substr(0, ready));
+            held.erase(0, ready);
+            seen_.push_back(token);
+            if (seen_.size() < room) {
+                step(&token, 1);
+            }
+        }
+        say(held);
+        std::cout << std::endl;
+        return said;
+    }
+
+    common_params             params_;
+    common_init_result_ptr    loaded_;
+    common_chat_templates_ptr templates_;
+    common_chat_msg           system_;
+    std::vector<common_chat_msg> messages_;
+    std::vector<llama_token>  seen_;
+    std::vector<std::string>  stops_;
+    int                       most_ = 0;
+    bool                      raw_  = false;
+};
+
+int chat(Conversation & conversation) {
+    std::cerr << "Ctrl-D ends the conversation." << std::endl;
+    std::string line;
+    while (std::cout << "> " << std::flush && std::getline(std::cin, line)) {
+        if (line.find_first_not_of(" \t\r") == std::string::npos) {
+            continue;
+        }
+        if (!conversation.answer(line)) {
+            std::cerr << "the conversation is longer than the context; starting a new one" << std::endl;
+            conversation.restart();
+        }
+    }
+    std::cout << std::endl;
+    return 0;
+}
+
+}  // namespace
+
+int talk(const Bundle & bundle, const Options & options) {
+    std::string prompt = options.prompt;
+    const bool  asked  = options.has_prompt || !isatty(STDIN_FILENO);
+    if (!options.has_prompt && asked) {
+        prompt.assign(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>());
+        if (prompt.find_first_not_of(" \t\r\n") == std::string::npos) {
+            throw Problem(1, "no prompt: give -p, or write one to standard input");
+        }
+    }
+    common_init();
+    common_log_set_verbosity_thold(LOG_LEVEL_ERROR);
+    llama_backend_init();
+    Conversation conversation(bundle, options);
+    if (!asked) {
+        return chat(conversation);
+    }
+    if (!conversation.answer(prompt)) {
+        throw Problem(1, "the prompt is longer than the context");
+    }
+    return 0;
+}
+
+}  // namespace lftool

@@ -1,0 +1,212 @@
+"""Runtime native/1: llama.cpp and a front end of ours as one executable, which runs the GGUF that lies behind it.
+
+The sources of llama.cpp are those in the source distribution of llama-cpp-python, unchanged. The linker puts functions of
+ours (native/weights.cpp) in place of those that load by path: `ld --wrap`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import define
+
+from lftool.api import ToolArchive, ToolIdentity
+from lftool.errors import UnavailableError
+from lftool_llamacpp.flavours import Flavour, level_options
+from lftool_llamacpp.toolchain import Toolchain, find_toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+VERSION = "0.3.36"  # of llama-cpp-python: native/*.cpp are written against its llama.cpp
+_TREE = "vendor/llama.cpp"
+_MEMBERS = (
+    f"{_TREE}/CMakeLists.txt",
+    f"{_TREE}/LICENSE",
+    *(f"{_TREE}/{part}/**" for part in ("cmake", "common", "ggml", "include", "licenses", "src", "tools", "vendor")),
+    f"{_TREE}/scripts/*.cmake",
+)
+_OWN = Path(__file__).parent / "native"
+_SOURCES = ("bundle", "weights", "options", "talk", "serve", "main")
+
+# Functions that ours replace: C names, and the one of llama-server that reads a chat request (Itanium C++ ABI).
+_CHAT_PARAMS = "_Z27oaicompat_chat_params_parseR11common_jsonRK18server_chat_paramsRSt6vectorIS4_IhSaIhEESaIS6_EE"
+_WRAPPED = ("llama_model_load_from_file", "llama_adapter_lora_init", _CHAT_PARAMS)
+
+_OPTIONS = (
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DBUILD_SHARED_LIBS=OFF",
+    "-DCMAKE_POSITION_INDEPENDENT_CODE=ON",
+    "-DGGML_NATIVE=OFF",
+    "-DGGML_OPENMP=OFF",
+    "-DGGML_CCACHE=OFF",
+    "-DLLAMA_OPENSSL=OFF",
+    "-DLLAMA_SUBPROCESS=OFF",  # a model in a file starts no programs
+    "-DLLAMA_BUILD_TESTS=OFF",
+    "-DLLAMA_BUILD_EXAMPLES=OFF",
+    "-DLLAMA_BUILD_APP=OFF",
+    "-DLLAMA_BUILD_UI=OFF",
+    "-DLLAMA_USE_PREBUILT_UI=OFF",
+    "-DLLAMA_BUILD_NUMBER=0",
+    f"-DLLAMA_BUILD_COMMIT=llama-cpp-python-{VERSION}",
+)
+_TARGETS = ("llama-server-impl",)
+_LIBRARIES = (
+    "tools/server/libllama-server-impl.a",
+    "tools/server/libserver-context.a",
+    "tools/ui/libllama-ui.a",
+    "tools/mtmd/libmtmd.a",
+    "common/libllama-common.a",
+    "common/libllama-common-base.a",
+    "vendor/cpp-httplib/libcpp-httplib.a",
+    "vendor/hash/libvendor-hash.a",
+    "src/libllama.a",
+    "ggml/src/libggml.a",
+    "ggml/src/libggml-base.a",
+)
+_CPU_LIBRARY = "ggml/src/libggml-cpu.a"
+_INCLUDES = ("include", "common", "ggml/include", "vendor", "tools/server", "tools/mtmd")
+
+_PERCENT = re.compile(r"\[\s*(\d+)%\]")
+_TAIL = 25
+_FIRST_SHARE = 84  # per cent of the time that the first level takes; the others compile ggml's CPU code again
+
+_LICENSE_NOTE = """\
+This executable holds llama.cpp (MIT) and the libraries that it carries, whose licences follow, and lftool's own code
+(Apache-2.0). It is linked with the GNU C and C++ libraries (LGPL-2.1, and GPL-3.0 with the runtime exception). The lock in
+the bundle names the archive of its sources; `lftool runtime build` compiles and links it again from them.
+"""
+
+
+def _licenses(tree: Path) -> str:
+    """Return the licences of all that is compiled in, one after the other."""
+    files = [tree / "LICENSE", *sorted((tree / "licenses").glob("*")), *sorted((tree / "vendor").rglob("LICENSE*"))]
+    parts = [_LICENSE_NOTE]
+    parts += [f"== {path.relative_to(tree).as_posix()}\n\n{path.read_text(errors='replace')}" for path in files]
+    return "\n\n".join(parts)
+
+
+@define
+class _Build:
+    """One compilation, in the folder that this process works in."""
+
+    flavour: Flavour
+    tools: Toolchain
+    threads: int
+    progress: Callable[[str, int, int], None]
+    tree: Path = Path("sources") / _TREE
+
+    def run(self, *command: str, share: tuple[int, int] | None = None) -> None:
+        """Run a program; `share` is from and to which per cent of the whole it goes.
+
+        Raises:
+            UnavailableError: It failed; the message has the last that it printed.
+        """
+        tail: list[str] = []
+        environment = {**os.environ, "GIT_DIR": "/nonexistent", "SOURCE_DATE_EPOCH": "0"}
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+        ) as process:
+            assert process.stdout is not None  # noqa: S101 - it is a pipe
+            for line in process.stdout:
+                tail = [*tail[-_TAIL:], line.rstrip()]
+                found = _PERCENT.match(line)
+                if found and share:
+                    self.progress("", share[0] + (share[1] - share[0]) * int(found[1]) // 100, 100)
+        if process.returncode:
+            told = "\n".join(tail)
+            raise UnavailableError(f"compiling the runtime failed: {' '.join(command[:6])} …\n{told}")
+
+    def _flags(self) -> list[str]:
+        # In place of the folder, whose name would stand in assertions, a name that is the same everywhere.
+        here = Path.cwd()
+        return [f"-ffile-prefix-map={here}/{self.tree}=llama.cpp", f"-ffile-prefix-map={here}=."]
+
+    def libraries(self, level: str, targets: Sequence[str], share: tuple[int, int]) -> None:
+        """Compile libraries of llama.cpp for a level, in a folder of that name."""
+        flags = " ".join(self._flags())
+        self.run(
+            *(self.tools.cmake, "-S", str(self.tree), "-B", level, "-G", "Unix Makefiles", *_OPTIONS),
+            *(*level_options(level), *self.flavour.options),
+            f"-DCMAKE_MAKE_PROGRAM={self.tools.make}",
+            f"-DCMAKE_CXX_COMPILER={self.tools.compiler}",
+            f"-DCMAKE_C_FLAGS={flags}",
+            f"-DCMAKE_CXX_FLAGS={flags}",
+        )
+        self.run(self.tools.cmake, "--build", level, "-j", str(self.threads), "--target", *targets, share=share)
+
+    def own(self, source: str, output: str, *more: str) -> None:
+        """Compile a file of ours."""
+        here = Path.cwd()
+        self.run(
+            *(self.tools.compiler, "-c", "-O2", "-DNDEBUG", "-std=c++17", "-fPIE", *self._flags()),
+            f"-ffile-prefix-map={_OWN}=native",
+            *(f"-I{here / self.tree / part}" for part in _INCLUDES),
+            *(f"-DLFTOOL_CHAT_PARAMS={_CHAT_PARAMS}", *more, source, "-o", output),
+        )
+
+    def link(self, level: str, *objects: str) -> None:
+        """Link the executable of a level."""
+        first = self.flavour.levels[0]
+        libraries = [f"{first}/{path}" for path in (*_LIBRARIES, *self.flavour.libraries)]
+        kind = ["-static-pie"] if self.flavour.static else ["-pie", "-static-libgcc", "-static-libstdc++"]
+        self.run(
+            *(self.tools.compiler, *kind, "-s", "-Wl,--build-id=none", "-Wl,--gc-sections"),
+            *(f"-Wl,--wrap={name}" for name in _WRAPPED),
+            *(*(f"{name}.o" for name in _SOURCES), "licenses.o", *objects),
+            *("-Wl,--start-group", f"{level}/{_CPU_LIBRARY}", *libraries, "-Wl,--end-group"),
+            *("-lpthread", "-ldl", "-lm", *self.flavour.link, "-o", f"executable-{level}"),
+        )
+
+    def all(self, archive: Path) -> Path:
+        """Compile everything and return the executable."""
+        with zipfile.ZipFile(archive) as members:
+            members.extractall("sources")
+        first, *others = self.flavour.levels
+        self.libraries(first, _TARGETS, (0, _FIRST_SHARE if others else 99))
+        step = (99 - _FIRST_SHARE) // max(1, len(others))
+        for place, level in enumerate(others):
+            begin = _FIRST_SHARE + place * step
+            self.libraries(level, ("ggml-cpu",), (begin, begin + step))
+        for name in _SOURCES:
+            self.own(str(_OWN / f"{name}.cpp"), f"{name}.o")
+        Path("licenses.txt").write_text(_licenses(self.tree))
+        self.own(str(_OWN / "licenses.S"), "licenses.o")
+        for level in others:
+            self.own(str(_OWN / "level.cpp"), f"level-{level}.o", f'-DLFTOOL_LEVEL="{level}"')
+            self.link(level, f"level-{level}.o")
+            Path(f"executable-{level}").rename(level.rpartition("-")[2])
+        carrying = ["-DLFTOOL_HAS_LEVELS"] if others else []
+        self.own(str(_OWN / "level.cpp"), f"level-{first}.o", f'-DLFTOOL_LEVEL="{first}"', *carrying)
+        if others:
+            self.own(str(_OWN / "levels.S"), "levels.o")
+        self.link(first, f"level-{first}.o", *(["levels.o"] if others else []))
+        return Path(f"executable-{first}")
+
+
+@define
+class NativeRuntime:
+    """Compiles the runtime of a flavour."""
+
+    flavour: Flavour
+
+    def tool(self) -> ToolIdentity:
+        """Return the toolchain, our sources, and the archive of llama.cpp's."""
+        return ToolIdentity(
+            version=find_toolchain(self.flavour.compiler).version,
+            files=(Path(__file__), *sorted(_OWN.iterdir())),
+            archive=ToolArchive(uri=f"pypi:llama-cpp-python=={VERSION}", include=("*.tar.gz",), members=_MEMBERS),
+        )
+
+    def compile(self, archive: Path, output: Path, threads: int, progress: Callable[[str, int, int], None]) -> None:
+        """Compile and link."""
+        tools = find_toolchain(self.flavour.compiler)
+        made = _Build(flavour=self.flavour, tools=tools, threads=threads, progress=progress).all(archive)
+        output.write_bytes(made.read_bytes())
+        progress("", 100, 100)

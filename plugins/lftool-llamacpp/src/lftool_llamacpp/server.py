@@ -1,0 +1,206 @@
+"""llama-cpp-python's own server on a bundle: `python -I -m lftool_llamacpp.server RUNNER BUNDLE [OPTIONS]`.
+
+For machines without a native runtime. The runner's functions have the weights mapped where they lie; what the run contract
+says is put into requests that do not say otherwise. It answers one request at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    Scope = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_REALS = ("temperature", "top_p", "min_p", "repeat_penalty")
+_WHOLE = ("top_k", "max_tokens", "seed")
+_CHAT = "/v1/chat/completions"
+_COMPLETIONS = "/v1/completions"
+_MOST = 16 * 1024 * 1024  # bytes of a request
+
+
+def with_contract(body: dict[str, Any], contract: dict[str, Any], *, chat: bool) -> dict[str, Any]:
+    """Return a request with what the run contract says where it says nothing itself."""
+    defaults: dict[str, Any] = {name: float(contract[name]) for name in _REALS if name in contract}
+    defaults |= {name: contract[name] for name in _WHOLE if name in contract}
+    if contract.get("stop"):
+        defaults["stop"] = contract["stop"]
+    if "max_completion_tokens" in body:
+        defaults["max_tokens"] = body["max_completion_tokens"]
+    made = {**defaults, **{name: value for name, value in body.items() if value is not None}}
+    messages = made.get("messages")
+    if chat and contract.get("system") and isinstance(messages, list):
+        roles = {message.get("role") for message in messages if isinstance(message, dict)}
+        if not roles & {"system", "developer"}:
+            made["messages"] = [{"role": "system", "content": contract["system"]}, *messages]
+    return made
+
+
+@define
+class Counters:
+    """What `/metrics` tells, in the names of llama-server where it has them."""
+
+    started: float = field(factory=time.monotonic)
+    requests: int = 0
+    failed: int = 0
+    running: int = 0
+
+    def text(self) -> str:
+        """Return it in the text format of Prometheus."""
+        values = {
+            "lftool_requests_total": ("counter", self.requests),
+            "lftool_requests_failed_total": ("counter", self.failed),
+            "llamacpp:requests_processing": ("gauge", self.running),
+            "lftool_uptime_seconds": ("gauge", round(time.monotonic() - self.started, 3)),
+        }
+        return "".join(f"# TYPE {name} {kind}\n{name} {value}\n" for name, (kind, value) in values.items())
+
+
+@define
+class Contract:
+    """ASGI middleware: requests get what the contract says, and are counted; health and metrics are answered."""
+
+    app: Any
+    contract: dict[str, Any]
+    counters: Counters = field(factory=Counters)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        path = scope.get("path", "")
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif path in {"/health", "/v1/health"}:
+            await _answer(send, b'{"status":"ok"}', b"application/json")
+        elif path == "/metrics":
+            await _answer(send, self.counters.text().encode(), b"text/plain; version=0.0.4")
+        elif path in {_CHAT, _COMPLETIONS} and scope["method"] == "POST":
+            await self._complete(scope, receive, send, chat=path == _CHAT)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _complete(self, scope: Scope, receive: Receive, send: Send, *, chat: bool) -> None:
+        data, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                return
+            data, more = data + message.get("body", b""), message.get("more_body", False)
+            if len(data) > _MOST:
+                await _answer(send, b'{"error":{"message":"the request is too large"}}', b"application/json", 413)
+                return
+        try:
+            body = json.loads(data)
+            if isinstance(body, dict):
+                data = json.dumps(with_contract(body, self.contract, chat=chat)).encode()
+        except ValueError:
+            pass  # the application says what is wrong with it
+        headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
+        scope = {**scope, "headers": [*headers, (b"content-length", str(len(data)).encode())]}
+        await self._counted(scope, _replay(data, receive), send)
+
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def watch(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start" and message["status"] >= 400:  # noqa: PLR2004 - HTTP
+                self.counters.failed += 1
+            await send(message)
+
+        self.counters.requests += 1
+        self.counters.running += 1
+        try:
+            await self.app(scope, receive, watch)
+        finally:
+            self.counters.running -= 1
+
+
+def _replay(data: bytes, receive: Receive) -> Receive:
+    """Return what delivers a whole body once, and then whatever comes: that the client has gone."""
+    left = [{"type": "http.request", "body": data, "more_body": False}]
+
+    async def again() -> MutableMapping[str, Any]:
+        return left.pop() if left else await receive()
+
+    return again
+
+
+async def _answer(send: Send, body: bytes, kind: bytes, status: int = 200) -> None:
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _load(path: str) -> Any:  # noqa: ANN401 - a module that is known at run time
+    loader = SourceFileLoader("lftool_runner", path)
+    spec = spec_from_loader(loader.name, loader)
+    assert spec is not None  # noqa: S101 - a loader was given
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def _options(runner: Any) -> argparse.Namespace:  # noqa: ANN401 - likewise
+    parser = argparse.ArgumentParser(prog="lftool serve", allow_abbrev=False)
+    parser.add_argument("runner")
+    parser.add_argument("bundle")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--insecure", action="store_true")
+    runner.add_devices(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    runner = _load(sys.argv[1])
+    options = _options(runner)
+    bundle = runner.Bundle(options.bundle)
+    try:
+        import uvicorn  # noqa: PLC0415 - not everybody has it
+        from llama_cpp.server.app import create_app
+        from llama_cpp.server.settings import ModelSettings, ServerSettings
+    except ImportError as error:
+        sys.stderr.write(f"{bundle.name}: serving with llama-cpp-python needs {error.name}\n")
+        sys.stderr.write("  hint: pip install 'lftool-llamacpp[server]', or compile a runtime: lftool runtime build\n")
+        sys.exit(8)
+    llama_cpp, adapt = runner.load_in_place(bundle)
+    told = runner.offload(options)
+    settings = ModelSettings(
+        model=bundle.path,
+        model_alias=bundle.manifest["name"],
+        n_ctx=bundle.contract.get("context", 0),
+        seed=bundle.contract.get("seed", 0),
+        verbose=False,
+        **told,
+    )
+    made = llama_cpp.Llama.__init__
+
+    def loading(self: Any, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401 - llama_cpp's own
+        made(self, *arguments, **keywords)
+        adapt(self)
+
+    llama_cpp.Llama.__init__ = loading
+    server = ServerSettings(
+        host=options.host,
+        port=options.port,
+        api_key=os.environ.get("LLAMA_API_KEY") or None,
+        interrupt_requests=False,  # otherwise a new request ends the one that is being answered
+    )
+    app = create_app(server_settings=server, model_settings=[settings])
+    uvicorn.run(
+        Contract(app, bundle.contract), host=options.host, port=options.port, log_level="warning", access_log=False
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""lftool plugin: run bundles on AMD GPUs through ROCm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lftool.api import BackendType, RuntimeType, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lftool.api import Backend, CompiledRuntime
+
+LFTOOL_API = (1, 0)
+
+
+def _backend() -> Backend:
+    from lftool_rocm.backend import ROCmBackend  # noqa: PLC0415 - imported when used
+
+    return ROCmBackend()
+
+
+def _native() -> CompiledRuntime:
+    from lftool_llamacpp.native_runtime import NativeRuntime  # noqa: PLC0415 - imported when used
+    from lftool_rocm.flavour import ROCM  # noqa: PLC0415 - likewise
+
+    return NativeRuntime(ROCM)
+
+
+@hookimpl
+def lftool_backends() -> Iterator[BackendType]:
+    """AMD GPUs."""
+    yield BackendType(name="rocm", summary="AMD GPUs, through llama.cpp built with HIP", factory=_backend)
+
+
+@hookimpl
+def lftool_runtimes() -> Iterator[RuntimeType]:
+    """llama.cpp with HIP as one executable."""
+    yield RuntimeType(
+        name="native",
+        number=1,
+        summary="llama.cpp with HIP as one executable, compiled here; needs ROCm's libraries",
+        compiled=True,
+        backend="rocm",
+        factory=_native,
+    )

@@ -1,0 +1,51 @@
+"""`lftool backends`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lftool.cli.options import json_option, print_json, say
+
+if TYPE_CHECKING:
+    from lftool.ops.backends import FoundBackend
+
+
+@click.command("backends")
+@json_option
+def command(as_json: bool) -> None:
+    """Show what each backend finds on this machine, and why one cannot be used."""
+    from lftool.host.registry import Registry
+    from lftool.ops.backends import probe_all
+    from lftool.ops.caching import open_store
+
+    found = probe_all(Registry.discovered(), open_store())
+    if as_json:
+        print_json({"backends": [_as_json(item) for item in found]})
+        return
+    for item in found:
+        probe = item.probe
+        say(f"{item.name:<7}{'available' if probe.available else 'not here: ' + probe.reason}")
+        for device in probe.devices:
+            memory = "" if device.memory is None else f", {device.memory / 1e9:.1f} GB"
+            free = "" if device.free is None else f", {device.free / 1e9:.1f} GB free"
+            say(f"       {device.name}{memory}{free}")
+        if probe.versions:
+            say("       " + ", ".join(f"{name} {version}" for name, version in sorted(probe.versions.items())))
+        if probe.available and not probe.library:
+            say("       the llama-cpp-python that is installed cannot use it; a native runtime can")
+
+
+def _as_json(item: FoundBackend) -> dict[str, Any]:
+    probe = item.probe
+    return {
+        "name": item.name,
+        "plugin": item.plugin,
+        "available": probe.available,
+        "reason": probe.reason or None,
+        "devices": [{"name": d.name, "memory": d.memory, "free": d.free} for d in probe.devices],
+        "versions": dict(probe.versions),
+        "library": probe.library,
+        "fingerprint": probe.fingerprint or None,
+    }

@@ -1,0 +1,54 @@
+"""`lftool runtime`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lftool.cli.options import json_option, note, print_json, project_option, say, size_text
+
+
+@click.group("runtime")
+def command() -> None:
+    """Compile a runtime for native bundles."""
+
+
+@command.command("build")
+@click.option("--backend", default="cpu", show_default=True, metavar="NAME", help="For which backend.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the executable there.")
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="How many threads; default: every core.")
+@click.option("--offline", is_flag=True, help="Ask no remote source.")
+@project_option
+@json_option
+def build(
+    backend: str, output: Path | None, threads: int | None, offline: bool, project: Path | None, as_json: bool
+) -> None:
+    """Compile llama.cpp into one executable, which needs no Python; it is kept in the cache.
+
+    In a project whose lock pins the runtime, it is that very executable: from the cache, the remote store, or compiled
+    and compared.
+    """
+    from lftool.ops.project import find_nearest, open_ports
+    from lftool.ops.runtimes import build_runtime, write_executable
+
+    found = find_nearest(project)
+    built = build_runtime(backend, found, open_ports(found, online=not offline, threads=threads))
+    if output is not None:
+        write_executable(built.path, output)
+    locked = built.locked
+    if as_json:
+        print_json(
+            {
+                "runtime": built.semantics,
+                "sha256": str(locked.executable),
+                "size": locked.size,
+                "pinned": built.pinned,
+                "toolchain": locked.toolchain,
+                "path": str(output or built.path),
+            }
+        )
+        return
+    say(f"{built.semantics}  sha256 {locked.executable}  {size_text(locked.size or 0)}")
+    note(f"compiled with {locked.toolchain}" if not built.pinned else "pinned by lftool.lock")
+    note(f"written to {output}" if output is not None else f"kept in {built.path}")

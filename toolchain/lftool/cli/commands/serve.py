@@ -1,0 +1,60 @@
+"""`lftool serve`."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from lftool.cli.options import bundle_argument, chosen_policy, note, trust_options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("serve")
+@bundle_argument
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65_535), metavar="N", help="Port.")
+@click.option("--api-key", metavar="KEY", help="What clients must send; better in the variable LLAMA_API_KEY.")
+@click.option("--insecure", is_flag=True, help="Listen to other machines without a key.")
+@click.option("--backend", metavar="NAME", help="Backend to use; auto: the best that is here; default: the bundle's.")
+@trust_options
+def command(
+    bundle: Path,
+    host: str,
+    port: int,
+    api_key: str | None,
+    insecure: bool,
+    backend: str | None,
+    key: Path | None,
+    trust: Path | None,
+) -> None:
+    """Serve the model in BUNDLE: the OpenAI-compatible API, /health and /metrics. Ctrl-C or SIGTERM stops it."""
+    from lftool.api import ServeOptions
+    from lftool.cli.starting import start
+    from lftool.errors import UsageError
+    from lftool.ops.caching import open_store
+    from lftool.ops.running import prepare_run
+
+    secret = api_key or os.environ.get("LLAMA_API_KEY")
+    if not _is_loopback(host) and not secret and not insecure:
+        raise UsageError(
+            f"serving on {host} lets other machines in, and there is no key",
+            hints=("set LLAMA_API_KEY to what clients must send, or give --insecure if that is meant",),
+        )
+    options = ServeOptions(host=host, port=port, insecure=insecure)
+    ready = prepare_run(bundle, chosen_policy(key, trust, own=True), open_store(), backend, options)
+    for line in ready.told:
+        note(f"{bundle.name}: {line}")
+    note(f"{bundle.name}: serving on http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+    start(ready, bundle, [], {"LLAMA_API_KEY": secret} if secret else {})
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,20 @@
+"""Become the process that runs a bundle."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from lftool.ops.running import ReadyToRun
+
+
+def start(ready: ReadyToRun, bundle: Path, arguments: Sequence[str], variables: Mapping[str, str]) -> NoReturn:
+    """Hand over to the backend's process; it gets the checked file as an open descriptor."""
+    os.set_inheritable(ready.descriptor, True)  # noqa: FBT003 - the function takes nothing else
+    environment = {**os.environ, "LFTOOL_BUNDLE": str(bundle), **variables, **ready.command.environment}
+    argv = [*ready.command.argv, *arguments]
+    os.execve(argv[0], argv, environment)  # noqa: S606 - the backend's own command line

@@ -1,0 +1,94 @@
+"""`lftool backends`: what each backend finds on this machine; and which one to take when nobody says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from lftool.api import BackendType, Probe
+from lftool.errors import LftoolError, UnavailableError
+from lftool.host.isolated import Isolated, Workers
+from lftool.host.registry import KNOWN_BACKENDS, Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lftool.store.store import Store
+
+CPU = "cpu"
+AUTO = "auto"
+
+
+@frozen(kw_only=True)
+class FoundBackend:
+    """A backend and what it found; `plugin` is the distribution that provides it, None when none does."""
+
+    name: str
+    plugin: str | None
+    probe: Probe
+
+
+def probe_backend(name: str, registry: Registry, store: Store) -> FoundBackend:
+    """Have a backend look at this machine, in a process of its own; whatever goes wrong there is the reason.
+
+    Raises:
+        StorageError: The cache cannot be used.
+    """
+    registered = next((item for item in registry.all(BackendType) if item.record.name == name), None)
+    if registered is None:
+        missing = Probe(available=False, reason=f"the plugin lftool-{name} is not installed")
+        return FoundBackend(name=name, plugin=None, probe=missing)
+    with store.in_use():
+        try:
+            probe = Isolated(store.temporary, Workers()).probe_backend(registered)
+        except LftoolError as error:
+            probe = Probe(available=False, reason=error.message.replace("\n", " "))
+    return FoundBackend(name=name, plugin=registered.origin.distribution, probe=probe)
+
+
+def known_backends(registry: Registry) -> tuple[str, ...]:
+    """Return the names of all backends that are installed or could be, accelerators first: the order of preference."""
+    names = {*KNOWN_BACKENDS, *(item.record.name for item in registry.all(BackendType))}
+    return (*sorted(names - {CPU}), CPU)
+
+
+def probe_all(registry: Registry, store: Store) -> list[FoundBackend]:
+    """Return what all backends find, in the order of preference."""
+    return [probe_backend(name, registry, store) for name in known_backends(registry)]
+
+
+def device_text(found: FoundBackend) -> str:
+    """Return the devices of a probe, for people."""
+    told = [
+        device.name if device.free is None else f"{device.name} ({device.free / 1e9:.1f} GB free)"
+        for device in found.probe.devices
+    ]
+    return ", ".join(told) or "no device"
+
+
+@frozen(kw_only=True)
+class Pick:
+    """A backend that was chosen, and the sentence that says why."""
+
+    found: FoundBackend
+    why: str
+
+
+def pick(names: Iterable[str], registry: Registry, store: Store) -> Pick:
+    """Return the first of some backends that can be used here, in the order of preference.
+
+    Raises:
+        UnavailableError: None can; the message has the reasons.
+    """
+    wanted = set(names)
+    passed: list[str] = []
+    for name in known_backends(registry):
+        if name not in wanted:
+            continue
+        found = probe_backend(name, registry, store)
+        if found.probe.available:
+            why = f"{name} has {device_text(found)}"
+            return Pick(found=found, why="; ".join([*passed, why]))
+        passed.append(f"no {name}: {found.probe.reason}")
+    raise UnavailableError(f"no backend can be used here: {'; '.join(passed)}", hints=("lftool backends",))

@@ -1,0 +1,34 @@
+"""Executables of the store: blobs may not be executed, so those that are started have a copy that may be."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from lftool.store.durable import durable_file, storage_errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lftool.models.digest import Artifact
+    from lftool.store.store import Store
+
+_FOLDER = "runtimes-v1"
+_MODE = 0o555
+
+
+def executable(artifact: Artifact, store: Store) -> Path:
+    """Return a file with the bytes of a blob that can be started.
+
+    Raises:
+        StorageError: It is not in the store, or cannot be written.
+        IntegrityError: The blob was corrupted.
+    """
+    path = store.root / _FOLDER / artifact.sha256.hex
+    if path.is_file() and path.stat().st_size == artifact.size:
+        return path
+    source = store.blobs.require(artifact, "a runtime")
+    with storage_errors("write", path), durable_file(path.parent, "extract") as out, source.open("rb") as file:
+        shutil.copyfileobj(file, out.file, 1 << 20)
+        out.commit(path, mode=_MODE)
+    return path
