@@ -214,11 +214,19 @@ class ModelSize:
 
 @frozen(kw_only=True)
 class ServeOptions:
-    """How to serve. The key that clients must send stands in the variable `LLAMA_API_KEY`, never in a command line."""
+    """How to serve. The key that clients must send stands in the variable `LLAMA_API_KEY`, never in a command line.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port to listen on.
+        insecure: Whether other machines may come in without a key.
+        embeddings: Whether to make embeddings, the mean of all tokens, in place of answers.
+    """
 
     host: str = "127.0.0.1"
     port: int = field(default=8080, validator=[ge(0), le(65_535)])
     insecure: bool = False
+    embeddings: bool = False
 
 
 @frozen(kw_only=True)

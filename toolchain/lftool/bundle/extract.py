@@ -39,6 +39,18 @@ def extract(bundle: Bundle, directory: Path) -> list[Path]:
     return [directory / name for name, _, _ in parts]
 
 
+def copy_weights(bundle: Bundle, destination: Path) -> None:
+    """Write the weights of a bundle to a file that nobody else sees yet.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    offset, size = bundle.weights_extent()
+    with storage_errors("write", destination), destination.open("wb") as out:
+        for at in range(0, size, _PIECE):
+            out.write(read_exactly(bundle.descriptor, offset + at, min(_PIECE, size - at), bundle.name))
+
+
 def _write_part(bundle: Bundle, extent: tuple[int, int], destination: Path, mode: int, *, shown: Path) -> None:
     offset, size = extent
     with durable_file(destination.parent, "extract") as out, storage_errors("write", shown):

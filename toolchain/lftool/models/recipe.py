@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import field, frozen
 from attrs.validators import in_, min_len, optional
 
-from lftool.models.checks import CheckSpec
+from lftool.models.checks import PERPLEXITY, CheckSpec
 from lftool.models.names import check_name
 from lftool.models.run import RunContract
 
@@ -118,10 +118,17 @@ class Recipe:
     checks: tuple[CheckSpec, ...] = ()
     sign: SignSpec | None = None
 
+    @property
+    def measured(self) -> tuple[CheckSpec, ...]:
+        """The checks that are made when bundles are built, with the unquantised weights beside them."""
+        return tuple(check for check in self.checks if check.kind == PERPLEXITY)
+
     def __attrs_post_init__(self) -> None:
         for check in self.checks:
             for name in check.targets:
-                if name not in self.targets or self.targets[name].quantize is None:
+                if name not in self.targets:
+                    raise ValueError(f"a check names the target {name!r}, which the recipe does not have")
+                if check.kind == PERPLEXITY and self.targets[name].quantize is None:
                     raise ValueError(f"a check names the target {name!r}, which the recipe does not quantise")
         for role in ("weights", "imatrix", "lora", "mmproj"):
             name = getattr(self.model, role)

@@ -16,6 +16,7 @@ from attrs import frozen
 from lftool.api import ModelSize
 
 if TYPE_CHECKING:
+    from lftool.bundle.reader import Bundle
     from lftool.models.policy import TrustPolicy
     from lftool.store.store import Store
 
@@ -63,12 +64,25 @@ def check(descriptor: int, name: str, store: Store) -> CheckedBundle:
     known = recall(descriptor, store)
     if known is not None:
         return known
+    from lftool.bundle.reader import read_bundle  # noqa: PLC0415 - a later start recalls, and does not need it
+
+    return check_opened(read_bundle(descriptor, name), store)
+
+
+def check_opened(bundle: Bundle, store: Store) -> CheckedBundle:
+    """Check every content of a bundle whose structure has been read, unless these very bytes were checked before.
+
+    Raises:
+        FormatError: Its documents are not canonical.
+        IntegrityError: A content is not what the manifest names.
+    """
     from lftool.bundle.contents import check_contents, weights_header  # noqa: PLC0415 - a later start recalls instead
     from lftool.bundle.model_size import model_size  # noqa: PLC0415 - likewise
-    from lftool.bundle.reader import read_bundle  # noqa: PLC0415 - likewise
     from lftool.ops.documents import check_documents, runtime_name, signer_hints  # noqa: PLC0415 - likewise
 
-    bundle = read_bundle(descriptor, name)
+    known = recall(bundle.descriptor, store)
+    if known is not None:
+        return known
     check_documents(bundle)
     check_contents(bundle)
     found = CheckedBundle(
@@ -84,7 +98,7 @@ def check(descriptor: int, name: str, store: Store) -> CheckedBundle:
         "runtime": found.runtime or "",
         "size": json.dumps(attrs.asdict(found.size)),
     }
-    store.stamps.remember(bundle.status, os.fstat(descriptor), _KIND, facts)
+    store.stamps.remember(bundle.status, os.fstat(bundle.descriptor), _KIND, facts)
     return found
 
 

@@ -125,7 +125,7 @@ class _Locker:
             quantizer_of(name, spec, self.ports).record.streams if spec.quantize else False
             for name, spec in self.recipe.targets.items()
         ]
-        reads_files = wanted.role != ROLE or self.recipe.checks  # checks compare with the unquantised weights
+        reads_files = wanted.role != ROLE or self.recipe.measured  # checks compare with the unquantised weights
         asked = {(s.quantize, s.quantizer, str(s.overrides), str(s.options)) for s in self.recipe.targets.values()}
         fits = len(asked) <= most_consumers(self.ports)
         return not reads_files and fits and wanted.registered.record.streams and all(quantizers)

@@ -150,24 +150,25 @@ def _number(name: str, value: str) -> Any:  # noqa: ANN401 - the type of the fie
 
 def require(check: CheckSpec, quality: Quality, target: str) -> None:
     """Raise PolicyError unless perplexity rose by no more than a check allows."""
-    if quality.increase <= float(as_decimal(check.max_increase)):
+    most = float(as_decimal(check.max_increase or "0"))
+    if quality.increase <= most:
         return
     figures = quality.figures
     raise PolicyError(
         f"targets.{target}: perplexity of {quality.text_name} is {figures.perplexity:.4f}, the unquantised weights have"
         f" {figures.reference_perplexity:.4f}: {quality.increase:+.2%}, and the check allows"
-        f" {float(as_decimal(check.max_increase)):+.2%}",
+        f" {most:+.2%}",
         hints=("quantise less, use an importance matrix, or keep sensitive tensors under `overrides`",),
     )
 
 
-def text_of(check: CheckSpec, project: Path) -> Path:
-    """Return the file of a check's text, which lies within the project.
+def path_within(name: str, project: Path) -> Path:
+    """Return the file that a check names, which lies within the project.
 
     Raises:
         RecipeError: It lies elsewhere.
     """
-    path = (project / check.text).resolve()
+    path = (project / name).resolve()
     if not path.is_relative_to(project.resolve()):
-        raise RecipeError(f"checks: the text {check.text} lies outside of the project")
+        raise RecipeError(f"checks: {name} lies outside of the project")
     return path

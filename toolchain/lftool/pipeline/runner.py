@@ -22,7 +22,7 @@ from lftool.pipeline.finished import find_finished
 from lftool.pipeline.inputs import conversion_files, imatrix_files, needed_files
 from lftool.pipeline.parallel import in_parallel
 from lftool.pipeline.plan import BuildPlan
-from lftool.pipeline.quality import measure, require, text_of
+from lftool.pipeline.quality import measure, path_within, require
 from lftool.pipeline.recall import done_already
 from lftool.pipeline.runtimes import runtime_pieces
 from lftool.pipeline.selection import companions, weights_artifact
@@ -170,7 +170,7 @@ class _Run:
         """Raise PolicyError unless a check holds for the quantised weights of a target."""
         recipe, ports = self.request.recipe, self.ports
         reference = weights_artifact(recipe, self.request.lock)
-        text, backend = text_of(check, ports.project), recipe.targets[target].backend
+        text, backend = path_within(check.text or "", ports.project), recipe.targets[target].backend
         made = self.quantized[target]
         require(check, measure(target, backend, text, check.context, made, reference, self.inputs, ports), target)
 
@@ -297,7 +297,7 @@ def run_build(request: BuildRequest, plan: BuildPlan, ports: Ports) -> list[Buil
     in_parallel(lambda step: run.quantize(step, threads), left, workers, ports)
     checked = [
         (check, name)
-        for check in request.recipe.checks
+        for check in request.recipe.measured
         for name in sorted(run.quantized)
         if name in (check.targets or run.quantized)
     ]

@@ -46,7 +46,7 @@ def to_stream(
     converting = lock.convert.get(ROLE)
     if converting is None or ports.store.blobs.is_sound(converting.output):
         return ()
-    if recipe.checks or any(lock.targets[target].quantize is None for target in targets):
+    if recipe.measured or any(lock.targets[target].quantize is None for target in targets):
         return ()  # checks compare with the unquantised weights
     left = tuple(name for name in targets if done_already(_stage(lock, name), recalled, ports) is None)
     wanted = conversions(recipe, lock, ports)[ROLE]

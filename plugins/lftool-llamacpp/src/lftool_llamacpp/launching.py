@@ -31,6 +31,8 @@ def command(request: LaunchRequest, flags: tuple[str, ...], where: str) -> Launc
     asked: tuple[str, ...] = () if serve is None else ("--host", serve.host, "--port", str(serve.port))
     if serve is not None and serve.insecure:
         asked = (*asked, "--insecure")
+    if serve is not None and serve.embeddings:
+        asked = (*asked, "--embeddings")
     if request.executable is not None:
         server = () if serve is None else ("--server",)
         argv = (str(request.executable), "--bundle", request.bundle, *server, *asked, *flags)

@@ -40,6 +40,10 @@ def with_contract(body: dict[str, Any], contract: dict[str, Any], *, chat: bool)
     if "max_completion_tokens" in body:
         defaults["max_tokens"] = body["max_completion_tokens"]
     made = {**defaults, **{name: value for name, value in body.items() if value is not None}}
+    wanted = made.get("response_format")
+    if isinstance(wanted, dict) and wanted.get("type") == "json_schema" and isinstance(wanted.get("json_schema"), dict):
+        # what OpenAI's clients send; llama-cpp-python has another name for it
+        made["response_format"] = {"type": "json_object", "schema": wanted["json_schema"].get("schema", {})}
     messages = made.get("messages")
     if chat and contract.get("system") and isinstance(messages, list):
         roles = {message.get("role") for message in messages if isinstance(message, dict)}
@@ -156,6 +160,7 @@ def _options(runner: Any) -> argparse.Namespace:  # noqa: ANN401 - likewise
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--insecure", action="store_true")
+    parser.add_argument("--embeddings", action="store_true")
     runner.add_devices(parser)
     return parser.parse_args()
 
@@ -181,11 +186,14 @@ def main() -> None:
         n_ctx=bundle.contract.get("context", 0),
         seed=bundle.contract.get("seed", 0),
         verbose=False,
+        embedding=options.embeddings,
         **told,
     )
     made = llama_cpp.Llama.__init__
 
     def loading(self: Any, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401 - llama_cpp's own
+        if options.embeddings:
+            keywords["pooling_type"] = llama_cpp.LLAMA_POOLING_TYPE_MEAN
         made(self, *arguments, **keywords)
         adapt(self)
 

@@ -55,6 +55,9 @@ int run(int argc, char ** argv, std::string & name) {
         fwrite(lftool_licenses, 1, static_cast<size_t>(lftool_licenses_end - lftool_licenses), stdout);
         return 0;
     }
+    if (!options.healthy.empty()) {
+        return lftool::ask_health(options.healthy);
+    }
     int file = lftool::handed_over();
     if (file < 0) {
         file = options.bundle.empty() ? open_own() : open(options.bundle.c_str(), O_RDONLY | O_CLOEXEC);

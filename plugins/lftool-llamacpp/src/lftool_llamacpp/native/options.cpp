@@ -18,11 +18,13 @@ std::string usage(const std::string & program) {
         "  --host ADDRESS             where to listen; default 127.0.0.1\n"
         "  --port N                   default 8080\n"
         "  --api-key KEY              what clients must send; better in the variable LLAMA_API_KEY\n"
+        "  --embeddings               with --server: make embeddings in place of answers\n"
         "  --insecure                 listen to other machines without a key\n"
         "  --threads N                default: one for each core\n"
         "  --gpu-layers N             how many layers go to accelerators; default: as many as fit\n"
         "  --tensor-split A,B,…       how they are shared among accelerators\n"
         "  --flash-attention VALUE    on, off or auto\n"
+        "  --healthy PORT             ask a server on this machine whether it is well, and exit\n"
         "  --verify                   check every content against the manifest and exit\n"
         "  --version                  what this is made of\n"
         "  --licenses                 the licences of what this is made of\n"
@@ -85,12 +87,16 @@ Options parse_options(int argc, char ** argv) {
             options.raw = true;
         } else if (name == "--server") {
             options.server = true;
+        } else if (name == "--embeddings") {
+            options.embeddings = true;
         } else if (name == "--insecure") {
             options.insecure = true;
         } else if (name == "--verify") {
             options.verify = true;
         } else if (name == "--version") {
             options.version = true;
+        } else if (name == "--healthy") {
+            options.healthy = std::to_string(count());
         } else if (name == "--licenses") {
             options.licenses = true;
         } else if (name == "-h" || name == "--help") {

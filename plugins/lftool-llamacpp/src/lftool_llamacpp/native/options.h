@@ -17,8 +17,10 @@ struct Options {
     bool                     version    = false;
     bool                     help       = false;
     bool                     licenses   = false;
+    std::string              healthy;        // port of the server to ask
     bool                     server     = false;
     bool                     insecure   = false;
+    bool                     embeddings = false;
     std::string              host       = "127.0.0.1";
     std::string              port       = "8080";
     std::string              api_key;
@@ -43,5 +45,8 @@ int talk(const Bundle & bundle, const Options & options);
 
 // Serves until it is told to stop.
 int serve(const Bundle & bundle, const Options & options);
+
+// Asks a server on this machine for its health; 0 if it is well.
+int ask_health(const std::string & port);
 
 }  // namespace lftool

@@ -3,6 +3,8 @@
 
 #include <cstdlib>
 
+#include <cpp-httplib/httplib.h>
+
 #include "server-common.h"
 
 int llama_server(int argc, char ** argv);
@@ -45,6 +47,10 @@ int serve(const Bundle & bundle, const Options & options) {
     if (most > 0) {
         add("-n", std::to_string(most));
     }
+    if (options.embeddings) {
+        words.push_back("--embeddings");
+        add("--pooling", "mean");
+    }
     if (const Content * projector = bundle.find("projector")) {
         // clip.cpp opens it by path and has no other way.
         add("--mmproj", "/proc/self/fd/" + std::to_string(bundle.copy_to_memory(*projector)));
@@ -57,6 +63,14 @@ int serve(const Bundle & bundle, const Options & options) {
     }
     argv.push_back(nullptr);
     return llama_server(static_cast<int>(argv.size()) - 1, argv.data());
+}
+
+int ask_health(const std::string & port) {
+    httplib::Client client("127.0.0.1", std::stoi(port));
+    client.set_connection_timeout(2);
+    client.set_read_timeout(2);
+    const auto answer = client.Get("/health");
+    return answer && answer->status == 200 ? 0 : 1;
 }
 
 }  // namespace lftool

@@ -1,0 +1,80 @@
+"""`lftool export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lftool.cli.options import bundle_argument, json_option, note, print_json, say, size_text
+
+image_option = click.option(
+    "--image", required=True, metavar="REF", help="Reference of the image, such as registry.example.com/name:1."
+)
+output_option = click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it there; default: standard output."
+)
+
+
+@click.group("export")
+def command() -> None:
+    """Write a bundle as an image, or manifests that run one."""
+
+
+@command.command("container")
+@bundle_argument
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@json_option
+def container(bundle: Path, directory: Path, as_json: bool) -> None:
+    """Write native BUNDLE as an OCI image layout into DIRECTORY, once every content has been checked.
+
+    The image has one layer with one file; the same bundle gives the same bytes.
+    """
+    from lftool.ops.caching import open_store
+    from lftool.ops.containers import export_container
+
+    made = export_container(bundle, directory, open_store())
+    if as_json:
+        print_json(
+            {
+                "digest": f"sha256:{made.digest.hex}",
+                "architecture": made.architecture,
+                "size": made.size,
+                "path": str(directory.absolute()),
+            }
+        )
+        return
+    say(f"sha256:{made.digest.hex}  linux/{made.architecture}  {size_text(made.size)}")
+    note(f"push it: skopeo copy oci:{directory} docker://REGISTRY/NAME:TAG")
+
+
+@command.command("compose")
+@bundle_argument
+@image_option
+@output_option
+def compose(bundle: Path, image: str, output: Path | None) -> None:
+    """Print a Compose file that serves an image of BUNDLE, with memory computed from its model."""
+    from lftool.ops.deployments import compose, deployment_of
+
+    _write(compose(deployment_of(bundle, image)), output)
+
+
+@command.command("k8s")
+@bundle_argument
+@image_option
+@output_option
+def k8s(bundle: Path, image: str, output: Path | None) -> None:
+    """Print Kubernetes manifests that serve an image of BUNDLE, with probes and resources computed from its model."""
+    from lftool.ops.deployments import deployment_of, kubernetes
+
+    _write(kubernetes(deployment_of(bundle, image)), output)
+
+
+def _write(text: str, output: Path | None) -> None:
+    from lftool.store.durable import write_durably
+
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_durably(output, text.encode(), "extract")
+        note(f"wrote {output}")

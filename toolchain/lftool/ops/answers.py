@@ -1,0 +1,186 @@
+"""A bundle that is being served on this machine, and questions to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from lftool.api import ServeOptions
+from lftool.errors import UnavailableError
+from lftool.ops.running import prepare_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from lftool.store.store import Store
+
+_LOAD_SECONDS = 600.0
+_ANSWER_SECONDS = 600.0
+_STOP_SECONDS = 15.0
+_POLL_SECONDS = 0.05
+_TAIL_LINES = 8
+_OK = 200
+
+
+@frozen(kw_only=True)
+class Question:
+    """What is asked.
+
+    Attributes:
+        prompt: The text.
+        raw: Whether it is completed as it is, without the chat template.
+        max_tokens: Most tokens of the answer; None for what the run contract says.
+        schema: A JSON Schema that generation is held to.
+    """
+
+    prompt: str
+    raw: bool = False
+    max_tokens: int | None = None
+    schema: Any = None
+
+    @property
+    def path(self) -> str:
+        """Path of the endpoint."""
+        return "/v1/completions" if self.raw else "/v1/chat/completions"
+
+    def body(self, *, stream: bool = False) -> dict[str, Any]:
+        """Return the request as the OpenAI API has it."""
+        made: dict[str, Any] = {"model": "model", "stream": stream}
+        if self.raw:
+            made["prompt"] = self.prompt
+        else:
+            made["messages"] = [{"role": "user", "content": self.prompt}]
+        if self.max_tokens is not None:
+            made["max_tokens"] = self.max_tokens
+        if self.schema is not None:
+            made["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": self.schema}}
+        return made
+
+
+class ServedModel:
+    """A server on loopback."""
+
+    def __init__(self, url: str) -> None:
+        import httpx2
+
+        self._client = httpx2.Client(base_url=url, timeout=_ANSWER_SECONDS, trust_env=False)
+
+    def close(self) -> None:
+        """Close connections."""
+        self._client.close()
+
+    def is_ready(self) -> bool:
+        """Tell whether the model is loaded."""
+        import httpx2
+
+        try:
+            return bool(self._client.get("/health").status_code == _OK)
+        except httpx2.TransportError:
+            return False
+
+    def _post(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        answer = self._client.post(path, json=body)
+        if answer.status_code != _OK:
+            raise UnavailableError(f"the server answered {path} with HTTP {answer.status_code}: {answer.text[:300]}")
+        return answer.json()
+
+    def ask(self, question: Question) -> str:
+        """Return the answer.
+
+        Raises:
+            UnavailableError: The server refuses the request.
+        """
+        choice = self._post(question.path, question.body())["choices"][0]
+        return str(choice["text"] if question.raw else choice["message"]["content"] or "")
+
+    def first_token(self, question: Question) -> float:
+        """Return how long it takes until the first piece of an answer arrives, in seconds.
+
+        Raises:
+            UnavailableError: There is no answer.
+        """
+        started = time.perf_counter()
+        with self._client.stream("POST", question.path, json=question.body(stream=True)) as answer:
+            for line in answer.iter_lines():
+                if line.startswith("data: {") and _has_text(json.loads(line.removeprefix("data: "))):
+                    return time.perf_counter() - started
+        raise UnavailableError(f"the server gave no token to {question.path}")
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return the embeddings of texts.
+
+        Raises:
+            UnavailableError: The server makes none.
+        """
+        found = self._post("/v1/embeddings", {"model": "model", "input": list(texts)})["data"]
+        return [item["embedding"] for item in sorted(found, key=lambda item: item["index"])]
+
+
+def _has_text(event: dict[str, Any]) -> bool:
+    choices = event.get("choices") or [{}]
+    return bool(choices[0].get("text") or (choices[0].get("delta") or {}).get("content"))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def served(path: Path, store: Store, backend: str | None, *, embeddings: bool = False) -> Iterator[ServedModel]:
+    """Serve a bundle during the block.
+
+    Args:
+        path: The bundle; its integrity is checked first.
+        store: Remembers that.
+        backend: Which backend; None for the bundle's.
+        embeddings: Make embeddings instead of answers.
+
+    Raises:
+        UnavailableError: The server does not come up; the message has the last that it printed.
+        LftoolError: What `lftool serve` raises.
+    """
+    port = _free_port()
+    ready = prepare_run(path, None, store, backend, ServeOptions(port=port, embeddings=embeddings))
+    with tempfile.TemporaryFile() as log:
+        environment = {**os.environ, "LFTOOL_BUNDLE": str(path), **ready.command.environment}
+        environment.pop("LLAMA_API_KEY", None)
+        process = subprocess.Popen(
+            ready.command.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            pass_fds=[ready.descriptor],
+        )
+        os.close(ready.descriptor)
+        model = ServedModel(f"http://127.0.0.1:{port}")
+        try:
+            deadline = time.monotonic() + _LOAD_SECONDS
+            while not model.is_ready():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    tail = log.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]
+                    raise UnavailableError("\n".join([f"{path.name} cannot be served; the last it printed:", *tail]))
+                time.sleep(_POLL_SECONDS)
+            yield model
+        finally:
+            model.close()
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

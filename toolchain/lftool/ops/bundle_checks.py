@@ -1,0 +1,245 @@
+"""`lftool check`: hold a bundle against the recipe's `[[checks]]`."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import statistics
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from lftool.bundle.extract import copy_weights
+from lftool.bundle.reader import opened
+from lftool.errors import PolicyError, RecipeError, StorageError, UnavailableError, UsageError
+from lftool.models.checks import PERPLEXITY
+from lftool.models.reals import as_decimal
+from lftool.ops.answers import Question, served
+from lftool.ops.checking import check_opened
+from lftool.pipeline.quality import measure, path_within, require
+from lftool.pipeline.runner import prepare_weights
+from lftool.pipeline.selection import weights_artifact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from lftool.bundle.reader import Bundle
+    from lftool.models.checks import CheckSpec
+    from lftool.ops.answers import ServedModel
+    from lftool.ops.project import Project
+    from lftool.pipeline.ports import Ports
+
+_ROUNDS = 5
+_EMBEDDING = "embedding"
+_SHOWN = 200
+
+
+@frozen(kw_only=True)
+class CheckResult:
+    """What came of one check.
+
+    Attributes:
+        name: What reports call it.
+        failure: Why it does not hold; None if it does.
+        detail: What was found.
+        seconds: How long it took.
+    """
+
+    name: str
+    failure: str | None
+    detail: str
+    seconds: float
+
+
+@frozen(kw_only=True)
+class CheckReport:
+    """What came of all checks of a bundle."""
+
+    bundle: str
+    target: str
+    results: tuple[CheckResult, ...]
+
+    @property
+    def failed(self) -> tuple[CheckResult, ...]:
+        """Those that do not hold."""
+        return tuple(result for result in self.results if result.failure is not None)
+
+
+class _NotHeldError(Exception):
+    """A check does not hold."""
+
+
+def check_bundle(path: Path, project: Project, ports: Ports, backend: str | None = None) -> CheckReport:
+    """Hold a bundle against the checks of a recipe that apply to its target.
+
+    Raises:
+        IntegrityError: The bundle is not what it says.
+        UsageError: It is of no target of the recipe, or no check applies.
+        UnavailableError: It cannot be served here.
+        LftoolError: A check cannot be carried out.
+    """
+    with opened(path) as bundle:
+        check_opened(bundle, ports.store)
+        target = bundle.manifest.target
+        checks = _applying(project, target, path.name)
+        results: dict[int, CheckResult] = {}
+        for number, check in checks:
+            if check.kind == PERPLEXITY:
+                results[number] = _timed(number, check, partial(_perplexity, check, bundle, project, ports))
+    asked = [item for item in checks if item[1].kind != PERPLEXITY]
+    answers: dict[int, str] = {}
+    if asked:
+        with served(path, ports.store, backend) as model:
+            for number, check in asked:
+                if check.kind == _EMBEDDING:
+                    answers[number] = model.ask(_question(check))
+                else:
+                    results[number] = _timed(number, check, partial(_ask, check, model, project))
+    if answers:
+        with served(path, ports.store, backend, embeddings=True) as model:
+            for number, check in asked:
+                if number in answers:
+                    results[number] = _timed(number, check, partial(_embedding, check, answers[number], model))
+    return CheckReport(bundle=path.name, target=target, results=tuple(results[number] for number, _ in checks))
+
+
+def _applying(project: Project, target: str, name: str) -> list[tuple[int, CheckSpec]]:
+    recipe = project.recipe
+    if target not in recipe.targets:
+        raise UsageError(f"{name} is target {target!r}, which the recipe does not have")
+    quantised = recipe.targets[target].quantize is not None
+    found = [
+        (number, check)
+        for number, check in enumerate(recipe.checks, 1)
+        if (not check.targets or target in check.targets) and (quantised or check.kind != PERPLEXITY)
+    ]
+    if not found:
+        raise UsageError(
+            f"the recipe has no [[checks]] for the target {target!r}", hints=("docs/how-to/check-bundles.md",)
+        )
+    return found
+
+
+def _timed(number: int, check: CheckSpec, run: Callable[[], str]) -> CheckResult:
+    started, detail = time.monotonic(), ""
+    failure: str | None = None
+    try:
+        detail = run()
+    except _NotHeldError as error:
+        failure = str(error)
+    except PolicyError as error:
+        failure = error.message
+    except (StorageError, RecipeError):
+        raise  # a file that is missing is no matter of the bundle's
+    except UnavailableError as error:
+        failure = error.message
+    name = check.name or f"{check.kind}-{number}"
+    return CheckResult(name=name, failure=failure, detail=detail, seconds=time.monotonic() - started)
+
+
+def _question(check: CheckSpec, schema: Any = None) -> Question:  # noqa: ANN401 - JSON
+    assert check.prompt is not None  # noqa: S101 - the model requires it of all kinds but perplexity
+    return Question(prompt=check.prompt, raw=check.raw, max_tokens=check.max_tokens, schema=schema)
+
+
+def _ask(check: CheckSpec, model: ServedModel, project: Project) -> str:
+    """Carry out a check that needs an answer; return what was found."""
+    match check.kind:
+        case "prompt":
+            answer = model.ask(_question(check))
+            missing = [text for text in check.contains if text not in answer]
+            if missing:
+                raise _NotHeldError(f"{missing[0]!r} is not in the answer {answer[:_SHOWN]!r}")
+            return answer[:_SHOWN]
+        case "regex":
+            answer = model.ask(_question(check))
+            if check.matches is None or re.search(check.matches, answer) is None:
+                raise _NotHeldError(f"{check.matches!r} matches nothing in the answer {answer[:_SHOWN]!r}")
+            return answer[:_SHOWN]
+        case "json-schema":
+            return _valid(check, model, project)
+        case _:
+            return _first_token(check, model)
+
+
+def _valid(check: CheckSpec, model: ServedModel, project: Project) -> str:
+    try:
+        import jsonschema  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise RecipeError(
+            "checks of kind 'json-schema' need jsonschema", hints=("pip install 'lftool[checks]'",)
+        ) from None
+    path = path_within(check.schema or "", project.root)
+    try:
+        schema = json.loads(path.read_bytes())
+        jsonschema.validators.validator_for(schema).check_schema(schema)
+    except OSError as error:
+        raise StorageError(f"cannot read the schema {check.schema}: {error.strerror}") from None
+    except (ValueError, jsonschema.SchemaError) as error:
+        raise RecipeError(f"checks: {check.schema} is no JSON Schema: {error}") from None
+    answer = model.ask(_question(check, schema if check.constrained else None))
+    try:
+        jsonschema.validate(json.loads(answer), schema)
+    except ValueError:
+        raise _NotHeldError(f"the answer is not JSON: {answer[:_SHOWN]!r}") from None
+    except jsonschema.ValidationError as error:
+        raise _NotHeldError(f"{error.json_path}: {error.message}; the answer is {answer[:_SHOWN]!r}") from None
+    return answer[:_SHOWN]
+
+
+def _first_token(check: CheckSpec, model: ServedModel) -> str:
+    question = _question(check)
+    model.first_token(question)  # the first one reads the weights
+    found = statistics.median(model.first_token(question) for _ in range(_ROUNDS))
+    most = float(as_decimal(check.max_seconds or "0"))
+    if found > most:
+        raise _NotHeldError(f"the first token came after {found:.3f} s, and the check allows {most:g} s")
+    return f"{found:.3f} s"
+
+
+def _embedding(check: CheckSpec, answer: str, model: ServedModel) -> str:
+    one, other = model.embed([answer or " ", check.similar_to or ""])
+    length = math.sqrt(sum(x * x for x in one) * sum(y * y for y in other))
+    cosine = sum(x * y for x, y in zip(one, other, strict=True)) / length if length else 0.0
+    least = float(as_decimal(check.min_similarity or "0"))
+    if cosine < least:
+        raise _NotHeldError(
+            f"the similarity to {check.similar_to!r} is {cosine:.3f}, and the check asks for {least:g};"
+            f" the answer is {answer[:_SHOWN]!r}"
+        )
+    return f"similarity {cosine:.3f}"
+
+
+def _perplexity(check: CheckSpec, bundle: Bundle, project: Project, ports: Ports) -> str:
+    recipe, lock = project.recipe, project.require_lock()
+    target, weights = bundle.manifest.target, bundle.manifest.weights.artifact
+    with ports.store.in_use():
+        if not ports.store.blobs.is_sound(weights):
+            # built elsewhere: a backend measures files
+            ports.store.blobs.put_with(lambda out: copy_weights(bundle, out), lambda _: None)
+        reference = weights_artifact(recipe, lock)
+        found = measure(
+            target,
+            recipe.targets[target].backend,
+            path_within(check.text or "", project.root),
+            check.context,
+            weights,
+            reference,
+            lambda: prepare_weights(recipe, lock, ports),
+            ports,
+        )
+    require(check, found, target)
+    return f"perplexity {found.figures.perplexity:.4f}, {found.increase:+.2%}"
+
+
+def raise_if_failed(reports: Sequence[CheckReport]) -> None:
+    """Raise PolicyError if a check of some bundle does not hold."""
+    failed = [(report, result) for report in reports for result in report.failed]
+    if failed:
+        total = sum(len(report.results) for report in reports)
+        named = ", ".join(f"{report.target}/{result.name}" for report, result in failed)
+        raise PolicyError(f"{len(failed)} of {total} checks do not hold: {named}")

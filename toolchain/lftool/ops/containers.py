@@ -1,0 +1,191 @@
+"""`lftool export container`: a native bundle as an OCI image from scratch, one layer with one file in it.
+
+Sources: OCI image specification 1.1: image-layout, manifest, config; layers are tar (POSIX pax). The bytes are a function of
+the bundle: no time, no host, no user.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from lftool.bundle.reader import opened
+from lftool.codec.canonical import canonical_json
+from lftool.errors import UnavailableError, UsageError
+from lftool.models.digest import Artifact, Digest
+from lftool.ops.checking import check_opened
+from lftool.ops.documents import runtime_name
+from lftool.store.durable import durable_file, storage_errors
+
+if TYPE_CHECKING:
+    from lftool.bundle.reader import Bundle
+    from lftool.models.manifest import BundleManifest
+    from lftool.store.store import Store
+
+PORT = 8080
+_BLOCK = 512
+_PIECE = 1 << 20
+USER = 65_532  # of nobody in particular: the number that distroless images use
+_MODE = 0o555
+# ELF header: e_machine at byte 18 (System V ABI), to what OCI calls the architecture (Go's GOARCH).
+_ARCHITECTURES = {62: "amd64", 183: "arm64", 243: "riscv64"}
+_INDEX = "application/vnd.oci.image.index.v1+json"
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+
+
+@frozen(kw_only=True)
+class ExportedImage:
+    """An image layout that was written; `digest` names its manifest."""
+
+    folder: Path
+    digest: Digest
+    architecture: str
+    size: int
+
+
+def entry_name(manifest: BundleManifest) -> str:
+    """Return what the executable is called in an image."""
+    return f"{manifest.name}.llamafile"
+
+
+def _architecture(bundle: Bundle) -> str:
+    """Return the architecture of a bundle's executable.
+
+    Raises:
+        UsageError: The bundle does not begin with one.
+    """
+    runtime = runtime_name(bundle) or "none"
+    head = os.pread(bundle.descriptor, 20, 0)
+    if not head.startswith(b"\x7fELF"):
+        raise UsageError(
+            f"{bundle.name}: its runtime is {runtime}, and an image from scratch needs a native one",
+            hints=('build a target with `runtime = "native"`',),
+        )
+    machine = int.from_bytes(head[18:20], "little")
+    if machine not in _ARCHITECTURES:
+        raise UnavailableError(f"{bundle.name}: its executable is for a machine that OCI images have no name for")
+    return _ARCHITECTURES[machine]
+
+
+def _tar_header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = size, _MODE, 0
+    return info.tobuf(format=tarfile.PAX_FORMAT, encoding="utf-8", errors="strict")
+
+
+def _write_layer(bundle: Bundle, name: str, folder: Path) -> Artifact:
+    """Write the layer: the kernel copies the bundle while another thread hashes it."""
+    header = _tar_header(name, bundle.size)
+    padding = b"\0" * (-bundle.size % _BLOCK + 2 * _BLOCK)
+
+    def digest() -> Digest:
+        state, at = hashlib.sha256(header), 0
+        while at < bundle.size:
+            piece = os.pread(bundle.descriptor, min(_PIECE, bundle.size - at), at)
+            if not piece:
+                break  # it was checked a moment ago; if it has changed, the digest tells
+            state.update(piece)
+            at += len(piece)
+        state.update(padding)
+        return Digest(state.hexdigest())
+
+    with durable_file(folder, "extract") as out, ThreadPoolExecutor(1) as pool:
+        hashed = pool.submit(digest)
+        out.file.write(header)
+        out.file.flush()
+        at, target = 0, out.file.fileno()
+        while at < bundle.size:
+            at += os.copy_file_range(bundle.descriptor, target, bundle.size - at, at, len(header) + at)
+        out.file.seek(0, os.SEEK_END)
+        out.file.write(padding)
+        found = hashed.result()
+        out.commit(folder / found.hex)
+    return Artifact(found, len(header) + bundle.size + len(padding))
+
+
+def _write_json(value: Any, folder: Path) -> Artifact:  # noqa: ANN401 - plain data
+    data = canonical_json(value)
+    artifact = Artifact(Digest.of(data), len(data))
+    with durable_file(folder, "extract") as out:
+        out.file.write(data)
+        out.commit(folder / artifact.sha256.hex)
+    return artifact
+
+
+def _descriptor(kind: str, artifact: Artifact, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - plain data
+    return {"mediaType": kind, "digest": f"sha256:{artifact.sha256.hex}", "size": artifact.size, **more}
+
+
+def _config(bundle: Bundle, entry: str, architecture: str, layer: Artifact, labels: dict[str, str]) -> dict[str, Any]:
+    return {
+        "architecture": architecture,
+        "os": "linux",
+        "created": "1970-01-01T00:00:00Z",
+        "config": {
+            "User": f"{USER}:{USER}",
+            "ExposedPorts": {f"{PORT}/tcp": {}},
+            "Entrypoint": [f"/{entry}"],
+            "Cmd": ["--server", "--host", "0.0.0.0", "--port", str(PORT)],  # noqa: S104 - asks for a key, see serve.cpp
+            "WorkingDir": "/",
+            "Labels": labels,
+        },
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.sha256.hex}"]},
+        "history": [{"created": "1970-01-01T00:00:00Z", "created_by": f"lftool export container {bundle.name}"}],
+    }
+
+
+def export_container(path: Path, folder: Path, store: Store) -> ExportedImage:
+    """Write an OCI image layout of a bundle; every byte of the bundle is checked first.
+
+    Raises:
+        IntegrityError: The bundle is not what it says.
+        UsageError: It has no native runtime, or the folder is not empty.
+        StorageError: The layout cannot be written.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty")
+    with opened(path) as bundle:
+        architecture = _architecture(bundle)
+        check_opened(bundle, store)
+        info, entry = bundle.manifest, entry_name(bundle.manifest)
+        blobs = folder / "blobs" / "sha256"
+        with storage_errors("write", folder):
+            blobs.mkdir(parents=True, exist_ok=True)
+        layer = _write_layer(bundle, entry, blobs)
+        labels = {
+            "org.opencontainers.image.title": info.name,
+            "org.opencontainers.image.version": info.version,
+            "lftool.manifest": bundle.manifest_digest.hex,
+        }
+        config = _write_json(_config(bundle, entry, architecture, layer, labels), blobs)
+        image = {
+            "schemaVersion": 2,
+            "mediaType": _MANIFEST,
+            "config": _descriptor(_CONFIG, config),
+            "layers": [_descriptor(_LAYER, layer)],
+            "annotations": labels,
+        }
+        manifest = _write_json(image, blobs)
+        entry_of_index = _descriptor(
+            _MANIFEST,
+            manifest,
+            platform={"architecture": architecture, "os": "linux"},
+            annotations={"org.opencontainers.image.ref.name": info.version},
+        )
+        for name, value in (
+            ("oci-layout", {"imageLayoutVersion": "1.0.0"}),
+            ("index.json", {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [entry_of_index]}),
+        ):
+            with durable_file(folder, "extract") as out:
+                out.file.write(canonical_json(value))
+                out.commit(folder / name)
+    size = layer.size + config.size + manifest.size
+    return ExportedImage(folder=folder, digest=manifest.sha256, architecture=architecture, size=size)

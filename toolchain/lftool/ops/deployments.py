@@ -1,0 +1,177 @@
+"""`lftool export compose` and `k8s`: manifests that run an image of a bundle, with resources computed from the model."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from lftool.bundle.contents import weights_header
+from lftool.bundle.model_size import model_size
+from lftool.bundle.reader import opened
+from lftool.ops.containers import PORT, USER, entry_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lftool.api import ModelSize
+
+_MIB = 1024 * 1024
+_WORKING = 256 * _MIB  # buffers of a computation, the HTTP server and the executable itself
+_COLD_READ = 50 * 1000 * 1000  # bytes a second at which the slowest disk is expected to deliver the weights
+_PERIOD = 5
+
+
+@frozen(kw_only=True)
+class Deployment:
+    """What manifests need to know.
+
+    Attributes:
+        name: A DNS label.
+        image: Reference of the image.
+        entry: Name of the executable in it.
+        memory: MiB: weights, which are mapped and should stay in memory, KV cache, and working memory.
+        accelerator: Resource name of a GPU, where the bundle's backend needs one.
+        start_tries: How many probes, `_PERIOD` seconds apart, until a start counts as failed.
+    """
+
+    name: str
+    image: str
+    entry: str
+    memory: int
+    accelerator: str | None
+    start_tries: int
+
+
+_ACCELERATORS = {"cuda": "nvidia.com/gpu", "rocm": "amd.com/gpu"}
+
+
+def memory_of(size: ModelSize) -> int:
+    """Return how much memory a model needs to run, in MiB, rounded up to 64."""
+    needed = -(-(size.total + _WORKING) // _MIB)
+    return -(-needed // 64) * 64
+
+
+def deployment_of(path: Path, image: str) -> Deployment:
+    """Return what manifests of a bundle need to know.
+
+    Raises:
+        FormatError: Not a canonical bundle.
+    """
+    with opened(path) as bundle:
+        manifest = bundle.manifest
+        size = model_size(weights_header(bundle), manifest.run)
+    label = "".join(char if char.isalnum() else "-" for char in f"{manifest.name}-{manifest.target}".lower())
+    return Deployment(
+        name=label.strip("-")[:63].strip("-"),
+        image=image,
+        entry=entry_name(manifest),
+        memory=memory_of(size),
+        accelerator=_ACCELERATORS.get(manifest.backend),
+        start_tries=12 + size.weights // (_COLD_READ * _PERIOD),
+    )
+
+
+def compose(deployment: Deployment) -> str:
+    """Return a Compose file (compose-spec). The image has no shell: the executable asks itself whether it is well."""
+    gpu = ""
+    if deployment.accelerator == "nvidia.com/gpu":
+        gpu = """
+          devices:
+            - driver: nvidia
+              count: 1
+              capabilities: [gpu]"""
+    devices = "\n    devices: [/dev/kfd, /dev/dri]" if deployment.accelerator == "amd.com/gpu" else ""
+    return f"""\
+# docker compose up; the key comes from the environment: LLAMA_API_KEY=… docker compose up
+services:
+  {deployment.name}:
+    image: {json.dumps(deployment.image)}
+    restart: unless-stopped
+    environment:
+      LLAMA_API_KEY: ${{LLAMA_API_KEY:?what clients must send}}
+    ports:
+      - "127.0.0.1:{PORT}:{PORT}"
+    read_only: true
+    cap_drop: [ALL]
+    security_opt: [no-new-privileges]{devices}
+    healthcheck:
+      test: [CMD, /{deployment.entry}, --healthy, "{PORT}"]
+      interval: {_PERIOD}s
+      timeout: 3s
+      retries: 3
+      start_period: {deployment.start_tries * _PERIOD}s
+    deploy:
+      resources:
+        limits:
+          memory: {deployment.memory}M
+        reservations:
+          memory: {deployment.memory}M{gpu}
+"""
+
+
+def kubernetes(deployment: Deployment) -> str:
+    """Return a Secret to fill in, a Deployment and a Service (Kubernetes API v1, apps/v1)."""
+    name, image = deployment.name, json.dumps(deployment.image)
+    gpu = f"\n              {deployment.accelerator}: 1" if deployment.accelerator else ""
+    return f"""\
+# kubectl create secret generic {name} --from-literal=api-key=… && kubectl apply -f this-file
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {name}
+  labels: {{app.kubernetes.io/name: {name}}}
+spec:
+  replicas: 1
+  selector:
+    matchLabels: {{app.kubernetes.io/name: {name}}}
+  template:
+    metadata:
+      labels: {{app.kubernetes.io/name: {name}}}
+    spec:
+      automountServiceAccountToken: false
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: {USER}
+        seccompProfile: {{type: RuntimeDefault}}
+      containers:
+        - name: model
+          image: {image}
+          env:
+            - name: LLAMA_API_KEY
+              valueFrom:
+                secretKeyRef: {{name: {name}, key: api-key}}
+          ports:
+            - {{name: http, containerPort: {PORT}}}
+          securityContext:
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities: {{drop: [ALL]}}
+          startupProbe:
+            httpGet: {{path: /health, port: http}}
+            periodSeconds: {_PERIOD}
+            failureThreshold: {deployment.start_tries}
+          readinessProbe:
+            httpGet: {{path: /health, port: http}}
+            periodSeconds: {_PERIOD}
+          livenessProbe:
+            httpGet: {{path: /health, port: http}}
+            periodSeconds: {_PERIOD * 3}
+            timeoutSeconds: 3
+          resources:
+            requests:
+              cpu: "1"
+              memory: {deployment.memory}Mi
+            limits:
+              memory: {deployment.memory}Mi{gpu}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: {name}
+spec:
+  selector: {{app.kubernetes.io/name: {name}}}
+  ports:
+    - {{name: http, port: 80, targetPort: http}}
+"""
