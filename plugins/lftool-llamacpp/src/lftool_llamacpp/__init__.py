@@ -32,6 +32,13 @@ def _native() -> CompiledRuntime:
     return NativeRuntime(CPU)
 
 
+def _native_ui() -> CompiledRuntime:
+    from lftool_llamacpp.flavours import CPU_UI  # noqa: PLC0415 - imported when used
+    from lftool_llamacpp.native_runtime import NativeRuntime  # noqa: PLC0415 - likewise
+
+    return NativeRuntime(CPU_UI)
+
+
 def _package_index(context: SourceContext) -> Source:
     from lftool_llamacpp.package_index import PackageIndexSource  # noqa: PLC0415 - imported when used
 
@@ -107,6 +114,14 @@ def lftool_runtimes() -> Iterator[RuntimeType]:
         compiled=True,
         backend="cpu",
         factory=_native,
+    )
+    yield RuntimeType(
+        name="native-ui",
+        number=1,
+        summary="the same with llama.cpp's web page, which npm builds",
+        compiled=True,
+        backend="cpu",
+        factory=_native_ui,
     )
 
 

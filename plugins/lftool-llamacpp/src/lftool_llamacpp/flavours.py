@@ -40,6 +40,7 @@ class Flavour:
         link: What the linker gets besides.
         static: Whether nothing is linked dynamically; the libraries of a driver must be.
         compiler: Program that it needs beside a C++ compiler, with its arguments that say its version.
+        web_ui: Whether llama.cpp's web page is in it, which npm builds.
         levels: For which processors there are executables, the oldest first; the others are carried by the first.
     """
 
@@ -49,7 +50,9 @@ class Flavour:
     link: tuple[str, ...] = ()
     static: bool = True
     compiler: tuple[str, ...] = ()
+    web_ui: bool = False
     levels: tuple[str, ...] = field(factory=lambda: levels(platform.machine()))
 
 
 CPU = Flavour(backend="cpu")
+CPU_UI = Flavour(backend="cpu", web_ui=True)

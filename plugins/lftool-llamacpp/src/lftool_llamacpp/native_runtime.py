@@ -19,10 +19,10 @@ from attrs import define
 from lftool.api import ToolArchive, ToolIdentity
 from lftool.errors import UnavailableError
 from lftool_llamacpp.flavours import Flavour, level_options
-from lftool_llamacpp.toolchain import Toolchain, find_toolchain
+from lftool_llamacpp.toolchain import Toolchain, find_npm, find_toolchain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 VERSION = "0.3.36"  # of llama-cpp-python: native/*.cpp are written against its llama.cpp
 _TREE = "vendor/llama.cpp"
@@ -102,16 +102,33 @@ class _Build:
     progress: Callable[[str, int, int], None]
     tree: Path = Path("sources") / _TREE
 
-    def run(self, *command: str, share: tuple[int, int] | None = None) -> None:
-        """Run a program; `share` is from and to which per cent of the whole it goes.
+    def run(
+        self,
+        *command: str,
+        share: tuple[int, int] | None = None,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Run a program.
+
+        Args:
+            command: The program and its arguments.
+            share: From and to which per cent of the whole it goes.
+            folder: Where it works; here by default.
+            environment: Variables besides those of this process.
 
         Raises:
             UnavailableError: It failed; the message has the last that it printed.
         """
         tail: list[str] = []
-        environment = {**os.environ, "GIT_DIR": "/nonexistent", "SOURCE_DATE_EPOCH": "0"}
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            cwd=folder,
+            env={**os.environ, "GIT_DIR": "/nonexistent", "SOURCE_DATE_EPOCH": "0", **(environment or {})},
         ) as process:
             assert process.stdout is not None  # noqa: S101 - it is a pipe
             for line in process.stdout:
@@ -122,6 +139,20 @@ class _Build:
         if process.returncode:
             told = "\n".join(tail)
             raise UnavailableError(f"compiling the runtime failed: {' '.join(command[:6])} …\n{told}")
+
+    def web_ui(self) -> None:
+        """Build the web page where CMake looks for it; its packages are pinned by the sources' own package-lock.json."""
+        npm, _ = find_npm()
+        here = Path.cwd()
+        folder, clock = here / self.tree / "tools" / "ui", here / "clock.cjs"
+        clock.write_text("Date.now = () => 0;\n")  # SvelteKit would call its version by the time of day
+        self.run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", folder=folder)
+        more = {
+            "NODE_OPTIONS": f"--require {clock}",
+            "LLAMA_UI_OUT_DIR": str(folder / "dist"),
+            "LLAMA_BUILD_NUMBER": "0",
+        }
+        self.run(npm, "run", "build", folder=folder, environment=more)
 
     def _flags(self) -> list[str]:
         # In place of the folder, whose name would stand in assertions, a name that is the same everywhere.
@@ -168,6 +199,8 @@ class _Build:
         """Compile everything and return the executable."""
         with zipfile.ZipFile(archive) as members:
             members.extractall("sources")
+        if self.flavour.web_ui:
+            self.web_ui()
         first, *others = self.flavour.levels
         self.libraries(first, _TARGETS, (0, _FIRST_SHARE if others else 99))
         step = (99 - _FIRST_SHARE) // max(1, len(others))
@@ -198,8 +231,9 @@ class NativeRuntime:
 
     def tool(self) -> ToolIdentity:
         """Return the toolchain, our sources, and the archive of llama.cpp's."""
+        version = find_toolchain(self.flavour.compiler).version
         return ToolIdentity(
-            version=find_toolchain(self.flavour.compiler).version,
+            version=f"{version}; {find_npm()[1]}" if self.flavour.web_ui else version,
             files=(Path(__file__), *sorted(_OWN.iterdir())),
             archive=ToolArchive(uri=f"pypi:llama-cpp-python=={VERSION}", include=("*.tar.gz",), members=_MEMBERS),
         )

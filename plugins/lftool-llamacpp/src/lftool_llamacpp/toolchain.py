@@ -79,6 +79,18 @@ def _library(compiler: str, name: str) -> str:
         return f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
 
+def find_npm() -> tuple[str, str]:
+    """Return npm, and one line that names it and Node.js.
+
+    Raises:
+        UnavailableError: It is not installed.
+    """
+    hint = 'install Node.js, or use `runtime = "native"`, which has no web page'
+    npm, node = (_program((name,), "building the web page", hint) for name in ("npm", "node"))
+    versions = [first_line([program, "--version"], "building the web page") for program in (node, npm)]
+    return npm, f"node {versions[0]}, npm {versions[1]}"
+
+
 def find_toolchain(extra: Sequence[str] = ()) -> Toolchain:
     """Return what compiles on this machine.
 

@@ -28,14 +28,23 @@ def command(
     key: Path | None,
     trust: Path | None,
 ) -> None:
-    """Run the model in BUNDLE, in place. Its integrity is checked first, always."""
+    """Run the model in BUNDLE, in place. Its integrity is checked first, always.
+
+    Of a folder, the bundle is taken whose backend is here.
+    """
     from lftool.cli.quickstart import remember
     from lftool.cli.starting import start
+    from lftool.host.registry import Registry
     from lftool.ops.caching import open_store
+    from lftool.ops.picking import pick_bundle
     from lftool.ops.running import prepare_run
 
     policy = chosen_policy(key, trust, own=True)
-    ready = prepare_run(bundle, policy, open_store(), backend)
+    picked = pick_bundle(bundle, backend, Registry.discovered(), store := open_store())
+    if picked.why:
+        note(picked.why)
+    bundle, backend = picked.path, picked.backend
+    ready = prepare_run(bundle, policy, store, backend)
     for line in ready.told:
         note(f"{bundle.name}: {line}")
     if policy is None and backend is None:

@@ -36,7 +36,9 @@ def command(
     from lftool.api import ServeOptions
     from lftool.cli.starting import start
     from lftool.errors import UsageError
+    from lftool.host.registry import Registry
     from lftool.ops.caching import open_store
+    from lftool.ops.picking import pick_bundle
     from lftool.ops.running import prepare_run
 
     secret = api_key or os.environ.get("LLAMA_API_KEY")
@@ -46,7 +48,12 @@ def command(
             hints=("set LLAMA_API_KEY to what clients must send, or give --insecure if that is meant",),
         )
     options = ServeOptions(host=host, port=port, insecure=insecure)
-    ready = prepare_run(bundle, chosen_policy(key, trust, own=True), open_store(), backend, options)
+    policy, store = chosen_policy(key, trust, own=True), open_store()
+    picked = pick_bundle(bundle, backend, Registry.discovered(), store)
+    if picked.why:
+        note(picked.why)
+    bundle, backend = picked.path, picked.backend
+    ready = prepare_run(bundle, policy, store, backend, options)
     for line in ready.told:
         note(f"{bundle.name}: {line}")
     note(f"{bundle.name}: serving on http://{f'[{host}]' if ':' in host else host}:{port}/v1")

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "build-info.h"
+#include "ggml-backend.h"
 #include "level.h"
 #include "llama.h"
 #include "options.h"
@@ -31,6 +32,19 @@ int open_own() {
     }
     const char * path = reinterpret_cast<const char *>(getauxval(AT_EXECFN));  // no /proc: a bare root
     return path == nullptr ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+}
+
+// Returns what it will be computed on, for people.
+std::string where() {
+    std::string devices;
+    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
+        ggml_backend_dev_t device = ggml_backend_dev_get(i);
+        if (ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_GPU) {
+            devices += (devices.empty() ? "" : ", ") + std::string(ggml_backend_dev_description(device));
+        }
+    }
+    const std::string processor = std::string("the processor (") + lftool::level() + ")";
+    return devices.empty() ? "on " + processor : "on " + devices + " as far as it fits, the rest on " + processor;
 }
 
 int check(const lftool::Bundle & bundle) {
@@ -78,6 +92,9 @@ int run(int argc, char ** argv, std::string & name) {
     }
     if (bundle.find("weights") == nullptr) {
         throw lftool::Problem(4, "the bundle has no weights");
+    }
+    if (getenv("LFTOOL_BUNDLE") == nullptr) {  // `lftool run` has said it already
+        fprintf(stderr, "%s: %s, weights mapped where they lie\n", name.c_str(), where().c_str());
     }
     return options.server ? lftool::serve(bundle, options) : lftool::talk(bundle, options);
 }

@@ -40,6 +40,9 @@ int serve(const Bundle & bundle, const Options & options) {
     words.push_back("--metrics");
     words.push_back("--no-slots");  // they show what others have asked
     add("--cache-ram", "0");        // memory stays what the model needs
+    if (key.empty()) {
+        add("--cors-origins", "localhost");  // without a key, pages of anybody's could ask
+    }
     for (const auto & stop : bundle.contract.value("stop", std::vector<std::string>())) {
         add("-r", stop);
     }

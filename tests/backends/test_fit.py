@@ -1,0 +1,76 @@
+"""How many layers go to devices: as many as fit into what their drivers say is free."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lftool.api import Device, ModelSize
+from lftool_llamacpp.offload import MARGIN, Offload, fit, sentence
+
+GB = 10**9
+SIZE = ModelSize(
+    weights=41 * GB, layers=(GB,) * 40, cache=(1000,) * 40, context=1_000_000
+)  # 2 GB a layer with its cache
+
+
+def device(free: int | None, name: str = "GPU") -> Device:
+    return Device(name=name, free=free)
+
+
+@pytest.mark.parametrize(
+    ("free", "layers"),
+    [
+        (200 * GB, 41),
+        (81 * GB + MARGIN, 41),
+        (80 * GB + MARGIN, 40),
+        (21 * GB + MARGIN, 11),
+        (GB // 2 + MARGIN, 0),
+        (0, 0),
+    ],
+)
+def test_layers_fit_into_what_is_free_less_the_margin(free, layers):
+    assert fit(SIZE, [device(free)]).layers == layers
+
+
+def test_a_device_that_does_not_say_what_is_free_gets_everything():
+    assert fit(SIZE, [device(None)]) == Offload(layers=41, of=41, split=(), size=81 * GB)
+
+
+def test_two_devices_share_by_what_each_has_free():
+    placed = fit(SIZE, [device(61 * MARGIN, "A"), device(21 * MARGIN, "B")])
+    assert (placed.whole, placed.split) == (True, (60, 20))
+
+
+def test_the_sentence_says_how_much_goes_where():
+    placed = fit(SIZE, [device(21 * GB + MARGIN, "A")])
+    assert sentence(placed, [device(21 * GB + MARGIN, "A")]) == (
+        "11 of 41 layers on A (21.0 of 22.1 GB that are free), 30 on the processor"
+    )
+    nothing = fit(SIZE, [device(GB, "A")])
+    assert sentence(nothing, [device(GB, "A")]) == "on the processor: not one of 41 layers fits into what A has free"
+
+
+sizes = st.lists(st.integers(0, 10 * GB), max_size=60).flatmap(
+    lambda layers: st.builds(
+        lambda rest, cache, context: ModelSize(
+            weights=sum(layers) + rest, layers=tuple(layers), cache=(cache,) * len(layers), context=context
+        ),
+        st.integers(0, 5 * GB),
+        st.integers(0, 10_000),
+        st.integers(0, 100_000),
+    )
+)
+
+
+@given(sizes, st.lists(st.integers(0, 100 * GB), min_size=1, max_size=4))
+def test_never_more_than_is_free_and_never_more_than_there_is(size, free):
+    placed = fit(size, [device(one) for one in free])
+    assert 0 <= placed.layers <= placed.of == len(size.layers) + 1
+    assert placed.size <= sum(max(0, one - MARGIN) for one in free)
+
+
+@given(sizes, st.integers(0, 100 * GB), st.integers(0, 10 * GB))
+def test_more_memory_never_means_fewer_layers(size, free, more):
+    assert fit(size, [device(free)]).layers <= fit(size, [device(free + more)]).layers

@@ -1,0 +1,228 @@
+"""Runtimes that are compiled: pinned by their bytes, taken from wherever those bytes are, compiled where they are not."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import tarfile
+import tomllib
+
+import pytest
+from attrs import frozen
+
+from lftool.models.digest import Artifact
+from lftool.testing import Outcome, ProjectFolder, tiny_gguf
+
+RECIPE = """\
+[bundle]
+name = "tiny"
+version = "1"
+[sources.base]
+uri = "file:model.gguf"
+[model]
+weights = "base"
+[targets.one]
+layout = "llamafile"
+runtime = "toy"
+"""
+PLUGIN = """
+import pathlib
+
+from lftool.errors import UnavailableError
+
+class Toy:
+    def tool(self):
+        {tool}
+        archive = ToolArchive(uri="file:toy.tar.gz", members=("src/**",))
+        return ToolIdentity(version="cc {version}", files=(), archive=archive)
+
+    def compile(self, archive, output, threads, progress):
+        progress("", 1, 2)
+        {compile}
+
+@hookimpl
+def lftool_runtimes():
+    yield RuntimeType(
+        name="toy", number=1, summary="a toy", compiled=True, backend={backend}, factory=Toy
+    )
+"""
+COPY = "output.write_bytes(b'executable {version} of ' + pathlib.Path(archive).read_bytes()[:200])"
+
+
+def archive(path, text: bytes = b"int main;") -> None:
+    with tarfile.open(path, "w:gz") as out:
+        for name, data in (("toy-1/src/main.c", text), ("toy-1/README", b"not needed")):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            out.addfile(info, io.BytesIO(data))
+
+
+@frozen(kw_only=True)
+class Toolshop:
+    """A project whose runtime a fake plugin compiles."""
+
+    site: object
+    project: ProjectFolder
+    interpreter: object
+
+    def install(self, *, version: str = "1", body: str = COPY, tool: str = "pass", backend: str = "'cpu'") -> None:
+        code = PLUGIN.format(tool=tool, version=version, compile=body.format(version=version), backend=backend)
+        self.site.install("toy-shop", code, entry="toys")
+
+    def lftool(self, *arguments: str, home: ProjectFolder | None = None, **variables: str) -> Outcome:
+        where = home or self.project
+        done = subprocess.run(
+            [self.interpreter, "-m", "lftool.cli.entry", *arguments],
+            cwd=self.project.root,
+            env={**where.environment, **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return Outcome(status=done.returncode, out=done.stdout, err=done.stderr)
+
+    def locked(self) -> dict:
+        return tomllib.loads(self.project.lock.read_text())
+
+    def elsewhere(self, tmp_path) -> ProjectFolder:
+        """Another machine: the same project, an empty cache."""
+        (tmp_path / "other").mkdir(exist_ok=True)
+        return ProjectFolder(root=self.project.root, home=tmp_path / "other")
+
+
+@pytest.fixture
+def shop(site, project, interpreter) -> Toolshop:
+    tiny_gguf(project.root / "model.gguf", width=32)
+    archive(project.root / "toy.tar.gz")
+    project.write_recipe(RECIPE)
+    made = Toolshop(site=site, project=project, interpreter=interpreter)
+    made.install()
+    return made
+
+
+def test_the_lock_names_the_executable_its_sources_and_what_compiled_it(shop):
+    shop.lftool("lock").assert_success()
+    pinned = shop.locked()["runtimes"]["toy-cpu/1"]
+    assert pinned["toolchain"] == "cc 1"
+    assert pinned["archive"]["uri"] == "file:toy.tar.gz"
+    assert pinned["archive"]["files"][0]["path"] == "toy.tar.gz"
+    assert {"sha256", "executable", "size"} <= pinned.keys()
+    assert shop.locked()["targets"]["one"]["runtime"] == "toy-cpu/1"
+
+
+def test_the_bundle_begins_with_the_executable(shop):
+    shop.lftool("lock").assert_success()
+    shop.lftool("build").assert_success()
+    bundle = (shop.project.root / "dist" / "tiny-1-one.llamafile").read_bytes()
+    pinned = shop.locked()["runtimes"]["toy-cpu/1"]
+    assert Artifact.of(bundle[: pinned["size"]]).sha256.hex == pinned["executable"]
+
+
+def test_the_slice_in_the_bundle_names_no_toolchain(shop):
+    shop.lftool("lock").assert_success()
+    shop.lftool("build").assert_success()
+    shop.lftool("extract", "dist/tiny-1-one.llamafile", "parts").assert_success()
+    part = tomllib.loads((shop.project.root / "parts" / "lftool" / "lock.toml").read_text())
+    whole = shop.locked()["runtimes"]["toy-cpu/1"]
+    assert part["runtimes"]["toy-cpu/1"] == {key: value for key, value in whole.items() if key != "toolchain"}
+
+
+def test_it_is_compiled_once(shop):
+    first = shop.lftool("lock").assert_success()
+    assert "  compile  toy-cpu/1  0.0 MB" in first.err
+    again = shop.lftool("build").assert_success()
+    assert "  compile  toy-cpu/1  cached\n" in again.err
+
+
+def test_another_compiler_that_makes_the_same_bytes_is_no_matter(shop, tmp_path):
+    shop.lftool("lock").assert_success()
+    shop.lftool("build").assert_success()
+    shop.install(version="2", body=COPY.replace("{version}", "1"))
+    shop.lftool("lock", "--upgrade", "plugin:toy-shop").assert_success()
+    shop.lftool("build", "--locked", home=shop.elsewhere(tmp_path)).assert_success()
+    assert shop.locked()["runtimes"]["toy-cpu/1"]["toolchain"] == "cc 1"
+
+
+def test_another_compiler_that_makes_other_bytes_is_named_beside_the_one_that_is_locked(shop, tmp_path):
+    shop.lftool("lock").assert_success()
+    shop.install(version="2")
+    shop.lftool("lock", "--upgrade", "plugin:toy-shop").assert_success()
+    done = shop.lftool("build", home=shop.elsewhere(tmp_path))
+    pinned = shop.locked()["runtimes"]["toy-cpu/1"]
+    assert done.status == 7
+    assert f"runtime toy-cpu/1: the lock names sha256 {pinned['executable']}, this machine compiled" in done.err
+    assert "the lock was made with cc 1; here is cc 2" in done.err
+    assert "lftool lock --upgrade tool:toy-cpu/1" in done.err
+
+
+def test_a_lock_keeps_the_executable_until_it_is_upgraded(shop):
+    shop.lftool("lock").assert_success()
+    before = shop.locked()["runtimes"]["toy-cpu/1"]
+    shop.install(version="2")
+    shop.lftool("lock", "--upgrade", "plugin:toy-shop").assert_success()
+    assert shop.locked()["runtimes"]["toy-cpu/1"] == before
+    shop.lftool("lock", "--upgrade", "tool:toy-cpu/1").assert_success()
+    after = shop.locked()["runtimes"]["toy-cpu/1"]
+    assert (after["toolchain"], after["executable"] != before["executable"]) == ("cc 2", True)
+
+
+def test_a_machine_that_cannot_compile_takes_it_from_a_vendor_folder(shop, tmp_path):
+    shop.lftool("lock").assert_success()
+    shop.lftool("build").assert_success()
+    first = (shop.project.root / "dist" / "tiny-1-one.llamafile").read_bytes()
+    shop.lftool("vendor", "vendored").assert_success()
+    shutil.rmtree(shop.project.root / "dist")
+    shop.install(tool="raise UnavailableError('no compiler')")
+    shop.lftool("lock", "--upgrade", "plugin:toy-shop").assert_success()
+    other = shop.elsewhere(tmp_path)
+    shop.lftool("build", "--locked", "--vendor", "vendored", home=other).assert_success()
+    assert (shop.project.root / "dist" / "tiny-1-one.llamafile").read_bytes() == first
+
+
+def test_a_machine_that_cannot_compile_says_what_is_missing(shop, tmp_path):
+    shop.install(tool="raise UnavailableError('compiling a runtime needs c++', hints=('install it',))")
+    done = shop.lftool("lock")
+    assert (done.status, done.err.splitlines()[-2:]) == (
+        8,
+        ["error: compiling a runtime needs c++", "  hint: install it"],
+    )
+
+
+def test_a_compiler_that_fails_leaves_nothing(shop):
+    shop.install(body="raise UnavailableError('compiling failed: no such header')")
+    done = shop.lftool("lock")
+    assert (done.status, "compiling failed: no such header" in done.err) == (8, True)
+    assert not shop.project.lock.exists()
+
+
+def test_sources_that_have_changed_are_noticed(shop, tmp_path):
+    shop.lftool("lock").assert_success()
+    archive(shop.project.root / "toy.tar.gz", b"int other;")
+    done = shop.lftool("build", home=shop.elsewhere(tmp_path))
+    assert done.status == 4
+    assert "toy.tar.gz" in done.err
+
+
+def test_a_runtime_for_another_backend_says_which_there_are(shop):
+    shop.install(backend="'npu'")
+    done = shop.lftool("lock")
+    assert done.status == 8
+    assert "no installed plugin has the runtime 'toy' for the backend 'cpu'; there is npu" in done.err
+
+
+def test_none_is_no_runtime_for_a_bundle_that_starts_by_itself(plain_project):
+    plain_project.write_recipe(plain_project.recipe.read_text().replace('"gguf"', '"llamafile"\nruntime = "none"'))
+    done = plain_project.run("lock")
+    assert (done.status, done.err) == (
+        2,
+        "error: layout 'llamafile' starts by itself and needs a runtime\n  hint: or use `layout = \"gguf\"`\n",
+    )
+
+
+def test_none_is_the_runtime_of_a_gguf(plain_project):
+    plain_project.write_recipe(plain_project.recipe.read_text() + 'runtime = "none"\n')
+    plain_project.run("lock").assert_success()
+    assert "runtimes" not in tomllib.loads(plain_project.lock.read_text())

@@ -1,0 +1,150 @@
+"""`lftool check`: bundles held against the recipe's checks, by asking them."""
+
+from __future__ import annotations
+
+import shutil
+from xml.etree import ElementTree as ET
+
+import pytest
+from tests.native.conftest import PROMPT
+
+from lftool.ops.bundle_checks import CheckReport, CheckResult
+from lftool.ops.junit import junit_xml
+from lftool.testing import ProjectFolder
+
+SCHEMA = (
+    '{"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": false}'
+)
+
+
+@pytest.fixture
+def project(story, tmp_path) -> ProjectFolder:
+    """The story's project, with files that checks name."""
+    root = tmp_path / "checked"
+    shutil.copytree(story.root, root)
+    (root / "answer.schema.json").write_text(SCHEMA)
+    return ProjectFolder(root=root, home=story.home)
+
+
+def checked(project, text: str, target: str = "native", *arguments: str):
+    (bundle,) = (project.root / "dist").glob(f"story-1-{target}.*")
+    project.write_recipe(project.recipe.read_text() + text)
+    return project.run("check", bundle, *arguments)
+
+
+HOLD = f"""
+[[checks]]
+kind = "prompt"
+name = "tells a story"
+prompt = "{PROMPT}"
+contains = ["fox", "friends"]
+[[checks]]
+kind = "regex"
+prompt = "{PROMPT}"
+matches = "girl named [A-Z][a-z]+"
+[[checks]]
+kind = "json-schema"
+prompt = "Tell me"
+schema = "answer.schema.json"
+constrained = true
+max_tokens = 40
+[[checks]]
+kind = "embedding"
+prompt = "{PROMPT}"
+similar_to = "Once upon a time there was a girl named Mia who had a fox."
+min_similarity = 0.5
+[[checks]]
+kind = "time-to-first-token"
+prompt = "{PROMPT}"
+max_seconds = 5
+[[checks]]
+kind = "perplexity"
+text = "held-out.txt"
+max_increase = 0.05
+"""
+
+
+@pytest.mark.parametrize("target", ["native", "python"])
+def test_checks_that_hold(project, tmp_path, target):
+    done = checked(project, HOLD, target, "--json", "--junit", str(tmp_path / "junit.xml")).assert_success()
+    (report,) = done.json()["bundles"]
+    assert [(check["name"], check["holds"]) for check in report["checks"]] == [
+        ("tells a story", True),
+        ("regex-2", True),
+        ("json-schema-3", True),
+        ("embedding-4", True),
+        ("time-to-first-token-5", True),
+        ("perplexity-6", True),
+    ]
+    suites = ET.parse(tmp_path / "junit.xml").getroot()
+    assert (suites.get("tests"), suites.get("failures")) == ("6", "0")
+    assert next(suites.iter("testcase")).get("name") == "tells a story"
+
+
+def test_checks_that_hold_where_there_is_no_native_runtime(project, tmp_path):
+    """llama-cpp-python answers; the cache is one that knows of no executable."""
+    elsewhere = ProjectFolder(root=project.root, home=tmp_path / "home")
+    elsewhere.home.mkdir()
+    done = checked(elsewhere, HOLD.partition('[[checks]]\nkind = "perplexity"')[0], "gguf").assert_success()
+    assert done.out.count("  holds  ") == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f'kind = "prompt"\nprompt = "{PROMPT}"\ncontains = ["aardvark"]', "'aardvark' is not in the answer"),
+        (f'kind = "regex"\nprompt = "{PROMPT}"\nmatches = "^Never"', "'^Never' matches nothing in the answer"),
+        ('kind = "json-schema"\nprompt = "Tell"\nschema = "answer.schema.json"', "the answer is not JSON: "),
+        (
+            f'kind = "embedding"\nprompt = "{PROMPT}"\nsimilar_to = "x"\nmin_similarity = 1.0',
+            "and the check asks for 1; the answer is",
+        ),
+        (f'kind = "time-to-first-token"\nprompt = "{PROMPT}"\nmax_seconds = 0.0', "and the check allows 0 s"),
+        ('kind = "perplexity"\ntext = "held-out.txt"\nmax_increase = 0.0', "and the check allows +0.00%"),
+    ],
+)
+def test_a_check_that_does_not_hold_is_a_failure_with_what_was_found(project, tmp_path, text, says):
+    done = checked(project, f"\n[[checks]]\n{text}\n", "native", "--junit", str(tmp_path / "junit.xml"))
+    assert done.status == 6
+    assert "  FAILS  " in done.out
+    assert says in done.out
+    assert "error: 1 of 1 checks do not hold: native/" in done.err
+    (failure,) = ET.parse(tmp_path / "junit.xml").getroot().iter("failure")
+    assert says in failure.get("message")
+
+
+def test_a_recipe_without_checks_says_so(project):
+    done = checked(project, "")
+    assert (done.status, done.err) == (
+        2,
+        "error: the recipe has no [[checks]] for the target 'native'\n  hint: docs/how-to/check-bundles.md\n",
+    )
+
+
+def test_a_schema_that_is_missing_is_no_failure_of_the_bundle(project):
+    text = '\n[[checks]]\nkind = "json-schema"\nprompt = "Tell"\nschema = "none.json"\n'
+    done = checked(project, text)
+    assert (done.status, "cannot read the schema none.json" in done.err) == (1, True)
+
+
+def test_a_bundle_that_has_changed_is_not_asked(project):
+    (bundle,) = (project.root / "dist").glob("story-1-gguf.*")
+    data = bytearray(bundle.read_bytes())
+    data[500_000] ^= 1
+    bundle.write_bytes(data)
+    assert checked(project, HOLD, "gguf").status == 4
+
+
+def test_checks_change_no_byte_of_a_bundle(project):
+    (bundle,) = (project.root / "dist").glob("story-1-gguf.*")
+    before = bundle.read_bytes()
+    project.write_recipe(project.recipe.read_text() + HOLD)
+    project.run("lock", "--check").assert_success()
+    assert bundle.read_bytes() == before
+
+
+def test_junit_has_what_a_model_says_without_what_xml_cannot_hold():
+    result = CheckResult(name="a", failure="it said \x00\x1b[31m<&>\ud800", detail="", seconds=1.5)
+    document = junit_xml([CheckReport(bundle="b", target="t", results=(result,))])
+    (failure,) = ET.fromstring(document).iter("failure")
+    assert failure.text == "it said \ufffd\ufffd[31m<&>\ufffd"

@@ -1,0 +1,167 @@
+"""`lftool export`: an image of a native bundle, and manifests that run it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+
+import pytest
+import yaml
+from tests.native.conftest import NAME, PROMPT, root_command, start
+
+from lftool.api import ModelSize
+from lftool.ops.deployments import Deployment, compose, kubernetes, memory_of
+
+IMAGE = "registry.example.com/story:1"
+
+
+@pytest.fixture
+def image(story, native, tmp_path):
+    story.run("export", "container", native, tmp_path / "image").assert_success()
+    return tmp_path / "image"
+
+
+def test_the_image_has_one_layer_with_one_file_that_is_the_bundle(image, native):
+    index = json.loads((image / "index.json").read_bytes())
+    manifest = json.loads(blob(image, index["manifests"][0]))
+    config = json.loads(blob(image, manifest["config"]))
+    (layer,) = manifest["layers"]
+    with tarfile.open(fileobj=open(path_of(image, layer), "rb")) as found:  # noqa: PTH123
+        (member,) = found
+        assert (member.name, member.mode, member.mtime, member.uid) == ("story.llamafile", 0o555, 0, 0)
+        assert found.extractfile(member).read() == native.read_bytes()
+    assert config["rootfs"]["diff_ids"] == [layer["digest"]]
+    assert config["config"]["Entrypoint"] == ["/story.llamafile"]
+    assert (config["os"], config["architecture"]) == ("linux", "amd64")
+
+
+def path_of(image, descriptor):
+    return image / "blobs" / "sha256" / descriptor["digest"].removeprefix("sha256:")
+
+
+def blob(image, descriptor) -> bytes:
+    data = path_of(image, descriptor).read_bytes()
+    assert (len(data), f"sha256:{hashlib.sha256(data).hexdigest()}") == (descriptor["size"], descriptor["digest"])
+    return data
+
+
+def test_every_descriptor_names_its_bytes(image):
+    index = json.loads((image / "index.json").read_bytes())
+    manifest = json.loads(blob(image, index["manifests"][0]))
+    for descriptor in (manifest["config"], *manifest["layers"]):
+        blob(image, descriptor)
+    assert len(list((image / "blobs" / "sha256").iterdir())) == 3
+
+
+def test_the_same_bundle_gives_the_same_image(story, native, image, tmp_path):
+    copy = tmp_path / "elsewhere" / native.name
+    copy.parent.mkdir()
+    shutil.copy(native, copy)
+    shown = story.run("export", "container", "--json", copy, tmp_path / "second").assert_success().json()
+    first = {path.relative_to(image): path.read_bytes() for path in image.rglob("*") if path.is_file()}
+    second = {
+        path.relative_to(tmp_path / "second"): path.read_bytes()
+        for path in (tmp_path / "second").rglob("*")
+        if path.is_file()
+    }
+    assert first == second
+    assert shown["digest"] == json.loads((image / "index.json").read_bytes())["manifests"][0]["digest"]
+
+
+def test_skopeo_reads_and_copies_it(image, tmp_path):
+    if shutil.which("skopeo") is None:
+        pytest.skip("no skopeo: make peers")
+    inspected = json.loads(
+        subprocess.run(["skopeo", "inspect", f"oci:{image}"], capture_output=True, check=True).stdout
+    )
+    assert (inspected["Os"], inspected["Architecture"], len(inspected["Layers"])) == ("linux", "amd64", 1)
+    copied = ["skopeo", "copy", "-q", f"oci:{image}", f"docker-archive:{tmp_path / 'image.tar'}:{IMAGE}"]
+    subprocess.run(copied, check=True)
+    with tarfile.open(tmp_path / "image.tar") as found:
+        manifest = json.load(found.extractfile("manifest.json"))
+    assert manifest[0]["RepoTags"] == [IMAGE]
+
+
+def test_what_the_image_holds_answers_in_a_root_of_its_own(image, tmp_path):
+    index = json.loads((image / "index.json").read_bytes())
+    (layer,) = json.loads(blob(image, index["manifests"][0]))["layers"]
+    root = tmp_path / "root"
+    root.mkdir()
+    with tarfile.open(path_of(image, layer)) as found:
+        found.extractall(root, filter="data")
+    done = start(*root_command(root, "/story.llamafile", "-p", PROMPT, "--max-tokens", "8"), env=os.environ)
+    assert (done.returncode, done.stdout) == (0, "Once upon a time there was a girl\n"), done.stderr
+
+
+def test_a_bundle_without_a_native_runtime_is_refused(story, tmp_path):
+    plain = story.root / "dist" / NAME.format("python", "llamafile")
+    done = story.run("export", "container", plain, tmp_path / "image")
+    assert (done.status, done.err) == (
+        2,
+        (
+            f"error: {plain.name}: its runtime is python/1, and an image from scratch needs a native one\n"
+            '  hint: build a target with `runtime = "native"`\n'
+        ),
+    )
+    assert not (tmp_path / "image").exists()
+
+
+def test_a_bundle_that_has_changed_is_refused(story, native, tmp_path):
+    changed = tmp_path / native.name
+    data = bytearray(native.read_bytes())
+    data[-600_000] ^= 1
+    changed.write_bytes(data)
+    done = story.run("export", "container", changed, tmp_path / "image")
+    assert done.status == 4
+    assert not (tmp_path / "image").exists()
+
+
+def test_a_folder_that_is_not_empty_is_refused(story, native, image):
+    done = story.run("export", "container", native, image)
+    assert (done.status, done.err) == (2, f"error: {image} is not empty\n")
+
+
+def test_memory_is_that_of_weights_cache_and_work():
+    size = ModelSize(weights=4 << 30, layers=(1 << 27,) * 32, cache=(4096,) * 32, context=8192)
+    assert memory_of(size) == 4096 + 1024 + 256
+    assert memory_of(ModelSize(weights=1)) == 320
+
+
+def test_compose_limits_memory_asks_for_health_and_for_a_key(story, native):
+    shown = story.run("export", "compose", native, "--image", IMAGE).assert_success().out
+    (service,) = yaml.safe_load(shown)["services"].values()
+    assert service["image"] == IMAGE
+    assert service["environment"]["LLAMA_API_KEY"].startswith("${LLAMA_API_KEY:?")
+    assert service["healthcheck"]["test"] == ["CMD", "/story.llamafile", "--healthy", "8080"]
+    assert service["deploy"]["resources"]["limits"]["memory"] == "320M"
+    assert service["ports"] == ["127.0.0.1:8080:8080"]
+
+
+def test_kubernetes_gets_probes_resources_and_a_secret(story, native, tmp_path):
+    story.run("export", "k8s", native, "--image", IMAGE, "-o", tmp_path / "k8s.yaml").assert_success()
+    deployment, service = yaml.safe_load_all((tmp_path / "k8s.yaml").read_text())
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == IMAGE
+    assert container["resources"]["requests"]["memory"] == container["resources"]["limits"]["memory"] == "320Mi"
+    assert {container[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")} == {
+        "/health"
+    }
+    assert container["env"][0]["valueFrom"]["secretKeyRef"] == {"name": "story-native", "key": "api-key"}
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert service["spec"]["selector"] == deployment["spec"]["selector"]["matchLabels"]
+
+
+@pytest.mark.parametrize(("accelerator", "resource"), [("nvidia.com/gpu", 1), ("amd.com/gpu", 1), (None, None)])
+def test_a_bundle_for_a_device_asks_for_one(accelerator, resource):
+    made = Deployment(
+        name="m", image='i"\n: x', entry="m.llamafile", memory=64, accelerator=accelerator, start_tries=12
+    )
+    deployment, _ = yaml.safe_load_all(kubernetes(made))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"].get(accelerator) == resource
+    assert container["image"] == 'i"\n: x'
+    assert yaml.safe_load(compose(made))["services"]["m"]["image"] == 'i"\n: x'

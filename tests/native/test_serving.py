@@ -1,0 +1,306 @@
+"""Bundles served: by their own executable, by `lftool serve` with the native runtime, and with llama-cpp-python."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import openai
+import pytest
+from attrs import frozen
+from tests.native.conftest import NAME, PROMPT, RECIPE, make_project
+
+KINDS = ("by itself", "lftool serve, native", "lftool serve, llama-cpp-python")
+KEY = "a-key-for-tests"
+CONTRACT = 'context = 512\ntemperature = 0.0\nmax_tokens = 24\nsystem = "You tell stories."\nstop = ["who had a fox"]\n'
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@frozen(kw_only=True)
+class Server:
+    """A server that is ready."""
+
+    url: str
+    process: subprocess.Popen
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def client(self, key: str = "none", **more) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60, **more)
+
+    def get(self, path: str, **more) -> httpx2.Response:
+        return httpx2.get(self.url + path, trust_env=False, **more)
+
+
+def command(kind: str, project, bundle: Path) -> tuple[list[str], dict[str, str]]:
+    if kind == KINDS[0]:
+        return [str(bundle), "--server"], {"PATH": "/nonexistent"}
+    environment = dict(project.environment)
+    if kind == KINDS[2]:  # a cache that knows of no native runtime
+        environment["XDG_CACHE_HOME"] = str(project.home / "python-cache")
+    return [sys.executable, "-m", "lftool.cli.entry", "serve", str(bundle)], environment
+
+
+@contextlib.contextmanager
+def serving(kind: str, project, bundle: Path, *arguments: str, log: Path, **variables: str):
+    port = free_port()
+    argv, environment = command(kind, project, bundle)
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*argv, "--port", str(port), *arguments],
+            env={**environment, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+        )
+    server = Server(url=f"http://127.0.0.1:{port}", process=process)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(httpx2.TransportError):
+                if server.get("/health").status_code == 200:
+                    break
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.02)
+        yield server
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture(scope="module")
+def contract_project(tmp_path_factory):
+    """A bundle whose contract has a system prompt, a stop string and a bound."""
+    recipe = RECIPE.partition("[targets.python]")[0] + f"[run]\n{CONTRACT}"
+    made = make_project(tmp_path_factory.mktemp("contract"), recipe)
+    made.spawn("lock").assert_success()
+    made.spawn("build").assert_success()
+    return made
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def server(request, contract_project, tmp_path_factory):
+    """One server of each kind for all tests that only ask."""
+    bundle = contract_project.root / "dist" / NAME.format("native", "llamafile")
+    log = tmp_path_factory.mktemp("log") / "log"
+    with serving(request.param, contract_project, bundle, log=log) as made:
+        yield made
+
+
+def test_the_openai_client_gets_an_answer_by_the_contract(server):
+    answer = server.client().chat.completions.create(
+        model="story", messages=[{"role": "user", "content": PROMPT}], stop=["nothing of the kind"]
+    )
+    assert answer.choices[0].message.content.strip().startswith("Once upon a time there was a girl named ")
+    assert answer.usage.completion_tokens == 24
+    assert answer.choices[0].finish_reason == "length"
+
+
+def test_stop_strings_of_the_contract_end_an_answer(server):
+    answer = server.client().chat.completions.create(
+        model="story", messages=[{"role": "user", "content": PROMPT}], max_tokens=60
+    )
+    said = answer.choices[0].message.content.strip()
+    assert said.startswith("Once upon a time there was a girl named ")
+    assert said.endswith(said.split()[-1])
+    assert "who had a fox" not in said
+    assert answer.choices[0].finish_reason == "stop"
+
+
+def test_the_system_prompt_of_the_contract_is_used_where_a_request_brings_none(server):
+    client = server.client()
+
+    def tokens(*messages) -> int:
+        return client.chat.completions.create(model="story", messages=list(messages), max_tokens=1).usage.prompt_tokens
+
+    user = {"role": "user", "content": PROMPT}
+    bare = tokens({"role": "system", "content": ""}, user)
+    own = tokens({"role": "system", "content": "You tell stories."}, user)
+    assert tokens(user) == own > bare
+
+
+def test_answers_come_piece_by_piece(server):
+    stream = server.client().chat.completions.create(
+        model="story", messages=[{"role": "user", "content": PROMPT}], stream=True, max_tokens=12, stop=["zzz"]
+    )
+    pieces = [part.choices[0].delta.content or "" for part in stream if part.choices]
+    assert len([piece for piece in pieces if piece]) > 5
+    assert "".join(pieces).strip().startswith("Once upon a time there was a girl")
+
+
+def test_text_is_completed(server):
+    done = server.client().completions.create(model="story", prompt="Once upon a time", max_tokens=4)
+    assert done.choices[0].text.startswith(" there was a ")
+
+
+def test_the_model_is_listed_by_the_bundles_name(server):
+    assert [model.id for model in server.client().models.list()] == ["story"]
+
+
+def test_a_json_schema_holds_the_answer(server):
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "boolean"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    answer = server.client().chat.completions.create(
+        model="story",
+        messages=[{"role": "user", "content": "Tell"}],
+        max_tokens=40,
+        response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
+    )
+    assert re.fullmatch(r'\s*\{\s*"a"\s*:\s*(true|false)\s*\}\s*', answer.choices[0].message.content)
+
+
+def test_health_and_metrics_are_told(server):
+    assert server.get("/health").json() == {"status": "ok"}
+    metrics = server.get("/metrics")
+    assert metrics.status_code == 200
+    assert "llamacpp:requests_processing" in metrics.text
+
+
+def test_a_request_that_is_wrong_is_answered_with_an_error(server):
+    answer = httpx2.post(server.url + "/v1/chat/completions", content=b"{", trust_env=False)
+    assert 400 <= answer.status_code <= 500
+    assert "error" in answer.json()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_the_key_nothing_is_answered(kind, story, native, tmp_path):
+    with serving(kind, story, native, log=tmp_path / "log", LLAMA_API_KEY=KEY) as server:
+        assert server.get("/health").status_code == 200
+        with pytest.raises(openai.AuthenticationError):
+            server.client("wrong").models.list()
+        assert [model.id for model in server.client(KEY).models.list()] == ["story"]
+        shown = Path(f"/proc/{server.pid}/cmdline").read_bytes().decode()
+        assert KEY not in shown
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_stops_gracefully_when_it_is_told_to(kind, story, native, tmp_path):
+    """An answer that has begun is finished or cut, the process ends with status 0, and soon."""
+    with serving(kind, story, native, log=tmp_path / "log") as server:
+        started = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(15) in {0, -signal.SIGTERM}
+        assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_machines_are_not_let_in_without_a_key(kind, story, native, tmp_path):
+    argv, environment = command(kind, story, native)
+    done = subprocess.run(
+        [*argv, "--port", str(free_port()), "--host", "0.0.0.0"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "serving on 0.0.0.0 lets other machines in" in done.stderr
+    assert "--insecure" in done.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_insecure_lets_them_in(kind, story, native, tmp_path):
+    with serving(kind, story, native, "--host", "0.0.0.0", "--insecure", log=tmp_path / "log") as server:
+        assert server.get("/v1/models").status_code == 200
+
+
+def resident(pid: int) -> int:
+    """Anonymous memory of a process in kB: what is mapped from files does not count."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"RssAnon:\s+(\d+)", text)[1])
+
+
+def hammer(server: Server, clients: int, seconds: float) -> tuple[int, list[str]]:
+    """Ask from many clients at once; return how many answers came, and what went wrong."""
+    until, wrong, done, lock = time.monotonic() + seconds, [], [0], threading.Lock()
+
+    def one(number: int) -> None:
+        client = server.client()
+        turn = 0
+        while time.monotonic() < until:
+            turn += 1
+            try:
+                messages = [{"role": "user", "content": f"Tell me a story about a fox, {number} and {turn}."}]
+                answer = client.chat.completions.create(model="story", messages=messages, max_tokens=8)
+                ok = answer.usage.completion_tokens > 0
+            except openai.OpenAIError as error:
+                ok = False
+                with lock:
+                    wrong.append(repr(error))
+            with lock:
+                done[0] += ok
+
+    with ThreadPoolExecutor(clients) as pool:
+        for job in [pool.submit(one, number) for number in range(clients)]:
+            job.result()
+    return done[0], wrong
+
+
+@pytest.mark.parametrize(
+    ("kind", "seconds"),
+    [
+        (KINDS[0], 4),
+        pytest.param(KINDS[0], 60, marks=pytest.mark.slow),
+        pytest.param(KINDS[1], 60, marks=pytest.mark.slow),
+        pytest.param(KINDS[2], 60, marks=pytest.mark.slow),
+    ],
+)
+def test_fifty_clients_at_once_get_answers_and_memory_stays_flat(kind, seconds, story, native, tmp_path):
+    with serving(kind, story, native, log=tmp_path / "log") as server:
+        hammer(server, 50, min(seconds / 4, 5))  # buffers and threads are made
+        before = resident(server.pid)
+        done, wrong = hammer(server, 50, seconds)
+        after = resident(server.pid)
+    assert wrong == []
+    assert done > 50
+    assert after - before < 16_000, f"{before} kB, then {after} kB after {done} answers"
+
+
+def test_embeddings_are_made_where_they_are_asked_for(story, native, tmp_path):
+    with serving(KINDS[0], story, native, "--embeddings", log=tmp_path / "log") as server:
+        made = server.client().embeddings.create(model="story", input=["a fox", "a fox", "a red drum"])
+    one, same, other = (item.embedding for item in made.data)
+    assert one == same != other
+
+
+def test_options_of_llama_server_may_follow(story, native, tmp_path):
+    with serving(KINDS[0], story, native, "--", "--parallel", "1", log=tmp_path / "log") as server:
+        assert server.get("/props").json()["total_slots"] == 1
+
+
+def test_the_bundle_may_be_a_gguf_or_begin_with_a_script(story, tmp_path):
+    for target in ("python", "gguf"):
+        (bundle,) = (story.root / "dist").glob(f"story-1-{target}.*")
+        with serving(KINDS[1], story, bundle, log=tmp_path / "log") as server:
+            assert server.get("/v1/models").json()["data"][0]["id"] == "story"
+        assert "native runtime" in (tmp_path / "log").read_text()
+        assert os.environ.get("LLAMA_API_KEY") is None
