@@ -6,7 +6,9 @@ import io
 import shutil
 import subprocess
 import tarfile
+import time
 import tomllib
+from pathlib import Path
 
 import pytest
 from attrs import frozen
@@ -226,3 +228,28 @@ def test_none_is_the_runtime_of_a_gguf(plain_project):
     plain_project.write_recipe(plain_project.recipe.read_text() + 'runtime = "none"\n')
     plain_project.run("lock").assert_success()
     assert "runtimes" not in tomllib.loads(plain_project.lock.read_text())
+
+
+def test_compilers_end_when_lftool_is_killed(shop, tmp_path):
+    """What the worker has started belongs to its process group, and goes with it."""
+    mark = tmp_path / "compiler"
+    shop.install(body=f"__import__('subprocess').run(['sh', '-c', 'echo $$ > {mark}; exec sleep 300'])")
+    process = subprocess.Popen(
+        [shop.interpreter, "-m", "lftool.cli.entry", "lock"],
+        cwd=shop.project.root,
+        env=shop.project.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not (mark.exists() and mark.read_text().strip()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    compiler = Path(f"/proc/{mark.read_text().strip()}")
+    assert compiler.exists()
+    process.kill()
+    process.wait()
+    while compiler.exists():
+        assert time.monotonic() < deadline, "the compiler goes on"
+        time.sleep(0.05)

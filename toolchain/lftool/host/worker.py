@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -115,7 +116,7 @@ def main() -> None:
 def _die_with_parent(pipe: int) -> None:
     while os.read(pipe, 1):
         pass
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)  # this process leads its group: what it has started goes with it
 
 
 if __name__ == "__main__":
