@@ -30,7 +30,7 @@ def test_the_image_has_one_layer_with_one_file_that_is_the_bundle(image, native)
     manifest = json.loads(blob(image, index["manifests"][0]))
     config = json.loads(blob(image, manifest["config"]))
     (layer,) = manifest["layers"]
-    with tarfile.open(fileobj=open(path_of(image, layer), "rb")) as found:  # noqa: PTH123
+    with tarfile.open(path_of(image, layer)) as found:
         (member,) = found
         assert (member.name, member.mode, member.mtime, member.uid) == ("story.llamafile", 0o555, 0, 0)
         assert found.extractfile(member).read() == native.read_bytes()

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.native.conftest import NAME, PROMPT, make_project, root_command, start
+from tests.native.conftest import NAME, PROMPT, RECIPE, make_project, root_command, start
 
 SAYS = "on the processor ({}), weights mapped where they lie\n"
 LEVELS = ("x86-64-v1", "x86-64-v3", "x86-64-v4")
@@ -118,33 +118,37 @@ def test_raw_completes_the_text_as_it_is(native):
     assert done.stdout.startswith(" there was a ")
 
 
-def test_it_talks_on_a_terminal(native):
+def talk(bundle: Path, text: str, *arguments: str) -> tuple[str, str]:
+    """Type `text` and Ctrl-D into a terminal that the bundle reads from; return what it wrote."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [native, "--max-tokens", "6"], stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [bundle, *arguments], stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     os.close(theirs)
-    os.write(ours, b"Tell me a story about a fox.\n\nAnd one about a cat.\n\x04")
+    os.write(ours, text.encode() + b"\x04")
     out, err = process.communicate(timeout=60)
     os.close(ours)
     assert process.returncode == 0
+    return out, err
+
+
+def test_it_talks_on_a_terminal(native):
+    out, err = talk(native, "Tell me a story about a fox.\n\nAnd one about a cat.\n", "--max-tokens", "6")
     assert out == "> Once upon a time there was\n> > Once upon a time there was\n> \n"
     assert err.endswith("Ctrl-D ends the conversation.\n")
 
 
-def test_a_conversation_that_outgrows_the_context_begins_anew(tmp_path):
-    from tests.native.conftest import RECIPE
-
-    project = make_project(
-        tmp_path,
-        RECIPE.replace("context = 512", "context = 64").partition("[targets.python]")[0]
-        + "[run]\ncontext = 64\ntemperature = 0.0\n",
-    )
+def test_a_prompt_that_is_longer_than_the_context_is_an_error_and_a_conversation_begins_anew(tmp_path):
+    project = make_project(tmp_path, _contract("", context=64))
+    project.spawn("lock").assert_success()
     project.spawn("build").assert_success()
     bundle = project.root / "dist" / NAME.format("native", "llamafile")
-    done = start(bundle, "-p", "fox " * 100)
+    done = start(bundle, "-p", "fox " * 400)  # llama.cpp rounds a context up to 256 tokens
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith(f"{bundle.name}: the prompt is longer than the context\n")
+    out, err = talk(bundle, "Tell me a story about a fox.\n" * 12, "--max-tokens", "24")
+    assert 6 <= out.count("Once upon a time") < 12
+    assert "the conversation is longer than the context; starting a new one\n" in err
 
 
 def test_it_checks_itself(native):
@@ -227,12 +231,11 @@ def test_help_version_and_licences(native):
 
 def test_it_stops_at_stop_strings_and_says_nothing_of_them(tmp_path):
     project = make_project(tmp_path, _contract('stop = ["girl named", "xyz"]\nsystem = "You tell stories."\n'))
+    project.spawn("lock").assert_success()
     project.spawn("build").assert_success()
     bundle = project.root / "dist" / NAME.format("native", "llamafile")
     assert start(bundle, "-p", PROMPT).stdout == "Once upon a time there was a \n"
 
 
-def _contract(more: str) -> str:
-    from tests.native.conftest import RECIPE
-
-    return RECIPE.partition("[targets.python]")[0] + f"[run]\ncontext = 512\ntemperature = 0.0\n{more}"
+def _contract(more: str, context: int = 512) -> str:
+    return RECIPE.partition("[targets.python]")[0] + f"[run]\ncontext = {context}\ntemperature = 0.0\n{more}"

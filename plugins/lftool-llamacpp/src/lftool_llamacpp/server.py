@@ -106,10 +106,12 @@ class Contract:
                 return
         try:
             body = json.loads(data)
-            if isinstance(body, dict):
-                data = json.dumps(with_contract(body, self.contract, chat=chat)).encode()
         except ValueError:
-            pass  # the application says what is wrong with it
+            body = None
+        if not isinstance(body, dict):
+            await _answer(send, b'{"error":{"message":"the request is no JSON object"}}', b"application/json", 400)
+            return
+        data = json.dumps(with_contract(body, self.contract, chat=chat)).encode()
         headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
         scope = {**scope, "headers": [*headers, (b"content-length", str(len(data)).encode())]}
         await self._counted(scope, _replay(data, receive), send)
