@@ -107,7 +107,7 @@ lock: $(VENV)/ready ## lock the example again after a change of a plugin
 	$(BIN)/lftool lock --project examples/tiny-story --upgrade
 
 .PHONY: bench
-bench: $(VENV)/ready ## the budgets of docs/performance.md, as ratios in one run
+bench: native ## the budgets of docs/performance.md, as ratios in one run
 	$(BIN)/python benchmarks/bench.py
 
 .PHONY: clean

@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from fetching import fetch_rows
 from model import write_model
+from native import TARGET, export_row, first_token_rows, seed_cache, throughput_row
 from quantizing import quantize_rows
 from rows import Row
 from streaming import streaming_row
@@ -102,11 +103,11 @@ class Bench:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         self.timed("sh", "-c", f"cat '{path}' > /dev/null")
 
-    def prepare(self) -> None:
-        """Make the model and lock it; the first lock brings it into the store."""
+    def prepare(self, target: str = "") -> None:
+        """Make the model and lock it, with one more target; the first lock brings it into the store."""
         print(f"making a model of {self.size / GIBIBYTE:.1f} GiB …", flush=True)
         write_model(self.model, ROOT / "examples" / "tiny-story" / "tiny-story-f16.gguf", self.size)
-        (self.folder / "lftool.toml").write_text(RECIPE)
+        (self.folder / "lftool.toml").write_text(RECIPE + target)
         self.timed(LFTOOL, "keygen", "-o", "bench")
         self.timed(LFTOOL, "lock")
         time.sleep(SETTLE_SECONDS)
@@ -254,12 +255,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size-gib", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=["quantise", "stream"], help="only these rows")
+    parser.add_argument("--only", choices=["quantise", "stream", "native"], help="only these rows")
     parser.add_argument("--folder", type=Path, help="where to work; needs five times the model's size")
     options = parser.parse_args()
     if options.size_gib < 1:
         sys.exit("a model under 1 GiB measures start-up, not throughput; refused")
     template = ROOT / "examples" / "tiny-story" / "tiny-story-f16.gguf"
+    if options.only == "native":
+        finish(native_rows(options, template), int(options.size_gib * GIBIBYTE))
+        return
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
         quantised = quantize_rows(Path(name), template, min(3, options.rounds)) if options.only != "stream" else []
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
@@ -276,7 +280,19 @@ def main() -> None:
         rows = [bench.version(), bench.pack(), bench.noop()]
         rows += [bench.verify("0", 1.15), bench.verify("0,1", 0.65)]
         rows += [bench.first_token(), bench.memory()]
-    finish([*rows, *fetched, *quantised], bench.size)
+    finish([*rows, *fetched, *quantised, *native_rows(options, template)], bench.size)
+
+
+def native_rows(options: argparse.Namespace, template: Path) -> list[Row]:
+    """Measure native bundles."""
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
+        rows = [throughput_row(Path(name), template, options.rounds)]
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
+        bench = Bench(Path(name), int(options.size_gib * GIBIBYTE), options.rounds)
+        seed_cache(bench.folder / "cache")
+        bench.prepare(TARGET)
+        bundle = bench.folder / "dist" / "bench-1-native.llamafile"
+        return [*rows, *first_token_rows(bench, bundle), export_row(bench, bundle)]
 
 
 def finish(rows: list[Row], size: int) -> None:

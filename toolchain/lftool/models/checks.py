@@ -6,18 +6,16 @@ Perplexity is measured when a bundle is built, and again by `lftool check`; the 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
-from attrs.validators import ge, in_, optional
+from attrs.validators import ge, optional
 
 from lftool.models.lock import check_relative_path
 from lftool.models.reals import as_decimal, is_canonical_real
 
 if TYPE_CHECKING:
     from attrs import Attribute
-
-CheckKind = Literal["perplexity", "prompt", "regex", "json-schema", "embedding", "time-to-first-token"]
 
 PERPLEXITY = "perplexity"
 # Kind to the keys that it needs, and those that it may have besides `name` and `targets`.
@@ -35,6 +33,11 @@ _COMMON = {"kind", "name", "targets"}
 def _path(_instance: object, _attribute: Attribute[str | None], value: str | None) -> None:
     if value is not None:
         check_relative_path(value)
+
+
+def _kind(_instance: object, _attribute: Attribute[str], value: str) -> None:
+    if value not in KEYS:
+        raise ValueError(f"{value!r} is no kind of check; there are {', '.join(map(repr, KEYS))}")
 
 
 def _positive(_instance: object, _attribute: Attribute[str | None], value: str | None) -> None:
@@ -60,7 +63,7 @@ class CheckSpec:
     """One check. Which keys it has depends on its kind."""
 
     kind: str = field(
-        validator=in_(tuple(KEYS)),
+        validator=_kind,
         metadata={"doc": f"What is checked: {', '.join(f'`{kind}`' for kind in KEYS)}."},
     )
     name: str | None = field(default=None, metadata={"doc": "What reports call it; default: its kind and number."})

@@ -76,7 +76,8 @@ def push_project(project: Project, ports: Ports, *, force: bool = False) -> Push
     outputs, unbuilt = _outputs(lock, ports)
     wanted = [(name, file.path, file.artifact) for name, file in locked_files(lock)]
     converted = [("converted", role, stage.output) for role, stage in sorted(lock.convert.items())]
-    wanted += [item for item in converted if ports.store.blobs.holds(item[2])]
+    compiled = [(name, "executable", item.output) for name, item in lock.runtimes.items() if item.output is not None]
+    wanted += [item for item in [*converted, *compiled] if ports.store.blobs.holds(item[2])]
     wanted += [(output.target, "weights", output.artifact) for output in outputs]
 
     def push(item: tuple[str, str, Artifact]) -> bool:

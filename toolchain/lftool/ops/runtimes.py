@@ -39,7 +39,7 @@ class BuiltRuntime:
     path: Path
 
 
-def _lock_of(origin: Origin, archive: LockedSource, ports: Ports) -> Lock:
+def lock_of(origin: Origin, archive: LockedSource, ports: Ports) -> Lock:
     """Return a lock that pins the plugins that compile and fetch as they are installed, and nothing else."""
     origins = [origin, ports.registry.source(archive.uri.partition(":")[0]).origin]
     plugins = {
@@ -70,7 +70,7 @@ def build_runtime(backend: str, project: Project | None, ports: Ports) -> BuiltR
             )
         else:
             archive = resolve_archive(archive_of(registered), semantics, ports)
-            unpinned = _lock_of(registered.origin, archive, ports)
+            unpinned = lock_of(registered.origin, archive, ports)
             made = compile_runtime(registered, archive, unpinned, ports)
             output, pinned, locked = made.output, False, locked_compiled(made, archive)
         return BuiltRuntime(

@@ -13,10 +13,10 @@ from lftool.host.guarding import guarded
 from lftool.models.digest import Artifact, Digest
 from lftool.models.lock import LockedRuntime
 from lftool.pipeline.archives import unpacked
+from lftool.pipeline.identifying import identify
 from lftool.pipeline.identity import compile_action, host_runtime, runtime_digest
 from lftool.pipeline.pins import require_pinned_plugin, require_pinned_runtime
 from lftool.pipeline.stages.fetch import FetchListener
-from lftool.pipeline.tools import identify
 
 if TYPE_CHECKING:
     from lftool.api import RuntimeParts, ToolArchive

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from lftool.host.registry import Registered
 from lftool.host.wire import decode_plan, encode_plan, encode_spec
 from lftool.models.digest import Artifact, Digest
 from lftool.pipeline.headers import header_of, skeleton
+from lftool.pipeline.identifying import identify
 from lftool.pipeline.identity import plan_action, probe_action
 from lftool.store.durable import scratch_directory
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from lftool.models.lock import LockedTool
     from lftool.pipeline.ports import Ports
 
-_KIND = "tool"
 _BUILT_IN = Digest.of(b"built-in")  # its files and version are in the identity
 
 
@@ -60,30 +59,6 @@ class Tool:
             "files": self.files.hex,
             "plugin": self.plugin.hex,
         }
-
-
-def _file_digest(path: Path, ports: Ports) -> str:
-    with path.open("rb") as file:
-        before = os.fstat(file.fileno())
-        known = ports.store.stamps.recall(before, _KIND)
-        if known is not None:
-            return known["sha256"]
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-        ports.store.stamps.remember(before, os.fstat(file.fileno()), _KIND, {"sha256": found})
-        return found
-
-
-def identify(registered: Registered[Any], ports: Ports) -> tuple[ToolIdentity, Digest]:
-    """Return what executes a transform, or compiles a runtime, and the digest of its files.
-
-    Raises:
-        UnavailableError: What it runs is not installed.
-        PluginError: The plugin failed.
-    """
-    with guarded(registered.origin):
-        identity: ToolIdentity = registered.record.factory().tool()
-        digests = [[path.name, _file_digest(path, ports)] for path in identity.files]
-    return identity, Digest.of(canonical_json(sorted(digests)))
 
 
 def tool_of(registered: Registered[TransformType], ports: Ports) -> Tool:

@@ -63,7 +63,7 @@ def accelerated(request: LaunchRequest, backend: str) -> LaunchCommand:
             ),
         )
     placed = fit(request.size, probe.devices)
-    flags: tuple[str, ...] = ("--gpu-layers", str(placed.layers), "--flash-attention", "auto")
+    flags: tuple[str, ...] = ("--gpu-layers", str(placed.layers), "--flash-attention", "auto", "--require-device")
     if placed.split:
         flags = (*flags, "--tensor-split", ",".join(map(str, placed.split)))
     return command(request, flags, sentence(placed, probe.devices))

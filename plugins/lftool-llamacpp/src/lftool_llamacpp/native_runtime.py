@@ -166,6 +166,7 @@ class _Build:
             *(self.tools.cmake, "-S", str(self.tree), "-B", level, "-G", "Unix Makefiles", *_OPTIONS),
             *(*level_options(level), *self.flavour.options),
             f"-DCMAKE_MAKE_PROGRAM={self.tools.make}",
+            f"-DCMAKE_C_COMPILER={self.tools.c_compiler}",
             f"-DCMAKE_CXX_COMPILER={self.tools.compiler}",
             f"-DCMAKE_C_FLAGS={flags}",
             f"-DCMAKE_CXX_FLAGS={flags}",
@@ -179,7 +180,9 @@ class _Build:
             *(self.tools.compiler, "-c", "-O2", "-DNDEBUG", "-std=c++17", "-fPIE", *self._flags()),
             f"-ffile-prefix-map={_OWN}=native",
             *(f"-I{here / self.tree / part}" for part in _INCLUDES),
-            *(f"-DLFTOOL_CHAT_PARAMS={_CHAT_PARAMS}", *more, source, "-o", output),
+            f"-DLFTOOL_CHAT_PARAMS={_CHAT_PARAMS}",
+            f'-DLFTOOL_BACKEND="{self.flavour.backend}"',
+            *(*more, source, "-o", output),
         )
 
     def link(self, level: str, *objects: str) -> None:

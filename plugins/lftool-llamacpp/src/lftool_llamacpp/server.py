@@ -181,7 +181,7 @@ def main() -> None:
         sys.stderr.write("  hint: pip install 'lftool-llamacpp[server]', or compile a runtime: lftool runtime build\n")
         sys.exit(8)
     llama_cpp, adapt = runner.load_in_place(bundle)
-    told = runner.offload(options)
+    told = runner.offload(bundle, llama_cpp, options)
     settings = ModelSettings(
         model=bundle.path,
         model_alias=bundle.manifest["name"],

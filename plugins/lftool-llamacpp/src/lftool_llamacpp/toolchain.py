@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _VERSION = re.compile(r"\d+(?:\.\d+)+\S*")
 _SECONDS = 30
+_C_OF = {"c++": ("cc", "gcc"), "g++": ("gcc",), "clang++": ("clang",)}
 
 
 @frozen(kw_only=True)
@@ -27,6 +28,7 @@ class Toolchain:
 
     cmake: str
     compiler: str
+    c_compiler: str
     make: str
     version: str
 
@@ -102,9 +104,11 @@ def find_toolchain(extra: Sequence[str] = ()) -> Toolchain:
     """
     cmake = _cmake()
     compiler = _program(("c++", "g++", "clang++"), "compiling a runtime", "install a C++ compiler: apt install g++")
+    c_compiler = _program(_C_OF[Path(compiler).name], "compiling a runtime", "install a C compiler: apt install gcc")
     make = _program(("make", "gmake"), "compiling a runtime", "install make: apt install make")
     parts = [
         first_line([compiler, "--version"], "compiling a runtime"),
+        first_line([c_compiler, "--version"], "compiling a runtime"),
         first_line([compiler, "-Wl,--version", "-nostdlib"], "compiling a runtime"),
         _library(compiler, "libc.a"),
         _library(compiler, "libstdc++.a"),
@@ -114,4 +118,4 @@ def find_toolchain(extra: Sequence[str] = ()) -> Toolchain:
         named = _program((extra[0],), "compiling this runtime", f"install what {extra[0]} comes with")
         lines = subprocess.run([named, *extra[1:]], capture_output=True, text=True, check=False).stdout.splitlines()
         parts.append(f"{extra[0]} {version_in(lines[-1] if lines else '')}")
-    return Toolchain(cmake=cmake, compiler=compiler, make=make, version="; ".join(parts))
+    return Toolchain(cmake=cmake, compiler=compiler, c_compiler=c_compiler, make=make, version="; ".join(parts))

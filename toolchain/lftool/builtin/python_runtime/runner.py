@@ -117,8 +117,11 @@ def load_in_place(bundle):
     return llama_cpp, adapt
 
 
-def offload(options):
+def offload(bundle, llama_cpp, options):
     """Return what llama_cpp.Llama is told of accelerators; nothing where nothing was asked for."""
+    if options.require_device and not llama_cpp.llama_supports_gpu_offload():
+        sys.stderr.write(bundle.name + ": there is no device here that this llama-cpp-python can compute on\n")
+        sys.exit(8)
     told = {}
     if options.gpu_layers is not None:
         told["n_gpu_layers"] = options.gpu_layers
@@ -138,7 +141,7 @@ def load(bundle, context, options):
         seed=bundle.contract.get("seed", 0),
         use_mmap=True,
         verbose=False,
-        **offload(options)
+        **offload(bundle, llama_cpp, options)
     )
     adapt(model)
     return model
@@ -149,6 +152,7 @@ def add_devices(parser):
     parser.add_argument("--gpu-layers", type=int, metavar="N", help="how many layers go to accelerators; default: none")
     parser.add_argument("--tensor-split", metavar="A,B,...", help="how they are shared among accelerators")
     parser.add_argument("--flash-attention", choices=["on", "off", "auto"], help="default: auto")
+    parser.add_argument("--require-device", action="store_true", help="do not start without an accelerator")
 
 
 class Session:

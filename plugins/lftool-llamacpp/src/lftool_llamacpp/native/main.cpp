@@ -82,7 +82,7 @@ int run(int argc, char ** argv, std::string & name) {
         lftool::go_on_at_best_level(file, argv);
     }
     if (options.version) {
-        printf("lftool native/1, %s, llama.cpp %s of %s, %s\n", lftool::level(), llama_version(), llama_commit(), llama_compiler());
+        printf("lftool native/1, " LFTOOL_BACKEND ", %s, llama.cpp %s of %s, %s\n", lftool::level(), llama_version(), llama_commit(), llama_compiler());
         return 0;
     }
     lftool::Bundle bundle(file, name);
@@ -92,6 +92,12 @@ int run(int argc, char ** argv, std::string & name) {
     }
     if (bundle.find("weights") == nullptr) {
         throw lftool::Problem(4, "the bundle has no weights");
+    }
+    // An executable for a device that is missing says so; it computes elsewhere only when it is asked to.
+    const bool meant = options.require_device || (strcmp(LFTOOL_BACKEND, "cpu") != 0 && options.gpu_layers != "0");
+    if (meant && !llama_supports_gpu_offload()) {
+        throw lftool::Problem(8, std::string("there is no device here that this executable (") + LFTOOL_BACKEND +
+                                     ") can compute on; --gpu-layers 0 uses the processor");
     }
     if (getenv("LFTOOL_BUNDLE") == nullptr) {  // `lftool run` has said it already
         fprintf(stderr, "%s: %s, weights mapped where they lie\n", name.c_str(), where().c_str());

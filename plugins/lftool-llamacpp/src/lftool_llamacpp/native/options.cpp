@@ -25,6 +25,7 @@ std::string usage(const std::string & program) {
         "  --tensor-split A,B,…       how they are shared among accelerators\n"
         "  --flash-attention VALUE    on, off or auto\n"
         "  --healthy PORT             ask a server on this machine whether it is well, and exit\n"
+        "  --require-device           do not start where there is no accelerator that can be used\n"
         "  --verify                   check every content against the manifest and exit\n"
         "  --version                  what this is made of\n"
         "  --licenses                 the licences of what this is made of\n"
@@ -62,6 +63,13 @@ Options parse_options(int argc, char ** argv) {
             }
             return static_cast<int>(read);
         };
+        const auto port = [&]() {
+            const int number = count();
+            if (number > 65535) {
+                throw Problem(2, name + ": " + std::to_string(number) + " is no port");
+            }
+            return std::to_string(number);
+        };
         if (name == "-p" || name == "--prompt") {
             options.prompt     = text();
             options.has_prompt = true;
@@ -72,7 +80,7 @@ Options parse_options(int argc, char ** argv) {
         } else if (name == "--host") {
             options.host = text();
         } else if (name == "--port") {
-            options.port = std::to_string(count());
+            options.port = port();
         } else if (name == "--api-key") {
             options.api_key = text();
         } else if (name == "--bundle") {
@@ -83,6 +91,8 @@ Options parse_options(int argc, char ** argv) {
             options.tensor_split = text();
         } else if (name == "--flash-attention") {
             options.flash_attention = text();
+        } else if (name == "--require-device") {
+            options.require_device = true;
         } else if (name == "--raw") {
             options.raw = true;
         } else if (name == "--server") {
@@ -96,7 +106,7 @@ Options parse_options(int argc, char ** argv) {
         } else if (name == "--version") {
             options.version = true;
         } else if (name == "--healthy") {
-            options.healthy = std::to_string(count());
+            options.healthy = port();
         } else if (name == "--licenses") {
             options.licenses = true;
         } else if (name == "-h" || name == "--help") {

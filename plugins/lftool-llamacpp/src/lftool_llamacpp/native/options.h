@@ -21,6 +21,7 @@ struct Options {
     bool                     server     = false;
     bool                     insecure   = false;
     bool                     embeddings = false;
+    bool                     require_device = false;
     std::string              host       = "127.0.0.1";
     std::string              port       = "8080";
     std::string              api_key;

@@ -1,13 +1,18 @@
 // llama-server on the bundle, as the run contract asks for.
 #include "options.h"
 
+#include <csignal>
 #include <cstdlib>
+#include <thread>
+
+#include <unistd.h>
 
 #include <cpp-httplib/httplib.h>
 
 #include "server-common.h"
 
-int llama_server(int argc, char ** argv);
+int  llama_server(int argc, char ** argv);
+void llama_server_terminate();
 
 namespace lftool {
 
@@ -15,6 +20,44 @@ namespace {
 
 bool is_loopback(const std::string & host) {
     return host == "localhost" || host == "::1" || host.rfind("127.", 0) == 0;
+}
+
+// Options of llama-server that would undo what is decided here: which model, for whom, and with which key.
+const char * const DECIDED[] = {
+    "--host", "--port", "--reuse-port", "--api-key", "--api-key-file", "-m", "--model", "-mu", "--model-url", "-hf", "-hfr",
+    "--hf-repo", "-hff", "--hf-file", "-dr", "--docker-repo", "--models-dir", "--models-preset", "--lora", "--lora-scaled",
+    "-mm", "--mmproj", "-mmu", "--mmproj-url", "-md", "--model-draft", "--spec-draft-model", "--media-path", "--path",
+    "--tools", "--mcp-servers-config", "--mcp-servers-json",
+};
+
+void check_rest(const std::vector<std::string> & rest) {
+    for (const std::string & word : rest) {
+        const std::string name = word.substr(0, word.find('='));
+        for (const char * decided : DECIDED) {
+            if (name == decided) {
+                throw Problem(2, name + " may not stand behind --: a bundle serves its own model, and --host, --port and --api-key stand before --");
+            }
+        }
+    }
+}
+
+// Ends the server when it is told to. Upstream's handler takes locks that the interrupted thread may hold; here a thread of its
+// own waits for the signal. Connections that stay open are given a few seconds.
+void end_on_signals() {
+    sigset_t stops;
+    sigemptyset(&stops);
+    sigaddset(&stops, SIGINT);
+    sigaddset(&stops, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &stops, nullptr);  // for all threads that come
+    std::thread([stops] {
+        int got = 0;
+        sigwait(&stops, &got);
+        std::thread(llama_server_terminate).detach();
+        const timespec patience = { 5, 0 };
+        sigtimedwait(&stops, nullptr, &patience);  // a second one ends it at once
+        fflush(nullptr);
+        _exit(0);
+    }).detach();
 }
 
 }  // namespace
@@ -28,6 +71,8 @@ int serve(const Bundle & bundle, const Options & options) {
     if (!key.empty()) {
         setenv("LLAMA_API_KEY", key.c_str(), 1);  // command lines can be read by everybody on the machine
     }
+    check_rest(options.rest);
+    end_on_signals();
     std::vector<std::string> words = model_arguments(bundle, options);
     words.insert(words.begin(), "llama-server");
     const auto add = [&](const char * name, const std::string & value) {
@@ -87,7 +132,27 @@ json wrap_chat_params(json & body, const server_chat_params & options, std::vect
 json real_chat_params(json & body, const server_chat_params & options, std::vector<raw_buffer> & files)
     __asm__("__real_" TEXT(LFTOOL_CHAT_PARAMS));
 
+// A client's URL would have the server fetch whatever it can reach; upstream does not ask --offline.
+static void check_media(const json & body) {
+    if (!body.contains("messages") || !body.at("messages").is_array()) {
+        return;
+    }
+    for (const auto & message : body.at("messages")) {
+        if (!message.is_object() || !message.contains("content") || !message.at("content").is_array()) {
+            continue;
+        }
+        for (const auto & part : message.at("content")) {
+            const std::string text = part.dump();
+            if (part.is_object() && (text.find("\"http://") != std::string::npos || text.find("\"https://") != std::string::npos) &&
+                part.contains("type") && part.at("type").is_string() && part.at("type").get<std::string>() != "text") {
+                throw std::invalid_argument("media must come with the request, as data: URLs; this server fetches nothing");
+            }
+        }
+    }
+}
+
 json wrap_chat_params(json & body, const server_chat_params & options, std::vector<raw_buffer> & files) {
+    check_media(body);
     const auto & contract = lftool::own->contract;
     if (contract.contains("system") && body.contains("messages") && body.at("messages").is_array()) {
         bool has_system = false;

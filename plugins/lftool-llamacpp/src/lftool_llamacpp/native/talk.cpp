@@ -42,8 +42,13 @@ class Conversation {
   public:
     Conversation(const Bundle & bundle, const Options & options)
         : params_(parse(bundle, options)), loaded_(common_init_from_params(params_)) {
-        if (loaded_->model() == nullptr || loaded_->context() == nullptr) {
+        if (loaded_->model() == nullptr) {
             throw Problem(1, "llama.cpp cannot load the model");
+        }
+        if (loaded_->context() == nullptr) {
+            const bool adapted = bundle.find("adapter") != nullptr;
+            throw Problem(1, adapted ? "llama.cpp does not take the LoRA adapter: it is for another model"
+                                     : "llama.cpp cannot make a context of this length; is there enough memory?");
         }
         const auto & contract = bundle.contract;
         raw_       = options.raw || llama_model_chat_template(loaded_->model(), nullptr) == nullptr;
