@@ -38,7 +38,7 @@ def best_level() -> str:
     """Return the level that the native runtime goes on with here."""
     bare = {"PATH": os.environ["PATH"]}
     said = subprocess.run([runtime(), "--version"], env=bare, check=True, capture_output=True, text=True).stdout
-    return said.split(", ")[1]
+    return said.split(", ")[2]
 
 
 def runtime() -> str:
@@ -153,7 +153,7 @@ class Server:
         self.port = _free_port()
         self._command = [*map(str, command), "--port", str(self.port)]
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Server:  # noqa: PYI034 - nobody derives from it
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while True:
             try:

@@ -40,7 +40,7 @@ def test_a_device_that_does_not_say_what_is_free_gets_everything():
 
 def test_two_devices_share_by_what_each_has_free():
     placed = fit(SIZE, [device(61 * MARGIN, "A"), device(21 * MARGIN, "B")])
-    assert (placed.whole, placed.split) == (True, (60, 20))
+    assert (placed.whole, placed.split) == (True, (60 * 1024, 20 * 1024))
 
 
 def test_the_sentence_says_how_much_goes_where():
@@ -50,6 +50,17 @@ def test_the_sentence_says_how_much_goes_where():
     )
     nothing = fit(SIZE, [device(GB, "A")])
     assert sentence(nothing, [device(GB, "A")]) == "on the processor: not one of 41 layers fits into what A has free"
+
+
+@given(st.lists(st.integers(0, 40 * GB), min_size=2, max_size=8))
+def test_no_device_gets_more_than_it_has_free(free):
+    """In proportion to the split, and but for what rounding to MiB moves."""
+    layers = tuple([10**8] * 40)
+    placed = fit(ModelSize(weights=sum(layers), layers=layers, cache=(0,) * 40), [device(one) for one in free])
+    if placed.split:
+        total = sum(placed.split)
+        for share, one in zip(placed.split, free, strict=True):
+            assert placed.size * share / total <= max(0, one - MARGIN) * 1.001 + 8 * 1024**2
 
 
 sizes = st.lists(st.integers(0, 10 * GB), max_size=60).flatmap(

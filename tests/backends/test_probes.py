@@ -60,6 +60,27 @@ def test_what_nvidia_smi_should_not_print_is_a_reason(output, reason):
     assert cuda.parse(output, library=True) == Probe(available=False, reason=reason)
 
 
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        (None, ["NVIDIA GeForce RTX 4090", "NVIDIA GeForce RTX 3060"]),
+        ("1", ["NVIDIA GeForce RTX 3060"]),
+        ("1,0", ["NVIDIA GeForce RTX 3060", "NVIDIA GeForce RTX 4090"]),
+        ("GPU-00000000-0000-0000-0000-000000000002", ["NVIDIA GeForce RTX 3060"]),
+        ("0,7,1", ["NVIDIA GeForce RTX 4090"]),
+    ],
+)
+def test_devices_are_those_that_cuda_shows(visible, names):
+    found = cuda.parse(text("synthetic_nvidia_smi_two.csv"), library=True, visible=visible)
+    assert [device.name for device in found.devices] == names
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "7"])
+def test_devices_that_are_hidden_are_not_there(visible):
+    found = cuda.parse(text("synthetic_nvidia_smi_two.csv"), library=True, visible=visible)
+    assert found == Probe(available=False, reason=f"CUDA_VISIBLE_DEVICES={visible!r} leaves no device")
+
+
 @given(st.text(max_size=200))
 def test_nothing_that_nvidia_smi_prints_breaks_the_probe(output):
     found = cuda.parse(output, library=False)

@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "9170de8bd68c391e0bf5623d7a2cd1c07e4d25ee0f78ea4e5f17dec8c81619b9"
-RUNTIME = "3ac59b124aed6647122082c3dd22b3278d347053fdaee72edcf15af0bb064bc9"
+RUNNER = "8d1420ac00646b25154a6e7fe107940a6080095e331df7225e25eb505ca0ba02"
+RUNTIME = "5ab4d75e24886f02eec93d5ceae8320a916533f3d82d9a52e7c409d3fdb38c27"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

@@ -126,7 +126,7 @@ def test_without_plugins_no_quantizer_is_installed(plain_project):
         "  hint: install one: pip install 'lftool[cpu]'\n"
         + "".join(
             f"  hint: plugin '{name}' of lftool-{name} 0.1.0 could not be used: not in LFTOOL_PLUGINS\n"
-            for name in ("cuda", "hf", "llamacpp", "oci", "s3", "strict")
+            for name in ("cuda", "hf", "llamacpp", "metal", "oci", "rocm", "s3", "strict")
         ),
         "--no-plugins",
         "lock",
@@ -516,7 +516,7 @@ def test_an_unknown_runtime(plain_project):
 def test_a_runtime_where_the_layout_has_none(plain_project):
     plain_project.write_recipe(RECIPE + 'runtime = "python"\n')
 
-    refused(plain_project, 2, "error: layout 'gguf' has no runtime; drop `runtime = 'python'`\n")
+    refused(plain_project, 2, "error: layout 'gguf' has no runtime; drop `runtime = \"python\"`\n")
 
 
 def test_an_unknown_backend(plain_project):

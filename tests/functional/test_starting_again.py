@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 
 import pytest
 
 from lftool.cli.quickstart import _simple
+from lftool.pipeline.identity import host_runtime
+from lftool.store.store import Store
 from lftool.testing import ProjectFolder
 
 PROMPT = "Tell me a story about a fox."
@@ -59,6 +62,10 @@ def project(started, tmp_path) -> ProjectFolder:
 BUNDLE = "dist/tiny-1-plain.gguf"
 
 
+COUNT = len(os.sched_getaffinity(0))
+WHERE = f"tiny-1-plain.gguf: on the processor, {COUNT} thread{'s' if COUNT > 1 else ''}; llama-cpp-python\n"
+
+
 def key_id(project) -> str:
     return project.run("inspect", BUNDLE, "--json").assert_success().json()["key_ids"][0]
 
@@ -72,7 +79,7 @@ def test_a_remembered_start_says_and_answers_what_the_first_one_did(project):
     assert again == first
     assert first.err == (
         f"tiny-1-plain.gguf: signed with key {key_id(project)[:16]}; "
-        "nobody was asked whether to trust it (give --key or --trust)\n"
+        f"nobody was asked whether to trust it (give --key or --trust)\n{WHERE}"
     )
 
 
@@ -103,14 +110,14 @@ def test_a_long_prompt_is_handed_over_whole(project, prompt, tokens):
     done = project.spawn("run", BUNDLE, "--raw", "-p", prompt)
 
     assert (done.status, done.out) == (1, "")
-    assert done.err.splitlines()[1:] == [f"{BUNDLE}: Requested tokens ({tokens}) exceed context window of 256"]
+    assert done.err.splitlines()[2:] == [f"{BUNDLE}: Requested tokens ({tokens}) exceed context window of 256"]
 
 
 def test_messages_call_the_bundle_by_the_name_that_it_was_given(project):
     done = project.spawn("run", BUNDLE)
 
     assert (done.status, done.out) == (1, "")
-    assert done.err.splitlines()[1:] == [f"{BUNDLE}: no prompt: give -p, or write one to standard input"]
+    assert done.err.splitlines()[2:] == [f"{BUNDLE}: no prompt: give -p, or write one to standard input"]
 
 
 def test_a_plugin_that_may_not_be_loaded_any_more_ends_what_was_remembered(project):
@@ -127,7 +134,7 @@ def write_policy(project, key: str, rules: str = "") -> None:
 
 
 TRUST = {
-    "the right key": (["--key", "release.pub"], None, 0, "tiny-1-plain.gguf: signed by release.pub, trusted\n"),
+    "the right key": (["--key", "release.pub"], None, 0, f"tiny-1-plain.gguf: signed by release.pub, trusted\n{WHERE}"),
     "another key": (
         ["--key", "other.pub"],
         None,
@@ -137,7 +144,7 @@ TRUST = {
             "  hint: give the signer's public key: --key PUB\n"
         ),
     ),
-    "a policy of the user's": ([], ("release", ""), 0, "tiny-1-plain.gguf: signed by release, trusted\n"),
+    "a policy of the user's": ([], ("release", ""), 0, f"tiny-1-plain.gguf: signed by release, trusted\n{WHERE}"),
     "a policy of the user's that trusts somebody else": (
         [],
         ("other", ""),
@@ -157,7 +164,7 @@ TRUST = {
         ["--key", "release.pub"],
         ("other", ""),
         0,
-        "tiny-1-plain.gguf: signed by release.pub, trusted\n",
+        f"tiny-1-plain.gguf: signed by release.pub, trusted\n{WHERE}",
     ),
 }
 
@@ -216,3 +223,18 @@ SIMPLE = {
 @pytest.mark.parametrize(("arguments", "expected"), SIMPLE.values(), ids=SIMPLE.keys())
 def test_only_command_lines_that_ask_for_nothing_special_are_served_the_short_way(arguments, expected):
     assert _simple(arguments) == expected
+
+
+def test_a_runtime_that_this_machine_has_since_compiled_ends_what_was_remembered(project, tmp_path):
+    """The next start is the long way, and takes it."""
+    shutil.rmtree(project.cache / "stamps-v1")  # they name the cache that this one is a copy of
+    for _ in range(2):
+        project.spawn("run", BUNDLE, "-p", PROMPT).assert_success()
+    store = Store(project.cache)
+    script = b"#!/bin/sh\necho native $#\n"
+    with store.in_use():
+        store.actions.put(host_runtime("native-cpu/1"), {"executable": store.blobs.put_bytes(script, "a runtime")})
+
+    done = project.spawn("run", BUNDLE, "-p", PROMPT).assert_success()
+
+    assert (done.out, "native runtime" in done.err) == ("native 4\n", True)

@@ -16,7 +16,17 @@ from attrs import frozen
 
 from lftool.testing import Outcome, ProjectFolder
 
-OURS = {"lftool", "lftool-hf", "lftool-llamacpp", "lftool-oci", "lftool-s3", "lftool-strict", "lftool-cuda"}
+OURS = {
+    "lftool",
+    "lftool-hf",
+    "lftool-llamacpp",
+    "lftool-oci",
+    "lftool-s3",
+    "lftool-strict",
+    "lftool-cuda",
+    "lftool-rocm",
+    "lftool-metal",
+}
 
 
 @frozen(kw_only=True)

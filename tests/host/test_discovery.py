@@ -282,7 +282,7 @@ def test_allow_list_settles_a_duplicate_name(site, lftool):
 def test_blocked_plugin_that_the_recipe_needs_is_named(site, lftool):
     site.install("demo", source("demo"))
     lftool.project.write_recipe(RECIPE.format(uri="demo:x", more=""))
-    done = lftool("lock", LFTOOL_PLUGINS="cuda,llamacpp,hf,oci,s3,strict")
+    done = lftool("lock", LFTOOL_PLUGINS="cuda,llamacpp,hf,metal,oci,rocm,s3,strict")
     assert done == Outcome(
         status=2,
         out="",
@@ -315,7 +315,9 @@ def test_order_does_not_depend_on_sys_path(site, lftool, tmp_path):
         "cuda",
         "hf",
         "llamacpp",
+        "metal",
         "oci",
+        "rocm",
         "s3",
         "strict",
     ]
@@ -327,7 +329,18 @@ def test_one_distribution_twice_on_sys_path_is_one_plugin(site, lftool, tmp_path
         place.install("demo", source("demo"))
     both = os.pathsep.join([str(site.root), str(other.root)])
     shown = lftool("plugins", "list", "--json", PYTHONPATH=both).assert_success().json()["plugins"]
-    assert [item["plugin"] for item in shown] == ["builtin", "demo", "cuda", "hf", "llamacpp", "oci", "s3", "strict"]
+    assert [item["plugin"] for item in shown] == [
+        "builtin",
+        "demo",
+        "cuda",
+        "hf",
+        "llamacpp",
+        "metal",
+        "oci",
+        "rocm",
+        "s3",
+        "strict",
+    ]
 
 
 def test_unused_broken_plugin_does_not_hurt_a_build(site, lftool):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import time
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 from tests.native.conftest import PROMPT
 
+from lftool.errors import RecipeError
 from lftool.ops.bundle_checks import CheckReport, CheckResult
 from lftool.ops.junit import junit_xml
 from lftool.testing import ProjectFolder
@@ -120,7 +124,7 @@ def test_a_recipe_without_checks_says_so(project):
     done = checked(project, "")
     assert (done.status, done.err) == (
         2,
-        "error: the recipe has no [[checks]] for the target 'native'\n  hint: docs/how-to/check-bundles.md\n",
+        "error: the recipe has no [[checks]] for native\n  hint: docs/how-to/check-bundles.md\n",
     )
 
 
@@ -128,6 +132,67 @@ def test_a_schema_that_is_missing_is_no_failure_of_the_bundle(project):
     text = '\n[[checks]]\nkind = "json-schema"\nprompt = "Tell"\nschema = "none.json"\n'
     done = checked(project, text)
     assert (done.status, "cannot read the schema none.json" in done.err) == (1, True)
+
+
+def test_a_schema_that_refers_elsewhere_is_no_failure_of_the_bundle(project):
+    from lftool.models.checks import CheckSpec
+    from lftool.ops.bundle_checks import _valid
+    from lftool.ops.project import find_project
+
+    class Model:
+        def ask(self, _):
+            return '{"a": true}'
+
+    (project.root / "answer.schema.json").write_text('{"$ref": "https://example.invalid/schema"}')
+    check = CheckSpec(kind="json-schema", prompt="Tell", schema="answer.schema.json")
+    with pytest.raises(RecipeError, match="answer.schema.json refers to what is not in it"):
+        _valid(check, Model(), find_project(project.root))
+
+
+def test_what_was_found_is_written_even_if_another_bundle_cannot_be_checked(project, tmp_path):
+    bundle = project.root / "dist" / "story-1-native.llamafile"
+    project.write_recipe(project.recipe.read_text() + HOLD.partition('[[checks]]\nkind = "embedding"')[0])
+    done = project.run("check", bundle, project.root / "nothing", "--junit", tmp_path / "junit.xml")
+    assert done.status == 1
+    assert ET.parse(tmp_path / "junit.xml").getroot().get("tests") == "2"
+
+
+def test_its_server_ends_when_the_check_is_stopped(project, tmp_path):
+    text = HOLD.partition('[[checks]]\nkind = "embedding"')[0] + SLOW
+    project.write_recipe(project.recipe.read_text() + text)
+    process = project.start("check", project.root / "dist" / "story-1-native.llamafile")
+    deadline = time.monotonic() + 60
+    while not (children := servers_of(process.pid)):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.terminate()
+    assert process.wait(30) == 143
+    process.communicate()
+    while any(is_alive(child) for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+SLOW = "".join(f'[[checks]]\nkind = "prompt"\nprompt = "Tell {n}"\ncontains = ["e"]\n' for n in range(200))
+
+
+def is_alive(pid: int) -> bool:
+    """A process that has ended counts as gone, whether or not somebody has taken note."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def servers_of(pid: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == pid:
+                found.append(int(path.parent.name))
+    return found
 
 
 def test_a_bundle_that_has_changed_is_not_asked(project):

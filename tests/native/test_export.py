@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,9 @@ import yaml
 from tests.native.conftest import NAME, PROMPT, root_command, start
 
 from lftool.api import ModelSize
-from lftool.ops.deployments import Deployment, compose, kubernetes, memory_of
+from lftool.errors import IntegrityError
+from lftool.ops.deployments import Deployment, compose, deployment_of, kubernetes, memory_of
+from lftool.store.store import Store
 
 IMAGE = "registry.example.com/story:1"
 
@@ -153,6 +156,47 @@ def test_kubernetes_gets_probes_resources_and_a_secret(story, native, tmp_path):
     assert container["env"][0]["valueFrom"]["secretKeyRef"] == {"name": "story-native", "key": "api-key"}
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert service["spec"]["selector"] == deployment["spec"]["selector"]["matchLabels"]
+
+
+def test_a_name_of_kubernetes_begins_with_a_letter(story, tmp_path):
+    bundle = story.root / "dist" / NAME.format("native", "llamafile")
+    made = deployment_of(bundle, IMAGE)
+    assert made.name == "story-native"
+
+
+def test_an_image_on_another_file_system_is_copied_through_memory(story, native, image, monkeypatch):
+    from lftool.ops import containers
+
+    def refuse(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    made = containers.export_container(native, image.parent / "other", Store(story.cache))
+    assert made.digest.hex == json.loads((image / "index.json").read_bytes())["manifests"][0]["digest"][7:]
+
+
+def test_a_copy_of_a_bundle_that_gets_shorter_ends(tmp_path):
+    from lftool.ops.containers import _copy
+
+    (tmp_path / "short").write_bytes(b"x" * 10)
+    with (
+        (tmp_path / "short").open("rb") as source,
+        (tmp_path / "copy").open("wb") as target,
+        pytest.raises(IntegrityError, match="shorter"),
+    ):
+        _copy(source.fileno(), target.fileno(), 20, 0)
+
+
+def test_an_executable_that_needs_a_linker_is_refused(story, native, tmp_path):
+    """As those for GPUs are: this machine's own Python, seen as a bundle's prefix."""
+    import attrs
+
+    from lftool.bundle.reader import opened
+    from lftool.ops.containers import _has_interpreter
+
+    with opened(native) as bundle, open(os.path.realpath("/bin/ls"), "rb") as other:  # noqa: PTH123 - a descriptor
+        assert not _has_interpreter(bundle)
+        assert _has_interpreter(attrs.evolve(bundle, descriptor=other.fileno()))
 
 
 @pytest.mark.parametrize(("accelerator", "resource"), [("nvidia.com/gpu", 1), ("amd.com/gpu", 1), (None, None)])

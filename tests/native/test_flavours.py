@@ -49,7 +49,7 @@ def sources(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flavour", [CPU, CPU_UI, CUDA, ROCM], ids=lambda flavour: flavour.backend)
+@pytest.mark.parametrize("flavour", [CPU, CPU_UI, CUDA, ROCM], ids=["cpu", "cpu with a web page", "cuda", "rocm"])
 def test_every_option_is_one_of_the_sources(sources, flavour):
     text = "".join(path.read_text() for path in (sources / "CMakeLists.txt", sources / "ggml" / "CMakeLists.txt"))
     options = [*_OPTIONS, *flavour.options, *(option for level in flavour.levels for option in level_options(level))]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import math
 import os
 import re
@@ -19,7 +21,7 @@ import httpx2
 import openai
 import pytest
 from attrs import frozen
-from tests.native.conftest import NAME, PROMPT, RECIPE, make_project
+from tests.native.conftest import NAME, PROMPT, RECIPE, make_project, start
 
 KINDS = ("by itself", "lftool serve, native", "lftool serve, llama-cpp-python")
 KEY = "a-key-for-tests"
@@ -215,13 +217,49 @@ def test_without_the_key_nothing_is_answered(kind, story, native, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_stops_gracefully_when_it_is_told_to(kind, story, native, tmp_path):
-    """An answer that has begun is finished or cut, the process ends with status 0, and soon."""
+@pytest.mark.parametrize("asked", ["nothing", "an answer", "a stream"])
+def test_it_stops_gracefully_when_it_is_told_to(kind, asked, story, native, tmp_path):
+    """Whatever is under way, the process ends with status 0, and soon; the client keeps its connection open."""
     with serving(kind, story, native, log=tmp_path / "log") as server:
+        connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=30)
+        if asked != "nothing":
+            body = {"prompt": "Once", "max_tokens": 400, "ignore_eos": True, "stream": asked == "a stream"}
+            kinds = {"content-type": "application/json"}
+            connection.request("POST", "/v1/completions", json.dumps(body), kinds)
+        if asked == "a stream":
+            connection.getresponse().read(20)
         started = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(15) in {0, -signal.SIGTERM}
-        assert time.monotonic() - started < 10
+        assert server.process.wait(20) == 0
+        assert time.monotonic() - started < 12
+        connection.close()
+
+
+def test_what_stands_behind_the_dashes_cannot_undo_the_key_check(native):
+    for word in ("--host", "--api-key", "-m", "--tools", "--host=0.0.0.0"):
+        done = start(native, "--server", "--", word, "0.0.0.0")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"{word.partition('=')[0]} may not stand behind --" in done.stderr
+
+
+def test_the_server_fetches_no_media(server):
+    if server.kind == KINDS[2]:
+        return  # it has no projector support here
+    part = {"type": "image_url", "image_url": {"url": f"{server.url}/health"}}
+    with pytest.raises(openai.BadRequestError, match="this server fetches nothing"):
+        server.client().chat.completions.create(model="story", messages=[{"role": "user", "content": [part]}])
+
+
+def test_metrics_ask_for_the_key(story, native, tmp_path):
+    for kind in KINDS:
+        with serving(kind, story, native, log=tmp_path / "log", LLAMA_API_KEY=KEY) as server:
+            assert server.get("/metrics").status_code == 401
+            assert server.get("/metrics", headers={"authorization": f"Bearer {KEY}"}).status_code == 200
+
+
+def test_llama_cpp_pythons_server_takes_nothing_of_the_environment(story, native, tmp_path):
+    with serving(KINDS[2], story, native, log=tmp_path / "log", CACHE="/x", MODEL="/y", N_CTX="z") as server:
+        assert server.get("/v1/models").status_code == 200
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -223,7 +223,7 @@ def test_wrong_command_lines_say_what_is_wrong(native, arguments, says):
 
 def test_help_version_and_licences(native):
     assert start(native, "--help").stdout.startswith(f"Usage: {native.name} [OPTIONS]\n")
-    assert start(native, "--version").stdout.startswith(f"lftool native/1, {best_level()}, llama.cpp ")
+    assert start(native, "--version").stdout.startswith(f"lftool native/1, cpu, {best_level()}, llama.cpp ")
     licenses = start(native, "--licenses").stdout
     assert "GNU C and C++ libraries (LGPL-2.1" in licenses
     assert "MIT License" in licenses

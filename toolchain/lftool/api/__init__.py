@@ -20,6 +20,7 @@ from lftool.api.events import BytesFetched, Event, Notice, StageFinished, StageS
 from lftool.api.hookspecs import HOOKS, hookimpl
 from lftool.api.http import HTTPClient
 from lftool.api.http_answers import HTTPAnswer, masked_url
+from lftool.api.launching import Device, LaunchCommand, LaunchRequest, ModelSize, Probe, ServeOptions
 from lftool.api.protocols import (
     Backend,
     CompiledRuntime,
@@ -49,20 +50,14 @@ from lftool.api.records import (
 )
 from lftool.api.stalls import stall_seconds
 from lftool.api.values import (
-    Device,
     InputFile,
-    LaunchCommand,
-    LaunchRequest,
     LayoutInputs,
     LayoutPlan,
-    ModelSize,
     PlannedMember,
     PlannedPrefix,
-    Probe,
     Resolution,
     RuntimeMember,
     RuntimeParts,
-    ServeOptions,
     SignerContext,
     SourceContext,
     SourceFile,

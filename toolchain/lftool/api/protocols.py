@@ -11,14 +11,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from lftool.api.launching import LaunchCommand, LaunchRequest, Probe
     from lftool.api.quality import QualityFigures, QualityRequest
     from lftool.api.values import (
         InputFile,
-        LaunchCommand,
-        LaunchRequest,
         LayoutInputs,
         LayoutPlan,
-        Probe,
         Resolution,
         RuntimeParts,
         SourceFile,

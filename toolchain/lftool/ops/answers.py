@@ -54,8 +54,8 @@ class Question:
         return "/v1/completions" if self.raw else "/v1/chat/completions"
 
     def body(self, *, stream: bool = False) -> dict[str, Any]:
-        """Return the request as the OpenAI API has it."""
-        made: dict[str, Any] = {"model": "model", "stream": stream}
+        """Return the request as the OpenAI API has it; llama-server is told not to remember the prompt of the last one."""
+        made: dict[str, Any] = {"model": "model", "stream": stream, "cache_prompt": False}
         if self.raw:
             made["prompt"] = self.prompt
         else:
@@ -89,7 +89,8 @@ class ServedModel:
             return False
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
-        answer = self._client.post(path, json=body)
+        with _transport_errors(path):
+            answer = self._client.post(path, json=body)
         if answer.status_code != _OK:
             raise UnavailableError(f"the server answered {path} with HTTP {answer.status_code}: {answer.text[:300]}")
         return answer.json()
@@ -110,7 +111,10 @@ class ServedModel:
             UnavailableError: There is no answer.
         """
         started = time.perf_counter()
-        with self._client.stream("POST", question.path, json=question.body(stream=True)) as answer:
+        with (
+            _transport_errors(question.path),
+            self._client.stream("POST", question.path, json=question.body(stream=True)) as answer,
+        ):
             for line in answer.iter_lines():
                 if line.startswith("data: {") and _has_text(json.loads(line.removeprefix("data: "))):
                     return time.perf_counter() - started
@@ -124,6 +128,17 @@ class ServedModel:
         """
         found = self._post("/v1/embeddings", {"model": "model", "input": list(texts)})["data"]
         return [item["embedding"] for item in sorted(found, key=lambda item: item["index"])]
+
+
+@contextlib.contextmanager
+def _transport_errors(path: str) -> Iterator[None]:
+    """Turn a connection that broke or an answer that did not come into an UnavailableError."""
+    import httpx2
+
+    try:
+        yield
+    except httpx2.TransportError as error:
+        raise UnavailableError(f"the server gave no answer to {path}: {str(error) or type(error).__name__}") from error
 
 
 def _has_text(event: dict[str, Any]) -> bool:

@@ -12,11 +12,11 @@ from lftool.errors import LockError, UsageError
 from lftool.models.lock import LOCK_NAME
 from lftool.ops.freshness import check_lock
 from lftool.ops.recording import record_outputs
-from lftool.pipeline.finished import signed_with
+from lftool.pipeline.finished import BuiltBundle, signed_with
 from lftool.pipeline.freshness import staleness
 from lftool.pipeline.plan import BuildPlan, Present, plan_build
 from lftool.pipeline.recall import recall_outputs, remembered_outputs
-from lftool.pipeline.runner import BuildRequest, BuiltBundle, run_build
+from lftool.pipeline.runner import BuildRequest, run_build
 from lftool.pipeline.stages.sign import open_key
 from lftool.store.collect import collect_if_due
 

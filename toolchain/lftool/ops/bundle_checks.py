@@ -78,7 +78,7 @@ def check_bundle(path: Path, project: Project, ports: Ports, backend: str | None
 
     Raises:
         IntegrityError: The bundle is not what it says.
-        UsageError: It is of no target of the recipe, or no check applies.
+        UsageError: It is of no target of the recipe.
         UnavailableError: It cannot be served here.
         LftoolError: A check cannot be carried out.
     """
@@ -96,7 +96,11 @@ def check_bundle(path: Path, project: Project, ports: Ports, backend: str | None
         with served(path, ports.store, backend) as model:
             for number, check in asked:
                 if check.kind == _EMBEDDING:
-                    answers[number] = model.ask(_question(check))
+                    said = _timed(number, check, partial(model.ask, _question(check)))
+                    if said.failure is None:
+                        answers[number] = said.detail
+                    else:
+                        results[number] = said
                 else:
                     results[number] = _timed(number, check, partial(_ask, check, model, project))
     if answers:
@@ -112,16 +116,11 @@ def _applying(project: Project, target: str, name: str) -> list[tuple[int, Check
     if target not in recipe.targets:
         raise UsageError(f"{name} is target {target!r}, which the recipe does not have")
     quantised = recipe.targets[target].quantize is not None
-    found = [
+    return [
         (number, check)
         for number, check in enumerate(recipe.checks, 1)
         if (not check.targets or target in check.targets) and (quantised or check.kind != PERPLEXITY)
     ]
-    if not found:
-        raise UsageError(
-            f"the recipe has no [[checks]] for the target {target!r}", hints=("docs/how-to/check-bundles.md",)
-        )
-    return found
 
 
 def _timed(number: int, check: CheckSpec, run: Callable[[], str]) -> CheckResult:
@@ -169,6 +168,7 @@ def _ask(check: CheckSpec, model: ServedModel, project: Project) -> str:
 def _valid(check: CheckSpec, model: ServedModel, project: Project) -> str:
     try:
         import jsonschema  # noqa: PLC0415 - an extra
+        import referencing.exceptions  # noqa: PLC0415 - comes with it
     except ImportError:
         raise RecipeError(
             "checks of kind 'json-schema' need jsonschema", hints=("pip install 'lftool[checks]'",)
@@ -188,6 +188,8 @@ def _valid(check: CheckSpec, model: ServedModel, project: Project) -> str:
         raise _NotHeldError(f"the answer is not JSON: {answer[:_SHOWN]!r}") from None
     except jsonschema.ValidationError as error:
         raise _NotHeldError(f"{error.json_path}: {error.message}; the answer is {answer[:_SHOWN]!r}") from None
+    except referencing.exceptions.Unresolvable as error:
+        raise RecipeError(f"checks: {check.schema} refers to what is not in it: {error}") from None
     return answer[:_SHOWN]
 
 
@@ -237,7 +239,10 @@ def _perplexity(check: CheckSpec, bundle: Bundle, project: Project, ports: Ports
 
 
 def raise_if_failed(reports: Sequence[CheckReport]) -> None:
-    """Raise PolicyError if a check of some bundle does not hold."""
+    """Raise PolicyError if a check of some bundle does not hold, and UsageError if there was none to make."""
+    if not any(report.results for report in reports):
+        targets = ", ".join(report.target for report in reports)
+        raise UsageError(f"the recipe has no [[checks]] for {targets}", hints=("docs/how-to/check-bundles.md",))
     failed = [(report, result) for report in reports for result in report.failed]
     if failed:
         total = sum(len(report.results) for report in reports)

@@ -17,7 +17,7 @@ from attrs import frozen
 
 from lftool.bundle.reader import opened
 from lftool.codec.canonical import canonical_json
-from lftool.errors import UnavailableError, UsageError
+from lftool.errors import IntegrityError, UnavailableError, UsageError
 from lftool.models.digest import Artifact, Digest
 from lftool.ops.checking import check_opened
 from lftool.ops.documents import runtime_name
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PORT = 8080
 _BLOCK = 512
+_PT_INTERP = 3
 _PIECE = 1 << 20
 USER = 65_532  # of nobody in particular: the number that distroless images use
 _MODE = 0o555
@@ -69,10 +70,48 @@ def _architecture(bundle: Bundle) -> str:
             f"{bundle.name}: its runtime is {runtime}, and an image from scratch needs a native one",
             hints=('build a target with `runtime = "native"`',),
         )
+    if _has_interpreter(bundle):
+        raise UsageError(
+            f"{bundle.name}: its executable ({runtime}) is linked dynamically, and an image from scratch has no libraries",
+            hints=(
+                'use it on an image that has them, such as the vendor\'s own, or build a target with `backend = "cpu"`',
+            ),
+        )
     machine = int.from_bytes(head[18:20], "little")
     if machine not in _ARCHITECTURES:
         raise UnavailableError(f"{bundle.name}: its executable is for a machine that OCI images have no name for")
     return _ARCHITECTURES[machine]
+
+
+def _has_interpreter(bundle: Bundle) -> bool:
+    """Tell whether an executable asks for a dynamic linker: a program header of type PT_INTERP (System V ABI, 64 bits)."""
+    header = os.pread(bundle.descriptor, 64, 0)
+    start, size, count = (int.from_bytes(header[at:end], "little") for at, end in ((32, 40), (54, 56), (56, 58)))
+    types = (os.pread(bundle.descriptor, 4, start + number * size) for number in range(count))
+    return any(int.from_bytes(kind, "little") == _PT_INTERP for kind in types)
+
+
+def _copy(source: int, target: int, size: int, offset: int) -> None:
+    """Copy the first bytes of a file to a place in another: inside the kernel where it can, else through memory.
+
+    Raises:
+        IntegrityError: The source ends early.
+    """
+    done, inside = 0, hasattr(os, "copy_file_range")
+    while done < size:
+        try:
+            if inside:
+                count = os.copy_file_range(source, target, size - done, done, offset + done)
+            else:
+                count = os.pwrite(target, os.pread(source, min(_PIECE, size - done), done), offset + done)
+        except OSError:
+            if not inside:
+                raise
+            inside = False  # two file systems, or one that cannot
+            continue
+        if count == 0:
+            raise IntegrityError("the bundle has become shorter while it was copied")
+        done += count
 
 
 def _tar_header(name: str, size: int) -> bytes:
@@ -101,9 +140,7 @@ def _write_layer(bundle: Bundle, name: str, folder: Path) -> Artifact:
         hashed = pool.submit(digest)
         out.file.write(header)
         out.file.flush()
-        at, target = 0, out.file.fileno()
-        while at < bundle.size:
-            at += os.copy_file_range(bundle.descriptor, target, bundle.size - at, at, len(header) + at)
+        _copy(bundle.descriptor, out.file.fileno(), bundle.size, len(header))
         out.file.seek(0, os.SEEK_END)
         out.file.write(padding)
         found = hashed.result()

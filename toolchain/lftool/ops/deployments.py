@@ -63,8 +63,10 @@ def deployment_of(path: Path, image: str) -> Deployment:
         manifest = bundle.manifest
         size = model_size(weights_header(bundle), manifest.run)
     label = "".join(char if char.isalnum() else "-" for char in f"{manifest.name}-{manifest.target}".lower())
+    label = label.strip("-")
+    label = label if label[0].isalpha() else f"m-{label}"  # names of services begin with a letter (RFC 1035)
     return Deployment(
-        name=label.strip("-")[:63].strip("-"),
+        name=label[:63].strip("-"),
         image=image,
         entry=entry_name(manifest),
         memory=memory_of(size),

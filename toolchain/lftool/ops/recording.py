@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from lftool.bundle.reader import Bundle
     from lftool.models.lock import Lock, LockedTarget
     from lftool.ops.project import Project
+    from lftool.pipeline.finished import BuiltBundle
     from lftool.pipeline.ports import Ports
-    from lftool.pipeline.runner import BuiltBundle
 
 
 def _with_output(locked: LockedTarget, built: BuiltBundle) -> LockedTarget:

@@ -36,6 +36,7 @@ class ReadyToRun:
     Attributes:
         bundle: The argument of the command that opens the descriptor.
         files: Files that decided the command: the runner, and the modules of the backend's plugin.
+        steady: Whether it may be started the same way again without a look at the machine: on the processor.
         told: What to tell the user: who signed, why this backend, what runs where.
     """
 
@@ -43,6 +44,7 @@ class ReadyToRun:
     descriptor: int
     bundle: str
     files: tuple[str, ...]
+    steady: bool
     told: tuple[str, ...]
 
 
@@ -154,9 +156,12 @@ def prepare_run(
             serve=serve,
         )
         command = _launch(registered, request)
-        files = (str(request.executable or request.runner), *_modules_of(registered.origin.module))
+        compiled = [str(store.actions.path(host_runtime(f"{NATIVE}-{name}/{number}"))) for number in NUMBERS]
+        files = (str(request.executable or request.runner), *compiled, *_modules_of(registered.origin.module))
     except BaseException:
         os.close(descriptor)
         raise
     told = [text for text in (_trust(checked, signers), why, command.sentence) if text]
-    return ReadyToRun(command=command, descriptor=descriptor, bundle=opened, files=files, told=tuple(told))
+    return ReadyToRun(
+        command=command, descriptor=descriptor, bundle=opened, files=files, steady=probe is None, told=tuple(told)
+    )

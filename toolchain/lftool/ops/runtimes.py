@@ -11,6 +11,7 @@ from attrs import frozen
 from lftool.models.digest import Digest
 from lftool.models.lock import Lock, LockedPlugin, LockedRecipe, LockedRuntime, LockedSource
 from lftool.pipeline.archives import resolve_archive
+from lftool.pipeline.identity import host_runtime
 from lftool.pipeline.runtimes import archive_of, compile_runtime, locked_compiled, require_compiled
 from lftool.store.durable import durable_file, storage_errors
 
@@ -73,6 +74,7 @@ def build_runtime(backend: str, project: Project | None, ports: Ports) -> BuiltR
             unpinned = lock_of(registered.origin, archive, ports)
             made = compile_runtime(registered, archive, unpinned, ports)
             output, pinned, locked = made.output, False, locked_compiled(made, archive)
+        ports.store.actions.put(host_runtime(semantics), {"executable": output})  # what `lftool run` starts here
         return BuiltRuntime(
             semantics=semantics, locked=locked, pinned=pinned, path=ports.store.blobs.require(output, semantics)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -16,14 +17,25 @@ from lftool.pipeline.stages.sign import sign
 from lftool.store.opening import open_for_reading
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lftool.models.lock import LockedPack
     from lftool.pipeline.ports import Ports
     from lftool.pipeline.stages.pack import PackPlan
     from lftool.pipeline.stages.sign import SigningKey
 
 _KIND = "bundle"
+
+
+@frozen(kw_only=True)
+class BuiltBundle:
+    """One bundle that a build made, or found finished."""
+
+    target: str
+    path: Path
+    manifest: Digest
+    unsigned: Artifact
+    artifact: Artifact
+    signed: bool
+    weights: Artifact | None
 
 
 @frozen(kw_only=True)

@@ -18,7 +18,7 @@ from lftool.errors import FormatError, IntegrityError, NotReproducibleError, Sto
 from lftool.models.digest import Artifact, Digest
 from lftool.models.lock import Lock
 from lftool.models.recipe import Recipe
-from lftool.pipeline.finished import find_finished
+from lftool.pipeline.finished import BuiltBundle, find_finished
 from lftool.pipeline.inputs import conversion_files, imatrix_files, needed_files
 from lftool.pipeline.parallel import in_parallel
 from lftool.pipeline.plan import BuildPlan
@@ -41,19 +41,6 @@ if TYPE_CHECKING:
     from lftool.models.lock import LockedConvert
     from lftool.pipeline.plan import Step
     from lftool.pipeline.ports import Ports
-
-
-@frozen(kw_only=True)
-class BuiltBundle:
-    """One bundle that a build made, or found finished."""
-
-    target: str
-    path: Path
-    manifest: Digest
-    unsigned: Artifact
-    artifact: Artifact
-    signed: bool
-    weights: Artifact | None
 
 
 @frozen(kw_only=True)

@@ -14,7 +14,7 @@ from lftool.models.digest import Artifact, Digest
 from lftool.models.lock import LockedRuntime
 from lftool.pipeline.archives import unpacked
 from lftool.pipeline.identifying import identify
-from lftool.pipeline.identity import compile_action, host_runtime, runtime_digest
+from lftool.pipeline.identity import compile_action, runtime_digest
 from lftool.pipeline.pins import require_pinned_plugin, require_pinned_runtime
 from lftool.pipeline.stages.fetch import FetchListener
 
@@ -97,18 +97,25 @@ def compile_runtime(registered: Registered[RuntimeType], archive: LockedSource, 
 
     Raises:
         UnavailableError: There is no compiler that can do it, or it failed.
+        LockError: The lock names other sources than the plugin's.
         IntegrityError: The source of the archive delivers other bytes than the pinned ones.
     """
     semantics = registered.record.semantics
     identity, files = identify(registered, ports)
     action = compile_action(semantics, identity.version, files, archive.files[0].sha256)
+    wanted = archive_of(registered)
+    if archive.uri != wanted.uri:
+        raise LockError(
+            f"runtime {semantics}: the lock compiles it from {archive.uri}, the installed plugin from {wanted.uri}",
+            hints=(f"move on: lftool lock --upgrade tool:{semantics}",),
+        )
     with ports.store.doing(action):
         known = ports.store.actions.get(action)
         if known is not None and ports.store.blobs.is_sound(known["executable"]):
             return Compiled(output=known["executable"], toolchain=identity.version)
         started = ports.clock()
         ports.emit(StageStarted(stage="compile", target=semantics, detail=identity.version))
-        sources = unpacked(archive_of(registered), archive, semantics, lock, ports)
+        sources = unpacked(wanted, archive, semantics, lock, ports)
         path = ports.store.blobs.require(sources, f"the sources of {semantics}")
 
         def progress(what: str, done: int, count: int) -> None:
@@ -118,7 +125,6 @@ def compile_runtime(registered: Registered[RuntimeType], archive: LockedSource, 
             lambda out: ports.isolated.compile(registered, path, out, ports.threads, progress), lambda _: None
         )
         ports.store.actions.put(action, {"executable": made})
-        ports.store.actions.put(host_runtime(semantics), {"executable": made})
         detail = f"{made.size / 1e6:.1f} MB"
         ports.emit(StageFinished(stage="compile", target=semantics, seconds=ports.clock() - started, detail=detail))
     return Compiled(output=made, toolchain=identity.version)

@@ -43,13 +43,14 @@ class ActionCache:
         self._temporary = temporary
         self._blobs = blobs
 
-    def _path(self, action: Digest) -> Path:
+    def path(self, action: Digest) -> Path:
+        """Return where what is known of `action` stands, or would stand."""
         return self._root / action.hex[:2] / action.hex[2:]
 
     def get(self, action: Digest) -> dict[str, Artifact] | None:
         """Return the outputs of `action`; None when unknown, undecodable, or when a blob is missing."""
         try:
-            outputs = decode_outputs(self._path(action).read_bytes())
+            outputs = decode_outputs(self.path(action).read_bytes())
         except OSError:
             return None
         if outputs is None or not all(self._blobs.holds(artifact) for artifact in outputs.values()):
@@ -58,11 +59,11 @@ class ActionCache:
 
     def put(self, action: Digest, outputs: Mapping[str, Artifact]) -> None:
         """Remember that `action` made `outputs`, which are in the store."""
-        write_durably(self._path(action), encode_outputs(outputs), "action", mode=0o600, temporary=self._temporary)
+        write_durably(self.path(action), encode_outputs(outputs), "action", mode=0o600, temporary=self._temporary)
 
     def forget(self, action: Digest) -> None:
         """Drop what is known of `action`."""
-        self._path(action).unlink(missing_ok=True)
+        self.path(action).unlink(missing_ok=True)
 
     def entries(self) -> Iterator[Digest]:
         """Yield the digests of all remembered actions, sorted."""

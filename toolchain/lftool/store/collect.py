@@ -11,6 +11,7 @@ from attrs import frozen
 from lftool.errors import IntegrityError, StorageError
 from lftool.models.digest import Digest
 from lftool.store.durable import sweep
+from lftool.store.executables import remove_unbacked
 from lftool.store.locking import advisory_lock
 from lftool.store.partial import partial_bytes, remove_old_partials
 
@@ -114,6 +115,7 @@ def collect(store: Store, most_bytes: int) -> Collected:
         for action in list(store.actions.entries()):
             if store.actions.get(action) is None:
                 store.actions.forget(action)
+        remove_unbacked(store)
     return Collected(removed_blobs=removed, removed_bytes=removed_bytes, kept_bytes=kept)
 
 

@@ -17,6 +17,14 @@ _FOLDER = "runtimes-v1"
 _MODE = 0o555
 
 
+def remove_unbacked(store: Store) -> None:
+    """Remove copies whose blob is not in the store any more."""
+    digests = {artifact.sha256.hex for artifact, _ in store.blobs.blobs()}
+    for path in (store.root / _FOLDER).glob("*"):
+        if path.name not in digests:
+            path.unlink(missing_ok=True)
+
+
 def executable(artifact: Artifact, store: Store) -> Path:
     """Return a file with the bytes of a blob that can be started.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -29,11 +30,31 @@ def _mebibytes(text: str) -> int | None:
     return int(text) * _MIB if text.isdigit() else None
 
 
-def parse(output: str, *, library: bool) -> Probe:
-    """Return the probe that `nvidia-smi` with `QUERY` means."""
+def _chosen(rows: list[list[str]], visible: str) -> list[list[str]]:
+    """Return the devices that CUDA would show, in its order (CUDA programming guide, "CUDA Environment Variables").
+
+    They are named by number or by the beginning of a UUID; what stands behind one that there is not does not count.
+    """
+    found = []
+    for name in (part.strip() for part in visible.split(",")):
+        by_number = rows[int(name)] if name.isdigit() and int(name) < len(rows) else None
+        by_name = next((row for row in rows if name.startswith("GPU-") and row[5].startswith(name)), None)
+        row = by_number or by_name
+        if row is None:
+            break
+        found.append(row)
+    return found
+
+
+def parse(output: str, *, library: bool, visible: str | None = None) -> Probe:
+    """Return the probe that `nvidia-smi` with `QUERY` means; `visible` is CUDA_VISIBLE_DEVICES, None when it is not set."""
     rows = [[cell.strip() for cell in row] for row in csv.reader(output.splitlines()) if row]
     if not rows:
         return Probe(available=False, reason="the NVIDIA driver lists no device")
+    if visible is not None and all(len(row) == len(QUERY) for row in rows):
+        rows = _chosen(rows, visible)
+        if not rows:
+            return Probe(available=False, reason=f"CUDA_VISIBLE_DEVICES={visible!r} leaves no device")
     if any(len(row) != len(QUERY) for row in rows):
         return Probe(available=False, reason=f"nvidia-smi answered what lftool does not understand: {output[:200]!r}")
     devices = tuple(Device(name=row[0], memory=_mebibytes(row[1]), free=_mebibytes(row[2])) for row in rows)
@@ -64,7 +85,8 @@ class CUDABackend:
         if done.returncode:
             told = (done.stdout + done.stderr).strip().splitlines()
             return Probe(available=False, reason=f"nvidia-smi: {told[0] if told else f'exit status {done.returncode}'}")
-        return parse(done.stdout, library=library_offloads())
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return parse(done.stdout, library=library_offloads(), visible=visible)
 
     def launch(self, request: LaunchRequest) -> LaunchCommand:
         """Return the process, with as many layers on the devices as fit."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from lftool.api import Device, ModelSize
 
+_MIB = 1024 * 1024
 # Kept free on every device for buffers of a computation: llama.cpp's own margin, `fit_params_target` in common.h.
 MARGIN = 1024 * 1024 * 1024
 
@@ -47,7 +48,7 @@ def fit(size: ModelSize, devices: Sequence[Device]) -> Offload:
     needs = [layer + size.context * cache for layer, cache in zip(size.layers, size.cache, strict=True)]
     needs.append(rest)  # embeddings stay on the processor, but the output may be the same tensor: count it
     known = [free for free in room if free is not None]
-    split = tuple(free // MARGIN for free in known) if len(known) == len(room) > 1 else ()
+    split = tuple(free // _MIB for free in known) if len(known) == len(room) > 1 else ()
     if not any(split):
         split = ()
     if len(known) < len(room) or sum(needs) <= sum(known):

@@ -7,8 +7,11 @@ says is put into requests that do not say otherwise. It answers one request at a
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hmac
 import json
 import os
+import signal
 import sys
 import time
 from importlib.machinery import SourceFileLoader
@@ -18,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 
     Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -29,6 +32,7 @@ _WHOLE = ("top_k", "max_tokens", "seed")
 _CHAT = "/v1/chat/completions"
 _COMPLETIONS = "/v1/completions"
 _MOST = 16 * 1024 * 1024  # bytes of a request
+_STOP_SECONDS = 5
 
 
 def with_contract(body: dict[str, Any], contract: dict[str, Any], *, chat: bool) -> dict[str, Any]:
@@ -78,6 +82,7 @@ class Contract:
 
     app: Any
     contract: dict[str, Any]
+    key: str | None = None
     counters: Counters = field(factory=Counters)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,12 +92,18 @@ class Contract:
             await self.app(scope, receive, send)
         elif path in {"/health", "/v1/health"}:
             await _answer(send, b'{"status":"ok"}', b"application/json")
+        elif path == "/metrics" and not self._may_see(scope):
+            await _answer(send, b'{"error":{"message":"Invalid API key"}}', b"application/json", 401)
         elif path == "/metrics":
             await _answer(send, self.counters.text().encode(), b"text/plain; version=0.0.4")
         elif path in {_CHAT, _COMPLETIONS} and scope["method"] == "POST":
             await self._complete(scope, receive, send, chat=path == _CHAT)
         else:
             await self.app(scope, receive, send)
+
+    def _may_see(self, scope: Scope) -> bool:
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        return self.key is None or hmac.compare_digest(given, f"Bearer {self.key}".encode())
 
     async def _complete(self, scope: Scope, receive: Receive, send: Send, *, chat: bool) -> None:
         data, more = b"", True
@@ -182,15 +193,23 @@ def main() -> None:
         sys.exit(8)
     llama_cpp, adapt = runner.load_in_place(bundle)
     told = runner.offload(bundle, llama_cpp, options)
-    settings = ModelSettings(
-        model=bundle.path,
-        model_alias=bundle.manifest["name"],
-        n_ctx=bundle.contract.get("context", 0),
-        seed=bundle.contract.get("seed", 0),
-        verbose=False,
-        embedding=options.embeddings,
-        **told,
-    )
+    key = os.environ.get("LLAMA_API_KEY") or None
+    with _no_environment():  # of which the settings would take whatever has a name of theirs
+        settings = ModelSettings(
+            model=bundle.path,
+            model_alias=bundle.manifest["name"],
+            n_ctx=bundle.contract.get("context", 0),
+            seed=bundle.contract.get("seed", 0),
+            verbose=False,
+            embedding=options.embeddings,
+            **told,
+        )
+        server = ServerSettings(
+            host=options.host,
+            port=options.port,
+            api_key=key,
+            interrupt_requests=False,  # otherwise a new request ends the one that is being answered
+        )
     made = llama_cpp.Llama.__init__
 
     def loading(self: Any, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401 - llama_cpp's own
@@ -200,17 +219,42 @@ def main() -> None:
         adapt(self)
 
     llama_cpp.Llama.__init__ = loading
-    server = ServerSettings(
+    os.environ.pop("CONFIG_FILE", None)
+    app = create_app(server_settings=server, model_settings=[settings])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn stops, and then raises the signal again
+    uvicorn.run(
+        Contract(app, bundle.contract, key),
         host=options.host,
         port=options.port,
-        api_key=os.environ.get("LLAMA_API_KEY") or None,
-        interrupt_requests=False,  # otherwise a new request ends the one that is being answered
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
     )
-    app = create_app(server_settings=server, model_settings=[settings])
-    uvicorn.run(
-        Contract(app, bundle.contract), host=options.host, port=options.port, log_level="warning", access_log=False
-    )
+
+
+@contextlib.contextmanager
+def _no_environment() -> Iterator[None]:
+    kept = dict(os.environ)
+    os.environ.clear()
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+def run() -> None:
+    """Serve, and say in one line what went wrong."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(0)
+    except Exception as error:  # of llama-cpp-python: a model that it does not know
+        if os.environ.get("LFTOOL_TRACEBACK"):
+            raise
+        name = os.environ.get("LFTOOL_BUNDLE", sys.argv[2] if len(sys.argv) > 2 else "bundle")  # noqa: PLR2004 - argv
+        sys.stderr.write(f"{name}: {str(error) or type(error).__name__}\n")
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -11,8 +11,8 @@ import click
 from lftool.cli.options import json_option, print_json, project_option, say, size_text
 
 if TYPE_CHECKING:
+    from lftool.pipeline.finished import BuiltBundle
     from lftool.pipeline.plan import BuildPlan
-    from lftool.pipeline.runner import BuiltBundle
 
 
 @click.command("build")

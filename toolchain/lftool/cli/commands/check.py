@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -26,9 +28,14 @@ def command(
 
     found = find_project(project)
     ports = open_ports(found)
-    reports = [check_bundle(bundle, found, ports, backend) for bundle in bundles]
-    if junit is not None:
-        write_durably(junit, junit_xml(reports), "extract")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # CI's time is up: end the servers, too
+    reports = []
+    try:
+        for bundle in bundles:
+            reports.append(check_bundle(bundle, found, ports, backend))  # noqa: PERF401 - what is there counts if one fails
+    finally:
+        if junit is not None:
+            write_durably(junit, junit_xml(reports), "extract")
     if as_json:
         print_json(
             {

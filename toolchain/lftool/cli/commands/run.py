@@ -47,7 +47,7 @@ def command(
     ready = prepare_run(bundle, policy, store, backend)
     for line in ready.told:
         note(f"{bundle.name}: {line}")
-    if policy is None and backend is None:
+    if policy is None and backend is None and ready.steady:
         remember(ready, ready.files)
     arguments = [] if prompt is None else ["--prompt", prompt]
     arguments += [] if max_tokens is None else ["--max-tokens", str(max_tokens)]
