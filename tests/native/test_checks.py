@@ -145,7 +145,7 @@ def test_a_schema_that_refers_elsewhere_is_no_failure_of_the_bundle(project):
 
     (project.root / "answer.schema.json").write_text('{"$ref": "https://example.invalid/schema"}')
     check = CheckSpec(kind="json-schema", prompt="Tell", schema="answer.schema.json")
-    with pytest.raises(RecipeError, match="answer.schema.json refers to what is not in it"):
+    with pytest.raises(RecipeError, match="refers to what is not in it"):
         _valid(check, Model(), find_project(project.root))
 
 

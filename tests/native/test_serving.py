@@ -216,8 +216,19 @@ def test_without_the_key_nothing_is_answered(kind, story, native, tmp_path):
         assert KEY not in shown
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("asked", ["nothing", "an answer", "a stream"])
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        (KINDS[0], "nothing"),
+        (KINDS[0], "an answer"),
+        (KINDS[1], "a stream"),
+        (KINDS[2], "a stream"),
+        *(
+            pytest.param(kind, asked, marks=pytest.mark.slow)
+            for kind, asked in [(KINDS[0], "a stream"), (KINDS[1], "an answer"), (KINDS[2], "an answer")]
+        ),
+    ],
+)
 def test_it_stops_gracefully_when_it_is_told_to(kind, asked, story, native, tmp_path):
     """Whatever is under way, the process ends with status 0, and soon; the client keeps its connection open."""
     with serving(kind, story, native, log=tmp_path / "log") as server:

@@ -31,6 +31,7 @@ def story(tmp_path, shared_home) -> ProjectFolder:
     return ProjectFolder(root=root, home=shared_home)
 
 
+pytestmark = pytest.mark.slow
 NATIVE = '[targets.native]\nlayout = "llamafile"\nruntime = "native"\n'
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import tempfile
@@ -168,34 +167,41 @@ def served(path: Path, store: Store, backend: str | None, *, embeddings: bool = 
         LftoolError: What `lftool serve` raises.
     """
     port = _free_port()
+    model = ServedModel(f"http://127.0.0.1:{port}")
     ready = prepare_run(path, None, store, backend, ServeOptions(port=port, embeddings=embeddings))
-    with tempfile.TemporaryFile() as log:
-        environment = {**os.environ, "LFTOOL_BUNDLE": str(path), **ready.command.environment}
-        environment.pop("LLAMA_API_KEY", None)
-        process = subprocess.Popen(
-            ready.command.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            pass_fds=[ready.descriptor],
+    environment = {**os.environ, "LFTOOL_BUNDLE": str(path), **ready.command.environment}
+    environment.pop("LLAMA_API_KEY", None)
+    with contextlib.ExitStack() as stack:  # whatever ends this, a signal that raises among it, ends the server
+        stack.callback(model.close)
+        log = stack.enter_context(tempfile.TemporaryFile())
+        started: list[subprocess.Popen[bytes]] = []
+        stack.callback(_stop, started)
+        started.append(
+            subprocess.Popen(
+                ready.command.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                pass_fds=[ready.descriptor],
+            )
         )
         os.close(ready.descriptor)
-        model = ServedModel(f"http://127.0.0.1:{port}")
+        deadline = time.monotonic() + _LOAD_SECONDS
+        while not model.is_ready():
+            if started[0].poll() is not None or time.monotonic() > deadline:
+                log.seek(0)
+                tail = log.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]
+                raise UnavailableError("\n".join([f"{path.name} cannot be served; the last it printed:", *tail]))
+            time.sleep(_POLL_SECONDS)
+        yield model
+
+
+def _stop(started: list[subprocess.Popen[bytes]]) -> None:
+    for process in started:
+        process.terminate()
         try:
-            deadline = time.monotonic() + _LOAD_SECONDS
-            while not model.is_ready():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    log.seek(0)
-                    tail = log.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]
-                    raise UnavailableError("\n".join([f"{path.name} cannot be served; the last it printed:", *tail]))
-                time.sleep(_POLL_SECONDS)
-            yield model
-        finally:
-            model.close()
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
