@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from rows import Row
 
 if TYPE_CHECKING:
-    from bench import Bench
+    from packing import Bench
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lftool-dev"
 LFTOOL = Path(sys.executable).with_name("lftool")
