@@ -15,6 +15,7 @@ from attrs import frozen
 
 from lftool.models.digest import Artifact
 from lftool.testing import Outcome, ProjectFolder, tiny_gguf
+from lftool.testing.loopback import LoopbackServer
 
 RECIPE = """\
 [bundle]
@@ -182,6 +183,51 @@ def test_a_machine_that_cannot_compile_takes_it_from_a_vendor_folder(shop, tmp_p
     other = shop.elsewhere(tmp_path)
     shop.lftool("build", "--locked", "--vendor", "vendored", home=other).assert_success()
     assert (shop.project.root / "dist" / "tiny-1-one.llamafile").read_bytes() == first
+
+
+class Shelf(LoopbackServer):
+    """A remote store that everybody may write to."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def answer(self, handler) -> None:
+        if handler.command == "PUT":
+            self.kept[handler.path] = handler.rfile.read(int(handler.headers["content-length"]))
+            handler.send_response(201)
+            handler.send_header("content-length", "0")
+            handler.end_headers()
+            return
+        data = self.kept.get(handler.path)
+        handler.send_response(404 if data is None else 200)
+        handler.send_header("content-length", str(len(data or b"")))
+        handler.end_headers()
+        if handler.command == "GET" and data:
+            handler.wfile.write(data)
+
+
+def test_a_machine_that_cannot_compile_takes_it_from_the_remote_store(shop, tmp_path):
+    shop.lftool("lock").assert_success()
+    shop.lftool("build").assert_success()
+    first = (shop.project.root / "dist" / "tiny-1-one.llamafile").read_bytes()
+    shutil.rmtree(shop.project.root / "dist")
+    with Shelf() as shelf:
+        shop.lftool("cache", "push", LFTOOL_REMOTE_STORE=f"{shelf.url}/store").assert_success()
+        shop.install(tool="raise UnavailableError('no compiler')")
+        shop.lftool("lock", "--upgrade", "plugin:toy-shop").assert_success()
+        other = shop.elsewhere(tmp_path)
+        shop.lftool("build", "--locked", home=other, LFTOOL_REMOTE_STORE=f"{shelf.url}/store").assert_success()
+    assert (shop.project.root / "dist" / "tiny-1-one.llamafile").read_bytes() == first
+
+
+def test_sources_other_than_the_plugins_are_not_compiled(shop, tmp_path):
+    """A lock from elsewhere does not decide what is compiled here and executed by the next `lftool run`."""
+    shop.lftool("lock").assert_success()
+    shutil.copy(shop.project.root / "toy.tar.gz", shop.project.root / "other.tar.gz")
+    shop.project.lock.write_text(shop.project.lock.read_text().replace("file:toy.tar.gz", "file:other.tar.gz"))
+    done = shop.lftool("build", home=shop.elsewhere(tmp_path))
+    assert done.status == 3
+    assert "the lock compiles it from file:other.tar.gz, the installed plugin from file:toy.tar.gz" in done.err
 
 
 def test_a_machine_that_cannot_compile_says_what_is_missing(shop, tmp_path):
