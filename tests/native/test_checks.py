@@ -70,7 +70,7 @@ max_increase = 0.05
 """
 
 
-@pytest.mark.parametrize("target", ["native", "python"])
+@pytest.mark.parametrize("target", ["native", pytest.param("python", marks=pytest.mark.slow)])
 def test_checks_that_hold(project, tmp_path, target):
     done = checked(project, HOLD, target, "--json", "--junit", str(tmp_path / "junit.xml")).assert_success()
     (report,) = done.json()["bundles"]
