@@ -53,7 +53,6 @@ def test_an_openai_schema_gets_llama_cpp_pythons_name():
     assert made["response_format"] == {"type": "json_object", "schema": {"type": "object"}}
 
 
-@pytest.mark.parametrize("messages", ["text", None, [1, None]])
+@pytest.mark.parametrize("messages", ["text", None])
 def test_messages_that_are_wrong_are_the_servers_to_refuse(messages):
-    made = with_contract({"messages": messages}, CONTRACT, chat=True)
-    assert made.get("messages", messages) is not None or messages is None
+    assert with_contract({"messages": messages}, CONTRACT, chat=True).get("messages") == messages

@@ -16,7 +16,7 @@ from tests.native.conftest import NAME, PROMPT, root_command, start
 
 from lftool.api import ModelSize
 from lftool.errors import IntegrityError
-from lftool.ops.deployments import Deployment, compose, deployment_of, kubernetes, memory_of
+from lftool.ops.deployments import Deployment, compose, kubernetes, label_of, memory_of
 from lftool.store.store import Store
 
 IMAGE = "registry.example.com/story:1"
@@ -158,10 +158,11 @@ def test_kubernetes_gets_probes_resources_and_a_secret(story, native, tmp_path):
     assert service["spec"]["selector"] == deployment["spec"]["selector"]["matchLabels"]
 
 
-def test_a_name_of_kubernetes_begins_with_a_letter(story, tmp_path):
-    bundle = story.root / "dist" / NAME.format("native", "llamafile")
-    made = deployment_of(bundle, IMAGE)
-    assert made.name == "story-native"
+@pytest.mark.parametrize(
+    ("name", "label"), [("story", "story-q4"), ("7b.Chat", "m-7b-chat-q4"), ("a" * 80, "a" * 63), ("a" * 62, "a" * 62)]
+)
+def test_a_name_of_kubernetes_is_a_label_that_begins_with_a_letter(name, label):
+    assert label_of(name, "q4") == label
 
 
 def test_an_image_on_another_file_system_is_copied_through_memory(story, native, image, monkeypatch):

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import math
-import os
 import re
 import signal
 import socket
@@ -129,7 +128,6 @@ def test_stop_strings_of_the_contract_end_an_answer(server):
     )
     said = answer.choices[0].message.content.strip()
     assert said.startswith("Once upon a time there was a girl named ")
-    assert said.endswith(said.split()[-1])
     assert "who had a fox" not in said
     assert answer.choices[0].finish_reason == "stop"
 
@@ -371,4 +369,3 @@ def test_the_bundle_may_be_a_gguf_or_begin_with_a_script(story, tmp_path):
         with serving(KINDS[1], story, bundle, log=tmp_path / "log") as server:
             assert server.get("/v1/models").json()["data"][0]["id"] == "story"
         assert "native runtime" in (tmp_path / "log").read_text()
-        assert os.environ.get("LLAMA_API_KEY") is None

@@ -53,6 +53,12 @@ def memory_of(size: ModelSize) -> int:
     return -(-needed // 64) * 64
 
 
+def label_of(name: str, target: str) -> str:
+    """Return a name for Kubernetes: a label of RFC 1035, which begins with a letter, as names of services must."""
+    label = "".join(char if char.isalnum() else "-" for char in f"{name}-{target}".lower()).strip("-")
+    return (label if label[0].isalpha() else f"m-{label}")[:63].strip("-")
+
+
 def deployment_of(path: Path, image: str) -> Deployment:
     """Return what manifests of a bundle need to know.
 
@@ -62,11 +68,8 @@ def deployment_of(path: Path, image: str) -> Deployment:
     with opened(path) as bundle:
         manifest = bundle.manifest
         size = model_size(weights_header(bundle), manifest.run)
-    label = "".join(char if char.isalnum() else "-" for char in f"{manifest.name}-{manifest.target}".lower())
-    label = label.strip("-")
-    label = label if label[0].isalpha() else f"m-{label}"  # names of services begin with a letter (RFC 1035)
     return Deployment(
-        name=label[:63].strip("-"),
+        name=label_of(manifest.name, manifest.target),
         image=image,
         entry=entry_name(manifest),
         memory=memory_of(size),
