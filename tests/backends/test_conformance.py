@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import attrs
 import pytest
 from tests.native.conftest import CACHE, STORY
 
 import lftool_cuda.backend as cuda
 import lftool_metal.backend as metal
 import lftool_rocm.backend as rocm
-from lftool.api import Probe
+from lftool.api import BackendType, Device, Probe, ServeOptions
+from lftool.errors import UnavailableError
+from lftool.host.registry import Registry
 from lftool.pipeline.identity import host_runtime
 from lftool.store.executables import executable as executable_of
 from lftool.store.store import Store
@@ -86,15 +89,30 @@ class TestMetal(Runs):
 
 
 @pytest.mark.parametrize("backend", ["cuda", "rocm", "metal"])
-def test_a_device_that_nothing_installed_can_use_says_how_to_get_what_can(backend):
-    from lftool.api import BackendType
-    from lftool.errors import UnavailableError
-    from lftool.host.registry import Registry
+def test_a_native_server_leaves_room_for_the_context_of_every_request(backend):
+    """4 GiB of weights and 1 GiB of context for each request, on 7 GiB: one context fits, four do not."""
+    case = {"cuda": TestCUDA, "rocm": TestROCm, "metal": TestMetal}[backend]()
+    device = Device(name="small", memory=8 << 30, free=7 << 30)
+    asked = attrs.evolve(
+        case.request_for("/dev/fd/7", executable=Path("runtime"), serve=ServeOptions()),
+        probe=attrs.evolve(case.probe, devices=(device,), library=True),
+    )
+    asked = attrs.evolve(asked, size=attrs.evolve(asked.size, requests=4))
+    plugin = Registry.discovered().get(BackendType, backend).record.factory()
 
+    def layers(request) -> str:
+        argv = plugin.launch(request).argv
+        return argv[argv.index("--gpu-layers") + 1]
+
+    assert layers(attrs.evolve(asked, serve=None)) == "33"
+    assert layers(attrs.evolve(asked, executable=None)) == "33"  # one request at a time
+    assert layers(asked) == "25"  # 24 blocks of 256 MiB, and the output, which takes nothing in this model
+
+
+@pytest.mark.parametrize("backend", ["cuda", "rocm", "metal"])
+def test_a_device_that_nothing_installed_can_use_says_how_to_get_what_can(backend):
     case = {"cuda": TestCUDA, "rocm": TestROCm, "metal": TestMetal}[backend]()
     request = case.request_for("/dev/fd/7")
-    import attrs
-
     blind = attrs.evolve(request, probe=attrs.evolve(case.probe, library=False))
     with pytest.raises(UnavailableError, match="the llama-cpp-python that is installed cannot use it") as caught:
         Registry.discovered().get(BackendType, backend).record.factory().launch(blind)

@@ -5,6 +5,7 @@ The observer in the child process sends the signal when the stage it waits for i
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +18,8 @@ from lftool.testing import tiny_gguf
 
 # Runs lftool and interrupts its own process group, as a terminal does, when EVENT comes up.
 DRIVER = """\
-import os, signal, sys, threading
-from lftool.api import BytesFetched, StageStarted, TensorDone
+import os, signal, sys, threading, time
+from lftool.api import BytesFetched, StageFinished, StageStarted, TensorDone, WorkStopped
 from lftool.builtin import console
 from lftool.pipeline.ports import Ports
 
@@ -31,13 +32,22 @@ class Observer(console.ConsoleObserver):
     def __call__(self, event):
         if where == "fetch" and isinstance(event, BytesFetched):
             interrupt()
+        if where == "fetch, twice" and isinstance(event, StageFinished) and event.stage == "fetch":
+            interrupt()
+            assert winding_up.wait(60)
+            time.sleep(0.2)  # now it waits for this thread
+            interrupt()
+            time.sleep(0.5)  # and must not go on meanwhile
+            print("the work has ended", file=sys.stderr)
+        if isinstance(event, WorkStopped):
+            winding_up.set()
         if where == "quantize" and isinstance(event, TensorDone) and event.index == 3:
             interrupt()
         if where == "pack" and isinstance(event, StageStarted) and event.stage == "pack":
             packing.set()
         super().__call__(event)
 
-packing = threading.Event()
+packing, winding_up = threading.Event(), threading.Event()
 check_cancelled = Ports.check_cancelled
 
 def interrupted_while_copying(self):
@@ -54,8 +64,8 @@ sys.exit(run(arguments))
 """
 
 
-def interrupted(project, where: str, *arguments: str) -> tuple[int, str, str]:
-    done = subprocess.run(
+def start_interrupted(project, where: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-c", DRIVER, where, *arguments],
         cwd=project.root,
         env=project.environment,
@@ -66,6 +76,10 @@ def interrupted(project, where: str, *arguments: str) -> tuple[int, str, str]:
         timeout=120,
         check=False,
     )
+
+
+def interrupted(project, where: str, *arguments: str) -> tuple[int, str, str]:
+    done = start_interrupted(project, where, *arguments)
     return done.returncode, done.stdout, done.stderr.lstrip("\n").splitlines()[-1]
 
 
@@ -163,6 +177,35 @@ def test_an_interrupted_fetch_leaves_nothing_half_written(locked_project, tmp_pa
     assert not list((project.root / "dist").iterdir())
     project.run("cache", "verify").assert_success()
     assert litter(project) == []
+
+
+def test_a_second_interrupt_does_not_break_into_the_end_of_the_first(locked_project, tmp_path):
+    (tmp_path / "empty").mkdir()
+
+    done = start_interrupted(attrs.evolve(locked_project, home=tmp_path / "empty"), "fetch, twice", "build")
+
+    assert done.returncode == 130
+    said = [line for line in done.stderr.splitlines() if line == "the work has ended" or line.startswith("interrupted")]
+    assert said == ["the work has ended", INTERRUPTED[2]]
+
+
+IMPATIENT = """\
+import os, signal
+from lftool.cli import interrupts
+interrupts._PATIENCE = -1
+with interrupts.one_interrupt():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+        os.kill(os.getpid(), signal.SIGINT)
+    print("went on")
+"""
+
+
+def test_an_interrupt_after_some_seconds_of_patience_ends_the_process_at_once():
+    done = subprocess.run([sys.executable, "-c", IMPATIENT], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "interrupted\n", "")
 
 
 def test_a_child_that_a_terminal_s_signal_does_not_reach_is_ended(changed_project):

@@ -38,7 +38,7 @@ class Toy:
     def tool(self):
         {tool}
         archive = ToolArchive(uri="file:toy.tar.gz", members=("src/**",))
-        return ToolIdentity(version="cc {version}", files=(), archive=archive)
+        return ToolIdentity(version="cc {version}", files=(), archive=archive, parameters={parameters})
 
     def compile(self, archive, output, threads, progress):
         progress("", 1, 2)
@@ -69,8 +69,18 @@ class Toolshop:
     project: ProjectFolder
     interpreter: object
 
-    def install(self, *, version: str = "1", body: str = COPY, tool: str = "pass", backend: str = "'cpu'") -> None:
-        code = PLUGIN.format(tool=tool, version=version, compile=body.format(version=version), backend=backend)
+    def install(
+        self,
+        *,
+        version: str = "1",
+        body: str = COPY,
+        tool: str = "pass",
+        backend: str = "'cpu'",
+        parameters: tuple[str, ...] = (),
+    ) -> None:
+        code = PLUGIN.format(
+            tool=tool, version=version, compile=body.format(version=version), backend=backend, parameters=parameters
+        )
         self.site.install("toy-shop", code, entry="toys")
 
     def lftool(self, *arguments: str, home: ProjectFolder | None = None, **variables: str) -> Outcome:
@@ -131,6 +141,17 @@ def test_the_slice_in_the_bundle_names_no_toolchain(shop):
     part = tomllib.loads((shop.project.root / "parts" / "lftool" / "lock.toml").read_text())
     whole = shop.locked()["runtimes"]["toy-cpu/1"]
     assert part["runtimes"]["toy-cpu/1"] == {key: value for key, value in whole.items() if key != "toolchain"}
+
+
+def test_another_option_compiles_again(shop):
+    shop.install(parameters=("-DGPU=OFF",))
+    shop.lftool("lock").assert_success()
+    before = shop.locked()["runtimes"]["toy-cpu/1"]
+
+    shop.install(parameters=("-DGPU=ON",), body=COPY.replace("executable", "faster one"))
+    shop.lftool("lock", "--upgrade").assert_success()
+
+    assert shop.locked()["runtimes"]["toy-cpu/1"]["executable"] != before["executable"]
 
 
 def test_it_is_compiled_once(shop):

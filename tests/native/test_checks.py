@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import time
 from pathlib import Path
@@ -11,10 +12,15 @@ from xml.etree import ElementTree as ET
 import pytest
 from tests.native.conftest import PROMPT
 
-from lftool.errors import RecipeError
-from lftool.ops.bundle_checks import CheckReport, CheckResult
+from lftool.errors import RecipeError, UnavailableError
+from lftool.models.checks import CheckSpec
+from lftool.ops import answers
+from lftool.ops.bundle_checks import CheckReport, CheckResult, _embedding, _NotHeldError
+from lftool.ops.json_schemas import difference, read_schema
 from lftool.ops.junit import junit_xml
+from lftool.store.store import Store
 from lftool.testing import ProjectFolder
+from lftool.testing.loopback import LoopbackServer
 
 SCHEMA = (
     '{"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": false}'
@@ -101,7 +107,7 @@ def test_checks_that_hold_where_there_is_no_native_runtime(project, tmp_path):
     [
         (f'kind = "prompt"\nprompt = "{PROMPT}"\ncontains = ["aardvark"]', "'aardvark' is not in the answer"),
         (f'kind = "regex"\nprompt = "{PROMPT}"\nmatches = "^Never"', "'^Never' matches nothing in the answer"),
-        ('kind = "json-schema"\nprompt = "Tell"\nschema = "answer.schema.json"', "the answer is not JSON: "),
+        ('kind = "json-schema"\nprompt = "Tell"\nschema = "answer.schema.json"', "the answer is not JSON; "),
         (
             f'kind = "embedding"\nprompt = "{PROMPT}"\nsimilar_to = "x"\nmin_similarity = 1.0',
             "and the check asks for 1; the answer is",
@@ -134,19 +140,98 @@ def test_a_schema_that_is_missing_is_no_failure_of_the_bundle(project):
     assert (done.status, "cannot read the schema none.json" in done.err) == (1, True)
 
 
-def test_a_schema_that_refers_elsewhere_is_no_failure_of_the_bundle(project):
-    from lftool.models.checks import CheckSpec
-    from lftool.ops.bundle_checks import _valid
-    from lftool.ops.project import find_project
+class Stranger(LoopbackServer):
+    """A server that has an answer for everything."""
 
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def answer(self, handler) -> None:
+        self.asked.append(handler.path)
+        handler.send_response(200)
+        handler.send_header("Content-Length", "4")
+        handler.end_headers()
+        handler.wfile.write(b"true")
+
+
+@pytest.mark.parametrize("answer", ["NaN", "[" * 100_000, "Infinity"])
+def test_what_is_not_json_does_not_hold(answer):
+    schema = {"type": ["number", "array"], "maximum": 3}
+    assert difference(answer, schema, "s.json") == "the answer is not JSON"
+
+
+def test_a_schema_fetches_nothing(tmp_path):
+    """Neither from a server nor from a file beside it."""
+    (tmp_path / "true.json").write_text("true")
+    with Stranger() as server:
+        for uri in (f"http://{server.address}/s.json", (tmp_path / "true.json").as_uri()):
+            with pytest.raises(RecipeError, match="refers to what is not in it"):
+                difference("1", {"$ref": uri}, "s.json")
+        assert server.asked == []
+
+
+def test_a_schema_may_be_that_of_schemas():
+    assert difference('{"type": "object"}', {"$ref": "https://json-schema.org/draft/2020-12/schema"}, "s.json") is None
+
+
+@pytest.mark.parametrize("text", ["5", "null", '{"$schema": 5}', "{", '{"type": 7}', "[" * 100_000])
+def test_what_is_no_schema_is_an_error_of_the_recipe(tmp_path, text):
+    (tmp_path / "s.json").write_text(text)
+    with pytest.raises(RecipeError, match=r"s\.json is no JSON Schema"):
+        read_schema("s.json", tmp_path)
+
+
+def test_a_pattern_that_is_no_regular_expression_is_an_error_of_the_recipe():
+    with pytest.raises(RecipeError, match="no regular expression"):
+        difference('"a"', {"pattern": "("}, "s.json")
+
+
+@pytest.mark.parametrize("vectors", [[[math.nan], [1.0]], [[0.0], [1.0]]])
+def test_embeddings_that_are_no_numbers_or_nothing_are_not_similar(vectors):
     class Model:
-        def ask(self, _):
-            return '{"a": true}'
+        def embed(self, _):
+            return vectors
 
-    (project.root / "answer.schema.json").write_text('{"$ref": "https://example.invalid/schema"}')
-    check = CheckSpec(kind="json-schema", prompt="Tell", schema="answer.schema.json")
-    with pytest.raises(RecipeError, match="refers to what is not in it"):
-        _valid(check, Model(), find_project(project.root))
+    check = CheckSpec(kind="embedding", prompt="p", similar_to="s", min_similarity="0.1")
+    with pytest.raises(_NotHeldError):
+        _embedding(check, "answer", Model())
+
+
+@pytest.mark.parametrize(
+    "check", ['kind = "prompt"\nprompt = "p"\ncontains = [""]', 'kind = "regex"\nprompt = "p"\nmatches = ""']
+)
+def test_a_check_that_cannot_fail_is_refused(project, check):
+    done = checked(project, f"\n[[checks]]\n{check}\n")
+    assert (done.status, "nothing would be checked" in done.err) == (2, True)
+
+
+def test_a_bundle_of_another_release_is_not_checked(project, tmp_path):
+    project.write_recipe(project.recipe.read_text().replace('version = "1"', 'version = "2"') + HOLD)
+    done = project.run("check", project.root / "dist" / "story-1-native.llamafile", "--junit", tmp_path / "junit.xml")
+    assert done.status == 2
+    assert "story-1-native.llamafile is story 1, and the recipe is of story 2" in done.err
+    (error,) = ET.parse(tmp_path / "junit.xml").getroot().iter("error")
+    assert error.get("message") == "story-1-native.llamafile is story 1, and the recipe is of story 2"
+
+
+def test_a_bundle_that_no_check_is_for_is_said_to_be_unchecked(project):
+    text = f'\n[[checks]]\nkind = "regex"\ntargets = ["native"]\nprompt = "{PROMPT}"\nmatches = "fox"\n'
+    project.write_recipe(project.recipe.read_text() + text)
+    (other,) = (project.root / "dist").glob("story-1-gguf.*")
+    done = project.run("check", project.root / "dist" / "story-1-native.llamafile", other).assert_success()
+    assert f"{other.name}: no check is for target gguf\n" in done.out
+
+
+def test_another_server_that_came_to_the_port_first_is_not_asked(project, monkeypatch):
+    """It answers everything; what the check started cannot listen, and says so."""
+    with Stranger() as stranger:
+        monkeypatch.setattr(answers, "_free_port", lambda: int(stranger.address.rpartition(":")[2]))
+        with (
+            pytest.raises(UnavailableError, match="cannot be served"),
+            answers.served(project.root / "dist" / "story-1-native.llamafile", Store(project.cache), None),
+        ):
+            pass
+        assert "/health" in stranger.asked
 
 
 def test_what_was_found_is_written_even_if_another_bundle_cannot_be_checked(project, tmp_path):
@@ -154,13 +239,16 @@ def test_what_was_found_is_written_even_if_another_bundle_cannot_be_checked(proj
     project.write_recipe(project.recipe.read_text() + HOLD.partition('[[checks]]\nkind = "embedding"')[0])
     done = project.run("check", bundle, project.root / "nothing", "--junit", tmp_path / "junit.xml")
     assert done.status == 1
-    assert ET.parse(tmp_path / "junit.xml").getroot().get("tests") == "2"
+    suites = ET.parse(tmp_path / "junit.xml").getroot()
+    assert (suites.get("tests"), suites.get("failures"), suites.get("errors")) == ("3", "0", "1")
+    assert "nothing" in next(suites.iter("error")).get("message")
 
 
 def test_its_server_ends_when_the_check_is_stopped(project, tmp_path):
     text = HOLD.partition('[[checks]]\nkind = "embedding"')[0] + SLOW
     project.write_recipe(project.recipe.read_text() + text)
-    process = project.start("check", project.root / "dist" / "story-1-native.llamafile")
+    bundle, junit = project.root / "dist" / "story-1-native.llamafile", tmp_path / "junit.xml"
+    process = project.start("check", bundle, "--junit", junit)
     deadline = time.monotonic() + 60
     while not (children := servers_of(process.pid)):
         assert process.poll() is None
@@ -169,6 +257,8 @@ def test_its_server_ends_when_the_check_is_stopped(project, tmp_path):
     process.terminate()
     assert process.wait(30) == 143
     process.communicate()
+    (error,) = ET.parse(junit).getroot().iter("error")
+    assert error.get("message") == "it was stopped"
     while any(is_alive(child) for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -213,6 +303,6 @@ def test_checks_change_no_byte_of_a_bundle(project):
 
 def test_junit_has_what_a_model_says_without_what_xml_cannot_hold():
     result = CheckResult(name="a", failure="it said \x00\x1b[31m<&>\ud800", detail="", seconds=1.5)
-    document = junit_xml([CheckReport(bundle="b", target="t", results=(result,))])
+    document = junit_xml([CheckReport(bundle="b", target="t", found={1: result})])
     (failure,) = ET.fromstring(document).iter("failure")
     assert failure.text == "it said \ufffd\ufffd[31m<&>\ufffd"

@@ -106,7 +106,7 @@ def test_a_bundle_without_a_native_runtime_is_refused(story, tmp_path):
     assert (done.status, done.err) == (
         2,
         (
-            f"error: {plain.name}: its runtime is python/1, and an image from scratch needs a native one\n"
+            f"error: {plain.name}: its runtime is python/1, and an image needs a native one\n"
             '  hint: build a target with `runtime = "native"`\n'
         ),
     )
@@ -134,6 +134,12 @@ def test_memory_is_that_of_weights_cache_and_work():
     assert memory_of(ModelSize(weights=1)) == 320
 
 
+def test_a_server_needs_the_context_of_all_its_requests():
+    size = ModelSize(weights=4 << 30, layers=(1 << 27,) * 32, cache=(4096,) * 32, context=8192, requests=4)
+    assert memory_of(size.served) == 4096 + 4 * 1024 + 256
+    assert size.served.served == size.served
+
+
 def test_compose_limits_memory_asks_for_health_and_for_a_key(story, native):
     shown = story.run("export", "compose", native, "--image", IMAGE).assert_success().out
     (service,) = yaml.safe_load(shown)["services"].values()
@@ -159,10 +165,61 @@ def test_kubernetes_gets_probes_resources_and_a_secret(story, native, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "label"), [("story", "story-q4"), ("7b.Chat", "m-7b-chat-q4"), ("a" * 80, "a" * 63), ("a" * 62, "a" * 62)]
+    ("name", "label"),
+    [
+        ("story", "story-q4"),
+        ("7b.Chat", "m-7b-chat-q4"),
+        ("a" * 60, "a" * 60 + "-q4"),
+        ("a" * 61, "a" * 54 + "-da621da8"),
+    ],
 )
 def test_a_name_of_kubernetes_is_a_label_that_begins_with_a_letter(name, label):
     assert label_of(name, "q4") == label
+
+
+def test_targets_of_a_long_name_have_names_of_their_own():
+    assert label_of("a" * 80, "q4") != label_of("a" * 80, "q8")
+
+
+def test_a_projector_and_an_adapter_take_memory_too():
+    assert memory_of(ModelSize(weights=1 << 30), 1 << 29) == 1024 + 512 + 256
+
+
+@pytest.mark.parametrize("kind", ["compose", "k8s"])
+@pytest.mark.parametrize("image", ["", " ", "a b"])
+def test_a_manifest_needs_the_reference_of_an_image(story, native, kind, image):
+    done = story.run("export", kind, native, "--image", image)
+    assert (done.status, "is no reference of an image" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("kind", ["compose", "k8s"])
+def test_a_manifest_is_of_a_native_bundle_that_is_what_it_says(story, native, kind, tmp_path):
+    (gguf,) = (story.root / "dist").glob("story-1-gguf.*")
+    done = story.run("export", kind, gguf, "--image", IMAGE)
+    assert (done.status, "an image needs a native one" in done.err) == (2, True)
+    changed = tmp_path / "changed.llamafile"
+    data = bytearray(native.read_bytes())
+    data[-200_000] ^= 1
+    changed.write_bytes(data)
+    assert story.run("export", kind, changed, "--image", IMAGE).status == 4
+
+
+def test_an_image_is_the_same_whatever_its_file_is_called(story, native, image, tmp_path):
+    shutil.copy(native, tmp_path / "renamed")
+    story.run("export", "container", tmp_path / "renamed", tmp_path / "other").assert_success()
+    assert (tmp_path / "other" / "index.json").read_bytes() == (image / "index.json").read_bytes()
+
+
+def test_half_an_image_is_not_left_behind(story, native, tmp_path, monkeypatch):
+    from lftool.ops import containers
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(containers, "_write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        containers.export_container(native, tmp_path / "image", Store(story.cache))
+    assert list((tmp_path / "image").iterdir()) == []
 
 
 def test_an_image_on_another_file_system_is_copied_through_memory(story, native, image, monkeypatch):

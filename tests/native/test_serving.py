@@ -245,10 +245,83 @@ def test_it_stops_gracefully_when_it_is_told_to(kind, asked, story, native, tmp_
 
 
 def test_what_stands_behind_the_dashes_cannot_undo_the_key_check(native):
-    for word in ("--host", "--api-key", "-m", "--tools", "--host=0.0.0.0"):
+    for word in (
+        "--host",
+        "--api-key",
+        "--api_key",
+        "-m",
+        "--model_url",
+        "--tools",
+        "--host=0.0.0.0",
+        "-ag",
+        "--cors-origins",
+    ):
         done = start(native, "--server", "--", word, "0.0.0.0")
         assert (done.returncode, done.stdout) == (2, "")
-        assert f"{word.partition('=')[0]} may not stand behind --" in done.stderr
+        assert f"{word.partition('=')[0].replace('_', '-')} may not stand behind --" in done.stderr
+
+
+def test_no_option_names_a_model_of_a_hub(native):
+    done = start(native, "--server", "--", "--fim-qwen-3b-default")
+    assert (done.returncode, "--fim-qwen-3b-default may not stand behind --" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("key", [",", "a,b", "a b", "k\n", "sch\u00f6n"])
+def test_a_key_that_clients_cannot_send_is_refused(kind, key, story, native):
+    argv, environment = command(kind, story, native)
+    done = subprocess.run(
+        argv, env={**environment, "LLAMA_API_KEY": key}, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, "an API key has no spaces, commas" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1,::", "127.0.0.1,192.0.2.2", "127.x", "127.0.0.1.example.com", "::2", ""])
+def test_what_is_not_an_address_of_this_machine_alone_needs_a_key(host, native):
+    done = start(native, "--server", "--host", host)
+    assert done.returncode == 2
+    assert "lets other machines in" in done.stderr or "--host takes one address" in done.stderr
+
+
+FOREIGN = ({"Origin": "https://evil.example"}, {"Host": "evil.example"}, {"Origin": "null"})
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_without_a_key_pages_of_other_sites_get_no_answer(server, headers):
+    body = {"prompt": "Once", "max_tokens": 1}
+    done = httpx2.post(f"{server.url}/v1/completions", json=body, headers=headers, trust_env=False)
+    assert (done.status_code, "choices" in done.text) == (403, False)
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://localhost:1"}, {"Host": "[::1]:80"}, {"Host": "127.1.2.3"}], ids=str
+)
+def test_pages_of_this_machine_get_answers(server, headers):
+    done = httpx2.get(f"{server.url}/v1/models", headers=headers, trust_env=False)
+    assert done.status_code == 200
+
+
+def test_with_a_key_a_server_may_have_other_names(story, native, tmp_path):
+    for kind in KINDS:
+        with serving(kind, story, native, log=tmp_path / "log", LLAMA_API_KEY=KEY) as server:
+            headers = {"Host": "models.example.com", "Authorization": f"Bearer {KEY}"}
+            assert server.get("/v1/models", headers=headers).status_code == 200
+
+
+def test_a_body_is_not_read_from_those_without_the_key_and_may_be_anything(story, native, tmp_path):
+    deep = b"[" * 100_000
+    with serving(KINDS[2], story, native, log=tmp_path / "log", LLAMA_API_KEY=KEY) as server:
+        url, key = f"{server.url}/v1/chat/completions", {"Authorization": f"Bearer {KEY}"}
+        assert httpx2.post(url, content=deep, trust_env=False).status_code == 401
+        assert httpx2.post(url, content=deep, headers=key, trust_env=False).status_code == 400
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_variables_of_llama_cpp_decide_nothing(story, native, tmp_path):
+    variables = {"LLAMA_ARG_STATIC_PATH": "/etc", "LLAMA_ARG_N_PARALLEL": "1", "LLAMA_ARG_ALIAS": "another"}
+    with serving(KINDS[0], story, native, log=tmp_path / "log", **variables) as server:
+        assert server.get("/passwd").status_code == 404
+        assert [model.id for model in server.client().models.list()] == ["story"]
 
 
 def test_the_server_fetches_no_media(server):
@@ -344,6 +417,21 @@ def test_fifty_clients_at_once_get_answers_and_memory_stays_flat(kind, seconds, 
     assert wrong == []
     assert done > 50
     assert after - before < 16_000, f"{before} kB, then {after} kB after {done} answers"
+
+
+def test_every_request_has_the_contracts_context_whatever_the_others_take(story, native, tmp_path):
+    with serving(KINDS[0], story, native, log=tmp_path / "log") as server:
+        client = server.client()
+
+        def long_answer(seed: int) -> tuple[int, str]:
+            done = client.completions.create(
+                model="story", prompt="Once upon a time", max_tokens=480, seed=seed, extra_body={"ignore_eos": True}
+            )
+            return done.usage.completion_tokens, done.choices[0].finish_reason
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(long_answer, range(8)))
+    assert answers == [(480, "length")] * 8
 
 
 def test_embeddings_are_made_where_they_are_asked_for(story, native, tmp_path):

@@ -6,6 +6,7 @@ import os
 import pty
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -239,3 +240,33 @@ def test_it_stops_at_stop_strings_and_says_nothing_of_them(tmp_path):
 
 def _contract(more: str, context: int = 512) -> str:
     return RECIPE.partition("[targets.python]")[0] + f"[run]\ncontext = {context}\ntemperature = 0.0\n{more}"
+
+
+FULL = "standard output cannot be written"
+
+
+@pytest.mark.parametrize("arguments", [("-p", PROMPT), ("--version",)], ids=str)
+def test_an_answer_that_cannot_be_written_is_a_failure(native, arguments):
+    """The disk is full, or nobody gave it a standard output."""
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        done = subprocess.run([native, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, FULL in done.stderr) == (1, True)
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", native, *arguments], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert (closed.returncode, FULL in closed.stderr) == (1, True)
+
+
+def test_a_closed_standard_input_is_no_prompt(story, native, tmp_path):
+    """Else the first file that is opened would be standard input: the bundle itself."""
+    lftool = [sys.executable, "-m", "lftool.cli.entry", "run"]
+    without = {"XDG_CACHE_HOME": str(tmp_path)}  # a cache that knows of no native runtime
+    for argv, more in (([native], {}), ([*lftool, native], {}), ([*lftool, native], without)):
+        done = subprocess.run(
+            ["sh", "-c", 'exec "$@" <&-', "sh", *argv],
+            env={**story.environment, **more},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, "no prompt: give -p" in done.stderr) == (1, "", True), argv

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from attrs.validators import ge, le, optional
 
 
@@ -48,17 +48,24 @@ class ModelSize:
         layers: Weights of each block, from the first to the last.
         cache: What the KV cache takes for one token, per block.
         context: Tokens of context that the run contract asks for; the model's own length where it does not.
+        requests: How many requests a server of the native runtime keeps such a context for.
     """
 
     weights: int = field(validator=ge(0))
     layers: tuple[int, ...] = ()
     cache: tuple[int, ...] = ()
     context: int = field(default=0, validator=ge(0))
+    requests: int = field(default=1, validator=ge(1))
 
     @property
     def total(self) -> int:
         """Weights and the whole KV cache."""
         return self.weights + self.context * sum(self.cache)
+
+    @property
+    def served(self) -> ModelSize:
+        """The same model as the native runtime serves it, with the context of all requests."""
+        return evolve(self, context=self.context * self.requests, requests=1)
 
 
 @frozen(kw_only=True)

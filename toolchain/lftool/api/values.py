@@ -140,11 +140,13 @@ class ToolIdentity:
         version: Of all that has a part in it.
         files: Installed files.
         archive: What must be fetched before it can run.
+        parameters: What else decides its bytes, such as options of a compiler.
     """
 
     version: str
     files: tuple[Path, ...]
     archive: ToolArchive | None = None
+    parameters: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

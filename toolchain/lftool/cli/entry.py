@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from lftool import __version__
 
 
+def _fill_standard_streams() -> None:
+    """Take the place of standard streams that are closed, or a bundle that is opened would become standard input."""
+    for stream in range(3):
+        try:
+            os.fstat(stream)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free; writing to it is an error
+            os.set_inheritable(stream, True)  # noqa: FBT003 - the function takes nothing else
+
+
 def main() -> None:
     """Run lftool as a program."""
+    _fill_standard_streams()
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"lftool {__version__}\n")
         return

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from lftool import __version__
+from lftool.cli.interrupts import one_interrupt
 from lftool.errors import ExitStatus, LftoolError
 
 # Command to module below lftool.cli.commands and one line of help, so that `--help` imports nothing.
@@ -116,6 +117,11 @@ def _report(error: Exception) -> ExitStatus:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit status; the only place where errors become text."""
+    with one_interrupt():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         result: Any = cli.main(arguments, prog_name="lftool", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):

@@ -30,6 +30,10 @@ _VALUES = {"-p": "--prompt", "--prompt": "--prompt", "--max-tokens": "--max-toke
 _ISOLATED = [sys.executable, "-I"]
 
 
+def _is_count(value: str) -> bool:
+    return value.isascii() and value.isdigit() and len(value) < 10 and int(value) > 0  # noqa: PLR2004 - digits of 32 bits
+
+
 def _simple(arguments: Sequence[str]) -> tuple[str, list[str]] | None:
     """Return bundle and runner arguments of a command line that asks for nothing special; the rest is click's."""
     bundles, passed, left = [], [], list(arguments)
@@ -37,7 +41,7 @@ def _simple(arguments: Sequence[str]) -> tuple[str, list[str]] | None:
         argument = left.pop(0)
         if argument in _VALUES and left:
             value = left.pop(0)
-            if _VALUES[argument] == "--max-tokens" and not (value.isascii() and value.isdigit() and int(value) > 0):
+            if _VALUES[argument] == "--max-tokens" and not _is_count(value):
                 return None
             passed += [_VALUES[argument], value]
         elif argument == "--raw":

@@ -126,6 +126,8 @@ class CheckSpec:
 
     def __attrs_post_init__(self) -> None:
         needed, allowed = KEYS[self.kind]
+        if "" in self.contains or self.matches == "":
+            raise ValueError("an empty text stands in every answer; nothing would be checked")
         unset = (None, (), False)
         given = {name for name in _FIELDS if getattr(self, name) not in unset}
         missing = [name for name in needed if name not in given]

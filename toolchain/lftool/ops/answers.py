@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import socket
 import subprocess
 import tempfile
@@ -29,6 +30,8 @@ _STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.05
 _TAIL_LINES = 8
 _OK = 200
+_UNAUTHORIZED = 401
+_MODELS = "/v1/models"
 
 
 @frozen(kw_only=True)
@@ -69,21 +72,25 @@ class Question:
 class ServedModel:
     """A server on loopback."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str) -> None:
         import httpx2
 
-        self._client = httpx2.Client(base_url=url, timeout=_ANSWER_SECONDS, trust_env=False)
+        headers = {"Authorization": f"Bearer {key}"}
+        self._client = httpx2.Client(base_url=url, timeout=_ANSWER_SECONDS, trust_env=False, headers=headers)
 
     def close(self) -> None:
         """Close connections."""
         self._client.close()
 
     def is_ready(self) -> bool:
-        """Tell whether the model is loaded."""
+        """Tell whether the model is loaded, and the server is the one with our key: another may have come to the port."""
         import httpx2
 
         try:
-            return bool(self._client.get("/health").status_code == _OK)
+            if self._client.get("/health").status_code != _OK:
+                return False
+            stranger = self._client.get(_MODELS, headers={"Authorization": "Bearer another"})
+            return (stranger.status_code, self._client.get(_MODELS).status_code) == (_UNAUTHORIZED, _OK)
         except httpx2.TransportError:
             return False
 
@@ -126,7 +133,10 @@ class ServedModel:
             UnavailableError: The server makes none.
         """
         found = self._post("/v1/embeddings", {"model": "model", "input": list(texts)})["data"]
-        return [item["embedding"] for item in sorted(found, key=lambda item: item["index"])]
+        made = [item["embedding"] for item in sorted(found, key=lambda item: item["index"])]
+        if any(not isinstance(number, float | int) for vector in made for number in vector):
+            raise UnavailableError("the server made embeddings that are no numbers")
+        return made
 
 
 @contextlib.contextmanager
@@ -167,10 +177,10 @@ def served(path: Path, store: Store, backend: str | None, *, embeddings: bool = 
         LftoolError: What `lftool serve` raises.
     """
     port = _free_port()
-    model = ServedModel(f"http://127.0.0.1:{port}")
+    key = secrets.token_hex(16)
+    model = ServedModel(f"http://127.0.0.1:{port}", key)
     ready = prepare_run(path, None, store, backend, ServeOptions(port=port, embeddings=embeddings))
-    environment = {**os.environ, "LFTOOL_BUNDLE": str(path), **ready.command.environment}
-    environment.pop("LLAMA_API_KEY", None)
+    environment = {**os.environ, "LFTOOL_BUNDLE": str(path), **ready.command.environment, "LLAMA_API_KEY": key}
     with contextlib.ExitStack() as stack:  # whatever ends this, a signal that raises among it, ends the server
         stack.callback(model.close)
         log = stack.enter_context(tempfile.TemporaryFile())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import statistics
@@ -10,11 +9,11 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from lftool.bundle.extract import copy_weights
 from lftool.bundle.reader import opened
-from lftool.errors import PolicyError, RecipeError, StorageError, UnavailableError, UsageError
+from lftool.errors import LftoolError, PolicyError, RecipeError, StorageError, UnavailableError, UsageError
 from lftool.models.checks import PERPLEXITY
 from lftool.models.reals import as_decimal
 from lftool.ops.answers import Question, served
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from lftool.bundle.reader import Bundle
     from lftool.models.checks import CheckSpec
+    from lftool.models.manifest import BundleManifest
     from lftool.ops.answers import ServedModel
     from lftool.ops.project import Project
     from lftool.pipeline.ports import Ports
@@ -55,13 +55,26 @@ class CheckResult:
     seconds: float
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class CheckReport:
-    """What came of all checks of a bundle."""
+    """What came of all checks of a bundle; it fills while they are made.
+
+    Attributes:
+        bundle: Name of the file.
+        target: Target of the recipe; empty until the bundle has been read.
+        found: Number of a check to its result.
+        error: Why the rest was not checked; None if all was.
+    """
 
     bundle: str
-    target: str
-    results: tuple[CheckResult, ...]
+    target: str = ""
+    found: dict[int, CheckResult] = field(factory=dict)
+    error: str | None = None
+
+    @property
+    def results(self) -> tuple[CheckResult, ...]:
+        """In the order of the recipe."""
+        return tuple(self.found[number] for number in sorted(self.found))
 
     @property
     def failed(self) -> tuple[CheckResult, ...]:
@@ -73,20 +86,38 @@ class _NotHeldError(Exception):
     """A check does not hold."""
 
 
-def check_bundle(path: Path, project: Project, ports: Ports, backend: str | None = None) -> CheckReport:
+def check_bundle(report: CheckReport, path: Path, project: Project, ports: Ports, backend: str | None = None) -> None:
     """Hold a bundle against the checks of a recipe that apply to its target.
+
+    Args:
+        report: Gets the results as they come, and why there are no more of them.
+        path: The bundle.
+        project: The recipe, and files that its checks name.
+        ports: Store and registry.
+        backend: Which backend; None for the bundle's.
 
     Raises:
         IntegrityError: The bundle is not what it says.
-        UsageError: It is of no target of the recipe.
+        UsageError: It is not of the recipe, or of no target of it.
         UnavailableError: It cannot be served here.
         LftoolError: A check cannot be carried out.
     """
+    try:
+        _check(report, path, project, ports, backend)
+    except LftoolError as error:
+        report.error = error.message
+        raise
+    except BaseException as error:
+        report.error = str(error) if isinstance(error, Exception) else "it was stopped"
+        raise
+
+
+def _check(report: CheckReport, path: Path, project: Project, ports: Ports, backend: str | None) -> None:
+    results = report.found
     with opened(path) as bundle:
         check_opened(bundle, ports.store)
-        target = bundle.manifest.target
-        checks = _applying(project, target, path.name)
-        results: dict[int, CheckResult] = {}
+        report.target = bundle.manifest.target
+        checks = _applying(project, bundle.manifest, path.name)
         for number, check in checks:
             if check.kind == PERPLEXITY:
                 results[number] = _timed(number, check, partial(_perplexity, check, bundle, project, ports))
@@ -108,11 +139,15 @@ def check_bundle(path: Path, project: Project, ports: Ports, backend: str | None
             for number, check in asked:
                 if number in answers:
                     results[number] = _timed(number, check, partial(_embedding, check, answers[number], model))
-    return CheckReport(bundle=path.name, target=target, results=tuple(results[number] for number, _ in checks))
 
 
-def _applying(project: Project, target: str, name: str) -> list[tuple[int, CheckSpec]]:
-    recipe = project.recipe
+def _applying(project: Project, manifest: BundleManifest, name: str) -> list[tuple[int, CheckSpec]]:
+    recipe, target = project.recipe, manifest.target
+    if (manifest.name, manifest.version) != (recipe.bundle.name, recipe.bundle.version):
+        raise UsageError(
+            f"{name} is {manifest.name} {manifest.version}, and the recipe is of {recipe.bundle.name} {recipe.bundle.version}",
+            hints=("build it: lftool build",),
+        )
     if target not in recipe.targets:
         raise UsageError(f"{name} is target {target!r}, which the recipe does not have")
     quantised = recipe.targets[target].quantize is not None
@@ -166,30 +201,13 @@ def _ask(check: CheckSpec, model: ServedModel, project: Project) -> str:
 
 
 def _valid(check: CheckSpec, model: ServedModel, project: Project) -> str:
-    try:
-        import jsonschema  # noqa: PLC0415 - an extra
-        import referencing.exceptions  # noqa: PLC0415 - comes with it
-    except ImportError:
-        raise RecipeError(
-            "checks of kind 'json-schema' need jsonschema", hints=("pip install 'lftool[checks]'",)
-        ) from None
-    path = path_within(check.schema or "", project.root)
-    try:
-        schema = json.loads(path.read_bytes())
-        jsonschema.validators.validator_for(schema).check_schema(schema)
-    except OSError as error:
-        raise StorageError(f"cannot read the schema {check.schema}: {error.strerror}") from None
-    except (ValueError, jsonschema.SchemaError) as error:
-        raise RecipeError(f"checks: {check.schema} is no JSON Schema: {error}") from None
+    from lftool.ops.json_schemas import difference, read_schema  # noqa: PLC0415 - needs an extra
+
+    schema = read_schema(check.schema or "", project.root)
     answer = model.ask(_question(check, schema if check.constrained else None))
-    try:
-        jsonschema.validate(json.loads(answer), schema)
-    except ValueError:
-        raise _NotHeldError(f"the answer is not JSON: {answer[:_SHOWN]!r}") from None
-    except jsonschema.ValidationError as error:
-        raise _NotHeldError(f"{error.json_path}: {error.message}; the answer is {answer[:_SHOWN]!r}") from None
-    except referencing.exceptions.Unresolvable as error:
-        raise RecipeError(f"checks: {check.schema} refers to what is not in it: {error}") from None
+    found = difference(answer, schema, check.schema or "")
+    if found is not None:
+        raise _NotHeldError(f"{found}; the answer is {answer[:_SHOWN]!r}")
     return answer[:_SHOWN]
 
 
@@ -208,7 +226,7 @@ def _embedding(check: CheckSpec, answer: str, model: ServedModel) -> str:
     length = math.sqrt(sum(x * x for x in one) * sum(y * y for y in other))
     cosine = sum(x * y for x, y in zip(one, other, strict=True)) / length if length else 0.0
     least = float(as_decimal(check.min_similarity or "0"))
-    if cosine < least:
+    if not cosine >= least:  # also where it is no number
         raise _NotHeldError(
             f"the similarity to {check.similar_to!r} is {cosine:.3f}, and the check asks for {least:g};"
             f" the answer is {answer[:_SHOWN]!r}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lftool.models.policy import TrustPolicy
     from lftool.store.store import Store
 
-_KIND = "contents"
+_KIND = "contents-2"
 
 
 @frozen(kw_only=True)

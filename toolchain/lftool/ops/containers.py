@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +41,7 @@ _INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
+_DOCUMENTS = ("oci-layout", "index.json")
 
 
 @frozen(kw_only=True)
@@ -57,19 +59,28 @@ def entry_name(manifest: BundleManifest) -> str:
     return f"{manifest.name}.llamafile"
 
 
+def require_native(bundle: Bundle) -> str:
+    """Return the name of a bundle's native runtime.
+
+    Raises:
+        UsageError: The bundle does not begin with an executable.
+    """
+    runtime = runtime_name(bundle) or "none"
+    if os.pread(bundle.descriptor, 4, 0) != b"\x7fELF":
+        raise UsageError(
+            f"{bundle.name}: its runtime is {runtime}, and an image needs a native one",
+            hints=('build a target with `runtime = "native"`',),
+        )
+    return runtime
+
+
 def _architecture(bundle: Bundle) -> str:
     """Return the architecture of a bundle's executable.
 
     Raises:
-        UsageError: The bundle does not begin with one.
+        UsageError: The bundle does not begin with one that needs no libraries.
     """
-    runtime = runtime_name(bundle) or "none"
-    head = os.pread(bundle.descriptor, 20, 0)
-    if not head.startswith(b"\x7fELF"):
-        raise UsageError(
-            f"{bundle.name}: its runtime is {runtime}, and an image from scratch needs a native one",
-            hints=('build a target with `runtime = "native"`',),
-        )
+    runtime, head = require_native(bundle), os.pread(bundle.descriptor, 20, 0)
     if _has_interpreter(bundle):
         raise UsageError(
             f"{bundle.name}: its executable ({runtime}) is linked dynamically, and an image from scratch has no libraries",
@@ -161,7 +172,7 @@ def _descriptor(kind: str, artifact: Artifact, **more: Any) -> dict[str, Any]:  
     return {"mediaType": kind, "digest": f"sha256:{artifact.sha256.hex}", "size": artifact.size, **more}
 
 
-def _config(bundle: Bundle, entry: str, architecture: str, layer: Artifact, labels: dict[str, str]) -> dict[str, Any]:
+def _config(entry: str, architecture: str, layer: Artifact, labels: dict[str, str]) -> dict[str, Any]:
     return {
         "architecture": architecture,
         "os": "linux",
@@ -175,7 +186,7 @@ def _config(bundle: Bundle, entry: str, architecture: str, layer: Artifact, labe
             "Labels": labels,
         },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.sha256.hex}"]},
-        "history": [{"created": "1970-01-01T00:00:00Z", "created_by": f"lftool export container {bundle.name}"}],
+        "history": [{"created": "1970-01-01T00:00:00Z", "created_by": f"lftool export container {entry}"}],
     }
 
 
@@ -189,6 +200,16 @@ def export_container(path: Path, folder: Path, store: Store) -> ExportedImage:
     """
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty")
+    try:
+        return _export(path, folder, store)
+    except BaseException:
+        for name in ("blobs", *_DOCUMENTS):  # half an image is in the way of the next try
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (folder / name).unlink(missing_ok=True)
+        raise
+
+
+def _export(path: Path, folder: Path, store: Store) -> ExportedImage:
     with opened(path) as bundle:
         architecture = _architecture(bundle)
         check_opened(bundle, store)
@@ -202,7 +223,7 @@ def export_container(path: Path, folder: Path, store: Store) -> ExportedImage:
             "org.opencontainers.image.version": info.version,
             "lftool.manifest": bundle.manifest_digest.hex,
         }
-        config = _write_json(_config(bundle, entry, architecture, layer, labels), blobs)
+        config = _write_json(_config(entry, architecture, layer, labels), blobs)
         image = {
             "schemaVersion": 2,
             "mediaType": _MANIFEST,
@@ -217,10 +238,8 @@ def export_container(path: Path, folder: Path, store: Store) -> ExportedImage:
             platform={"architecture": architecture, "os": "linux"},
             annotations={"org.opencontainers.image.ref.name": info.version},
         )
-        for name, value in (
-            ("oci-layout", {"imageLayoutVersion": "1.0.0"}),
-            ("index.json", {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [entry_of_index]}),
-        ):
+        index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [entry_of_index]}
+        for name, value in zip(_DOCUMENTS, ({"imageLayoutVersion": "1.0.0"}, index), strict=True):
             with durable_file(folder, "extract") as out:
                 out.file.write(canonical_json(value))
                 out.commit(folder / name)

@@ -10,17 +10,23 @@ from attrs import frozen
 from lftool.bundle.contents import weights_header
 from lftool.bundle.model_size import model_size
 from lftool.bundle.reader import opened
-from lftool.ops.containers import PORT, USER, entry_name
+from lftool.errors import UsageError
+from lftool.models.digest import Digest
+from lftool.ops.checking import check_opened
+from lftool.ops.containers import PORT, USER, entry_name, require_native
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lftool.api import ModelSize
+    from lftool.bundle.reader import Bundle
+    from lftool.store.store import Store
 
 _MIB = 1024 * 1024
 _WORKING = 256 * _MIB  # buffers of a computation, the HTTP server and the executable itself
 _COLD_READ = 50 * 1000 * 1000  # bytes a second at which the slowest disk is expected to deliver the weights
 _PERIOD = 5
+_LABEL = 63  # letters that a label may have
 
 
 @frozen(kw_only=True)
@@ -31,7 +37,7 @@ class Deployment:
         name: A DNS label.
         image: Reference of the image.
         entry: Name of the executable in it.
-        memory: MiB: weights, which are mapped and should stay in memory, KV cache, and working memory.
+        memory: MiB: weights, which are mapped and should stay in memory, KV cache, companions, and working memory.
         accelerator: Resource name of a GPU, where the bundle's backend needs one.
         start_tries: How many probes, `_PERIOD` seconds apart, until a start counts as failed.
     """
@@ -47,32 +53,55 @@ class Deployment:
 _ACCELERATORS = {"cuda": "nvidia.com/gpu", "rocm": "amd.com/gpu"}
 
 
-def memory_of(size: ModelSize) -> int:
-    """Return how much memory a model needs to run, in MiB, rounded up to 64."""
-    needed = -(-(size.total + _WORKING) // _MIB)
+def memory_of(size: ModelSize, companions: int = 0) -> int:
+    """Return how much memory a model needs to run, in MiB, rounded up to 64.
+
+    Args:
+        size: Of the model.
+        companions: Bytes of what is loaded beside its weights.
+    """
+    needed = -(-(size.total + companions + _WORKING) // _MIB)
     return -(-needed // 64) * 64
 
 
 def label_of(name: str, target: str) -> str:
-    """Return a name for Kubernetes: a label of RFC 1035, which begins with a letter, as names of services must."""
-    label = "".join(char if char.isalnum() else "-" for char in f"{name}-{target}".lower()).strip("-")
-    return (label if label[0].isalpha() else f"m-{label}")[:63].strip("-")
+    """Return a name for Kubernetes: a label of RFC 1035, which begins with a letter, as names of services must.
+
+    A long one is cut, and ends in eight digits of a digest, so that no two are the same.
+    """
+    whole = f"{name}-{target}"
+    label = "".join(char if char.isalnum() else "-" for char in whole.lower()).strip("-")
+    label = label if label[0].isalpha() else f"m-{label}"
+    if len(label) > _LABEL:
+        label = f"{label[: _LABEL - 9].strip('-')}-{Digest.of(whole.encode()).hex[:8]}"
+    return label
 
 
-def deployment_of(path: Path, image: str) -> Deployment:
-    """Return what manifests of a bundle need to know.
+def _companions(bundle: Bundle) -> int:
+    """Return bytes of memory that a projector and an adapter take: the projector twice, since it is loaded from a copy."""
+    held = {"projector": 2, "adapter": 1}
+    return sum(held.get(member.role, 0) * member.size for member in bundle.manifest.members)
+
+
+def deployment_of(path: Path, image: str, store: Store) -> Deployment:
+    """Return what manifests of a bundle need to know; every byte of it is checked first.
 
     Raises:
-        FormatError: Not a canonical bundle.
+        IntegrityError: The bundle is not what it says.
+        UsageError: It has no native runtime, or there is no reference of an image.
     """
+    if not image.strip() or any(char.isspace() for char in image):
+        raise UsageError(f"{image!r} is no reference of an image")
     with opened(path) as bundle:
-        manifest = bundle.manifest
-        size = model_size(weights_header(bundle), manifest.run)
+        require_native(bundle)
+        check_opened(bundle, store)
+        manifest, companions = bundle.manifest, _companions(bundle)
+        size = model_size(weights_header(bundle), manifest.run).served
     return Deployment(
         name=label_of(manifest.name, manifest.target),
         image=image,
         entry=entry_name(manifest),
-        memory=memory_of(size),
+        memory=memory_of(size, companions),
         accelerator=_ACCELERATORS.get(manifest.backend),
         start_tries=12 + size.weights // (_COLD_READ * _PERIOD),
     )

@@ -1,4 +1,7 @@
-"""Results of checks as JUnit XML, which CI systems show: testsuites, testsuite, testcase, failure."""
+"""Results of checks as JUnit XML, which CI systems show: testsuites, testsuite, testcase.
+
+A failure is a check that does not hold, an error a bundle that could not be checked to the end.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,22 @@ def _text(value: str) -> str:
     return _FORBIDDEN.sub("\ufffd", value)
 
 
+def _counts(reports: Sequence[CheckReport]) -> dict[str, str]:
+    errors = sum(report.error is not None for report in reports)
+    return {
+        "tests": str(sum(len(report.results) for report in reports) + errors),
+        "failures": str(sum(len(report.failed) for report in reports)),
+        "errors": str(errors),
+    }
+
+
 def junit_xml(reports: Sequence[CheckReport]) -> bytes:
     """Return the document."""
-    results = [result for report in reports for result in report.results]
-    root = ET.Element("testsuites", tests=str(len(results)), failures=str(sum(len(r.failed) for r in reports)))
+    root = ET.Element("testsuites", _counts(reports))
     for report in reports:
-        suite = ET.SubElement(
-            root,
-            "testsuite",
-            name=_text(report.bundle),
-            tests=str(len(report.results)),
-            failures=str(len(report.failed)),
-            time=f"{sum(result.seconds for result in report.results):.3f}",
-        )
+        took = sum(result.seconds for result in report.results)
+        about = {"name": _text(report.bundle), "time": f"{took:.3f}", **_counts([report])}
+        suite = ET.SubElement(root, "testsuite", about)
         for result in report.results:
             case = ET.SubElement(
                 suite, "testcase", name=_text(result.name), classname=_text(report.target), time=f"{result.seconds:.3f}"
@@ -42,6 +48,9 @@ def junit_xml(reports: Sequence[CheckReport]) -> bytes:
                 )
             elif result.detail:
                 ET.SubElement(case, "system-out").text = _text(result.detail)
+        if report.error is not None:
+            case = ET.SubElement(suite, "testcase", name="checked to the end", classname=_text(report.target))
+            ET.SubElement(case, "error", message=_text(report.error.partition("\n")[0])).text = _text(report.error)
     ET.indent(root)
     made: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return made + b"\n"

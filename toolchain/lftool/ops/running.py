@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,9 +92,9 @@ def _executable(
         made = store.actions.get(host_runtime(semantics))
         if made is not None and store.blobs.holds(made["executable"]):
             return executable(made["executable"], store)
-    status = os.fstat(descriptor)
-    if checked.runtime in known and signers and status.st_mode & stat.S_IXUSR:
-        return Path(f"/dev/fd/{descriptor}")
+    own = Path(f"/dev/fd/{descriptor}")
+    if checked.runtime in known and signers and os.access(own, os.X_OK):
+        return own
     return None
 
 

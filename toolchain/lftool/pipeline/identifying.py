@@ -32,7 +32,7 @@ def _file_digest(path: Path, ports: Ports) -> str:
 
 
 def identify(registered: Registered[Any], ports: Ports) -> tuple[ToolIdentity, Digest]:
-    """Return what executes a transform, or compiles a runtime, and the digest of its files.
+    """Return what executes a transform, or compiles a runtime, and the digest of its files and parameters.
 
     Raises:
         UnavailableError: What it runs is not installed.
@@ -41,4 +41,5 @@ def identify(registered: Registered[Any], ports: Ports) -> tuple[ToolIdentity, D
     with guarded(registered.origin):
         identity: ToolIdentity = registered.record.factory().tool()
         digests = [[path.name, _file_digest(path, ports)] for path in identity.files]
-    return identity, Digest.of(canonical_json(sorted(digests)))
+    parameters = [["parameters", *identity.parameters]] if identity.parameters else []
+    return identity, Digest.of(canonical_json([*sorted(digests), *parameters]))

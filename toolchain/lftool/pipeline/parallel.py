@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
-from lftool.api import WorkStopped
+from lftool.api import Notice, WorkStopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,6 +17,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 _LOOK_SECONDS = 0.2
+_STOP_SECONDS = 3.0
 
 
 def _next(finished: SimpleQueue[Future[T]]) -> Future[T]:
@@ -29,6 +30,34 @@ def _next(finished: SimpleQueue[Future[T]]) -> Future[T]:
             return finished.get(timeout=_LOOK_SECONDS)
         except Empty:
             continue
+
+
+def apart(work: Callable[[], T], ports: Ports) -> T:
+    """Return the result of `work`, done on a thread of its own while the main thread listens for Ctrl-C.
+
+    KeyboardInterrupt may come between any two instructions of the main thread, also between a file's creation and the block
+    that removes it. Work on another thread sees no more than that it is cancelled, where it asks.
+
+    Args:
+        work: Asks `ports` now and then whether it is cancelled.
+        ports: Cancelled by an interrupt.
+
+    Raises:
+        Exception: What `work` raised.
+        KeyboardInterrupt: The main thread was interrupted; `work` has ended.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="work") as pool:
+        future = pool.submit(work)
+        try:
+            while not wait([future], _LOOK_SECONDS).done:
+                continue
+        except KeyboardInterrupt:
+            ports.cancel()
+            ports.emit(WorkStopped())
+            if not wait([future], _STOP_SECONDS).done:
+                ports.emit(Notice(text="stopping; Ctrl-C again ends it at once"))
+            raise
+        return future.result()
 
 
 def in_parallel(work: Callable[[S], T], items: Sequence[S], workers: int, ports: Ports) -> list[T]:

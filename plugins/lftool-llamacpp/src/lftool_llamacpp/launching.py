@@ -62,7 +62,8 @@ def accelerated(request: LaunchRequest, backend: str) -> LaunchCommand:
                 "or use the processor: --backend cpu",
             ),
         )
-    placed = fit(request.size, probe.devices)
+    served = request.serve is not None and request.executable is not None
+    placed = fit(request.size.served if served else request.size, probe.devices)
     flags: tuple[str, ...] = ("--gpu-layers", str(placed.layers), "--flash-attention", "auto", "--require-device")
     if placed.split:
         flags = (*flags, "--tensor-split", ",".join(map(str, placed.split)))

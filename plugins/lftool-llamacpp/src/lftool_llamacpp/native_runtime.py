@@ -14,11 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import define
+from attrs import asdict, define
 
 from lftool.api import ToolArchive, ToolIdentity
 from lftool.errors import UnavailableError
 from lftool_llamacpp.flavours import Flavour, level_options
+from lftool_llamacpp.licenses import licenses
 from lftool_llamacpp.toolchain import Toolchain, find_npm, find_toolchain
 
 if TYPE_CHECKING:
@@ -33,11 +34,15 @@ _MEMBERS = (
     f"{_TREE}/scripts/*.cmake",
 )
 _OWN = Path(__file__).parent / "native"
-_SOURCES = ("bundle", "weights", "options", "talk", "serve", "main")
+_FILES = (Path(__file__), Path(__file__).parent / "licenses.py")
+_SOURCES = ("bundle", "weights", "options", "talk", "gate", "serve", "main")
 
 # Functions that ours replace: C names, and the one of llama-server that reads a chat request (Itanium C++ ABI).
 _CHAT_PARAMS = "_Z27oaicompat_chat_params_parseR11common_jsonRK18server_chat_paramsRSt6vectorIS4_IhSaIhEESaIS6_EE"
-_WRAPPED = ("llama_model_load_from_file", "llama_adapter_lora_init", _CHAT_PARAMS)
+_PRE_ROUTING = (
+    "_ZN7httplib6Server23set_pre_routing_handlerESt8functionIFNS0_15HandlerResponseERKNS_7RequestERNS_8ResponseEEE"
+)
+_WRAPPED = ("llama_model_load_from_file", "llama_adapter_lora_init", _CHAT_PARAMS, _PRE_ROUTING)
 
 _OPTIONS = (
     "-DCMAKE_BUILD_TYPE=Release",
@@ -76,20 +81,6 @@ _INCLUDES = ("include", "common", "ggml/include", "vendor", "tools/server", "too
 _PERCENT = re.compile(r"\[\s*(\d+)%\]")
 _TAIL = 25
 _FIRST_SHARE = 84  # per cent of the time that the first level takes; the others compile ggml's CPU code again
-
-_LICENSE_NOTE = """\
-This executable holds llama.cpp (MIT) and the libraries that it carries, whose licences follow, and lftool's own code
-(Apache-2.0). It is linked with the GNU C and C++ libraries (LGPL-2.1, and GPL-3.0 with the runtime exception). The lock in
-the bundle names the archive of its sources; `lftool runtime build` compiles and links it again from them.
-"""
-
-
-def _licenses(tree: Path) -> str:
-    """Return the licences of all that is compiled in, one after the other."""
-    files = [tree / "LICENSE", *sorted((tree / "licenses").glob("*")), *sorted((tree / "vendor").rglob("LICENSE*"))]
-    parts = [_LICENSE_NOTE]
-    parts += [f"== {path.relative_to(tree).as_posix()}\n\n{path.read_text(errors='replace')}" for path in files]
-    return "\n\n".join(parts)
 
 
 @define
@@ -181,6 +172,7 @@ class _Build:
             f"-ffile-prefix-map={_OWN}=native",
             *(f"-I{here / self.tree / part}" for part in _INCLUDES),
             f"-DLFTOOL_CHAT_PARAMS={_CHAT_PARAMS}",
+            f"-DLFTOOL_PRE_ROUTING={_PRE_ROUTING}",
             f'-DLFTOOL_BACKEND="{self.flavour.backend}"',
             *(*more, source, "-o", output),
         )
@@ -212,7 +204,7 @@ class _Build:
             self.libraries(level, ("ggml-cpu",), (begin, begin + step))
         for name in _SOURCES:
             self.own(str(_OWN / f"{name}.cpp"), f"{name}.o")
-        Path("licenses.txt").write_text(_licenses(self.tree))
+        Path("licenses.txt").write_text(licenses(self.tree))
         self.own(str(_OWN / "licenses.S"), "licenses.o")
         for level in others:
             self.own(str(_OWN / "level.cpp"), f"level-{level}.o", f'-DLFTOOL_LEVEL="{level}"')
@@ -237,7 +229,8 @@ class NativeRuntime:
         version = find_toolchain(self.flavour.compiler).version
         return ToolIdentity(
             version=f"{version}; {find_npm()[1]}" if self.flavour.web_ui else version,
-            files=(Path(__file__), *sorted(_OWN.iterdir())),
+            files=(*_FILES, *sorted(_OWN.iterdir())),
+            parameters=tuple(f"{name}={value}" for name, value in asdict(self.flavour).items()),
             archive=ToolArchive(uri=f"pypi:llama-cpp-python=={VERSION}", include=("*.tar.gz",), members=_MEMBERS),
         )
 

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from lftool_llamacpp.gate import REFUSAL, is_from_elsewhere
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 
@@ -83,6 +85,7 @@ class Contract:
     app: Any
     contract: dict[str, Any]
     key: str | None = None
+    local_only: bool = False
     counters: Counters = field(factory=Counters)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,10 +93,12 @@ class Contract:
         path = scope.get("path", "")
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+        elif self.local_only and is_from_elsewhere(_header(scope, b"host"), _header(scope, b"origin")):
+            await _refuse(send, REFUSAL, 403)
         elif path in {"/health", "/v1/health"}:
             await _answer(send, b'{"status":"ok"}', b"application/json")
-        elif path == "/metrics" and not self._may_see(scope):
-            await _answer(send, b'{"error":{"message":"Invalid API key"}}', b"application/json", 401)
+        elif scope["method"] != "OPTIONS" and not self._may_see(scope):
+            await _refuse(send, "Invalid API key", 401)
         elif path == "/metrics":
             await _answer(send, self.counters.text().encode(), b"text/plain; version=0.0.4")
         elif path in {_CHAT, _COMPLETIONS} and scope["method"] == "POST":
@@ -102,7 +107,7 @@ class Contract:
             await self.app(scope, receive, send)
 
     def _may_see(self, scope: Scope) -> bool:
-        given = dict(scope["headers"]).get(b"authorization", b"")
+        given = _header(scope, b"authorization").encode("latin-1")
         return self.key is None or hmac.compare_digest(given, f"Bearer {self.key}".encode())
 
     async def _complete(self, scope: Scope, receive: Receive, send: Send, *, chat: bool) -> None:
@@ -113,14 +118,14 @@ class Contract:
                 return
             data, more = data + message.get("body", b""), message.get("more_body", False)
             if len(data) > _MOST:
-                await _answer(send, b'{"error":{"message":"the request is too large"}}', b"application/json", 413)
+                await _refuse(send, "the request is too large", 413)
                 return
         try:
             body = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict):
-            await _answer(send, b'{"error":{"message":"the request is no JSON object"}}', b"application/json", 400)
+            await _refuse(send, "the request is no JSON object", 400)
             return
         data = json.dumps(with_contract(body, self.contract, chat=chat)).encode()
         headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
@@ -149,6 +154,16 @@ def _replay(data: bytes, receive: Receive) -> Receive:
         return left.pop() if left else await receive()
 
     return again
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    """Return a header of a request; empty where it has none, or the last of several."""
+    value: bytes = dict(scope["headers"]).get(name, b"")
+    return value.decode("latin-1")
+
+
+async def _refuse(send: Send, message: str, status: int) -> None:
+    await _answer(send, json.dumps({"error": {"message": message}}).encode(), b"application/json", status)
 
 
 async def _answer(send: Send, body: bytes, kind: bytes, status: int = 200) -> None:
@@ -223,7 +238,7 @@ def main() -> None:
     app = create_app(server_settings=server, model_settings=[settings])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn stops, and then raises the signal again
     uvicorn.run(
-        Contract(app, bundle.contract, key),
+        Contract(app, bundle.contract, key, local_only=key is None and not options.insecure),
         host=options.host,
         port=options.port,
         log_level="warning",

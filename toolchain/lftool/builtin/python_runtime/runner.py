@@ -240,8 +240,8 @@ def main():
         sys.stdout.write("every content is what the manifest names; `lftool verify` also says who signed it\n")
         return
     prompt = options.prompt
-    if prompt is None and not sys.stdin.isatty():
-        prompt = sys.stdin.read()
+    if prompt is None and (sys.stdin is None or not sys.stdin.isatty()):
+        prompt = sys.stdin.read() if sys.stdin else ""
         if not prompt.strip():
             sys.exit("%s: no prompt: give -p, or write one to standard input" % bundle.name)
     session = Session(bundle, options)

@@ -55,6 +55,7 @@ def command(
     """Build bundles: resolve, fetch, convert, quantize, pack, sign. All targets unless some are named."""
     from lftool.ops.building import BuildOptions, build_project, plan_project
     from lftool.ops.project import find_project, open_ports
+    from lftool.pipeline.parallel import apart
 
     found = find_project(project)
     options = BuildOptions(
@@ -68,11 +69,11 @@ def command(
     if vendor is not None and not dry_run:
         from lftool.ops.vendoring import take_in_vendored
 
-        take_in_vendored(found, vendor, ports)
+        apart(lambda: take_in_vendored(found, vendor, ports), ports)
     if dry_run:
         _show_plan(plan_project(found, ports, options), as_json)
         return
-    built = build_project(found, ports, options)
+    built = apart(lambda: build_project(found, ports, options), ports)
     if as_json:
         print_json({"bundles": [_as_json(item) for item in built]})
         return

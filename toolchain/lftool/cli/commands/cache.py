@@ -128,9 +128,11 @@ def push(project: Path | None, force: bool, as_json: bool) -> None:
     """Give what the lock pins, and what was built from it, to the remote store in LFTOOL_REMOTE_STORE."""
     from lftool.ops.project import find_project, open_ports
     from lftool.ops.pushing import push_project
+    from lftool.pipeline.parallel import apart
 
     found = find_project(project)
-    done = push_project(found, open_ports(found), force=force)
+    ports = open_ports(found)
+    done = apart(lambda: push_project(found, ports, force=force), ports)
     if as_json:
         print_json({"files": done.files, "bytes": done.bytes, "present": done.present, "unbuilt": list(done.unbuilt)})
         return

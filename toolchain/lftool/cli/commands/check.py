@@ -21,7 +21,7 @@ def command(
     bundles: tuple[Path, ...], junit: Path | None, backend: str | None, project: Path | None, as_json: bool
 ) -> None:
     """Hold bundles against the recipe's [[checks]]: answers, formats, embeddings, perplexity, time to first token."""
-    from lftool.ops.bundle_checks import check_bundle, raise_if_failed
+    from lftool.ops.bundle_checks import CheckReport, check_bundle, raise_if_failed
     from lftool.ops.junit import junit_xml
     from lftool.ops.project import find_project, open_ports
     from lftool.store.durable import write_durably
@@ -29,10 +29,11 @@ def command(
     found = find_project(project)
     ports = open_ports(found)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # CI's time is up: end the servers, too
-    reports = []
+    reports: list[CheckReport] = []
     try:
         for bundle in bundles:
-            reports.append(check_bundle(bundle, found, ports, backend))  # noqa: PERF401 - what is there counts if one fails
+            reports.append(CheckReport(bundle=bundle.name))
+            check_bundle(reports[-1], bundle, found, ports, backend)
     finally:
         if junit is not None:
             write_durably(junit, junit_xml(reports), "extract")
@@ -60,7 +61,7 @@ def command(
         )
     else:
         for report in reports:
-            say(report.bundle)
+            say(report.bundle if report.results else f"{report.bundle}: no check is for target {report.target}")
             for result in report.results:
                 what = result.detail if result.failure is None else result.failure
                 say(f"  {'holds' if result.failure is None else 'FAILS'}  {result.name}: {what.strip()}")

@@ -54,9 +54,10 @@ def container(bundle: Path, directory: Path, as_json: bool) -> None:
 @output_option
 def compose(bundle: Path, image: str, output: Path | None) -> None:
     """Print a Compose file that serves an image of BUNDLE, with memory computed from its model."""
+    from lftool.ops.caching import open_store
     from lftool.ops.deployments import compose, deployment_of
 
-    _write(compose(deployment_of(bundle, image)), output)
+    _write(compose(deployment_of(bundle, image, open_store())), output)
 
 
 @command.command("k8s")
@@ -65,9 +66,10 @@ def compose(bundle: Path, image: str, output: Path | None) -> None:
 @output_option
 def k8s(bundle: Path, image: str, output: Path | None) -> None:
     """Print Kubernetes manifests that serve an image of BUNDLE, with probes and resources computed from its model."""
+    from lftool.ops.caching import open_store
     from lftool.ops.deployments import deployment_of, kubernetes
 
-    _write(kubernetes(deployment_of(bundle, image)), output)
+    _write(kubernetes(deployment_of(bundle, image, open_store())), output)
 
 
 def _write(text: str, output: Path | None) -> None:

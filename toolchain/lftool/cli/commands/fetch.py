@@ -19,9 +19,11 @@ def command(project: Path | None, as_json: bool) -> None:
     """Fetch every file that the lock pins; afterwards a build needs no network."""
     from lftool.ops.fetching import fetch_project
     from lftool.ops.project import find_project, open_ports
+    from lftool.pipeline.parallel import apart
 
     found = find_project(project)
-    fetched = fetch_project(found, open_ports(found))
+    ports = open_ports(found)
+    fetched = apart(lambda: fetch_project(found, ports), ports)
     if as_json:
         print_json({"fetched": [{"path": f.path, "size": f.size, "sha256": f.sha256.hex} for f in fetched]})
         return

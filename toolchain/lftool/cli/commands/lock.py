@@ -35,6 +35,7 @@ def command(
     """Pin every input and tool that the recipe names; keep pins and outputs that still fit."""
     from lftool.ops.freshness import check_lock
     from lftool.ops.project import find_project, open_ports
+    from lftool.pipeline.parallel import apart
 
     if sum([check, bool(upgrade), bool(record)]) > 1 or (dry_run and (check or record)):
         raise click.UsageError(
@@ -52,7 +53,7 @@ def command(
     if record:
         from lftool.ops.recording import record_bundles
 
-        targets = record_bundles(found, record, ports)
+        targets = apart(lambda: record_bundles(found, record, ports), ports)
         if as_json:
             print_json({"recorded": list(targets)})
         else:
@@ -60,7 +61,7 @@ def command(
         return
     from lftool.ops.locking import lock_project
 
-    result = lock_project(found, ports, upgrade=_names(upgrade), dry_run=dry_run)
+    result = apart(lambda: lock_project(found, ports, upgrade=_names(upgrade), dry_run=dry_run), ports)
     if as_json:
         print_json({"changes": list(result.changes), "written": result.written})
         return

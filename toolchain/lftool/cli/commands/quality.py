@@ -39,13 +39,15 @@ def command(
     from lftool.ops.building import BuildOptions
     from lftool.ops.project import find_project, open_ports
     from lftool.ops.quality import QualityOptions, measure_target
+    from lftool.pipeline.parallel import apart
     from lftool.pipeline.quality import decimal
 
     found = find_project(project)
     relock = sys.stdin.isatty() and sys.stderr.isatty()
     build = BuildOptions(output=output or found.root / "dist", relock=relock, sign=not no_sign)
     options = QualityOptions(target=target, text=text, context=context, build=build)
-    measured = measure_target(found, open_ports(found, threads=jobs), options)
+    ports = open_ports(found, threads=jobs)
+    measured = apart(lambda: measure_target(found, ports, options), ports)
     quality, figures = measured.quality, measured.quality.figures
     if as_json:
         statement = None if measured.statement is None else str(measured.statement)

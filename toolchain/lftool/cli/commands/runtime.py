@@ -31,9 +31,11 @@ def build(
     """
     from lftool.ops.project import find_nearest, open_ports
     from lftool.ops.runtimes import build_runtime, write_executable
+    from lftool.pipeline.parallel import apart
 
     found = find_nearest(project)
-    built = build_runtime(backend, found, open_ports(found, online=not offline, threads=threads))
+    ports = open_ports(found, online=not offline, threads=threads)
+    built = apart(lambda: build_runtime(backend, found, ports), ports)
     if output is not None:
         write_executable(built.path, output)
     locked = built.locked

@@ -42,6 +42,8 @@ def command(
     from lftool.ops.running import prepare_run
 
     secret = api_key or os.environ.get("LLAMA_API_KEY")
+    if secret and not all("!" <= letter <= "~" and letter != "," for letter in secret):
+        raise UsageError("an API key has no spaces, commas, or letters outside ASCII: clients could not send it")
     if not _is_loopback(host) and not secret and not insecure:
         raise UsageError(
             f"serving on {host} lets other machines in, and there is no key",

@@ -17,9 +17,11 @@ def command(destination: Path, project: Path | None, as_json: bool) -> None:
     """Write all that a locked build reads into a folder or an archive, for `build --vendor` without a network."""
     from lftool.ops.project import find_project, open_ports
     from lftool.ops.vendoring import vendor_project
+    from lftool.pipeline.parallel import apart
 
     found = find_project(project)
-    done = vendor_project(found, destination, open_ports(found))
+    ports = open_ports(found)
+    done = apart(lambda: vendor_project(found, destination, ports), ports)
     if as_json:
         print_json({"path": str(destination.absolute()), "files": done.files, "bytes": done.bytes})
         return

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <iostream>
 #include <thread>
 
 #include <fcntl.h>
@@ -45,6 +46,31 @@ std::string where() {
     }
     const std::string processor = std::string("the processor (") + lftool::level() + ")";
     return devices.empty() ? "on " + processor : "on " + devices + " as far as it fits, the rest on " + processor;
+}
+
+// Descriptors of standard streams that are closed would be given to files: then the bundle would be the prompt. The end of a
+// pipe that nobody writes to takes their place: nothing can be read from it, and what is written to it is an error.
+void fill_standard_streams() {
+    for (int stream = 0; stream <= 2; stream++) {
+        int ends[2];
+        if (fcntl(stream, F_GETFD) < 0 && pipe(ends) == 0) {
+            close(ends[1]);
+        }
+    }
+}
+
+// Variables that llama.cpp reads as options: they would decide what the contract and the command line decide here.
+void clear_options_of_environment() {
+    std::vector<std::string> names;
+    for (char ** entry = environ; *entry != nullptr; entry++) {
+        const std::string name = std::string(*entry).substr(0, std::string(*entry).find('='));
+        if (name.rfind("LLAMA_ARG_", 0) == 0 || name.rfind("AIP_", 0) == 0) {
+            names.push_back(name);
+        }
+    }
+    for (const std::string & name : names) {
+        unsetenv(name.c_str());
+    }
 }
 
 int check(const lftool::Bundle & bundle) {
@@ -111,8 +137,14 @@ int main(int argc, char ** argv) {
     const char * given = getenv("LFTOOL_BUNDLE");  // `lftool run` hands over an open file, which has no name of its own
     std::string  name  = last_part(given != nullptr ? given : argc > 0 ? argv[0] : "bundle");
     setlocale(LC_NUMERIC, "C");
+    fill_standard_streams();
+    clear_options_of_environment();
     try {
-        return run(argc, argv, name);
+        const int status = run(argc, argv, name);
+        if (fflush(stdout) != 0 || ferror(stdout) != 0 || !std::cout.flush()) {
+            throw lftool::Problem(1, "standard output cannot be written");
+        }
+        return status;
     } catch (const lftool::Problem & problem) {
         fprintf(stderr, "%s: %s\n", name.c_str(), problem.what());
         return problem.exit_code;

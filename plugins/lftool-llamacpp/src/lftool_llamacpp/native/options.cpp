@@ -147,7 +147,6 @@ std::vector<std::string> model_arguments(const Bundle & bundle, const Options & 
         add("--top-k", std::to_string(contract.at("top_k").get<int64_t>()));
     }
     add("--seed", std::to_string(contract.value("seed", int64_t(0))));
-    add("-c", std::to_string(contract.value("context", int64_t(0))));
     if (bundle.find("adapter") != nullptr) {
         add("--lora", ADAPTER);
     }

@@ -38,7 +38,8 @@ Options parse_options(int argc, char ** argv);
 
 std::string usage(const std::string & program);
 
-// Returns llama.cpp's own options for what is loaded and how it is sampled: the run contract, and the devices.
+// Returns llama.cpp's own options for what is loaded and how it is sampled: the run contract, and the devices. How much
+// context there is the caller says.
 std::vector<std::string> model_arguments(const Bundle & bundle, const Options & options);
 
 // Answers one prompt, or talks until the input ends.

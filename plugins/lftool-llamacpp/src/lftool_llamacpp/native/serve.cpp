@@ -1,6 +1,8 @@
 // llama-server on the bundle, as the run contract asks for.
+#include "gate.h"
 #include "options.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <thread>
@@ -18,25 +20,41 @@ namespace lftool {
 
 namespace {
 
-bool is_loopback(const std::string & host) {
-    return host == "localhost" || host == "::1" || host.rfind("127.", 0) == 0;
-}
+// How many are answered at once; the others wait. Memory is reckoned with it in lftool/bundle/model_size.py.
+const int REQUESTS = 4;
 
 // Options of llama-server that would undo what is decided here: which model, for whom, and with which key.
 const char * const DECIDED[] = {
     "--host", "--port", "--reuse-port", "--api-key", "--api-key-file", "-m", "--model", "-mu", "--model-url", "-hf", "-hfr",
     "--hf-repo", "-hff", "--hf-file", "-dr", "--docker-repo", "--models-dir", "--models-preset", "--lora", "--lora-scaled",
-    "-mm", "--mmproj", "-mmu", "--mmproj-url", "-md", "--model-draft", "--spec-draft-model", "--media-path", "--path",
-    "--tools", "--mcp-servers-config", "--mcp-servers-json",
+    "-mm", "--mmproj", "-mmu", "--mmproj-url", "-md", "--model-draft", "--spec-draft-model", "--spec-draft-hf", "-hfd", "-hfrd",
+    "--hf-repo-draft", "--media-path", "--path", "--tools", "--tools-runtime", "--mcp-servers-config", "--mcp-servers-json",
+    "-ag", "--agent", "--ui-mcp-proxy", "--webui-mcp-proxy", "--cors-origins", "--cors-credentials",
 };
 
-void check_rest(const std::vector<std::string> & rest) {
+// Returns an option as llama.cpp's parser reads it (common/arg.cpp): without a value, and `_` is `-`.
+std::string plain_name(const std::string & word) {
+    std::string name = word.substr(0, word.find('='));
+    if (name.rfind("--", 0) == 0) {
+        std::replace(name.begin(), name.end(), '_', '-');
+    }
+    return name;
+}
+
+bool ends_with(const std::string & text, const std::string & end) {
+    return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+void check_rest(const std::vector<std::string> & rest, bool has_key) {
     for (const std::string & word : rest) {
-        const std::string name = word.substr(0, word.find('='));
-        for (const char * decided : DECIDED) {
-            if (name == decided) {
-                throw Problem(2, name + " may not stand behind --: a bundle serves its own model, and --host, --port and --api-key stand before --");
-            }
+        const std::string name = plain_name(word);
+        // --fim-…-default and the like stand for models of a hub
+        bool decided = name.rfind("--", 0) == 0 && name != "--spec-default" && (ends_with(name, "-default") || ends_with(name, "-spec"));
+        for (const char * known : DECIDED) {
+            decided = decided || (name == known && !(has_key && name.rfind("--cors-", 0) == 0));
+        }
+        if (decided) {
+            throw Problem(2, name + " may not stand behind --: a bundle serves its own model, and --host, --port and --api-key stand before --");
         }
     }
 }
@@ -65,13 +83,18 @@ void end_on_signals() {
 int serve(const Bundle & bundle, const Options & options) {
     const char *      variable = getenv("LLAMA_API_KEY");
     const std::string key      = !options.api_key.empty() ? options.api_key : variable != nullptr ? variable : "";
+    check_host(options.host);
+    check_key(key);
     if (!is_loopback(options.host) && key.empty() && !options.insecure) {
         throw Problem(2, "serving on " + options.host + " lets other machines in: give --api-key, or --insecure if that is meant");
     }
     if (!key.empty()) {
         setenv("LLAMA_API_KEY", key.c_str(), 1);  // command lines can be read by everybody on the machine
     }
-    check_rest(options.rest);
+    check_rest(options.rest, !key.empty());
+    if (key.empty() && !options.insecure) {
+        refuse_other_sites();
+    }
     end_on_signals();
     std::vector<std::string> words = model_arguments(bundle, options);
     words.insert(words.begin(), "llama-server");
@@ -82,6 +105,11 @@ int serve(const Bundle & bundle, const Options & options) {
     add("--host", options.host);
     add("--port", options.port);
     add("--alias", bundle.title);
+    add("--parallel", std::to_string(REQUESTS));
+    words.push_back("--kv-unified");
+    const int64_t context = bundle.contract.value("context", int64_t(0));
+    // The contract's context is each request's, whatever the others take; where it names none, they share the model's own length.
+    add(context > 0 ? "--kv-unified-per-slot" : "-c", std::to_string(context));
     words.push_back("--metrics");
     words.push_back("--no-slots");  // they show what others have asked
     add("--cache-ram", "0");        // memory stays what the model needs

@@ -102,6 +102,8 @@ class Conversation {
     static common_params parse(const Bundle & bundle, const Options & options) {
         std::vector<std::string> words = model_arguments(bundle, options);
         words.insert(words.begin(), "llama-completion");
+        words.push_back("-c");
+        words.push_back(std::to_string(bundle.contract.value("context", int64_t(0))));
         words.push_back("--no-warmup");  // it would only put the first token off
         std::vector<char *> argv;
         for (std::string & word : words) {
@@ -148,7 +150,9 @@ class Conversation {
         std::string         said, held;
         const auto say = [&](const std::string & piece) {
             said += piece;
-            std::cout << piece << std::flush;
+            if (!(std::cout << piece << std::flush)) {
+                throw Problem(1, "standard output cannot be written");
+            }
         };
         for (int count = 0; (most_ == 0 || count < most_) && seen_.size() < room; count++) {
             llama_token token = common_sampler_sample(sampler.get(), context, -1);
