@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "8d1420ac00646b25154a6e7fe107940a6080095e331df7225e25eb505ca0ba02"
-RUNTIME = "5ab4d75e24886f02eec93d5ceae8320a916533f3d82d9a52e7c409d3fdb38c27"
+RUNNER = "6bbea917cbf4ef948aafc85a5321cb2c155cf554b0dbbc0bddaf8d5b459045b0"
+RUNTIME = "efad87a0313fe2660112f1606749fe9bb805079e39a367bf80ba8d7ac9c0e09d"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

@@ -181,3 +181,20 @@ def test_keygen_that_fails_in_the_middle_leaves_neither_file(project):
         "error: release.pub exists already\n  hint: choose another prefix; a key is never overwritten\n",
     )
     assert sorted(path.name for path in project.root.iterdir()) == ["release.pub"]
+
+
+def test_several_bundles_are_verified_and_the_first_that_fails_ends_it(locked_project):
+    locked_project.run("keygen", "-o", "release").assert_success()
+    signed_by(locked_project, SIGN_FILE)
+    locked_project.spawn("build").assert_success()
+    bundle = bundle_of(locked_project)
+    copy = bundle.with_name("copy.gguf")
+    copy.write_bytes(bundle.read_bytes())
+    both = (bundle, copy, "--key", "release.pub")
+
+    assert locked_project.run("verify", *both).assert_success().out.count("which you trust") == 2
+    report = locked_project.run("verify", *both, "--json").json()
+    assert [item["bundle"] for item in report["bundles"]] == [str(bundle), str(copy)]
+
+    copy.write_bytes(bundle.read_bytes()[:-1])
+    assert locked_project.run("verify", *both).status == 4

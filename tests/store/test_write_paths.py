@@ -36,7 +36,7 @@ ALLOWED = {
     # The pipe to the parent process, not a file.
     ("host/worker.py", "main", "os.fdopen"),
     # The reader of standard output has gone: what is still to be written goes nowhere.
-    ("cli/main.py", "run", "open"),
+    ("cli/main.py", "_run", "open"),
     # Weights of a bundle on their way into the store: the durable file that they are written to has no name yet.
     ("bundle/extract.py", "copy_weights", "open"),
     # What a server that is being checked printed; it has no name, and goes with its descriptor.

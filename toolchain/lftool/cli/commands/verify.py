@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftool.cli.options import bundle_argument, chosen_policy, json_option, print_json, say, trust_options
+from lftool.cli.options import chosen_policy, json_option, print_json, say, trust_options
 
 if TYPE_CHECKING:
-    from lftool.ops.verifying import Verification
+    from lftool.ops.verifying import Verification, VerifyOptions
 
 
 @click.command("verify")
-@bundle_argument
+@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="BUNDLE...")
 @trust_options
 @click.option("--full", is_flag=True, help="Also recompute flat digests, CRC-32s and sha256 of the unsigned bundle.")
 @click.option("--allow-unsigned", is_flag=True, help="Check integrity only, and say so.")
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(
-    bundle: Path,
+    bundles: tuple[Path, ...],
     key: Path | None,
     trust: Path | None,
     full: bool,
@@ -38,9 +38,11 @@ def command(
     quality: Path | None,
     as_json: bool,
 ) -> None:
-    """Check every byte of BUNDLE, and that somebody you trust signed it."""
+    """Check every byte of each BUNDLE, and that somebody you trust signed it; the first that fails ends it."""
     from lftool.ops.verifying import VerifyOptions, verify_bundle
 
+    if quality is not None and len(bundles) > 1:
+        raise click.UsageError("a statement of quality is about one bundle")
     options = VerifyOptions(
         policy=chosen_policy(key, trust),
         full=full,
@@ -48,11 +50,16 @@ def command(
         allow_other_signatures=allow_other_signatures,
         quality=quality,
     )
-    found = verify_bundle(bundle, options)
     if as_json:
-        print_json(_as_json(found))
+        found = [_as_json(verify_bundle(bundle, options)) for bundle in bundles]
+        print_json(found[0] if len(found) == 1 else {"bundles": found})
         return
-    checked = "every byte, flat digests and CRC-32s" if full else "every byte"
+    for bundle in bundles:
+        _show(verify_bundle(bundle, options), bundle, options)
+
+
+def _show(found: Verification, bundle: Path, options: VerifyOptions) -> None:
+    checked = "every byte, flat digests and CRC-32s" if options.full else "every byte"
     say(f"{bundle.name}: {checked} as its manifest says; M {found.manifest_digest}")
     if found.signed_by:
         say(f"signed by {', '.join(found.signed_by)}, which you trust")
@@ -61,7 +68,7 @@ def command(
     if found.quality is not None:
         said, reference = found.quality, found.quality["reference"]
         say(
-            f"{quality}: perplexity {said['perplexity']} of {said['text']['name']}, unquantised {reference['perplexity']}"
+            f"{options.quality}: perplexity {said['perplexity']} of {said['text']['name']}, unquantised {reference['perplexity']}"
         )
     if found.signatures is not None:
         for result in found.signatures.of("untrusted"):
