@@ -204,7 +204,8 @@ def throughput_row(folder: Path, example: Path, rounds: int) -> Row:
     for command in ("lock", "build"):
         subprocess.run([LFTOOL, command], cwd=folder, env=environment, check=True, capture_output=True)
     own = [folder / "dist" / "story-1-native.llamafile", "--server"]
-    peer = [peers()["llama-server"], "-m", folder / "story.gguf", "-c", "512", *SAMPLING]
+    slots = ("--parallel", "4", "--kv-unified", "--kv-unified-per-slot", "512")  # as native/serve.cpp asks for
+    peer = [peers()["llama-server"], "-m", folder / "story.gguf", *slots, *SAMPLING]
     peer += ["--metrics", "--no-slots", "--cache-ram", "0"]
     ours, theirs = [], []
     with Server(*own) as mine, Server(*peer) as other:

@@ -6,10 +6,21 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.long import is_long, unused
 
 pytest_plugins = ["lftool.testing.plugin"]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark tests that only `make test-long` runs."""
+    names = [item.nodeid for item in items]
+    if config.args == config.getini("testpaths") and unused(names):
+        raise pytest.UsageError(f"tests/long.py has patterns of no test: {unused(names)}")
+    for item in items:
+        if is_long(item.nodeid):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

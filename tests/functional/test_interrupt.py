@@ -32,6 +32,10 @@ class Observer(console.ConsoleObserver):
     def __call__(self, event):
         if where == "fetch" and isinstance(event, BytesFetched):
             interrupt()
+            assert winding_up.wait(60)
+        if where == "fetch, and never ends" and isinstance(event, BytesFetched):
+            interrupt()
+            time.sleep(60)
         if where == "fetch, twice" and isinstance(event, StageFinished) and event.stage == "fetch":
             interrupt()
             assert winding_up.wait(60)
@@ -187,6 +191,24 @@ def test_a_second_interrupt_does_not_break_into_the_end_of_the_first(locked_proj
     assert done.returncode == 130
     said = [line for line in done.stderr.splitlines() if line == "the work has ended" or line.startswith("interrupted")]
     assert said == ["the work has ended", INTERRUPTED[2]]
+
+
+def test_work_that_does_not_end_is_said_to_and_another_interrupt_ends_it(plain_project):
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, "fetch, and never ends", "lock"],
+        cwd=plain_project.root,
+        env=plain_project.environment,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        for line in process.stderr:
+            if "stopping; Ctrl-C again ends it at once" in line:
+                process.send_signal(signal.SIGINT)
+        assert process.wait(30) == -signal.SIGINT
+    assert not plain_project.lock.exists()
 
 
 IMPATIENT = """\

@@ -61,5 +61,6 @@ def lock_project(
     with project.exclusively():
         current = project.read_lock()  # a build may have recorded outputs while we were pinning
         lock = with_outputs(lock, current.targets if current else {})
+        ports.check_cancelled()  # last chance: what was interrupted writes nothing
         written = project.write_lock(lock)
     return LockResult(lock=lock, changes=_changes(old, lock), written=written)

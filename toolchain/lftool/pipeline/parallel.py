@@ -17,6 +17,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 _LOOK_SECONDS = 0.2
+_LISTEN_SECONDS = 0.02  # a signal that comes in on another thread is heard no later
 _STOP_SECONDS = 3.0
 
 
@@ -49,7 +50,7 @@ def apart(work: Callable[[], T], ports: Ports) -> T:
     with ThreadPoolExecutor(1, thread_name_prefix="work") as pool:
         future = pool.submit(work)
         try:
-            while not wait([future], _LOOK_SECONDS).done:
+            while not wait([future], _LISTEN_SECONDS).done:
                 continue
         except KeyboardInterrupt:
             ports.cancel()
