@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ from tests.long import is_long, unused
 pytest_plugins = ["lftool.testing.plugin"]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+# Shells ignore Ctrl-C for what they start in the background (`make test &`), and children inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
