@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 _LOOK_SECONDS = 0.2
 _LISTEN_SECONDS = 0.02  # a signal that comes in on another thread is heard no later
-_STOP_SECONDS = 3.0
+_STOP_SECONDS = 3.0  # no shorter than the patience of cli/interrupts.py: what is said then must be true
 
 
 def _next(finished: SimpleQueue[Future[T]]) -> Future[T]:
