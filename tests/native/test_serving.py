@@ -6,11 +6,15 @@ import contextlib
 import http.client
 import json
 import math
+import os
 import re
+import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -62,9 +66,21 @@ def command(kind: str, project, bundle: Path) -> tuple[list[str], dict[str, str]
 
 
 @contextlib.contextmanager
-def serving(kind: str, project, bundle: Path, *arguments: str, log: Path, **variables: str):
+def serving(
+    kind: str,
+    project,
+    bundle: Path,
+    *arguments: str,
+    log: Path,
+    user: int | None = None,
+    threads: int | None = None,
+    **variables: str,
+):
+    """Serve until the block ends; as another user, who may have that many threads."""
     port = free_port()
     argv, environment = command(kind, project, bundle)
+    if threads:
+        argv = ["/usr/bin/prlimit", f"--nproc={threads}", *argv]
     with log.open("wb") as out:
         process = subprocess.Popen(
             [*argv, "--port", str(port), *arguments],
@@ -72,6 +88,7 @@ def serving(kind: str, project, bundle: Path, *arguments: str, log: Path, **vari
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
+            user=user,
         )
     server = Server(kind=kind, url=f"http://127.0.0.1:{port}", process=process)
     try:
@@ -417,6 +434,43 @@ def test_fifty_clients_at_once_get_answers_and_memory_stays_flat(kind, seconds, 
     assert wrong == []
     assert done > 50
     assert after - before < 16_000, f"{before} kB, then {after} kB after {done} answers"
+
+
+def answered(server: Server, clients: int, seconds: float) -> int:
+    """Connect at once, while the server stands still, and return how many have an answer when all keep their connection."""
+    place = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+    with contextlib.ExitStack() as stack:
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            connections = [stack.enter_context(socket.create_connection(place, 10)) for _ in range(clients)]
+            for connection in connections:
+                connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        waiting, until = set(connections), time.monotonic() + seconds
+        while waiting and time.monotonic() < until:
+            waiting -= set(select.select(waiting, [], [], 0.1)[0])
+    return clients - len(waiting)
+
+
+def test_a_hundred_connections_at_the_same_moment_are_all_answered(story, native, tmp_path):
+    with serving(KINDS[0], story, native, log=tmp_path / "log") as server:
+        # Kept connections are closed after five seconds: whoever waits for that had no thread.
+        assert answered(server, 100, 4) == 100
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a user that runs nothing else: only root can be another")
+def test_a_server_that_may_start_no_more_threads_answers_one_after_the_other_and_stops(story, native, tmp_path):
+    with serving(KINDS[0], story, native, log=tmp_path / "log") as server:
+        threads = len(list(Path(f"/proc/{server.pid}/task").iterdir()))
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        bundle = Path(shutil.copy(native, folder))
+        with serving(KINDS[0], story, bundle, log=tmp_path / "log", user=65534, threads=threads) as server:
+            assert answered(server, 12, 2) < 12
+            assert answered(server, 12, 15) == 12
+            server.process.terminate()
+            assert server.process.wait(20) == 0
 
 
 def test_every_request_has_the_contracts_context_whatever_the_others_take(story, native, tmp_path):

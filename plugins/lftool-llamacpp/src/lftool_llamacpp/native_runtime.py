@@ -35,14 +35,15 @@ _MEMBERS = (
 )
 _OWN = Path(__file__).parent / "native"
 _FILES = (Path(__file__), Path(__file__).parent / "licenses.py")
-_SOURCES = ("bundle", "weights", "options", "talk", "gate", "serve", "main")
+_SOURCES = ("bundle", "weights", "options", "talk", "gate", "connections", "serve", "main")
 
-# Functions that ours replace: C names, and the one of llama-server that reads a chat request (Itanium C++ ABI).
+# Functions that ours replace: C names, and those of llama-server that read a request and take connections (Itanium C++ ABI).
 _CHAT_PARAMS = "_Z27oaicompat_chat_params_parseR11common_jsonRK18server_chat_paramsRSt6vectorIS4_IhSaIhEESaIS6_EE"
 _PRE_ROUTING = (
     "_ZN7httplib6Server23set_pre_routing_handlerESt8functionIFNS0_15HandlerResponseERKNS_7RequestERNS_8ResponseEEE"
 )
-_WRAPPED = ("llama_model_load_from_file", "llama_adapter_lora_init", _CHAT_PARAMS, _PRE_ROUTING)
+_ENQUEUE = "_ZN7httplib10ThreadPool7enqueueESt8functionIFvvEE"
+_WRAPPED = ("llama_model_load_from_file", "llama_adapter_lora_init", _CHAT_PARAMS, _PRE_ROUTING, _ENQUEUE)
 
 _OPTIONS = (
     "-DCMAKE_BUILD_TYPE=Release",
@@ -173,6 +174,7 @@ class _Build:
             *(f"-I{here / self.tree / part}" for part in _INCLUDES),
             f"-DLFTOOL_CHAT_PARAMS={_CHAT_PARAMS}",
             f"-DLFTOOL_PRE_ROUTING={_PRE_ROUTING}",
+            f"-DLFTOOL_ENQUEUE={_ENQUEUE}",
             f'-DLFTOOL_BACKEND="{self.flavour.backend}"',
             *(*more, source, "-o", output),
         )
@@ -185,7 +187,7 @@ class _Build:
         self.run(
             *(self.tools.compiler, *kind, "-s", "-Wl,--build-id=none", "-Wl,--gc-sections"),
             *(f"-Wl,--wrap={name}" for name in _WRAPPED),
-            *(*(f"{name}.o" for name in _SOURCES), "licenses.o", *objects),
+            *(*(f"{name}.o" for name in _SOURCES), *objects),
             *("-Wl,--start-group", f"{level}/{_CPU_LIBRARY}", *libraries, "-Wl,--end-group"),
             *("-lpthread", "-ldl", "-lm", *self.flavour.link, "-o", f"executable-{level}"),
         )
@@ -206,15 +208,16 @@ class _Build:
             self.own(str(_OWN / f"{name}.cpp"), f"{name}.o")
         Path("licenses.txt").write_text(licenses(self.tree))
         self.own(str(_OWN / "licenses.S"), "licenses.o")
+        self.own(str(_OWN / "licenses.S"), "carried.o", "-DLFTOOL_CARRIED")
         for level in others:
             self.own(str(_OWN / "level.cpp"), f"level-{level}.o", f'-DLFTOOL_LEVEL="{level}"')
-            self.link(level, f"level-{level}.o")
+            self.link(level, f"level-{level}.o", "carried.o")
             Path(f"executable-{level}").rename(level.rpartition("-")[2])
         carrying = ["-DLFTOOL_HAS_LEVELS"] if others else []
         self.own(str(_OWN / "level.cpp"), f"level-{first}.o", f'-DLFTOOL_LEVEL="{first}"', *carrying)
         if others:
             self.own(str(_OWN / "levels.S"), "levels.o")
-        self.link(first, f"level-{first}.o", *(["levels.o"] if others else []))
+        self.link(first, f"level-{first}.o", "licenses.o", *(["levels.o"] if others else []))
         return Path(f"executable-{first}")
 
 

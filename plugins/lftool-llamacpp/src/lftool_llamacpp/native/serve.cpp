@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <system_error>
 #include <thread>
 
 #include <unistd.h>
@@ -70,9 +71,13 @@ void end_on_signals() {
     std::thread([stops] {
         int got = 0;
         sigwait(&stops, &got);
-        std::thread(llama_server_terminate).detach();
-        const timespec patience = { 5, 0 };
-        sigtimedwait(&stops, nullptr, &patience);  // a second one ends it at once
+        try {
+            std::thread(llama_server_terminate).detach();
+            const timespec patience = { 5, 0 };
+            sigtimedwait(&stops, nullptr, &patience);  // a second one ends it at once
+        } catch (const std::system_error &) {
+            // clients have all threads that are to be had: it ends at once
+        }
         fflush(nullptr);
         _exit(0);
     }).detach();
