@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from lftool.pipeline.identity import host_runtime
+from lftool.store.store import Store
+
 GPU = "NVIDIA H100 80GB HBM3, 81559, 80994, 570.86.15, 9.0, GPU-1"
 
 
@@ -48,15 +51,50 @@ def test_auto_takes_the_processor_where_there_is_nothing_else_and_says_why(gpu_p
     assert "no metal: Metal is a part of macOS" in done.err
     assert "no rocm: " in done.err
     assert "; cpu has " in done.err
-    assert "tiny-1-plain.gguf: on the processor, " in done.err
+    assert "tiny-1-plain.gguf: on the processor; " in done.err
 
 
-def test_auto_takes_the_device_that_is_there(gpu_project, tmp_path):
-    """The driver is a script, and this llama-cpp-python cannot use it: which is said, rather than computing elsewhere."""
+def have_runtime(project) -> None:
+    """Have this machine a native runtime for cuda: a script that prints how it was started."""
+    store = Store(project.cache)
+    blob = store.blobs.put_bytes(b'#!/bin/sh\necho "$@"; echo "order: $CUDA_DEVICE_ORDER"\n', "a runtime")
+    store.actions.put(host_runtime("native-cuda/1"), {"executable": blob})
+
+
+def test_auto_takes_the_device_that_something_can_compute_on(gpu_project, tmp_path):
+    have_runtime(gpu_project)
+    done = spawned(gpu_project, tmp_path, "run", BUNDLE, "-p", "-hi", "--backend", "auto", driver=f"echo '{GPU}'")
+    assert done.status == 0
+    assert "cuda has NVIDIA H100 80GB HBM3 (84.9 GB free)" in done.err
+    assert done.out.startswith("--bundle ")
+    assert done.out.endswith("--require-device --prompt=-hi\norder: PCI_BUS_ID\n")
+
+
+def test_auto_passes_over_a_device_that_nothing_can_compute_on_and_says_so(gpu_project, tmp_path):
     done = spawned(gpu_project, tmp_path, "run", BUNDLE, "-p", "hi", "--backend", "auto", driver=f"echo '{GPU}'")
+    assert "no cuda: nothing that is installed can compute on NVIDIA H100 80GB HBM3 (84.9 GB free)" in done.err
+    assert "tiny-1-plain.gguf: on the processor; llama-cpp-python\n" in done.err
+
+
+def test_a_device_that_nothing_can_compute_on_is_refused_where_it_was_asked_for(gpu_project, tmp_path):
+    done = spawned(gpu_project, tmp_path, "run", BUNDLE, "-p", "hi", driver=f"echo '{GPU}'")
     assert done.status == 8
     assert "backend cuda: there is a device, but the llama-cpp-python that is installed cannot use it" in done.err
     assert "lftool runtime build --backend cuda" in done.err
+
+
+def test_a_device_older_than_the_runtime_is_compiled_for_is_refused(gpu_project, tmp_path):
+    have_runtime(gpu_project)
+    old = "NVIDIA GeForce GTX 1080, 8192, 8000, 570.86.15, 6.1, GPU-1"
+    done = spawned(gpu_project, tmp_path, "run", BUNDLE, "-p", "hi", driver=f"echo '{old}'")
+    assert (done.status, done.err) == (
+        8,
+        (
+            "error: a device has compute capability 6.1, and the native runtime for cuda is compiled for 7.5 and newer\n"
+            "  hint: hide it with CUDA_VISIBLE_DEVICES\n"
+            "  hint: or use the processor: --backend cpu\n"
+        ),
+    )
 
 
 def test_a_backend_nobody_knows_is_named(gpu_project):
@@ -82,6 +120,7 @@ def test_of_a_folder_the_bundle_is_taken_whose_backend_is_here(both, tmp_path):
 
 
 def test_of_a_folder_the_bundle_for_the_device_is_taken_where_there_is_one(both, tmp_path):
+    have_runtime(both)
     done = spawned(both, tmp_path, "run", "dist", "-p", "hi", driver=f"echo '{GPU}'")
     assert "picked tiny-1-fast.gguf: cuda has NVIDIA H100 80GB HBM3 (84.9 GB free)" in done.err
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,15 +53,43 @@ def test_the_sentence_says_how_much_goes_where():
     assert sentence(nothing, [device(GB, "A")]) == "on the processor: not one of 41 layers fits into what A has free"
 
 
-@given(st.lists(st.integers(0, 40 * GB), min_size=2, max_size=8))
-def test_no_device_gets_more_than_it_has_free(free):
-    """In proportion to the split, and but for what rounding to MiB moves."""
-    layers = tuple([10**8] * 40)
-    placed = fit(ModelSize(weights=sum(layers), layers=layers, cache=(0,) * 40), [device(one) for one in free])
-    if placed.split:
-        total = sum(placed.split)
-        for share, one in zip(placed.split, free, strict=True):
-            assert placed.size * share / total <= max(0, one - MARGIN) * 1.001 + 8 * 1024**2
+def test_each_device_gets_whole_layers_so_what_is_left_of_two_is_not_room_for_one():
+    layers = (2 * GB,) * 5
+    size = ModelSize(weights=sum(layers) + GB // 2, layers=layers, cache=(0,) * 5)
+    two = [device(3 * GB + MARGIN, "A"), device(3 * GB + MARGIN, "B")]
+    assert fit(size, two) == Offload(layers=3, of=6, split=(1, 2), size=4 * GB + GB // 2)
+
+
+def test_memory_that_one_device_does_not_tell_is_not_in_the_sentence():
+    both = [device(None, "A"), device(50 * GB, "B")]
+    assert sentence(fit(SIZE, both), both) == "all 41 layers on A and B, flash attention where the model allows it"
+
+
+def test_no_more_devices_are_counted_than_llama_cpp_uses():
+    assert len(fit(SIZE, [device(10 * GB)] * 20).split) == 16
+
+
+def assigned(layers: int, split: tuple[int, ...]) -> list[int]:
+    """Return which device each layer goes to: `get_layer_buft_list` in llama.cpp's llama-model.cpp."""
+    ends = np.cumsum(np.array(split, np.float32), dtype=np.float32)
+    ends /= ends[-1]
+    places = np.arange(layers, dtype=np.float32) / np.float32(layers)
+    return [int(place) for place in np.searchsorted(ends, places, side="right")]
+
+
+@given(
+    st.lists(st.integers(0, 3 * GB), min_size=1, max_size=60),
+    st.integers(0, 5 * GB),
+    st.lists(st.integers(0, 40 * GB), min_size=2, max_size=8),
+)
+def test_no_device_gets_more_than_it_has_free(layers, rest, free):
+    size = ModelSize(weights=sum(layers) + rest, layers=tuple(layers), cache=(0,) * len(layers))
+    placed = fit(size, [device(one) for one in free])
+    if placed.layers:
+        loads = [0] * len(free)
+        for need, place in zip([*layers, rest][-placed.layers :], assigned(placed.layers, placed.split), strict=True):
+            loads[place] += need
+        assert all(load <= max(0, one - MARGIN) for load, one in zip(loads, free, strict=True))
 
 
 sizes = st.lists(st.integers(0, 10 * GB), max_size=60).flatmap(

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 import lftool_cuda.backend as cuda
 import lftool_metal.backend as metal
 import lftool_rocm.backend as rocm
-from lftool.api import Device, Probe
+from lftool.api import Device, LaunchRequest, ModelSize, Probe
+from lftool.host import isolated
 from lftool.host.registry import Registry
-from lftool.ops.backends import known_backends, probe_all
+from lftool.ops.backends import known_backends, probe_all, probe_backend
 from lftool.store.store import Store
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -68,6 +69,8 @@ def test_what_nvidia_smi_should_not_print_is_a_reason(output, reason):
         ("1,0", ["NVIDIA GeForce RTX 3060", "NVIDIA GeForce RTX 4090"]),
         ("GPU-00000000-0000-0000-0000-000000000002", ["NVIDIA GeForce RTX 3060"]),
         ("0,7,1", ["NVIDIA GeForce RTX 4090"]),
+        ("1,1", ["NVIDIA GeForce RTX 3060"]),
+        ("MIG-1234", ["MIG-1234"]),
     ],
 )
 def test_devices_are_those_that_cuda_shows(visible, names):
@@ -110,6 +113,49 @@ def test_a_driver_that_fails_is_a_reason(tmp_path, monkeypatch, body, reason):
     assert reason in found.reason
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "echo 'WARNING: infoROM is corrupted at gpu 0000:00:1E.0'; echo '{row}'; exit 14",
+        "echo '{row}'; echo 'WARNING: infoROM is corrupted at gpu 0000:00:1E.0'",
+    ],
+)
+def test_a_warning_beside_the_devices_hides_none(tmp_path, monkeypatch, body):
+    """nvidia-smi(1): exit status 14 is a damaged infoROM."""
+    stub(tmp_path / "bin", body.format(row="NVIDIA A100, 81920, 81000, 570.86.15, 8.0, GPU-1"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    found = cuda.CUDABackend().probe()
+    assert [device.name for device in found.devices] == ["NVIDIA A100"]
+
+
+@pytest.mark.parametrize("body", [r"printf '\377\376'", "head -c 200000 /dev/zero | tr '\\0' 0"])
+def test_a_driver_that_prints_what_is_no_list_is_a_reason(tmp_path, monkeypatch, body):
+    stub(tmp_path / "bin", body)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    assert "answered what lftool does not understand" in cuda.CUDABackend().probe().reason
+
+
+@pytest.mark.parametrize(
+    ("order", "split"), [(None, True), ("PCI_BUS_ID", True), ("FASTEST_FIRST", False)], ids=["none", "listed", "other"]
+)
+def test_devices_get_shares_only_in_the_order_in_which_cuda_counts_them(monkeypatch, order, split):
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    if order:
+        monkeypatch.setenv("CUDA_DEVICE_ORDER", order)
+    request = LaunchRequest(
+        bundle="/dev/fd/3",
+        runner=Path("/runner.py"),
+        executable=Path("/runtime"),
+        probe=cuda.parse(text("synthetic_nvidia_smi_two.csv"), library=True),
+        size=ModelSize(weights=30 * 10**9, layers=(10**9,) * 30, cache=(0,) * 30),
+    )
+    command = cuda.CUDABackend().launch(request)
+    assert ("--tensor-split" in command.argv, command.environment) == (
+        split,
+        {"CUDA_DEVICE_ORDER": order or "PCI_BUS_ID"},
+    )
+
+
 def test_a_driver_that_hangs_is_given_up(tmp_path, monkeypatch):
     stub(tmp_path / "bin", "exec sleep 60")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
@@ -126,6 +172,40 @@ def test_an_amd_gpu_beside_another_vendors():
         library=True,
         fingerprint="amdgpu 6.12.12, rocm 6.4.1-83; AMD Radeon Pro W7900 0x744c",
     )
+
+
+@pytest.fixture
+def amd_cards(tmp_path):
+    """Three cards, whose memory says which is which."""
+    for place in (10, 0, 2):
+        folder = tmp_path / "sys/class/drm" / f"card{place}" / "device"
+        folder.mkdir(parents=True)
+        for name, value in {"vendor": "0x1002", "mem_info_vram_total": place, "unique_id": f"ab{place}"}.items():
+            (folder / name).write_text(f"{value}\n")
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/kfd").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("variables", "cards"),
+    [
+        ({}, [0, 2, 10]),
+        ({"HIP_VISIBLE_DEVICES": "2,0"}, [10, 0]),
+        ({"ROCR_VISIBLE_DEVICES": "1,2", "HIP_VISIBLE_DEVICES": "1"}, [10]),
+        ({"ROCR_VISIBLE_DEVICES": "GPU-ab2"}, [2]),
+        ({"HIP_VISIBLE_DEVICES": "1,7,0"}, [2]),
+    ],
+)
+def test_amd_gpus_are_those_that_rocm_shows_in_the_order_of_their_numbers(amd_cards, variables, cards):
+    found = rocm.read(amd_cards, lambda: True, variables)
+    assert [device.memory for device in found.devices] == cards
+
+
+@pytest.mark.parametrize("hidden", ["", "-1", "3"])
+def test_amd_gpus_that_are_hidden_are_not_there(amd_cards, hidden):
+    found = rocm.read(amd_cards, lambda: True, {"HIP_VISIBLE_DEVICES": hidden})
+    assert found == Probe(available=False, reason=f"HIP_VISIBLE_DEVICES={hidden!r} leaves no device")
 
 
 def test_an_amd_gpu_without_the_compute_driver_is_a_reason(tmp_path):
@@ -187,6 +267,14 @@ def test_the_command_shows_devices_and_reasons(project):
     listed = project.run("backends", "--json").assert_success().json()["backends"]
     assert [item["name"] for item in listed] == ["cuda", "metal", "rocm", "cpu"]
     assert listed[-1]["devices"][0]["memory"] > 0
+
+
+def test_a_probe_that_does_not_end_says_so(tmp_path, monkeypatch):
+    stub(tmp_path / "bin", "exec sleep 60")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setattr(isolated, "PROBE_SECONDS", 2.0)
+    found = probe_backend("cuda", Registry.discovered(), Store(tmp_path / "store"))
+    assert found.probe.reason.endswith(": probe did not end within 2 seconds")
 
 
 def test_a_driver_crash_stays_in_the_probes_process(project, tmp_path):

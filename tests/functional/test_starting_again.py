@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 
@@ -62,8 +61,7 @@ def project(started, tmp_path) -> ProjectFolder:
 BUNDLE = "dist/tiny-1-plain.gguf"
 
 
-COUNT = len(os.sched_getaffinity(0))
-WHERE = f"tiny-1-plain.gguf: on the processor, {COUNT} thread{'s' if COUNT > 1 else ''}; llama-cpp-python\n"
+WHERE = "tiny-1-plain.gguf: on the processor; llama-cpp-python\n"
 
 
 def key_id(project) -> str:
@@ -198,13 +196,13 @@ def test_a_policy_file_that_cannot_be_read_is_not_taken_for_none(project):
 
 SIMPLE = {
     "a bundle": (["b"], ("b", [])),
-    "a prompt": (["b", "-p", "x"], ("b", ["--prompt", "x"])),
-    "a prompt first": (["--prompt", "x", "b"], ("b", ["--prompt", "x"])),
-    "a prompt that looks like an option": (["b", "-p", "--raw"], ("b", ["--prompt", "--raw"])),
-    "a prompt that looks like a descriptor": (["b", "-p", "/dev/fd/7"], ("b", ["--prompt", "/dev/fd/7"])),
+    "a prompt": (["b", "-p", "x"], ("b", ["--prompt=x"])),
+    "a prompt first": (["--prompt", "x", "b"], ("b", ["--prompt=x"])),
+    "a prompt that looks like an option": (["b", "-p", "--raw"], ("b", ["--prompt=--raw"])),
+    "a prompt that looks like a descriptor": (["b", "-p", "/dev/fd/7"], ("b", ["--prompt=/dev/fd/7"])),
     "all of them": (
         ["--raw", "b", "--max-tokens", "3", "-p", ""],
-        ("b", ["--raw", "--max-tokens", "3", "--prompt", ""]),
+        ("b", ["--raw", "--max-tokens=3", "--prompt="]),
     ),
     "nothing": ([], None),
     "two bundles": (["a", "b"], None),
@@ -237,4 +235,4 @@ def test_a_runtime_that_this_machine_has_since_compiled_ends_what_was_remembered
 
     done = project.spawn("run", BUNDLE, "-p", PROMPT).assert_success()
 
-    assert (done.out, "native runtime" in done.err) == ("native 4\n", True)
+    assert (done.out, "native runtime" in done.err) == ("native 3\n", True)

@@ -43,7 +43,7 @@ def _simple(arguments: Sequence[str]) -> tuple[str, list[str]] | None:
             value = left.pop(0)
             if _VALUES[argument] == "--max-tokens" and not _is_count(value):
                 return None
-            passed += [_VALUES[argument], value]
+            passed.append(f"{_VALUES[argument]}={value}")
         elif argument == "--raw":
             passed.append(argument)
         elif argument.startswith("-") or not argument:

@@ -124,7 +124,7 @@ _LIMITS: dict[tuple[str, str], dict[str, Any]] = {
     ("RunContract", "temperature"): {"minimum": 0, "maximum": 100},  # of numbers; a string has no range in a schema
     ("RunContract", "top_p"): {"minimum": 0, "maximum": 1},
     ("RunContract", "min_p"): {"minimum": 0, "maximum": 1},
-    ("RunContract", "repeat_penalty"): {"minimum": 0, "maximum": 100},
+    ("RunContract", "repeat_penalty"): {"minimum": 0.01, "maximum": 100},
     ("LockedSource", "files"): {"minItems": 1},
     ("LockedFile", "path"): _RELATIVE,
     ("LockedFile", "size"): _SIZE,

@@ -6,9 +6,11 @@ the same entry-point name, lets one broken import end the process and accepts mi
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import os
+import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -118,7 +120,8 @@ def _incompatible(module: ModuleType) -> str:
 def load(origin: Origin, distribution: metadata.Distribution | None) -> Plugin:
     """Import one plugin and collect its records; a failure becomes part of the result."""
     try:
-        module = importlib.import_module(origin.module)
+        with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no part of a report
+            module = importlib.import_module(origin.module)
         reason = _incompatible(module)
         if reason:
             return Plugin(origin=origin, status="incompatible", reason=reason, distribution=distribution)

@@ -136,7 +136,13 @@ class Isolated:
         ):
             assert process.stdin is not None  # noqa: S101 - both are pipes
             assert process.stdout is not None  # noqa: S101
-            timer = threading.Timer(seconds, process.kill) if seconds else None
+            late = threading.Event()
+
+            def give_up() -> None:
+                late.set()
+                process.kill()
+
+            timer = threading.Timer(seconds, give_up) if seconds else None
             if timer:
                 timer.start()
             try:
@@ -155,6 +161,8 @@ class Isolated:
             finally:
                 if timer:
                     timer.cancel()
+            if late.is_set():
+                raise PluginError(f"{registered.origin}: {method} did not end within {seconds:g} seconds")
             raise _died(process, scratch, registered, method)
 
     def probe_inputs(self, registered: Registered[TransformType], use: str, folder: Path) -> dict[str, Path]:

@@ -83,6 +83,6 @@ class RunContract:
     )
     repeat_penalty: str | None = field(
         default=None,
-        validator=_real_between("0", "100"),
+        validator=_real_between("0.01", "100"),
         metadata={"doc": "Penalty on repeated tokens; 1 is none.", "real": True},
     )

@@ -10,14 +10,23 @@ from lftool.api import BackendType, Probe
 from lftool.errors import LftoolError, UnavailableError
 from lftool.host.isolated import Isolated, Workers
 from lftool.host.registry import KNOWN_BACKENDS, Registry
+from lftool.pipeline.identity import host_runtime
+from lftool.store.executables import executable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
+    from pathlib import Path
 
     from lftool.store.store import Store
 
 CPU = "cpu"
 AUTO = "auto"
+_NUMBERS = (1,)  # of native runtimes whose options this lftool knows
+
+
+def native_runtimes(backend: str) -> list[str]:
+    """Return the semantics of native runtimes that could be started for a backend."""
+    return [f"native-{backend}/{number}" for number in _NUMBERS]
 
 
 @frozen(kw_only=True)
@@ -75,8 +84,29 @@ class Pick:
     why: str
 
 
-def pick(names: Iterable[str], registry: Registry, store: Store) -> Pick:
+def host_executable(backend: str, store: Store) -> Path | None:
+    """Return the native runtime for a backend that this machine has; None where it has none.
+
+    Raises:
+        StorageError: The cache cannot be used.
+    """
+    for semantics in native_runtimes(backend):
+        made = store.actions.get(host_runtime(semantics))
+        if made is not None and store.blobs.holds(made["executable"]):
+            return executable(made["executable"], store)
+    return None
+
+
+def pick(names: Iterable[str], registry: Registry, store: Store, carried: Collection[str] = ()) -> Pick:
     """Return the first of some backends that can be used here, in the order of preference.
+
+    A device is no use where nothing can compute on it: neither llama-cpp-python nor a native runtime.
+
+    Args:
+        names: Backends that may be taken.
+        registry: Has them.
+        store: Has the native runtimes of this machine.
+        carried: Backends whose native runtime a bundle brings.
 
     Raises:
         UnavailableError: None can; the message has the reasons.
@@ -87,8 +117,10 @@ def pick(names: Iterable[str], registry: Registry, store: Store) -> Pick:
         if name not in wanted:
             continue
         found = probe_backend(name, registry, store)
-        if found.probe.available:
+        able = found.probe.library or name == CPU or name in carried or host_executable(name, store) is not None
+        if found.probe.available and able:
             why = f"{name} has {device_text(found)}"
             return Pick(found=found, why="; ".join([*passed, why]))
-        passed.append(f"no {name}: {found.probe.reason}")
+        unused = f"nothing that is installed can compute on {device_text(found)}"
+        passed.append(f"no {name}: {unused if found.probe.available else found.probe.reason}")
     raise UnavailableError(f"no backend can be used here: {'; '.join(passed)}", hints=("lftool backends",))

@@ -14,7 +14,9 @@ from lftool.ops.freshness import check_lock
 from lftool.ops.recording import record_outputs
 from lftool.pipeline.finished import BuiltBundle, signed_with
 from lftool.pipeline.freshness import staleness
+from lftool.pipeline.local_files import require_unchanged
 from lftool.pipeline.plan import BuildPlan, Present, plan_build
+from lftool.pipeline.quality import require_files
 from lftool.pipeline.recall import recall_outputs, remembered_outputs
 from lftool.pipeline.runner import BuildRequest, run_build
 from lftool.pipeline.stages.sign import open_key
@@ -121,12 +123,16 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
 
     Raises:
         LockError: The lock is missing, stale, or without an output that `locked` needs.
+        RecipeError: A check names a file that is not there.
+        IntegrityError: A file beside the recipe is not the one that the lock pins.
         NotReproducibleError: A stage made other bytes than the lock names.
         LftoolError: Whatever a stage raises; what existed before is unchanged.
     """
     targets = _chosen(project, options.targets)
+    require_files(project.recipe, project.root)
     with ports.store.in_use():
         lock = _fresh_lock(project, ports, options)
+        require_unchanged(lock, project.root, ports.store)
         if options.locked:
             _require_outputs(lock, targets)
         signing = project.recipe.sign is not None and options.sign

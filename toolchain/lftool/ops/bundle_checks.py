@@ -44,15 +44,17 @@ class CheckResult:
 
     Attributes:
         name: What reports call it.
-        failure: Why it does not hold; None if it does.
-        detail: What was found.
+        failure: Why it does not hold, or could not be made; None if it holds.
+        detail: What was found, whole: the model's answer, where the check is of one.
         seconds: How long it took.
+        made: Whether it could be made.
     """
 
     name: str
     failure: str | None
     detail: str
     seconds: float
+    made: bool = True
 
 
 @define(kw_only=True)
@@ -79,11 +81,34 @@ class CheckReport:
     @property
     def failed(self) -> tuple[CheckResult, ...]:
         """Those that do not hold."""
-        return tuple(result for result in self.results if result.failure is not None)
+        return tuple(result for result in self.results if result.failure is not None and result.made)
+
+    @property
+    def unmade(self) -> tuple[CheckResult, ...]:
+        """Those that could not be made."""
+        return tuple(result for result in self.results if not result.made)
 
 
 class _NotHeldError(Exception):
-    """A check does not hold."""
+    """A check does not hold; `found` is all that the model said."""
+
+    def __init__(self, message: str, found: str = "") -> None:
+        super().__init__(message)
+        self.found = found
+
+
+def _left_out(text: str) -> str:
+    rest = len(text) - _SHOWN
+    return f" … ({rest} more characters)" if rest > 0 else ""
+
+
+def beginning(text: str) -> str:
+    """Return the beginning of a text, for people."""
+    return text[:_SHOWN] + _left_out(text)
+
+
+def _quoted(text: str) -> str:
+    return f"{text[:_SHOWN]!r}{_left_out(text)}"
 
 
 def check_bundle(report: CheckReport, path: Path, project: Project, ports: Ports, backend: str | None = None) -> None:
@@ -159,20 +184,20 @@ def _applying(project: Project, manifest: BundleManifest, name: str) -> list[tup
 
 
 def _timed(number: int, check: CheckSpec, run: Callable[[], str]) -> CheckResult:
-    started, detail = time.monotonic(), ""
+    started, detail, made = time.monotonic(), "", True
     failure: str | None = None
     try:
         detail = run()
     except _NotHeldError as error:
-        failure = str(error)
+        failure, detail = str(error), error.found
     except PolicyError as error:
         failure = error.message
     except (StorageError, RecipeError):
         raise  # a file that is missing is no matter of the bundle's
     except UnavailableError as error:
-        failure = error.message
+        failure, made = error.message, False
     name = check.name or f"{check.kind}-{number}"
-    return CheckResult(name=name, failure=failure, detail=detail, seconds=time.monotonic() - started)
+    return CheckResult(name=name, failure=failure, detail=detail, seconds=time.monotonic() - started, made=made)
 
 
 def _question(check: CheckSpec, schema: Any = None) -> Question:  # noqa: ANN401 - JSON
@@ -187,13 +212,13 @@ def _ask(check: CheckSpec, model: ServedModel, project: Project) -> str:
             answer = model.ask(_question(check))
             missing = [text for text in check.contains if text not in answer]
             if missing:
-                raise _NotHeldError(f"{missing[0]!r} is not in the answer {answer[:_SHOWN]!r}")
-            return answer[:_SHOWN]
+                raise _NotHeldError(f"{missing[0]!r} is not in the answer {_quoted(answer)}", answer)
+            return answer
         case "regex":
             answer = model.ask(_question(check))
             if check.matches is None or re.search(check.matches, answer) is None:
-                raise _NotHeldError(f"{check.matches!r} matches nothing in the answer {answer[:_SHOWN]!r}")
-            return answer[:_SHOWN]
+                raise _NotHeldError(f"{check.matches!r} matches nothing in the answer {_quoted(answer)}", answer)
+            return answer
         case "json-schema":
             return _valid(check, model, project)
         case _:
@@ -204,11 +229,17 @@ def _valid(check: CheckSpec, model: ServedModel, project: Project) -> str:
     from lftool.ops.json_schemas import difference, read_schema  # noqa: PLC0415 - needs an extra
 
     schema = read_schema(check.schema or "", project.root)
-    answer = model.ask(_question(check, schema if check.constrained else None))
+    try:
+        answer = model.ask(_question(check, schema if check.constrained else None))
+    except UnavailableError as error:
+        if not check.constrained:
+            raise
+        message = f"{error.message}; if the server cannot hold this model's answers to a schema, drop `constrained`"
+        raise UnavailableError(message) from error
     found = difference(answer, schema, check.schema or "")
     if found is not None:
-        raise _NotHeldError(f"{found}; the answer is {answer[:_SHOWN]!r}")
-    return answer[:_SHOWN]
+        raise _NotHeldError(f"{found}; the answer is {_quoted(answer)}", answer)
+    return answer
 
 
 def _first_token(check: CheckSpec, model: ServedModel) -> str:
@@ -229,7 +260,8 @@ def _embedding(check: CheckSpec, answer: str, model: ServedModel) -> str:
     if not cosine >= least:  # also where it is no number
         raise _NotHeldError(
             f"the similarity to {check.similar_to!r} is {cosine:.3f}, and the check asks for {least:g};"
-            f" the answer is {answer[:_SHOWN]!r}"
+            f" the answer is {_quoted(answer)}",
+            answer,
         )
     return f"similarity {cosine:.3f}"
 
@@ -257,12 +289,20 @@ def _perplexity(check: CheckSpec, bundle: Bundle, project: Project, ports: Ports
 
 
 def raise_if_failed(reports: Sequence[CheckReport]) -> None:
-    """Raise PolicyError if a check of some bundle does not hold, and UsageError if there was none to make."""
+    """Raise unless all checks of all bundles hold.
+
+    Raises:
+        PolicyError: A check does not hold.
+        UnavailableError: A check could not be made.
+        UsageError: There was none to make.
+    """
     if not any(report.results for report in reports):
         targets = ", ".join(report.target for report in reports)
         raise UsageError(f"the recipe has no [[checks]] for {targets}", hints=("docs/how-to/check-bundles.md",))
-    failed = [(report, result) for report in reports for result in report.failed]
+    total = sum(len(report.results) for report in reports)
+    failed = [f"{report.target}/{result.name}" for report in reports for result in report.failed]
     if failed:
-        total = sum(len(report.results) for report in reports)
-        named = ", ".join(f"{report.target}/{result.name}" for report, result in failed)
-        raise PolicyError(f"{len(failed)} of {total} checks do not hold: {named}")
+        raise PolicyError(f"{len(failed)} of {total} checks do not hold: {', '.join(failed)}")
+    unmade = [f"{report.target}/{result.name}" for report in reports for result in report.unmade]
+    if unmade:
+        raise UnavailableError(f"{len(unmade)} of {total} checks could not be made: {', '.join(unmade)}")

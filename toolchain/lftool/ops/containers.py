@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
@@ -199,7 +200,9 @@ def export_container(path: Path, folder: Path, store: Store) -> ExportedImage:
         StorageError: The layout cannot be written.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty")
+        raise UsageError(
+            f"{folder} is not empty", hints=(f"remove it, or name another folder: rm -r {shlex.quote(str(folder))}",)
+        )
     try:
         return _export(path, folder, store)
     except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from lftool.store.store import Store
 
 _MIB = 1024 * 1024
+# References of images: the grammar of the distribution project, reference.go (a registry, a path, a tag, a digest).
+_NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?/)?{_NAME}(?:/{_NAME})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?",
+    re.ASCII,
+)
 _WORKING = 256 * _MIB  # buffers of a computation, the HTTP server and the executable itself
 _COLD_READ = 50 * 1000 * 1000  # bytes a second at which the slowest disk is expected to deliver the weights
 _PERIOD = 5
@@ -90,8 +97,11 @@ def deployment_of(path: Path, image: str, store: Store) -> Deployment:
         IntegrityError: The bundle is not what it says.
         UsageError: It has no native runtime, or there is no reference of an image.
     """
-    if not image.strip() or any(char.isspace() for char in image):
-        raise UsageError(f"{image!r} is no reference of an image")
+    if not _REFERENCE.fullmatch(image):
+        raise UsageError(
+            f"{image!r} is no reference of an image",
+            hints=("such as registry.example.com/name:1; names are lower case",),
+        )
     with opened(path) as bundle:
         require_native(bundle)
         check_opened(bundle, store)

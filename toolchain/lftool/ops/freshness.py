@@ -1,4 +1,4 @@
-"""`lftool lock --check`: is the lock the recipe's? Offline, in milliseconds, no plugin loaded."""
+"""`lftool lock --check`: is the lock the recipe's, and of the files beside it? Offline, in milliseconds, no plugin loaded."""
 
 from __future__ import annotations
 
@@ -7,10 +7,22 @@ from typing import TYPE_CHECKING
 from lftool.errors import LockError
 from lftool.models.lock import LOCK_NAME
 from lftool.pipeline.freshness import staleness
+from lftool.pipeline.local_files import require_unchanged
 
 if TYPE_CHECKING:
     from lftool.models.lock import Lock
     from lftool.ops.project import Project
+    from lftool.store.store import Store
+
+
+def check_files(project: Project, store: Store) -> None:
+    """Check that files beside the recipe are those that the lock pins.
+
+    Raises:
+        IntegrityError: One has other bytes.
+        LockError: There is no lock, or it cannot be read.
+    """
+    require_unchanged(project.require_lock(), project.root, store)
 
 
 def check_lock(project: Project) -> Lock:

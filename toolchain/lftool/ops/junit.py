@@ -1,6 +1,6 @@
 """Results of checks as JUnit XML, which CI systems show: testsuites, testsuite, testcase.
 
-A failure is a check that does not hold, an error a bundle that could not be checked to the end.
+A failure is a check that does not hold, an error one that could not be made, or a bundle that was not checked to the end.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ def _text(value: str) -> str:
 
 
 def _counts(reports: Sequence[CheckReport]) -> dict[str, str]:
-    errors = sum(report.error is not None for report in reports)
+    ended = sum(report.error is not None for report in reports)
+    errors = ended + sum(len(report.unmade) for report in reports)
     return {
-        "tests": str(sum(len(report.results) for report in reports) + errors),
+        "tests": str(sum(len(report.results) for report in reports) + ended),
         "failures": str(sum(len(report.failed) for report in reports)),
         "errors": str(errors),
     }
@@ -43,10 +44,10 @@ def junit_xml(reports: Sequence[CheckReport]) -> bytes:
                 suite, "testcase", name=_text(result.name), classname=_text(report.target), time=f"{result.seconds:.3f}"
             )
             if result.failure is not None:
-                ET.SubElement(case, "failure", message=_text(result.failure.partition("\n")[0])).text = _text(
-                    result.failure
-                )
-            elif result.detail:
+                element = ET.SubElement(case, "failure" if result.made else "error")
+                element.set("message", _text(result.failure.partition("\n")[0]))
+                element.text = _text(result.failure)
+            if result.detail:
                 ET.SubElement(case, "system-out").text = _text(result.detail)
         if report.error is not None:
             case = ET.SubElement(suite, "testcase", name="checked to the end", classname=_text(report.target))

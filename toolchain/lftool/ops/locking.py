@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from lftool.api import Notice
 from lftool.codec.locks import differences
 from lftool.codec.recipes import flatten
 from lftool.models.lock import Lock
 from lftool.ops.recording import with_outputs
+from lftool.pipeline.local_files import changed_files
 from lftool.pipeline.locker import check_upgrade, empty_lock, make_lock
 from lftool.pipeline.pinning import ALL, Upgrade
+from lftool.pipeline.quality import require_files
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -49,13 +52,17 @@ def lock_project(
         dry_run: Write nothing.
 
     Raises:
+        RecipeError: A check names a file that is not there.
         LftoolError: Whatever resolving raises; the lock is then as it was.
     """
+    require_files(project.recipe, project.root)
     old = project.read_lock()
     base = old or empty_lock(project.recipe)
     chosen = Upgrade() if upgrade is None else check_upgrade(upgrade or {ALL}, project.recipe, base)
     with ports.store.in_use():
         lock = make_lock(project.recipe, base, chosen, ports)
+        for error in changed_files(lock, project.root, ports.store):
+            ports.emit(Notice(text=f"{error.message}; {error.hints[0]}", warning=True))
     if dry_run:
         return LockResult(lock=lock, changes=_changes(old, lock), written=False)
     with project.exclusively():

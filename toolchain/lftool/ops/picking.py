@@ -9,7 +9,8 @@ from attrs import frozen
 
 from lftool.bundle.reader import opened
 from lftool.errors import FormatError, UsageError
-from lftool.ops.backends import AUTO, pick
+from lftool.ops.backends import AUTO, native_runtimes, pick
+from lftool.ops.documents import runtime_name
 
 if TYPE_CHECKING:
     from lftool.host.registry import Registry
@@ -25,20 +26,32 @@ class PickedBundle:
     why: str = ""
 
 
-def _by_backend(folder: Path) -> dict[str, list[Path]]:
+def _by_backend(folder: Path) -> tuple[dict[str, list[Path]], set[str]]:
+    """Return the bundles for each backend, and the backends whose native runtime one of them brings."""
     found: dict[str, list[Path]] = {}
+    carried = set()
     for path in sorted(folder.iterdir()):
         if path.is_file():
             try:
                 with opened(path) as bundle:
-                    found.setdefault(bundle.manifest.backend, []).append(path)
+                    backend = bundle.manifest.backend
+                    found.setdefault(backend, []).append(path)
+                    if runtime_name(bundle) in native_runtimes(backend):
+                        carried.add(backend)
             except FormatError:
                 continue  # a statement, or whatever else lies there
-    return found
+    return found, carried
 
 
-def pick_bundle(path: Path, backend: str | None, registry: Registry, store: Store) -> PickedBundle:
+def pick_bundle(path: Path, backend: str | None, registry: Registry, store: Store, *, trusting: bool) -> PickedBundle:
     """Return `path` if it is a file; of a folder, the bundle for the best backend that is here, or for the one asked for.
+
+    Args:
+        path: A bundle, or a folder of bundles.
+        backend: The backend that was asked for, `auto`, or None.
+        registry: Has the backends.
+        store: Has the native runtimes of this machine.
+        trusting: Whether somebody said whom to trust, so that a bundle's own runtime may be started.
 
     Raises:
         UsageError: The folder has no bundle, or several for that backend.
@@ -46,11 +59,11 @@ def pick_bundle(path: Path, backend: str | None, registry: Registry, store: Stor
     """
     if not path.is_dir():
         return PickedBundle(path=path, backend=backend)
-    found = _by_backend(path)
+    found, carried = _by_backend(path)
     if not found:
         raise UsageError(f"there is no bundle in {path}", hints=("build some: lftool build",))
     if backend in {None, AUTO}:
-        picked = pick(found, registry, store)
+        picked = pick(found, registry, store, carried if trusting else ())
         name, why = picked.found.name, picked.why
     else:
         name, why = str(backend), f"--backend {backend}"

@@ -13,19 +13,15 @@ from lftool.api import BackendType, LaunchCommand, LaunchRequest
 from lftool.errors import PluginError, UnavailableError
 from lftool.host.guarding import guarded
 from lftool.host.registry import KNOWN_BACKENDS, Registered, Registry
-from lftool.ops.backends import AUTO, CPU, known_backends, pick, probe_backend
+from lftool.ops.backends import AUTO, CPU, host_executable, known_backends, native_runtimes, pick, probe_backend
 from lftool.ops.checking import CheckedBundle, check, trusted_signers
 from lftool.pipeline.identity import host_runtime
-from lftool.store.executables import executable
 from lftool.store.opening import open_for_reading
 
 if TYPE_CHECKING:
     from lftool.api import Probe, ServeOptions
     from lftool.models.policy import TrustPolicy
     from lftool.store.store import Store
-
-NATIVE = "native"
-NUMBERS = (1,)  # of native runtimes whose options this lftool knows
 
 
 @frozen(kw_only=True)
@@ -87,15 +83,11 @@ def _executable(
 
     Code of a bundle that nobody vouches for is not started: `lftool run` checks integrity, and everybody has that.
     """
-    known = [f"{NATIVE}-{backend}/{number}" for number in NUMBERS]
-    for semantics in known:
-        made = store.actions.get(host_runtime(semantics))
-        if made is not None and store.blobs.holds(made["executable"]):
-            return executable(made["executable"], store)
     own = Path(f"/dev/fd/{descriptor}")
-    if checked.runtime in known and signers and os.access(own, os.X_OK):
+    mine = host_executable(backend, store)
+    if mine is None and checked.runtime in native_runtimes(backend) and signers and os.access(own, os.X_OK):
         return own
-    return None
+    return mine
 
 
 def _probe(name: str, registry: Registry, store: Store) -> Probe | None:
@@ -103,12 +95,15 @@ def _probe(name: str, registry: Registry, store: Store) -> Probe | None:
     return None if name == CPU else probe_backend(name, registry, store).probe
 
 
-def _chosen(backend: str | None, own: str, registry: Registry, store: Store) -> tuple[str, Probe | None, str]:
+def _chosen(
+    backend: str | None, checked: CheckedBundle, signers: tuple[str, ...] | None, registry: Registry, store: Store
+) -> tuple[str, Probe | None, str]:
     """Return name, probe and why it was chosen."""
     if backend == AUTO:
-        found = pick(known_backends(registry), registry, store)
+        brought = signers and checked.runtime in native_runtimes(checked.backend)
+        found = pick(known_backends(registry), registry, store, {checked.backend} if brought else ())
         return found.found.name, found.found.probe, found.why
-    name = backend or own
+    name = backend or checked.backend
     return name, _probe(name, registry, store), ""
 
 
@@ -138,7 +133,7 @@ def prepare_run(
         checked = check(descriptor, path.name, store)
         signers = None if policy is None else trusted_signers(descriptor, path.name, policy)
         registry = Registry.discovered()
-        name, probe, why = _chosen(backend, checked.backend, registry, store)
+        name, probe, why = _chosen(backend, checked, signers, registry, store)
         try:
             registered = registry.get(BackendType, name, UnavailableError)
         except UnavailableError as error:
@@ -155,7 +150,7 @@ def prepare_run(
             serve=serve,
         )
         command = _launch(registered, request)
-        compiled = [str(store.actions.path(host_runtime(f"{NATIVE}-{name}/{number}"))) for number in NUMBERS]
+        compiled = [str(store.actions.path(host_runtime(semantics))) for semantics in native_runtimes(name)]
         files = (str(request.executable or request.runner), *compiled, *_modules_of(registered.origin.module))
     except BaseException:
         os.close(descriptor)

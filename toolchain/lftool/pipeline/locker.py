@@ -55,12 +55,12 @@ def check_upgrade(names: Collection[str], recipe: Recipe, lock: Lock) -> Upgrade
     """Return the upgrade that `names` mean.
 
     Raises:
-        UsageError: A name that is neither a source, nor a tool or plugin of the lock.
+        UsageError: A name that is neither a source, nor a tool, runtime or plugin of the lock.
     """
     tools = {f"tool:{name}" for name in lock.tools} | {
         f"tool:{name}" for item in lock.tools.values() for name in item.providers
     }
-    tools |= {f"tool:{name}" for name, item in lock.runtimes.items() if item.archive is not None}
+    tools |= {f"tool:{name}" for name in lock.runtimes}
     valid = set(recipe.sources) | tools | {f"plugin:{name}" for name in lock.plugins}
     unknown = sorted(set(names) - valid - {ALL})
     if unknown:

@@ -137,7 +137,7 @@ class Pins:
 
     def _frozen(self, semantics: str, registered: Registered[RuntimeType]) -> LockedRuntime:
         found, pinned = locked_runtime(frozen_parts(registered)), self.old.runtimes.get(semantics)
-        if pinned is not None and ALL not in self.upgrade.names:
+        if pinned is not None and not self.upgrade.tool(semantics, registered.record.title):
             require_pinned_runtime(semantics, pinned, found)
         return found
 

@@ -47,6 +47,6 @@ def require_pinned_runtime(name: str, pinned: LockedRuntime, found: LockedRuntim
             f"runtime {name}: the lock pins sha256 {pinned.sha256}, installed is {found.sha256}",
             hints=(
                 "install the lftool or plugin that the lock was made with",
-                "or accept the installed one: lftool lock --upgrade",
+                f"or accept the installed one: lftool lock --upgrade tool:{name}",
             ),
         )

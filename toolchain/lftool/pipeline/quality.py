@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lftool.models.checks import CheckSpec
+    from lftool.models.recipe import Recipe
     from lftool.pipeline.ports import Ports
 
 _DIGITS = 6
@@ -160,6 +161,14 @@ def require(check: CheckSpec, quality: Quality, target: str) -> None:
         f" {most:+.2%}",
         hints=("quantise less, use an importance matrix, or keep sensitive tensors under `overrides`",),
     )
+
+
+def require_files(recipe: Recipe, project: Path) -> None:
+    """Raise RecipeError unless the files that checks name are there: they are read only once everything is built."""
+    for number, check in enumerate(recipe.checks):
+        for key, name in (("text", check.text), ("schema", check.schema)):
+            if name is not None and not path_within(name, project).is_file():
+                raise RecipeError(f"lftool.toml: $.checks[{number}].{key}: there is no file {name}")
 
 
 def path_within(name: str, project: Path) -> Path:

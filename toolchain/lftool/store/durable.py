@@ -37,7 +37,7 @@ def storage_errors(action: str, path: Path | str) -> Iterator[None]:
     except OSError as error:
         hints = {
             errno.ENOSPC: (
-                "free some space, or set XDG_CACHE_HOME to a larger disk; `lftool cache gc` shrinks the cache",
+                "free some space on that disk; if the cache is there, `lftool cache gc` shrinks it, and XDG_CACHE_HOME moves it",
             ),
             errno.EDQUOT: ("your quota is used up; free some space",),
             errno.EROFS: ("the file system is read-only; choose another folder",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -28,11 +27,6 @@ def _processor() -> Device:
     memory = {key: int(facts[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable") if key in facts}
     name = facts.get("model name") or platform.processor() or platform.machine()
     return Device(name=name, memory=memory.get("MemTotal"), free=memory.get("MemAvailable"))
-
-
-def threads() -> int:
-    """Return on how many cores this process may run."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class CPUBackend:
@@ -63,5 +57,4 @@ class CPUBackend:
 
     def launch(self, request: LaunchRequest) -> LaunchCommand:
         """Return the process."""
-        count = threads()
-        return command(request, (), f"on the processor, {count} thread{'s' if count > 1 else ''}")
+        return command(request, (), "on the processor")

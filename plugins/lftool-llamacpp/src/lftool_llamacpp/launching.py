@@ -47,8 +47,13 @@ def command(request: LaunchRequest, flags: tuple[str, ...], where: str) -> Launc
     return LaunchCommand(argv=(sys.executable, "-I", *runner, *flags), sentence=f"{where}; llama-cpp-python")
 
 
-def accelerated(request: LaunchRequest, backend: str) -> LaunchCommand:
+def accelerated(request: LaunchRequest, backend: str, *, shared: bool = True) -> LaunchCommand:
     """Return the process that runs a bundle on the devices of a probe.
+
+    Args:
+        request: What to run.
+        backend: Whose devices they are.
+        shared: Whether llama.cpp counts the devices in the order of the probe, so that each can be given its share.
 
     Raises:
         UnavailableError: There is no device, or nothing installed that can compute on it.
@@ -65,7 +70,7 @@ def accelerated(request: LaunchRequest, backend: str) -> LaunchCommand:
     served = request.serve is not None and request.executable is not None
     placed = fit(request.size.served if served else request.size, probe.devices)
     flags: tuple[str, ...] = ("--gpu-layers", str(placed.layers), "--flash-attention", "auto", "--require-device")
-    if placed.split:
+    if placed.split and shared:
         flags = (*flags, "--tensor-split", ",".join(map(str, placed.split)))
     return command(request, flags, sentence(placed, probe.devices))
 

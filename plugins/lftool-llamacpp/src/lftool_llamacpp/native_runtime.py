@@ -35,7 +35,7 @@ _MEMBERS = (
 )
 _OWN = Path(__file__).parent / "native"
 _FILES = (Path(__file__), Path(__file__).parent / "licenses.py")
-_SOURCES = ("bundle", "weights", "options", "talk", "gate", "connections", "serve", "main")
+_SOURCES = ("bundle", "weights", "cores", "options", "talk", "gate", "connections", "serve", "main")
 
 # Functions that ours replace: C names, and those of llama-server that read a request and take connections (Itanium C++ ABI).
 _CHAT_PARAMS = "_Z27oaicompat_chat_params_parseR11common_jsonRK18server_chat_paramsRSt6vectorIS4_IhSaIhEESaIS6_EE"

@@ -1,11 +1,14 @@
 """The rocm backend: AMD GPUs, as the amdgpu driver shows them in /sys.
 
-Source: the kernel's documentation, gpu/amdgpu/driver-misc: `mem_info_vram_total`, `mem_info_vram_used`, `product_name`.
+Source: the kernel's documentation, gpu/amdgpu/driver-misc: `mem_info_vram_total`, `mem_info_vram_used`, `product_name`,
+`unique_id`.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from lftool.api import Device, Probe
@@ -13,7 +16,7 @@ from lftool_llamacpp.backend import CPUBackend
 from lftool_llamacpp.launching import accelerated, library_offloads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from lftool.api import LaunchCommand, LaunchRequest, QualityFigures, QualityRequest
 
@@ -42,17 +45,43 @@ def _device(card: Path) -> Device:
     return Device(name=name, memory=total, free=free)
 
 
-def read(root: Path, library: Callable[[], bool]) -> Probe:
+def _place(card: Path) -> int:
+    return int(card.parent.name.removeprefix("card"))
+
+
+def _chosen(cards: list[Path], visible: str) -> list[Path]:
+    """Return the devices that a variable leaves, in its order: named by number, or as `GPU-` and the card's unique number.
+
+    What stands behind one that there is not does not count (ROCm documentation, "GPU isolation techniques").
+    """
+    by_name = {f"GPU-{_text(card / 'unique_id')}": card for card in cards}
+    found: list[Path] = []
+    for name in (part.strip() for part in visible.split(",")):
+        card = cards[int(name)] if name.isdecimal() and int(name) < len(cards) else by_name.get(name)
+        if card is None or card in found:
+            break
+        found.append(card)
+    return found
+
+
+def read(root: Path, library: Callable[[], bool], environment: Mapping[str, str] = MappingProxyType({})) -> Probe:
     """Return the probe of the machine whose files lie under `root`.
 
     Args:
         root: `/`, or a tree of files like it.
         library: Whether llama-cpp-python can compute on a GPU; only asked when there is one.
+        environment: Has the variables that hide devices. ROCm's runtime applies the first, HIP the second to what is left.
     """
     drm = root / "sys/class/drm"
-    cards = sorted(path for path in drm.glob("card*/device") if _text(path / "vendor") == _AMD)
+    named = [path for path in drm.glob("card*/device") if path.parent.name.removeprefix("card").isdecimal()]
+    cards = sorted((path for path in named if _text(path / "vendor") == _AMD), key=_place)
     if not cards:
         return Probe(available=False, reason="the amdgpu driver shows no AMD GPU in /sys/class/drm")
+    for variable in ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
+        if variable in environment:
+            cards = _chosen(cards, environment[variable])
+            if not cards:
+                return Probe(available=False, reason=f"{variable}={environment[variable]!r} leaves no device")
     if not (root / _COMPUTE).exists():
         return Probe(
             available=False, reason=f"there is an AMD GPU, but no /{_COMPUTE}: ROCm's kernel driver is missing"
@@ -70,7 +99,7 @@ class ROCmBackend:
 
     def probe(self) -> Probe:
         """Read what the driver shows."""
-        return read(Path("/"), library_offloads)
+        return read(Path("/"), library_offloads, os.environ)
 
     def launch(self, request: LaunchRequest) -> LaunchCommand:
         """Return the process, with as many layers on the devices as fit."""

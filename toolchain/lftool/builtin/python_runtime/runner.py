@@ -132,6 +132,13 @@ def offload(bundle, llama_cpp, options):
     return told
 
 
+def threads():
+    """Return how many threads llama_cpp.Llama gets: its own defaults, but not more than there are cores to run on."""
+    cores = os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+    return {"n_threads": max(1, min(cores // 2, usable)), "n_threads_batch": min(cores, usable)}
+
+
 def load(bundle, context, options):
     """Return llama_cpp.Llama of a bundle."""
     llama_cpp, adapt = load_in_place(bundle)
@@ -141,6 +148,7 @@ def load(bundle, context, options):
         seed=bundle.contract.get("seed", 0),
         use_mmap=True,
         verbose=False,
+        **threads(),
         **offload(bundle, llama_cpp, options)
     )
     adapt(model)
@@ -242,6 +250,7 @@ def main():
     prompt = options.prompt
     if prompt is None and (sys.stdin is None or not sys.stdin.isatty()):
         prompt = sys.stdin.read() if sys.stdin else ""
+        prompt = prompt[:-1] if prompt.endswith("\n") else prompt
         if not prompt.strip():
             sys.exit("%s: no prompt: give -p, or write one to standard input" % bundle.name)
     session = Session(bundle, options)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lftool.cli.options import json_option, note, print_json, project_option, say
+
+if TYPE_CHECKING:
+    from lftool.ops.bundle_checks import CheckReport
 
 
 @click.command("check")
@@ -21,6 +25,7 @@ def command(
     bundles: tuple[Path, ...], junit: Path | None, backend: str | None, project: Path | None, as_json: bool
 ) -> None:
     """Hold bundles against the recipe's [[checks]]: answers, formats, embeddings, perplexity, time to first token."""
+    from lftool.errors import LftoolError
     from lftool.ops.bundle_checks import CheckReport, check_bundle, raise_if_failed
     from lftool.ops.junit import junit_xml
     from lftool.ops.project import find_project, open_ports
@@ -30,41 +35,57 @@ def command(
     ports = open_ports(found)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # CI's time is up: end the servers, too
     reports: list[CheckReport] = []
+    errors: list[LftoolError] = []
     try:
         for bundle in bundles:
             reports.append(CheckReport(bundle=bundle.name))
-            check_bundle(reports[-1], bundle, found, ports, backend)
+            try:
+                check_bundle(reports[-1], bundle, found, ports, backend)
+            except LftoolError as error:  # the others are checked all the same
+                errors.append(error)
     finally:
         if junit is not None:
             write_durably(junit, junit_xml(reports), "extract")
     if as_json:
-        print_json(
-            {
-                "bundles": [
-                    {
-                        "bundle": report.bundle,
-                        "target": report.target,
-                        "checks": [
-                            {
-                                "name": result.name,
-                                "holds": result.failure is None,
-                                "failure": result.failure,
-                                "detail": result.detail or None,
-                                "seconds": round(result.seconds, 3),
-                            }
-                            for result in report.results
-                        ],
-                    }
-                    for report in reports
-                ]
-            }
-        )
+        print_json({"bundles": [_as_json(report) for report in reports]})
     else:
         for report in reports:
-            say(report.bundle if report.results else f"{report.bundle}: no check is for target {report.target}")
-            for result in report.results:
-                what = result.detail if result.failure is None else result.failure
-                say(f"  {'holds' if result.failure is None else 'FAILS'}  {result.name}: {what.strip()}")
+            _show(report)
     if junit is not None:
         note(f"wrote {junit}")
+    if errors:
+        for report in reports:
+            if report.error is not None and len(reports) > 1:
+                note(f"{report.bundle}: {report.error}")
+        raise max(errors, key=lambda error: error.exit_status)
     raise_if_failed(reports)
+
+
+def _as_json(report: CheckReport) -> dict[str, object]:
+    return {
+        "bundle": report.bundle,
+        "target": report.target,
+        "error": report.error,
+        "checks": [
+            {
+                "name": result.name,
+                "holds": result.failure is None,
+                "made": result.made,
+                "failure": result.failure,
+                "detail": result.detail or None,
+                "seconds": round(result.seconds, 3),
+            }
+            for result in report.results
+        ],
+    }
+
+
+def _show(report: CheckReport) -> None:
+    from lftool.ops.bundle_checks import beginning
+
+    nothing = f": no check is for target {report.target}" if report.error is None else ": not checked"
+    say(report.bundle if report.results else f"{report.bundle}{nothing}")
+    for result in report.results:
+        what = beginning(result.detail) if result.failure is None else result.failure
+        state = "holds" if result.failure is None else "FAILS" if result.made else "error"
+        say(f"  {state}  {result.name}: {what.strip()}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -45,7 +46,7 @@ def container(bundle: Path, directory: Path, as_json: bool) -> None:
         )
         return
     say(f"sha256:{made.digest.hex}  linux/{made.architecture}  {size_text(made.size)}")
-    note(f"push it: skopeo copy oci:{directory} docker://REGISTRY/NAME:TAG")
+    note(f"push it: skopeo copy {shlex.quote(f'oci:{directory}')} docker://REGISTRY/NAME:TAG")
 
 
 @command.command("compose")

@@ -33,7 +33,8 @@ def command(
     project: Path | None, check: bool, upgrade: tuple[str, ...], record: tuple[Path, ...], dry_run: bool, as_json: bool
 ) -> None:
     """Pin every input and tool that the recipe names; keep pins and outputs that still fit."""
-    from lftool.ops.freshness import check_lock
+    from lftool.ops.caching import open_store
+    from lftool.ops.freshness import check_files, check_lock
     from lftool.ops.project import find_project, open_ports
     from lftool.pipeline.parallel import apart
 
@@ -44,6 +45,7 @@ def command(
     found = find_project(project)
     if check:
         check_lock(found)
+        check_files(found, open_store())
         if as_json:
             print_json({"fresh": True})
         else:

@@ -40,7 +40,7 @@ def command(
     from lftool.ops.running import prepare_run
 
     policy = chosen_policy(key, trust, own=True)
-    picked = pick_bundle(bundle, backend, Registry.discovered(), store := open_store())
+    picked = pick_bundle(bundle, backend, Registry.discovered(), store := open_store(), trusting=policy is not None)
     if picked.why:
         note(picked.why)
     bundle, backend = picked.path, picked.backend
@@ -49,7 +49,7 @@ def command(
         note(f"{bundle.name}: {line}")
     if policy is None and backend is None and ready.steady:
         remember(ready, ready.files)
-    arguments = [] if prompt is None else ["--prompt", prompt]
+    arguments = [] if prompt is None else [f"--prompt={prompt}"]  # it may begin with a dash
     arguments += [] if max_tokens is None else ["--max-tokens", str(max_tokens)]
     arguments += ["--raw"] if raw else []
     start(ready, bundle, arguments, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 from typing import TYPE_CHECKING
@@ -51,15 +52,32 @@ def command(
         )
     options = ServeOptions(host=host, port=port, insecure=insecure)
     policy, store = chosen_policy(key, trust, own=True), open_store()
-    picked = pick_bundle(bundle, backend, Registry.discovered(), store)
+    picked = pick_bundle(bundle, backend, Registry.discovered(), store, trusting=policy is not None)
     if picked.why:
         note(picked.why)
     bundle, backend = picked.path, picked.backend
     ready = prepare_run(bundle, policy, store, backend, options)
+    _require_free(host, port)
     for line in ready.told:
         note(f"{bundle.name}: {line}")
     note(f"{bundle.name}: serving on http://{f'[{host}]' if ':' in host else host}:{port}/v1")
     start(ready, bundle, [], {"LLAMA_API_KEY": secret} if secret else {})
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raise StorageError if nobody can listen there: servers say it late, and each in its own way."""
+    import socket
+
+    from lftool.errors import StorageError
+
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, number) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        hints = ("give another port: --port N",) if error.errno == errno.EADDRINUSE else ()
+        raise StorageError(f"cannot listen on {host}, port {port}: {error.strerror}", hints=hints) from error
 
 
 def _is_loopback(host: str) -> bool:

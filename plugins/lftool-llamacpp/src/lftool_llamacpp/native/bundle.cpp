@@ -24,6 +24,7 @@ namespace {
 
 constexpr uint64_t MOST_DIRECTORY = 16 << 20;  // of a bundle with thousands of members
 constexpr uint64_t PIECE          = 1 << 20;
+constexpr int      MOST_DEPTH     = 32;
 
 template <typename T> T number(const unsigned char * at) {
     T value = 0;
@@ -105,7 +106,14 @@ void Bundle::read_manifest() {
     std::string text(place->second.second, '\0');
     read(&text[0], text.size(), place->second.first);
     try {
-        const nlohmann::json manifest = nlohmann::json::parse(text);
+        // Values are copied by functions that call themselves: no more than a stack holds.
+        const auto shallow = [](int depth, nlohmann::json::parse_event_t, nlohmann::json &) {
+            if (depth > MOST_DEPTH) {
+                throw Problem(4, "its manifest is nested too deeply");
+            }
+            return true;
+        };
+        const nlohmann::json manifest = nlohmann::json::parse(text, shallow);
         contract = manifest.value("run", nlohmann::json::object());
         title    = manifest.at("name").get<std::string>();
         const auto & prefix = manifest.at("prefix");

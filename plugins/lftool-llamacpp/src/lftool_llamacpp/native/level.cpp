@@ -1,6 +1,7 @@
 #include "level.h"
 
 #include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -10,6 +11,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "bundle.h"
 
 #ifndef MFD_EXEC
 #    define MFD_EXEC 0x0010U
@@ -44,7 +47,10 @@ void execute(const char * name, const unsigned char * from, const unsigned char 
     if (file < 0) {
         file = memfd_create(name, MFD_CLOEXEC);  // before Linux 6.3 the other flag is unknown
     }
-    if (file >= 0 && write_all(file, from, end)) {
+    const auto before  = signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is an error like others
+    const bool written = file >= 0 && write_all(file, from, end);
+    signal(SIGXFSZ, before);
+    if (written) {
         fcntl(bundle, F_SETFD, 0);
         setenv("LFTOOL_NATIVE_BUNDLE", std::to_string(bundle).c_str(), 1);
         fexecve(file, argv, environ);
@@ -60,7 +66,10 @@ void execute(const char * name, const unsigned char * from, const unsigned char 
 
 void go_on_at_best_level(int bundle, char ** argv) {
     const char *      variable = getenv("LFTOOL_CPU");
-    const std::string most     = variable == nullptr ? "x86-64-v4" : variable;
+    const std::string most     = variable == nullptr || *variable == '\0' ? "x86-64-v4" : variable;
+    if (most != "x86-64-v1" && most != "x86-64-v3" && most != "x86-64-v4") {
+        throw Problem(2, "LFTOOL_CPU is '" + most + "': x86-64-v1, x86-64-v3 or x86-64-v4 can be asked for");
+    }
     __builtin_cpu_init();
     if (most >= "x86-64-v4" && __builtin_cpu_supports("x86-64-v4")) {
         execute("x86-64-v4", lftool_v4, lftool_v4_end, bundle, argv);

@@ -96,7 +96,7 @@ int run(int argc, char ** argv, std::string & name) {
         return 0;
     }
     if (!options.healthy.empty()) {
-        return lftool::ask_health(options.healthy);
+        return lftool::ask_health(options.host, options.healthy);
     }
     int file = lftool::handed_over();
     if (file < 0) {
@@ -148,6 +148,9 @@ int main(int argc, char ** argv) {
     } catch (const lftool::Problem & problem) {
         fprintf(stderr, "%s: %s\n", name.c_str(), problem.what());
         return problem.exit_code;
+    } catch (const nlohmann::json::exception & error) {
+        fprintf(stderr, "%s: its manifest cannot be followed: %s\n", name.c_str(), error.what());
+        return 4;
     } catch (const std::exception & error) {
         fprintf(stderr, "%s: %s\n", name.c_str(), error.what());
         return 1;

@@ -1,7 +1,10 @@
 #include "options.h"
 
+#include <algorithm>
 #include <cstdlib>
 
+#include "common.h"
+#include "cores.h"
 #include "llama.h"
 
 namespace lftool {
@@ -20,11 +23,11 @@ std::string usage(const std::string & program) {
         "  --api-key KEY              what clients must send; better in the variable LLAMA_API_KEY\n"
         "  --embeddings               with --server: make embeddings in place of answers\n"
         "  --insecure                 listen to other machines without a key\n"
-        "  --threads N                default: one for each core\n"
+        "  --threads N                default: one for each core that it may use\n"
         "  --gpu-layers N             how many layers go to accelerators; default: as many as fit\n"
         "  --tensor-split A,B,…       how they are shared among accelerators\n"
         "  --flash-attention VALUE    on, off or auto\n"
-        "  --healthy PORT             ask a server on this machine whether it is well, and exit\n"
+        "  --healthy PORT             ask a server whether it is well, and exit; --host names another address than 127.0.0.1\n"
         "  --require-device           do not start where there is no accelerator that can be used\n"
         "  --verify                   check every content against the manifest and exit\n"
         "  --version                  what this is made of\n"
@@ -77,6 +80,9 @@ Options parse_options(int argc, char ** argv) {
             options.max_tokens = count();
         } else if (name == "--threads") {
             options.threads = count();
+            if (options.threads > GGML_MAX_N_THREADS) {
+                throw Problem(2, "--threads: llama.cpp takes no more than " + std::to_string(GGML_MAX_N_THREADS));
+            }
         } else if (name == "--host") {
             options.host = text();
         } else if (name == "--port") {
@@ -150,9 +156,8 @@ std::vector<std::string> model_arguments(const Bundle & bundle, const Options & 
     if (bundle.find("adapter") != nullptr) {
         add("--lora", ADAPTER);
     }
-    if (options.threads > 0) {
-        add("-t", std::to_string(options.threads));
-    }
+    // llama.cpp counts the machine's cores. Its threads spin while they wait: more of them than may run make it crawl.
+    add("-t", std::to_string(options.threads > 0 ? options.threads : std::min(usable_cores(), common_cpu_get_num_math())));
     if (!options.gpu_layers.empty()) {
         add("-ngl", options.gpu_layers);
     }

@@ -26,7 +26,7 @@ struct Options {
     std::string              port       = "8080";
     std::string              api_key;
     std::string              bundle;         // another file than this one
-    int                      threads = 0;    // 0: as many as there are cores
+    int                      threads = 0;    // 0: as many as cores may be used
     std::string              gpu_layers;
     std::string              tensor_split;
     std::string              flash_attention;
@@ -48,7 +48,7 @@ int talk(const Bundle & bundle, const Options & options);
 // Serves until it is told to stop.
 int serve(const Bundle & bundle, const Options & options);
 
-// Asks a server on this machine for its health; 0 if it is well.
-int ask_health(const std::string & port);
+// Asks a server for its health; 0 if it is well.
+int ask_health(const std::string & host, const std::string & port);
 
 }  // namespace lftool

@@ -146,8 +146,8 @@ int serve(const Bundle & bundle, const Options & options) {
     return llama_server(static_cast<int>(argv.size()) - 1, argv.data());
 }
 
-int ask_health(const std::string & port) {
-    httplib::Client client("127.0.0.1", std::stoi(port));
+int ask_health(const std::string & host, const std::string & port) {
+    httplib::Client client(host, std::stoi(port));
     client.set_connection_timeout(2);
     client.set_read_timeout(2);
     const auto answer = client.Get("/health");

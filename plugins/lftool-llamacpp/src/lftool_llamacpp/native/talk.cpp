@@ -18,6 +18,8 @@ namespace lftool {
 
 namespace {
 
+constexpr size_t MOST_PROMPT = 16 << 20;  // more than the longest contexts hold
+
 // Returns how many bytes at the end of `text` may be the beginning of one of `stops`, or of a character.
 size_t unfinished(const std::string & text, const std::vector<std::string> & stops) {
     size_t held = 0;
@@ -54,7 +56,13 @@ class Conversation {
         raw_       = options.raw || llama_model_chat_template(loaded_->model(), nullptr) == nullptr;
         most_      = options.max_tokens > 0 ? options.max_tokens : contract.value("max_tokens", 0);
         stops_     = contract.value("stop", std::vector<std::string>());
-        templates_ = common_chat_templates_init(loaded_->model(), "");
+        if (!raw_) {
+            try {
+                templates_ = common_chat_templates_init(loaded_->model(), "");
+            } catch (const std::exception &) {
+                throw Problem(1, "the model's chat template cannot be read; --raw completes without it");
+            }
+        }
         if (contract.contains("system")) {
             system_.role    = "system";
             system_.content = contract.at("system").get<std::string>();
@@ -68,6 +76,9 @@ class Conversation {
             messages_.push_back(system_);
         }
     }
+
+    // Whether nothing has been said that the next answer would have to remember.
+    bool fresh() const { return raw_ || messages_.size() == (system_.content.empty() ? 0 : 1); }
 
     // Writes the answer to standard output as it comes; false when the conversation has outgrown the context.
     bool answer(const std::string & prompt) {
@@ -87,7 +98,10 @@ class Conversation {
         stops.erase(std::remove(stops.begin(), stops.end(), ""), stops.end());
         std::vector<llama_token> tokens = common_tokenize(loaded_->context(), text, true, true);
         const size_t             room   = llama_n_ctx(loaded_->context());
-        if (tokens.empty() || tokens.size() >= room) {
+        if (tokens.empty()) {
+            throw Problem(1, "the prompt is empty");
+        }
+        if (tokens.size() >= room) {
             return false;
         }
         decode(tokens);
@@ -147,6 +161,9 @@ class Conversation {
         llama_context *     context = loaded_->context();
         const llama_vocab * vocab   = llama_model_get_vocab(loaded_->model());
         common_sampler_ptr  sampler(common_sampler_init(loaded_->model(), params_.sampling));
+        for (const llama_token token : seen_) {
+            common_sampler_accept(sampler.get(), token, false);  // a penalty on repeated tokens counts these, as in the server
+        }
         std::string         said, held;
         const auto say = [&](const std::string & piece) {
             said += piece;
@@ -154,10 +171,12 @@ class Conversation {
                 throw Problem(1, "standard output cannot be written");
             }
         };
+        bool                cut = true;
         for (int count = 0; (most_ == 0 || count < most_) && seen_.size() < room; count++) {
             llama_token token = common_sampler_sample(sampler.get(), context, -1);
             common_sampler_accept(sampler.get(), token, true);
             if (llama_vocab_is_eog(vocab, token)) {
+                cut = false;
                 break;
             }
             held += common_token_to_piece(context, token, false);
@@ -170,6 +189,7 @@ class Conversation {
             }
             if (end != std::string::npos) {
                 held.resize(end);
+                cut = false;
                 break;
             }
             const size_t ready = held.size() - unfinished(held, stops);
@@ -182,6 +202,9 @@ class Conversation {
         }
         say(held);
         std::cout << std::endl;
+        if (cut && seen_.size() >= room) {
+            std::cerr << "the answer ends here: the context of " << room << " tokens is full" << std::endl;
+        }
         return said;
     }
 
@@ -203,13 +226,36 @@ int chat(Conversation & conversation) {
         if (line.find_first_not_of(" \t\r") == std::string::npos) {
             continue;
         }
-        if (!conversation.answer(line)) {
+        const bool fresh    = conversation.fresh();
+        bool       answered = conversation.answer(line);
+        if (!answered && !fresh) {
             std::cerr << "the conversation is longer than the context; starting a new one" << std::endl;
+            conversation.restart();
+            answered = conversation.answer(line);
+        }
+        if (!answered) {
+            std::cerr << "this is longer than the context" << std::endl;
             conversation.restart();
         }
     }
     std::cout << std::endl;
     return 0;
+}
+
+// Returns what was written to standard input, without the end of its last line.
+std::string read_all(std::istream & input) {
+    std::string text(MOST_PROMPT + 1, '\0');
+    input.read(&text[0], static_cast<std::streamsize>(text.size()));
+    text.resize(static_cast<size_t>(input.gcount()));
+    if (text.size() > MOST_PROMPT) {
+        throw Problem(1, "the prompt is longer than " + std::to_string(MOST_PROMPT >> 20) + " MiB");
+    }
+    for (const char end : { '\n', '\r' }) {
+        if (!text.empty() && text.back() == end) {
+            text.pop_back();
+        }
+    }
+    return text;
 }
 
 }  // namespace
@@ -218,7 +264,7 @@ int talk(const Bundle & bundle, const Options & options) {
     std::string prompt = options.prompt;
     const bool  asked  = options.has_prompt || !isatty(STDIN_FILENO);
     if (!options.has_prompt && asked) {
-        prompt.assign(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>());
+        prompt = read_all(std::cin);
         if (prompt.find_first_not_of(" \t\r\n") == std::string::npos) {
             throw Problem(1, "no prompt: give -p, or write one to standard input");
         }

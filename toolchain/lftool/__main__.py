@@ -1,0 +1,5 @@
+"""`python -m lftool`."""
+
+from lftool.cli.entry import main
+
+main()
