@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "6bbea917cbf4ef948aafc85a5321cb2c155cf554b0dbbc0bddaf8d5b459045b0"
-RUNTIME = "efad87a0313fe2660112f1606749fe9bb805079e39a367bf80ba8d7ac9c0e09d"
+RUNNER = "1dbf59c587feff46d42d21d87beae825c758aa74286d60984b1b291d3d5a68eb"
+RUNTIME = "89816a60c81100fa3e0d06fd3acad290e2cbb9dd8c9036e9e5399c45d3955e29"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

@@ -192,6 +192,7 @@ def test_the_example_has_the_same_sha256_on_every_build(tmp_path, repository):
         made.root.mkdir(parents=True)
         made.home.mkdir()
         shutil.copy2(example / "tiny-story-f16.gguf", made.root)
+        shutil.copy2(example / "held-out.txt", made.root)
         recipe = re.sub("intermediate.*\n", "", (example / "lftool.toml").read_text())
         made.write_recipe(recipe.replace('"file:tiny-story"', '"file:tiny-story-f16.gguf"'))
         made.run("lock").assert_success()

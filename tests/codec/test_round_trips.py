@@ -20,7 +20,7 @@ from lftool.models.lock import (
     LockedTarget,
     LockedTool,
 )
-from lftool.models.reals import canonical_real
+from lftool.models.reals import as_decimal, canonical_real
 from lftool.models.recipe import BundleInfo, ModelSpec, Recipe, SignSpec, SourceSpec, TargetSpec
 from lftool.models.run import RunContract
 
@@ -59,7 +59,7 @@ CONTRACTS = st.builds(
     temperature=REALS,
     top_p=SHARES,
     min_p=SHARES,
-    repeat_penalty=REALS,
+    repeat_penalty=REALS.filter(lambda value: value is None or as_decimal(value) >= as_decimal("0.01")),
 )
 
 

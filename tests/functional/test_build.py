@@ -355,12 +355,12 @@ def test_a_source_that_changed_after_locking_is_refused_with_both_digests(locked
         ),
         "  hint: if the change is wanted: lftool lock --upgrade base",
     ]
-    assert not list((project.root / "dist").iterdir())
+    assert not list((project.root / "dist").glob("*"))
 
 
 def test_a_source_that_grew_after_locking_is_refused(locked_project, tmp_path):
     path = locked_project.root / "model.gguf"
-    size = path.stat().st_size
+    pinned, size = sha256_of(path), path.stat().st_size
     path.write_bytes(path.read_bytes() + bytes(32))
     (tmp_path / "empty").mkdir()
 
@@ -369,8 +369,8 @@ def test_a_source_that_grew_after_locking_is_refused(locked_project, tmp_path):
     assert outcome.status == 4
     assert outcome.err.splitlines()[-2:] == [
         (
-            f"error: source 'base', file model.gguf: more than the {size} bytes that are expected;"
-            " it has changed since it was locked"
+            f"error: source 'base', file model.gguf: expected sha256 {pinned} ({size} bytes),"
+            f" got {sha256_of(path)} ({size + 32} bytes); it has changed since it was locked"
         ),
         "  hint: if the change is wanted: lftool lock --upgrade base",
     ]

@@ -278,3 +278,8 @@ def test_init_names_a_gguf_of_any_name_so_that_the_recipe_finds_it(project, name
     recipe = project.recipe.read_text().replace('quantize = "Q4_K_M"\n', "")
     project.write_recipe(recipe)
     project.run("lock").assert_success()
+
+
+def test_it_starts_as_a_module_too():
+    done = subprocess.run([sys.executable, "-m", "lftool", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("lftool ")

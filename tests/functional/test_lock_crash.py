@@ -51,14 +51,17 @@ def test_a_signed_bundle_of_a_thousand_files_verifies(many):
 
 @pytest.mark.parametrize("step", ["before-rename", "after-rename"])
 def test_a_writer_killed_between_list_and_lock_leaves_the_old_lock_whole(many, step):
-    before = many.lock.read_bytes()
-    (many.root / "model" / "0000.txt").write_text("changed")
+    before, file = many.lock.read_bytes(), many.root / "model" / "0000.txt"
+    locked = file.read_bytes()
+    file.write_text("changed")
 
     killed = many.spawn("lock", "--upgrade", "base", env={"LFTOOL_FAILPOINT": f"lock.{step}=kill"})
 
     assert killed.status == -signal.SIGKILL
     assert many.lock.read_bytes() == before
+    file.write_bytes(locked)
     many.run("lock", "--check").assert_success()
+    file.write_text("changed")
     many.run("lock", "--upgrade", "base").assert_success()
     assert len(lists(many)) == 1
 

@@ -205,3 +205,24 @@ def test_a_changed_file_beside_the_weights_gives_a_bundle_that_can_be_built_agai
     project.run("lock", "--upgrade", "base").assert_success()
 
     project.run("build").assert_success()
+
+
+def test_another_runtime_is_accepted_by_name_and_moves_nothing_else(plain_project):
+    """As after an upgrade of lftool that brings another one: here the lock is the one that differs."""
+    plain_project.write_recipe(plain_project.recipe.read_text().replace('layout = "gguf"', 'layout = "llamafile"'))
+    plain_project.run("lock").assert_success()
+    fresh = plain_project.lock.read_text()
+    digest = tables(plain_project)["runtimes"]["python/1"]["sha256"]
+    plain_project.lock.write_text(fresh.replace(digest, "ab" * 32))
+
+    refused = plain_project.run("lock")
+    assert (refused.status, refused.err) == (
+        8,
+        (
+            f"error: runtime python/1: the lock pins sha256 {'ab' * 32}, installed is {digest}\n"
+            "  hint: install the lftool or plugin that the lock was made with\n"
+            "  hint: or accept the installed one: lftool lock --upgrade tool:python/1\n"
+        ),
+    )
+    plain_project.run("lock", "--upgrade", "tool:python/1").assert_success()
+    assert plain_project.lock.read_text() == fresh

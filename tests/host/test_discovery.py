@@ -54,6 +54,13 @@ def test_plain_list_shows_origin_status_and_records(site, lftool):
     assert "bad  bad 1.0  failed: ModuleNotFoundError: No module named 'not_there'\n" in shown
 
 
+def test_what_a_plugin_prints_when_it_is_loaded_is_no_part_of_a_report(site, lftool):
+    site.install("loud", "print('hello')\n" + source("demo"))
+    done = lftool("plugins", "list", "--json").assert_success()
+    assert [item["distribution"] for item in done.json()["plugins"] if item["status"] == "active"][-1] == "loud"
+    assert "hello" in done.err
+
+
 WRAPPER = """
 @hookimpl(wrapper=True)
 def lftool_sources():

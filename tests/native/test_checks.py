@@ -15,7 +15,8 @@ from tests.native.conftest import PROMPT
 from lftool.errors import RecipeError, UnavailableError
 from lftool.models.checks import CheckSpec
 from lftool.ops import answers
-from lftool.ops.bundle_checks import CheckReport, CheckResult, _embedding, _NotHeldError
+from lftool.ops.bundle_checks import _embedding, _NotHeldError
+from lftool.ops.check_reports import CheckReport, CheckResult
 from lftool.ops.json_schemas import difference, read_schema
 from lftool.ops.junit import junit_xml
 from lftool.store.store import Store
@@ -126,6 +127,25 @@ def test_a_check_that_does_not_hold_is_a_failure_with_what_was_found(project, tm
     assert says in failure.get("message")
 
 
+def test_a_report_has_the_whole_answer_and_the_terminal_its_beginning(project, tmp_path):
+    text = f'\n[[checks]]\nkind = "prompt"\nprompt = "{PROMPT}"\nmax_tokens = 160\ncontains = ["aardvark"]\n'
+    done = checked(project, text, "native", "--junit", str(tmp_path / "junit.xml"))
+    (said,) = ET.parse(tmp_path / "junit.xml").getroot().iter("system-out")
+    assert len(said.text) > 250
+    assert f"the answer {said.text[:200]!r} … ({len(said.text) - 200} more characters)" in done.out
+
+
+def test_a_check_that_the_server_cannot_make_is_an_error_and_no_failure(project, tmp_path):
+    """llama-server's grammar and this model's chat template do not go together (upstream)."""
+    text = '\n[[checks]]\nkind = "json-schema"\nprompt = "Tell"\nschema = "answer.schema.json"\nconstrained = true\n'
+    done = checked(project, text, "native", "--junit", str(tmp_path / "junit.xml"))
+    assert done.status == 8
+    assert "drop `constrained`" in done.out
+    assert "error: 1 of 1 checks could not be made: native/json-schema-1\n" in done.err
+    suites = ET.parse(tmp_path / "junit.xml").getroot()
+    assert (suites.get("tests"), suites.get("failures"), suites.get("errors")) == ("1", "0", "1")
+
+
 def test_a_recipe_without_checks_says_so(project):
     done = checked(project, "")
     assert (done.status, done.err) == (
@@ -138,6 +158,17 @@ def test_a_schema_that_is_missing_is_no_failure_of_the_bundle(project):
     text = '\n[[checks]]\nkind = "json-schema"\nprompt = "Tell"\nschema = "none.json"\n'
     done = checked(project, text)
     assert (done.status, "cannot read the schema none.json" in done.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "check", ['kind = "json-schema"\nprompt = "Tell"\nschema', 'kind = "perplexity"\nmax_increase = 1\ntext']
+)
+def test_a_file_of_a_check_that_is_missing_is_told_before_anything_is_built(project, check):
+    project.write_recipe(project.recipe.read_text() + f'\n[[checks]]\n{check} = "none"\n')
+    for command in ("lock", "build"):
+        done = project.run(command)
+        key = check.rpartition("\n")[2]
+        assert (done.status, done.err) == (2, f"error: lftool.toml: $.checks[0].{key}: there is no file none\n")
 
 
 class Stranger(LoopbackServer):
@@ -237,8 +268,10 @@ def test_another_server_that_came_to_the_port_first_is_not_asked(project, monkey
 def test_what_was_found_is_written_even_if_another_bundle_cannot_be_checked(project, tmp_path):
     bundle = project.root / "dist" / "story-1-native.llamafile"
     project.write_recipe(project.recipe.read_text() + HOLD.partition('[[checks]]\nkind = "embedding"')[0])
-    done = project.run("check", bundle, project.root / "nothing", "--junit", tmp_path / "junit.xml")
+    done = project.run("check", project.root / "nothing", bundle, "--junit", tmp_path / "junit.xml")
     assert done.status == 1
+    assert done.out.count("  holds  ") == 2
+    assert "nothing: not checked\n" in done.out
     suites = ET.parse(tmp_path / "junit.xml").getroot()
     assert (suites.get("tests"), suites.get("failures"), suites.get("errors")) == ("3", "0", "1")
     assert "nothing" in next(suites.iter("error")).get("message")

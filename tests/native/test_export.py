@@ -125,7 +125,8 @@ def test_a_bundle_that_has_changed_is_refused(story, native, tmp_path):
 
 def test_a_folder_that_is_not_empty_is_refused(story, native, image):
     done = story.run("export", "container", native, image)
-    assert (done.status, done.err) == (2, f"error: {image} is not empty\n")
+    hint = f"remove it, or name another folder: rm -r {image}"
+    assert (done.status, done.err) == (2, f"error: {image} is not empty\n  hint: {hint}\n")
 
 
 def test_memory_is_that_of_weights_cache_and_work():
@@ -267,3 +268,21 @@ def test_a_bundle_for_a_device_asks_for_one(accelerator, resource):
     assert container["resources"]["limits"].get(accelerator) == resource
     assert container["image"] == 'i"\n: x'
     assert yaml.safe_load(compose(made))["services"]["m"]["image"] == 'i"\n: x'
+
+
+@pytest.mark.parametrize("reference", ["REG/UPPER", "-x", "a:b:c", "a/b:1;rm", "", "a b", "a//b", "a@sha256:12"])
+def test_what_is_no_reference_of_an_image_is_refused(story, native, reference):
+    done = story.run("export", "k8s", native, f"--image={reference}")
+    assert (done.status, f"error: {reference!r} is no reference of an image" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("reference", ["name", "Host:5000/a/b_c-d.e:v1.0", f"r.example/n:1@sha256:{'0' * 64}"])
+def test_references_of_images_are_taken_as_they_are(story, native, reference):
+    assert f"image: {reference}" in story.run(
+        "export", "k8s", native, "--image", reference
+    ).assert_success().out.replace('"', "")
+
+
+def test_how_to_push_an_image_can_be_pasted(story, native, tmp_path):
+    done = story.run("export", "container", native, tmp_path / "im age").assert_success()
+    assert f"push it: skopeo copy 'oci:{tmp_path}/im age' docker://REGISTRY/NAME:TAG\n" in done.err

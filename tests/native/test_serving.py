@@ -74,6 +74,7 @@ def serving(
     log: Path,
     user: int | None = None,
     threads: int | None = None,
+    address: str = "127.0.0.1",
     **variables: str,
 ):
     """Serve until the block ends; as another user, who may have that many threads."""
@@ -90,7 +91,7 @@ def serving(
             stderr=out,
             user=user,
         )
-    server = Server(kind=kind, url=f"http://127.0.0.1:{port}", process=process)
+    server = Server(kind=kind, url=f"http://{address}:{port}", process=process)
     try:
         deadline = time.monotonic() + 60
         while True:
@@ -498,6 +499,30 @@ def test_embeddings_are_made_where_they_are_asked_for(story, native, tmp_path):
 
     assert cosine(one, same) > 0.999
     assert cosine(one, other) < 0.99
+
+
+def test_health_is_asked_where_the_server_listens(story, native, tmp_path):
+    with serving(KINDS[0], story, native, "--host", "127.0.0.2", log=tmp_path / "log", address="127.0.0.2") as server:
+        port = server.url.rpartition(":")[2]
+        assert start(native, "--healthy", port, "--host", "127.0.0.2").returncode == 0
+        assert start(native, "--healthy", port).returncode == 1
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_a_port_that_is_taken_is_an_error_with_a_way_out(kind, story, native):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        argv, environment = command(kind, story, native)
+        done = subprocess.run(
+            [*argv, "--port", str(port)], env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith(
+        f"error: cannot listen on 127.0.0.1, port {port}: Address already in use\n  hint: give another port: --port N\n"
+    )
+    assert "serving on" not in done.stderr
 
 
 def test_options_of_llama_server_may_follow(story, native, tmp_path):

@@ -7,6 +7,7 @@ import pty
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,20 @@ def test_it_has_code_for_old_and_new_processors(native, level):
     assert done.stdout == "Once upon a time there was a girl\n"
 
 
+def test_a_level_that_nobody_knows_is_refused_and_an_empty_one_is_none(native):
+    done = start(native, "--version", env={"LFTOOL_CPU": "v9"})
+    says = f"{native.name}: LFTOOL_CPU is 'v9': x86-64-v1, x86-64-v3 or x86-64-v4 can be asked for\n"
+    assert (done.returncode, done.stderr) == (2, says)
+    assert f", {best_level()}, " in start(native, "--version", env={"LFTOOL_CPU": ""}).stdout
+
+
+def test_a_limit_on_the_size_of_files_leaves_the_oldest_code(native):
+    command = ["/bin/sh", "-c", 'ulimit -f 1; exec "$@"', "sh", native, "-p", PROMPT, "--max-tokens", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stdout) == (0, "Once upon a\n")
+    assert "code cannot be started from memory (File too large); going on with x86-64-v1" in done.stderr
+
+
 def test_a_decoy_of_the_same_name_in_the_working_directory_is_not_taken(native, tmp_path):
     for name in ("lftool:weights", "model.gguf", native.name):
         (tmp_path / name).write_bytes(b"GGUF, but not the model")
@@ -106,6 +121,18 @@ def test_it_opens_no_file_for_writing(native, tmp_path):
 def test_the_prompt_may_come_on_standard_input(native):
     done = start(native, "--max-tokens", "8", stdin=None, input=PROMPT)
     assert done.stdout == "Once upon a time there was a girl\n"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_end_of_the_last_line_of_standard_input_is_no_part_of_the_prompt(native, end):
+    asked = start(native, "-p", PROMPT, "--max-tokens", "40").stdout
+    assert start(native, "--max-tokens", "40", stdin=None, input=f"{PROMPT}{end}").stdout == asked
+
+
+def test_a_prompt_that_no_context_holds_is_not_read_to_its_end(native):
+    done = start(native, stdin=None, input="a " * 9_000_000)
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"{native.name}: the prompt is longer than 16 MiB\n")
 
 
 def test_no_prompt_is_an_error(native):
@@ -148,8 +175,54 @@ def test_a_prompt_that_is_longer_than_the_context_is_an_error_and_a_conversation
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith(f"{bundle.name}: the prompt is longer than the context\n")
     out, err = talk(bundle, "Tell me a story about a fox.\n" * 12, "--max-tokens", "24")
-    assert 6 <= out.count("Once upon a time") < 12
+    assert out.count("Once upon a time") == 12  # what did not fit begins the next conversation
     assert "the conversation is longer than the context; starting a new one\n" in err
+    out, err = talk(bundle, "fox " * 400 + "\nTell me a story about a fox.\n", "--max-tokens", "6")
+    assert out == "> > Once upon a time there was\n> \n"
+    assert err.endswith("this is longer than the context\n")
+
+
+def test_an_answer_that_the_context_ends_says_so(tmp_path):
+    project = make_project(tmp_path, _contract("", context=64))
+    project.spawn("lock").assert_success()
+    project.spawn("build").assert_success()
+    done = start(project.root / "dist" / NAME.format("native", "llamafile"), "--raw", "-p", "fox " * 60)
+    assert done.stderr.endswith("the answer ends here: the context of 256 tokens is full\n")
+
+
+def test_a_manifest_that_is_nested_too_deeply_is_refused(native, executable, tmp_path):
+    """Its members are stored, so what stands in the place of the manifest has its length."""
+    with zipfile.ZipFile(native) as members:
+        info = members.getinfo("lftool/bundle.json")
+        manifest = members.read(info)
+    data = native.read_bytes()
+    at = data.index(manifest, info.header_offset)
+    deep = b'{"run":' + b"[" * 100 + b"]" * 100
+    deep += b" " * (len(manifest) - len(deep) - 1) + b"}"
+    (tmp_path / "deep").write_bytes(data[:at] + deep + data[at + len(manifest) :])
+    done = start(executable, "--bundle", tmp_path / "deep", "--verify")
+    assert (done.returncode, done.stderr) == (4, f"{executable.name}: its manifest is nested too deeply\n")
+
+
+def test_a_chat_template_that_cannot_be_read_is_no_matter_of_raw_text(tmp_path):
+    project = make_project(tmp_path, RECIPE)
+    weights = project.root / "tiny-story-f16.gguf"
+    weights.write_bytes(with_template(weights.read_bytes(), "{% if"))
+    project.spawn("lock").assert_success()
+    project.spawn("build").assert_success()
+    bundle = project.root / "dist" / NAME.format("native", "llamafile")
+    assert start(bundle, "--raw", "-p", "Once upon a time", "--max-tokens", "4").stdout.startswith(" there was a ")
+    done = start(bundle, "-p", PROMPT)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{bundle.name}: the model's chat template cannot be read; --raw completes without it\n" in done.stderr
+
+
+def with_template(gguf: bytes, template: str) -> bytes:
+    """Replace the chat template by another of the same length."""
+    key = b"tokenizer.chat_template"
+    at = gguf.index(key) + len(key) + 4  # behind the type of the value
+    size = int.from_bytes(gguf[at : at + 8], "little")
+    return gguf[: at + 8] + template.encode().ljust(size) + gguf[at + 8 + size :]
 
 
 def test_it_checks_itself(native):

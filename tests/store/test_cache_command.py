@@ -141,6 +141,6 @@ def test_a_sound_blob_is_not_called_corrupted_when_the_disk_is_full(plain_projec
     assert (done.status, done.out) == (1, "")
     assert done.err.endswith(
         "No space left on device\n"
-        "  hint: free some space, or set XDG_CACHE_HOME to a larger disk; `lftool cache gc` shrinks the cache\n"
+        "  hint: free some space on that disk; if the cache is there, `lftool cache gc` shrinks it, and XDG_CACHE_HOME moves it\n"
     )
     assert list((plain_project.cache / "quarantine").glob("*")) == []

@@ -13,7 +13,9 @@ from lftool.store.durable import STEPS, durable_file, scratch_directory, storage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NO_SPACE_HINTS = ("free some space, or set XDG_CACHE_HOME to a larger disk; `lftool cache gc` shrinks the cache",)
+NO_SPACE_HINTS = (
+    "free some space on that disk; if the cache is there, `lftool cache gc` shrinks it, and XDG_CACHE_HOME moves it",
+)
 BEFORE_RENAME = STEPS[: STEPS.index("after-rename")]
 AFTER_RENAME = STEPS[STEPS.index("after-rename") :]
 

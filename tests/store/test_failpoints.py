@@ -24,7 +24,7 @@ STORY = Path(__file__).parents[2] / "examples" / "tiny-story" / "tiny-story-f16.
 QUALITY = ("quality", "plain", "--text", "text.txt", "--context", "8", "-j", "1")
 BUNDLE = Path("dist") / "tiny-1-plain.gguf"
 LITTER = re.compile(r"(^|/)\.lftool-[^/]*\.tmp(/|$)")
-NO_SPACE_HINT = "  hint: free some space, or set XDG_CACHE_HOME to a larger disk; `lftool cache gc` shrinks the cache\n"
+NO_SPACE_HINT = "  hint: free some space on that disk; if the cache is there, `lftool cache gc` shrinks it, and XDG_CACHE_HOME moves it\n"
 
 
 @frozen(kw_only=True)

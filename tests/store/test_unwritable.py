@@ -7,7 +7,7 @@ import pytest
 from lftool.testing import tiny_gguf
 from lftool.testing.plugin import PLAIN_RECIPE
 
-NO_SPACE_HINT = "  hint: free some space, or set XDG_CACHE_HOME to a larger disk; `lftool cache gc` shrinks the cache\n"
+NO_SPACE_HINT = "  hint: free some space on that disk; if the cache is there, `lftool cache gc` shrinks it, and XDG_CACHE_HOME moves it\n"
 READ_ONLY_HINT = "  hint: the file system is read-only; choose another folder\n"
 
 

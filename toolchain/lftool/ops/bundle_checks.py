@@ -9,84 +9,32 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field, frozen
-
 from lftool.bundle.extract import copy_weights
 from lftool.bundle.reader import opened
 from lftool.errors import LftoolError, PolicyError, RecipeError, StorageError, UnavailableError, UsageError
 from lftool.models.checks import PERPLEXITY
 from lftool.models.reals import as_decimal
 from lftool.ops.answers import Question, served
+from lftool.ops.check_reports import CheckResult, quoted
 from lftool.ops.checking import check_opened
 from lftool.pipeline.quality import measure, path_within, require
 from lftool.pipeline.runner import prepare_weights
 from lftool.pipeline.selection import weights_artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from lftool.bundle.reader import Bundle
     from lftool.models.checks import CheckSpec
     from lftool.models.manifest import BundleManifest
     from lftool.ops.answers import ServedModel
+    from lftool.ops.check_reports import CheckReport
     from lftool.ops.project import Project
     from lftool.pipeline.ports import Ports
 
 _ROUNDS = 5
 _EMBEDDING = "embedding"
-_SHOWN = 200
-
-
-@frozen(kw_only=True)
-class CheckResult:
-    """What came of one check.
-
-    Attributes:
-        name: What reports call it.
-        failure: Why it does not hold, or could not be made; None if it holds.
-        detail: What was found, whole: the model's answer, where the check is of one.
-        seconds: How long it took.
-        made: Whether it could be made.
-    """
-
-    name: str
-    failure: str | None
-    detail: str
-    seconds: float
-    made: bool = True
-
-
-@define(kw_only=True)
-class CheckReport:
-    """What came of all checks of a bundle; it fills while they are made.
-
-    Attributes:
-        bundle: Name of the file.
-        target: Target of the recipe; empty until the bundle has been read.
-        found: Number of a check to its result.
-        error: Why the rest was not checked; None if all was.
-    """
-
-    bundle: str
-    target: str = ""
-    found: dict[int, CheckResult] = field(factory=dict)
-    error: str | None = None
-
-    @property
-    def results(self) -> tuple[CheckResult, ...]:
-        """In the order of the recipe."""
-        return tuple(self.found[number] for number in sorted(self.found))
-
-    @property
-    def failed(self) -> tuple[CheckResult, ...]:
-        """Those that do not hold."""
-        return tuple(result for result in self.results if result.failure is not None and result.made)
-
-    @property
-    def unmade(self) -> tuple[CheckResult, ...]:
-        """Those that could not be made."""
-        return tuple(result for result in self.results if not result.made)
 
 
 class _NotHeldError(Exception):
@@ -95,20 +43,6 @@ class _NotHeldError(Exception):
     def __init__(self, message: str, found: str = "") -> None:
         super().__init__(message)
         self.found = found
-
-
-def _left_out(text: str) -> str:
-    rest = len(text) - _SHOWN
-    return f" … ({rest} more characters)" if rest > 0 else ""
-
-
-def beginning(text: str) -> str:
-    """Return the beginning of a text, for people."""
-    return text[:_SHOWN] + _left_out(text)
-
-
-def _quoted(text: str) -> str:
-    return f"{text[:_SHOWN]!r}{_left_out(text)}"
 
 
 def check_bundle(report: CheckReport, path: Path, project: Project, ports: Ports, backend: str | None = None) -> None:
@@ -212,12 +146,12 @@ def _ask(check: CheckSpec, model: ServedModel, project: Project) -> str:
             answer = model.ask(_question(check))
             missing = [text for text in check.contains if text not in answer]
             if missing:
-                raise _NotHeldError(f"{missing[0]!r} is not in the answer {_quoted(answer)}", answer)
+                raise _NotHeldError(f"{missing[0]!r} is not in the answer {quoted(answer)}", answer)
             return answer
         case "regex":
             answer = model.ask(_question(check))
             if check.matches is None or re.search(check.matches, answer) is None:
-                raise _NotHeldError(f"{check.matches!r} matches nothing in the answer {_quoted(answer)}", answer)
+                raise _NotHeldError(f"{check.matches!r} matches nothing in the answer {quoted(answer)}", answer)
             return answer
         case "json-schema":
             return _valid(check, model, project)
@@ -238,7 +172,7 @@ def _valid(check: CheckSpec, model: ServedModel, project: Project) -> str:
         raise UnavailableError(message) from error
     found = difference(answer, schema, check.schema or "")
     if found is not None:
-        raise _NotHeldError(f"{found}; the answer is {_quoted(answer)}", answer)
+        raise _NotHeldError(f"{found}; the answer is {quoted(answer)}", answer)
     return answer
 
 
@@ -260,7 +194,7 @@ def _embedding(check: CheckSpec, answer: str, model: ServedModel) -> str:
     if not cosine >= least:  # also where it is no number
         raise _NotHeldError(
             f"the similarity to {check.similar_to!r} is {cosine:.3f}, and the check asks for {least:g};"
-            f" the answer is {_quoted(answer)}",
+            f" the answer is {quoted(answer)}",
             answer,
         )
     return f"similarity {cosine:.3f}"
@@ -286,23 +220,3 @@ def _perplexity(check: CheckSpec, bundle: Bundle, project: Project, ports: Ports
         )
     require(check, found, target)
     return f"perplexity {found.figures.perplexity:.4f}, {found.increase:+.2%}"
-
-
-def raise_if_failed(reports: Sequence[CheckReport]) -> None:
-    """Raise unless all checks of all bundles hold.
-
-    Raises:
-        PolicyError: A check does not hold.
-        UnavailableError: A check could not be made.
-        UsageError: There was none to make.
-    """
-    if not any(report.results for report in reports):
-        targets = ", ".join(report.target for report in reports)
-        raise UsageError(f"the recipe has no [[checks]] for {targets}", hints=("docs/how-to/check-bundles.md",))
-    total = sum(len(report.results) for report in reports)
-    failed = [f"{report.target}/{result.name}" for report in reports for result in report.failed]
-    if failed:
-        raise PolicyError(f"{len(failed)} of {total} checks do not hold: {', '.join(failed)}")
-    unmade = [f"{report.target}/{result.name}" for report in reports for result in report.unmade]
-    if unmade:
-        raise UnavailableError(f"{len(unmade)} of {total} checks could not be made: {', '.join(unmade)}")

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lftool.ops.bundle_checks import CheckReport
+    from lftool.ops.check_reports import CheckReport
 
 # What XML 1.0 cannot hold: models say anything.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from lftool.errors import IntegrityError
+from lftool.models.digest import Artifact, Digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _SCHEME = "file:"
 _GLOB = re.compile(r"[*?\[]")
 _KIND = "local-file"
+_WORTH_REMEMBERING = 1024 * 1024  # a smaller file is hashed faster than a stamp is written
 
 
 def _path_of(uri: str, file: LockedFile, root: Path) -> Path:
@@ -30,15 +32,17 @@ def _path_of(uri: str, file: LockedFile, root: Path) -> Path:
     return path / file.path if path.is_dir() else path
 
 
-def _sha256(path: Path, store: Store) -> str:
+def _artifact(path: Path, store: Store) -> Artifact:
     with path.open("rb") as opened:
         before = os.fstat(opened.fileno())
-        known = store.stamps.recall(before, _KIND)
+        known = store.stamps.recall(before, _KIND) if before.st_size >= _WORTH_REMEMBERING else None
         if known is not None:
-            return known["sha256"]
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
-        store.stamps.remember(before, os.fstat(opened.fileno()), _KIND, {"sha256": found})
-        return found
+            return Artifact(Digest(known["sha256"]), before.st_size)
+        found = Digest(hashlib.file_digest(opened, "sha256").hexdigest())
+        after = os.fstat(opened.fileno())
+        if after.st_size >= _WORTH_REMEMBERING:
+            store.stamps.remember(before, after, _KIND, {"sha256": found.hex})
+        return Artifact(found, after.st_size)
 
 
 def changed_files(lock: Lock, root: Path, store: Store) -> list[IntegrityError]:
@@ -56,13 +60,12 @@ def changed_files(lock: Lock, root: Path, store: Store) -> list[IntegrityError]:
         for file in source.files if source.uri.startswith(_SCHEME) else ():
             path = _path_of(source.uri, file, root)
             try:
-                same = path.stat().st_size == file.size and _sha256(path, store) == file.sha256.hex
+                file.artifact.require(_artifact(path, store), f"source {name!r}, file {file.path}")
             except OSError:
                 continue
-            if not same:
-                message = f"source {name!r}, file {file.path}: it has changed since it was locked"
+            except IntegrityError as error:
                 hint = f"if the change is wanted: lftool lock --upgrade {name}"
-                found.append(IntegrityError(message, hints=(hint,)))
+                found.append(IntegrityError(f"{error.message}; it has changed since it was locked", hints=(hint,)))
     return found
 
 

@@ -12,7 +12,7 @@ import click
 from lftool.cli.options import json_option, note, print_json, project_option, say
 
 if TYPE_CHECKING:
-    from lftool.ops.bundle_checks import CheckReport
+    from lftool.ops.check_reports import CheckReport
 
 
 @click.command("check")
@@ -26,7 +26,8 @@ def command(
 ) -> None:
     """Hold bundles against the recipe's [[checks]]: answers, formats, embeddings, perplexity, time to first token."""
     from lftool.errors import LftoolError
-    from lftool.ops.bundle_checks import CheckReport, check_bundle, raise_if_failed
+    from lftool.ops.bundle_checks import check_bundle
+    from lftool.ops.check_reports import CheckReport, raise_if_failed
     from lftool.ops.junit import junit_xml
     from lftool.ops.project import find_project, open_ports
     from lftool.store.durable import write_durably
@@ -81,7 +82,7 @@ def _as_json(report: CheckReport) -> dict[str, object]:
 
 
 def _show(report: CheckReport) -> None:
-    from lftool.ops.bundle_checks import beginning
+    from lftool.ops.check_reports import beginning
 
     nothing = f": no check is for target {report.target}" if report.error is None else ": not checked"
     say(report.bundle if report.results else f"{report.bundle}{nothing}")

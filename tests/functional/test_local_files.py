@@ -1,0 +1,70 @@
+"""Files beside the recipe that somebody changed: the store has what was locked, and would hide it."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from lftool.testing import tiny_gguf
+
+CHANGED = "; it has changed since it was locked"
+HINT = "if the change is wanted: lftool lock --upgrade base"
+
+
+@pytest.fixture
+def changed(locked_project):
+    """A project that was built, and whose weights are others since."""
+    locked_project.run("build").assert_success()
+    tiny_gguf(locked_project.root / "model.gguf", seed=7)
+    return locked_project
+
+
+@pytest.mark.parametrize(
+    "command", [("build",), ("build", "--locked"), ("lock", "--check")], ids=["build", "build --locked", "lock --check"]
+)
+def test_what_was_locked_is_not_built_in_the_place_of_what_is_there(changed, command):
+    before = [path.read_bytes() for path in (changed.root / "dist").iterdir()]
+    done = changed.run(*command)
+    assert done.status == 4
+    assert done.err.startswith("error: source 'base', file model.gguf: expected sha256 ")
+    assert done.err.endswith(f"{CHANGED}\n  hint: {HINT}\n")
+    assert [path.read_bytes() for path in (changed.root / "dist").iterdir()] == before
+
+
+def test_locking_keeps_the_pin_and_warns(changed):
+    before = changed.lock.read_bytes()
+    done = changed.run("lock").assert_success()
+    assert f"{CHANGED}; {HINT}" in done.err
+    assert changed.lock.read_bytes() == before
+
+
+def test_an_upgrade_takes_the_change(changed):
+    changed.run("lock", "--upgrade", "base").assert_success()
+    changed.run("lock", "--check").assert_success()
+    changed.run("build").assert_success()
+
+
+def test_a_file_that_was_moved_away_is_taken_from_the_store(locked_project):
+    (locked_project.root / "model.gguf").unlink()
+    locked_project.run("build").assert_success()
+
+
+def test_a_file_that_was_only_touched_has_not_changed(locked_project):
+    (locked_project.root / "model.gguf").touch()
+    locked_project.run("lock", "--check").assert_success()
+
+
+@pytest.mark.parametrize(
+    ("uri", "place"), [("file:weights", "weights/a.gguf"), ("file:weights/*.gguf", "weights/a.gguf")]
+)
+def test_files_of_folders_and_globs_are_found(plain_project, uri, place):
+    path = plain_project.root / place
+    path.parent.mkdir()
+    shutil.move(plain_project.root / "model.gguf", path)
+    plain_project.write_recipe(plain_project.recipe.read_text().replace("file:model.gguf", uri))
+    plain_project.run("lock").assert_success()
+    plain_project.run("lock", "--check").assert_success()
+    tiny_gguf(path, seed=7)
+    done = plain_project.run("lock", "--check")
+    assert (done.status, "file a.gguf: expected sha256" in done.err) == (4, True)

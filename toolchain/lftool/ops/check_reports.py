@@ -1,0 +1,100 @@
+"""What came of the checks of a bundle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define, field, frozen
+
+from lftool.errors import PolicyError, UnavailableError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SHOWN = 200
+
+
+@frozen(kw_only=True)
+class CheckResult:
+    """What came of one check.
+
+    Attributes:
+        name: What reports call it.
+        failure: Why it does not hold, or could not be made; None if it holds.
+        detail: What was found, whole: the model's answer, where the check is of one.
+        seconds: How long it took.
+        made: Whether it could be made.
+    """
+
+    name: str
+    failure: str | None
+    detail: str
+    seconds: float
+    made: bool = True
+
+
+@define(kw_only=True)
+class CheckReport:
+    """What came of all checks of a bundle; it fills while they are made.
+
+    Attributes:
+        bundle: Name of the file.
+        target: Target of the recipe; empty until the bundle has been read.
+        found: Number of a check to its result.
+        error: Why the rest was not checked; None if all was.
+    """
+
+    bundle: str
+    target: str = ""
+    found: dict[int, CheckResult] = field(factory=dict)
+    error: str | None = None
+
+    @property
+    def results(self) -> tuple[CheckResult, ...]:
+        """In the order of the recipe."""
+        return tuple(self.found[number] for number in sorted(self.found))
+
+    @property
+    def failed(self) -> tuple[CheckResult, ...]:
+        """Those that do not hold."""
+        return tuple(result for result in self.results if result.failure is not None and result.made)
+
+    @property
+    def unmade(self) -> tuple[CheckResult, ...]:
+        """Those that could not be made."""
+        return tuple(result for result in self.results if not result.made)
+
+
+def raise_if_failed(reports: Sequence[CheckReport]) -> None:
+    """Raise unless all checks of all bundles hold.
+
+    Raises:
+        PolicyError: A check does not hold.
+        UnavailableError: A check could not be made.
+        UsageError: There was none to make.
+    """
+    if not any(report.results for report in reports):
+        targets = ", ".join(report.target for report in reports)
+        raise UsageError(f"the recipe has no [[checks]] for {targets}", hints=("docs/how-to/check-bundles.md",))
+    total = sum(len(report.results) for report in reports)
+    failed = [f"{report.target}/{result.name}" for report in reports for result in report.failed]
+    if failed:
+        raise PolicyError(f"{len(failed)} of {total} checks do not hold: {', '.join(failed)}")
+    unmade = [f"{report.target}/{result.name}" for report in reports for result in report.unmade]
+    if unmade:
+        raise UnavailableError(f"{len(unmade)} of {total} checks could not be made: {', '.join(unmade)}")
+
+
+def _left_out(text: str) -> str:
+    rest = len(text) - _SHOWN
+    return f" … ({rest} more characters)" if rest > 0 else ""
+
+
+def beginning(text: str) -> str:
+    """Return the beginning of a text, for people."""
+    return text[:_SHOWN] + _left_out(text)
+
+
+def quoted(text: str) -> str:
+    """Return the beginning of a text in quotation marks, for messages."""
+    return f"{text[:_SHOWN]!r}{_left_out(text)}"
