@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
+import signal
+import subprocess
 import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -295,6 +297,33 @@ def test_its_server_ends_when_the_check_is_stopped(project, tmp_path):
     while any(is_alive(child) for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_signal_that_comes_while_its_server_is_being_started_ends_the_server(project, monkeypatch):
+    """Python runs handlers between any two instructions: here as soon as the process is there."""
+    begun = []
+    popen = subprocess.Popen
+
+    def start_and_be_told_to_stop(*arguments, **more):
+        begun.append(popen(*arguments, **more))
+        signal.raise_signal(signal.SIGTERM)
+        return begun[0]
+
+    def stop(*_):
+        raise SystemExit(143)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    monkeypatch.setattr(answers.subprocess, "Popen", start_and_be_told_to_stop)
+    try:
+        with (
+            pytest.raises(SystemExit),
+            answers.served(project.root / "dist" / "story-1-native.llamafile", Store(project.cache), None),
+        ):
+            pass
+        assert signal.getsignal(signal.SIGTERM) is stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert begun[0].poll() is not None
 
 
 SLOW = "".join(f'[[checks]]\nkind = "prompt"\nprompt = "Tell {n}"\ncontains = ["e"]\n' for n in range(200))

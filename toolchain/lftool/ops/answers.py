@@ -6,9 +6,11 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ _TAIL_LINES = 8
 _OK = 200
 _UNAUTHORIZED = 401
 _MODELS = "/v1/models"
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @frozen(kw_only=True)
@@ -186,16 +189,17 @@ def served(path: Path, store: Store, backend: str | None, *, embeddings: bool = 
         log = stack.enter_context(tempfile.TemporaryFile())
         started: list[subprocess.Popen[bytes]] = []
         stack.callback(_stop, started)
-        started.append(
-            subprocess.Popen(
-                ready.command.argv,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                pass_fds=[ready.descriptor],
+        with _signals_held():
+            started.append(
+                subprocess.Popen(
+                    ready.command.argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    pass_fds=[ready.descriptor],
+                )
             )
-        )
         os.close(ready.descriptor)
         deadline = time.monotonic() + _LOAD_SECONDS
         while not model.is_ready():
@@ -205,6 +209,23 @@ def served(path: Path, store: Store, backend: str | None, *, embeddings: bool = 
                 raise UnavailableError("\n".join([f"{path.name} cannot be served; the last it printed:", *tail]))
             time.sleep(_POLL_SECONDS)
         yield model
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Put off what handlers of SIGINT and SIGTERM raise: among the start of a process, nobody would know of it to end it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {stop: signal.signal(stop, lambda number, _: came.append(number)) for stop in _STOPS}
+    try:
+        yield
+    finally:
+        for stop, handler in before.items():
+            signal.signal(stop, signal.SIG_DFL if handler is None else handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _stop(started: list[subprocess.Popen[bytes]]) -> None:
