@@ -1,4 +1,7 @@
-"""`lftool lock --check`: is the lock the recipe's, and of the files beside it? Offline, in milliseconds, no plugin loaded."""
+"""`lftool lock --check`: is the lock the recipe's, and of the files beside it? Offline, no plugin loaded.
+
+It takes milliseconds, but for local files that nobody has hashed since something touched them.
+"""
 
 from __future__ import annotations
 
