@@ -94,7 +94,7 @@ def _sources() -> Path:
 
 def seed_cache(cache: Path) -> None:
     """Give a bench's cache what `make native` compiled."""
-    for part in ("cas-v1", "ac-v1"):
+    for part in ("cas-v1", "ac-v2"):
         shutil.copytree(CACHE / "native" / "lftool" / part, cache / "lftool" / part, dirs_exist_ok=True)
 
 

@@ -21,11 +21,9 @@ HEAVY = {
     "tomlkit",
     "zstandard",
 }
-MOST_LINES = 300
-# One idea each, longer than the rest; a new entry needs a reason.
-LONGER = {
-    "toolchain/lftool/formats/gguf.py",  # the budgeted reader: every rule of the GGUF header in one place
-}
+MOST_LINES = 400
+# A module that grows past this is asked whether it is still one idea. An exception needs a reason.
+LONGER: set[str] = set()
 
 LOADED = """\
 import json, sys

@@ -112,7 +112,7 @@ def test_the_unquantised_perplexity_is_what_transformers_computes(story) -> None
 @pytest.mark.slow
 def test_neither_threads_nor_repetition_change_a_digit(story) -> None:
     first = measured(story, "q2", "--jobs", "1")
-    shutil.rmtree(story.cache / "ac-v1")
+    shutil.rmtree(story.cache / "ac-v2")
     assert measured(story, "q2", "--jobs", "2") == first
 
 

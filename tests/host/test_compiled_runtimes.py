@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
+import json
 import shutil
 import subprocess
 import tarfile
@@ -10,10 +13,13 @@ import time
 import tomllib
 from pathlib import Path
 
+import attrs
 import pytest
 from attrs import frozen
+from tests.forging import forge
 
 from lftool.models.digest import Artifact
+from lftool.pipeline.identity import runtime_digest
 from lftool.testing import Outcome, ProjectFolder, tiny_gguf
 from lftool.testing.loopback import LoopbackServer
 
@@ -36,9 +42,12 @@ from lftool.errors import UnavailableError
 
 class Toy:
     def tool(self):
+        archive = ToolArchive(uri="file:toy.tar.gz", sha256=Digest("{sha256}"), members=("src/**",))
+        return ToolIdentity(version="toy 1", files=(), archive=archive, parameters={parameters})
+
+    def toolchain(self):
         {tool}
-        archive = ToolArchive(uri="file:toy.tar.gz", members=("src/**",))
-        return ToolIdentity(version="cc {version}", files=(), archive=archive, parameters={parameters})
+        return "cc {version}"
 
     def compile(self, archive, output, threads, progress):
         progress("", 1, 2)
@@ -54,7 +63,7 @@ COPY = "output.write_bytes(b'executable {version} of ' + pathlib.Path(archive).r
 
 
 def archive(path, text: bytes = b"int main;") -> None:
-    with tarfile.open(path, "w:gz") as out:
+    with gzip.GzipFile(path, "wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as out:
         for name, data in (("toy-1/src/main.c", text), ("toy-1/README", b"not needed")):
             info = tarfile.TarInfo(name)
             info.size = len(data)
@@ -78,8 +87,14 @@ class Toolshop:
         backend: str = "'cpu'",
         parameters: tuple[str, ...] = (),
     ) -> None:
+        sha256 = hashlib.sha256((self.project.root / "toy.tar.gz").read_bytes()).hexdigest()
         code = PLUGIN.format(
-            tool=tool, version=version, compile=body.format(version=version), backend=backend, parameters=parameters
+            tool=tool,
+            version=version,
+            compile=body.format(version=version),
+            backend=backend,
+            parameters=parameters,
+            sha256=sha256,
         )
         self.site.install("toy-shop", code, entry="toys")
 
@@ -202,7 +217,11 @@ def test_a_machine_that_cannot_compile_takes_it_from_a_vendor_folder(shop, tmp_p
     shop.install(tool="raise UnavailableError('no compiler')")
     shop.lftool("lock", "--upgrade", "plugin:toy-shop").assert_success()
     other = shop.elsewhere(tmp_path)
-    shop.lftool("build", "--locked", "--vendor", "vendored", home=other).assert_success()
+    distrusting = shop.lftool("build", "--locked", "--vendor", "vendored", home=other)
+    assert (distrusting.status, "error: no compiler\n" in distrusting.err) == (8, True)
+    assert "`--vendor PATH --trust-vendor` here" in distrusting.err
+    done = shop.lftool("build", "--locked", "--vendor", "vendored", "--trust-vendor", home=other).assert_success()
+    del done
     assert (shop.project.root / "dist" / "tiny-1-one.llamafile").read_bytes() == first
 
 
@@ -237,7 +256,9 @@ def test_a_machine_that_cannot_compile_takes_it_from_the_remote_store(shop, tmp_
         shop.install(tool="raise UnavailableError('no compiler')")
         shop.lftool("lock", "--upgrade", "plugin:toy-shop").assert_success()
         other = shop.elsewhere(tmp_path)
-        shop.lftool("build", "--locked", home=other, LFTOOL_REMOTE_STORE=f"{shelf.url}/store").assert_success()
+        store = {"LFTOOL_REMOTE_STORE": f"{shelf.url}/store"}
+        assert shop.lftool("build", "--locked", home=other, **store).status == 8
+        shop.lftool("build", "--locked", home=other, LFTOOL_REMOTE_STORE_ACTIONS="1", **store).assert_success()
     assert (shop.project.root / "dist" / "tiny-1-one.llamafile").read_bytes() == first
 
 
@@ -248,7 +269,76 @@ def test_sources_other_than_the_plugins_are_not_compiled(shop, tmp_path):
     shop.project.lock.write_text(shop.project.lock.read_text().replace("file:toy.tar.gz", "file:other.tar.gz"))
     done = shop.lftool("build", home=shop.elsewhere(tmp_path))
     assert done.status == 3
-    assert "the lock compiles it from file:other.tar.gz, the installed plugin from file:toy.tar.gz" in done.err
+    sha256 = shop.locked()["runtimes"]["toy-cpu/1"]["archive"]["files"][0]["sha256"]
+    assert done.err.splitlines()[-2:] == [
+        (
+            f"error: tool toy-cpu/1: the lock names the archive file:other.tar.gz (sha256 {sha256}), the installed plugin"
+            f" file:toy.tar.gz (sha256 {sha256})"
+        ),
+        "  hint: pin the plugin's: lftool lock",
+    ]
+
+
+@pytest.fixture
+def forged(shop):
+    """A lock that names a file of a source as the executable; the store has it, so its digest is right."""
+    shop.project.write_recipe(RECIPE.replace("[model]", '[sources.planted]\nuri = "file:planted"\n[model]'))
+    (shop.project.root / "planted").write_bytes(b"#!/bin/sh\necho planted\n")
+    shop.lftool("lock").assert_success()
+    planted = Artifact.of((shop.project.root / "planted").read_bytes())
+    sha256 = runtime_digest(planted.sha256, ())
+
+    def change(lock):
+        pinned = attrs.evolve(lock.runtimes["toy-cpu/1"], executable=planted.sha256, size=planted.size, sha256=sha256)
+        return attrs.evolve(lock, runtimes={"toy-cpu/1": pinned})
+
+    forge(shop.project, change)
+    shop.lftool("fetch").assert_success()
+    return shop
+
+
+def test_a_lock_cannot_name_a_file_as_the_runtime(forged):
+    """A blob with the right digest is an input; nothing was compiled into it."""
+    done = forged.lftool("build")
+    assert done.status == 7
+    assert "runtime toy-cpu/1: the lock names sha256" in done.err
+    assert not (forged.project.root / "dist" / "tiny-1-one.llamafile").exists()
+
+
+@pytest.mark.parametrize("command", [("vendor", "out"), ("build", "--locked"), ("build", "--dry-run")])
+def test_a_planted_runtime_goes_nowhere(forged, command):
+    done = forged.lftool(*command)
+    if "--dry-run" in command:
+        assert "compile  one  toy-cpu/1\n" in done.out
+    else:
+        assert done.status in {3, 7}
+        assert not (forged.project.root / "out").exists()
+
+
+def test_a_planted_runtime_is_not_pushed(forged):
+    with Shelf() as shelf:
+        forged.lftool("cache", "push", LFTOOL_REMOTE_STORE=f"{shelf.url}/store").assert_success()
+    assert [path for path in shelf.kept if "/ac/" in path] == []
+
+
+def test_records_of_a_vendor_folder_count_only_for_the_build_that_trusts_it(shop, tmp_path):
+    shop.lftool("lock").assert_success()
+    shop.lftool("vendor", "vendored").assert_success()
+    shop.install(tool="raise UnavailableError('no compiler')")
+    shop.lftool("lock", "--upgrade", "plugin:toy-shop").assert_success()
+    other = shop.elsewhere(tmp_path)
+    shop.lftool("build", "--vendor", "vendored", "--trust-vendor", home=other).assert_success()
+    shutil.rmtree(shop.project.root / "dist")
+    assert shop.lftool("build", home=other).status == 8
+
+
+def test_pushed_records_say_what_was_compiled_here(shop):
+    shop.lftool("lock").assert_success()
+    with Shelf() as shelf:
+        shop.lftool("cache", "push", LFTOOL_REMOTE_STORE=f"{shelf.url}/store").assert_success()
+    (said,) = [data for path, data in shelf.kept.items() if "/ac/" in path]
+    pinned = shop.locked()["runtimes"]["toy-cpu/1"]
+    assert json.loads(said) == {"executable": {"sha256": pinned["executable"], "size": pinned["size"]}}
 
 
 def test_a_machine_that_cannot_compile_says_what_is_missing(shop, tmp_path):

@@ -123,15 +123,39 @@ def test_a_locked_output_is_taken_without_sources_and_without_its_quantizer(remo
     (remote.root / QUANTIZED_BUNDLE).unlink()
     (remote.root / "files" / "model.gguf").rename(remote.root / "gone.gguf")
 
-    lftool("build", "--locked", new=True, LFTOOL_PLUGINS="").assert_success()
+    done = lftool("build", "--locked", new=True, LFTOOL_PLUGINS="", LFTOOL_REMOTE_STORE_ACTIONS="1").assert_success()
 
     assert (remote.root / QUANTIZED_BUNDLE).read_bytes() == before
+    assert "targets.q8: quantised weights were not made here; remote store http" in done.err
+
+
+def test_the_users_configuration_trusts_records_as_well(remote, lftool):
+    lftool("build").assert_success()
+    lftool("cache", "push").assert_success()
+    config = remote.home / "config" / "lftool" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text("[remote-store]\ntrust-records = true\n")
+
+    done = lftool("build", "--locked", new=True).assert_success()
+
+    assert "targets.q8: quantised weights were not made here; remote store http" in done.err
+
+
+def test_a_blob_without_a_record_is_made_again(remote, lftool):
+    """Who may write blobs may not say what they were made of."""
+    lftool("build").assert_success()
+    lftool("cache", "push").assert_success()
+
+    done = lftool("build", "--locked", new=True).assert_success()
+
+    assert " quantize  q8  Q8_0, " in done.err
+    assert "vouches" not in done.err
 
 
 def test_what_was_recalled_is_not_taken_for_made_here(remote, lftool):
     lftool("build").assert_success()
     lftool("cache", "push").assert_success()
-    lftool("build", "--locked", new=True).assert_success()
+    lftool("build", "--locked", new=True, LFTOOL_REMOTE_STORE_ACTIONS="1").assert_success()
 
     pushed = lftool("cache", "push", "--json", XDG_CACHE_HOME=str(remote.home / "new")).assert_success()
 
@@ -163,7 +187,7 @@ def test_who_asks_for_it_believes_what_an_action_made(remote, lftool, poisoned):
     assert (remote.root / QUANTIZED_BUNDLE).read_bytes().startswith(poisoned)
 
 
-def test_an_output_that_the_lock_names_is_never_looked_up_by_its_action(remote, lftool, poisoned):
+def test_a_record_of_another_output_than_the_lock_names_does_not_count(remote, lftool, poisoned):
     lftool("build").assert_success()
     before = (remote.root / QUANTIZED_BUNDLE).read_bytes()
     (remote.root / QUANTIZED_BUNDLE).unlink()
@@ -199,19 +223,15 @@ def test_what_is_no_gguf_is_not_believed_to_be_made_by_an_action(remote, lftool,
     assert (remote.root / QUANTIZED_BUNDLE).stat().st_size > 1000
 
 
-def test_what_was_recalled_serves_the_next_build_without_the_store(remote, lftool):
+def test_what_was_recalled_counts_for_that_build_only(remote, lftool):
     lftool("build").assert_success()
     lftool("cache", "push").assert_success()
-    (remote.root / "files" / "model.gguf").unlink()
-    lftool("build", "--locked", new=True).assert_success()
-    (remote.root / QUANTIZED_BUNDLE).unlink()
+    lftool("build", "--locked", new=True, LFTOOL_REMOTE_STORE_ACTIONS="1").assert_success()
 
     again = {"LFTOOL_REMOTE_STORE": "", "XDG_CACHE_HOME": str(remote.home / "new")}
     planned = lftool("build", "--locked", "--dry-run", **again).assert_success()
-    lftool("build", "--locked", "--offline", **again).assert_success()
 
-    assert "fetch" not in planned.out
-    assert (remote.root / QUANTIZED_BUNDLE).exists()
+    assert " quantize  q8  Q8_0 with strict\n" in planned.out
 
 
 def test_push_with_force_replaces_a_damaged_object(remote, lftool, nginx):

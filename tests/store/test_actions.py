@@ -12,7 +12,7 @@ ACTION = Digest.of(b"an action")
 
 
 def entry(store):
-    return store.root / "ac-v1" / ACTION.hex[:2] / ACTION.hex[2:]
+    return store.root / "ac-v2" / ACTION.hex[:2] / ACTION.hex[2:]
 
 
 def test_outputs_come_back_by_name(store):
@@ -105,5 +105,5 @@ def test_entries_are_listed_by_digest_and_strangers_are_not(store):
     actions = sorted(Digest.of(bytes([number])) for number in range(6))
     for action in reversed(actions):
         store.actions.put(action, {"it": store.blobs.put_bytes(b"w", "it")})
-    (store.root / "ac-v1" / actions[0].hex[:2] / ".lftool-action-0011223344556677.tmp").write_bytes(b"")
+    (store.root / "ac-v2" / actions[0].hex[:2] / ".lftool-action-0011223344556677.tmp").write_bytes(b"")
     assert list(store.actions.entries()) == actions

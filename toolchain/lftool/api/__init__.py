@@ -5,7 +5,7 @@ and implements hooks that yield records:
 
     from lftool.api import LFTOOL_API_VERSION, SourceType, hookimpl
 
-    LFTOOL_API = (1, 0)
+    LFTOOL_API = (2, 0)
 
     @hookimpl
     def lftool_sources():
@@ -76,21 +76,24 @@ from lftool.formats.gguf_write import TensorData, copied_header, metadata_entry,
 from lftool.formats.imatrix import read_imatrix
 from lftool.formats.probe_model import write_probe_imatrix, write_probe_model
 from lftool.formats.safetensors import SafetensorsTensor, read_safetensors
+from lftool.models.digest import Artifact, Digest
 from lftool.models.globs import is_chosen
 
-LFTOOL_API_VERSION = (1, 0)
+LFTOOL_API_VERSION = (2, 0)
 
 __all__ = [
     "FILE_TYPES",
     "GGML_TYPES",
     "HOOKS",
     "LFTOOL_API_VERSION",
+    "Artifact",
     "Backend",
     "BackendType",
     "BytesFetched",
     "CompiledRuntime",
     "ConverterType",
     "Device",
+    "Digest",
     "Event",
     "GGUFArray",
     "GGUFHeader",

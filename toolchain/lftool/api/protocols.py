@@ -190,7 +190,13 @@ class CompiledRuntime(Protocol):
     """A runtime that is compiled from an archive of sources: the prefix of bundles, and nothing besides it."""
 
     def tool(self) -> ToolIdentity:
-        """Return versions of compiler and libraries, the files of ours that are compiled in, and the archive.
+        """Return the version of the sources, the plugin's files that are compiled in, options, and the archive.
+
+        It must not look for a compiler: machines without one ask as well, for whom another machine compiles.
+        """
+
+    def toolchain(self) -> str:
+        """Return the versions of compiler and libraries: with `tool`, all that decides the executable's bytes.
 
         Raises:
             UnavailableError: This machine has no compiler that can do it.

@@ -119,15 +119,20 @@ class TransformSpec:
 
 @frozen(kw_only=True)
 class ToolArchive:
-    """An archive that a tool comes in; the core pins, fetches and unpacks it.
+    """An archive that a tool comes in; the core fetches it, compares its digest, and unpacks it.
+
+    The plugin decides which bytes run, never a lock: a lock that names another archive is refused before anything of it
+    is fetched.
 
     Attributes:
         uri: Where it is, as a source of a recipe would name it.
+        sha256: Digest of the archive's bytes.
         include: Globs that choose one file there.
         members: Globs of what is needed of the tar archive, without the first folder of its paths.
     """
 
     uri: str
+    sha256: Digest
     include: tuple[str, ...] = ()
     members: tuple[str, ...]
 

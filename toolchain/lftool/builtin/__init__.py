@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         Verifier,
     )
 
-LFTOOL_API = (1, 0)
+LFTOOL_API = (2, 0)
 
 
 def _file_source(context: SourceContext) -> Source:

@@ -31,6 +31,12 @@ GROUP = "lftool"
 ALLOW_LIST = "LFTOOL_PLUGINS"
 BUILTIN = "lftool.builtin"
 
+# Major version that a plugin was written for to what its author has to change.
+_MOVED = {
+    1: "API 2.0 needs ToolArchive(sha256=...), CompiledRuntime.toolchain(), and sources that ask SourceContext.credentials"
+    " for credentials (docs/reference/plugin-api.md)"
+}
+
 Status = Literal["active", "blocked", "failed", "incompatible"]
 
 
@@ -113,7 +119,8 @@ def _incompatible(module: ModuleType) -> str:
     ):
         return f"it does not set LFTOOL_API = {LFTOOL_API_VERSION}"
     if wanted[0] != LFTOOL_API_VERSION[0] or wanted > LFTOOL_API_VERSION:
-        return f"it is written for API {wanted[0]}.{wanted[1]}, this lftool has {LFTOOL_API_VERSION[0]}.{LFTOOL_API_VERSION[1]}"
+        told = f"it is written for API {wanted[0]}.{wanted[1]}, this lftool has {LFTOOL_API_VERSION[0]}.{LFTOOL_API_VERSION[1]}"
+        return f"{told}; {_MOVED[wanted[0]]}" if wanted[0] in _MOVED else told
     return ""
 
 

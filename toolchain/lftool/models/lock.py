@@ -121,6 +121,12 @@ class LockedPlugin:
     sha256: Digest = field(metadata={"doc": "SHA-256 over the sorted paths and digests of its files."})
 
 
+def _archive(_instance: object, _attribute: Attribute[Any], value: LockedSource | None) -> None:
+    """Raise ValueError unless a tool's archive is one file, asked for without options: a plugin names it, not a recipe."""
+    if value is not None and (value.options or value.file_list is not None or len(value.files) != 1):
+        raise ValueError("a tool's archive is one file, and takes no options")
+
+
 @frozen(kw_only=True)
 class LockedTool:
     """Semantics of a transform, and the fingerprints that prove that a tool has them."""
@@ -129,7 +135,9 @@ class LockedTool:
         factory=dict, metadata={"doc": "Name to version of the tools that were asked; not part of a slice."}
     )
     archive: LockedSource | None = field(
-        default=None, metadata={"doc": "The archive that the tool comes in; not part of a slice."}
+        default=None,
+        validator=_archive,
+        metadata={"doc": "The archive that the tool comes in; not part of a slice."},
     )
     fingerprints: Mapping[str, Digest] = field(
         metadata={"doc": "Per use, the sha256 of the file that the tool makes of a fixed input."}
@@ -151,7 +159,9 @@ class LockedRuntime:
         default=None, metadata={"doc": "Compiler and libraries that compiled it; not part of a slice."}
     )
     archive: LockedSource | None = field(
-        default=None, metadata={"doc": "The archive of the sources that it was compiled from."}
+        default=None,
+        validator=_archive,
+        metadata={"doc": "The archive of the sources that it was compiled from."},
     )
 
     def __attrs_post_init__(self) -> None:

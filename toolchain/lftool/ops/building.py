@@ -17,13 +17,14 @@ from lftool.pipeline.freshness import staleness
 from lftool.pipeline.local_files import require_unchanged
 from lftool.pipeline.plan import BuildPlan, Present, plan_build
 from lftool.pipeline.quality import require_files
-from lftool.pipeline.recall import recall_outputs, remembered_outputs
+from lftool.pipeline.recall import recall_outputs
 from lftool.pipeline.runner import BuildRequest, run_build
+from lftool.pipeline.runtimes import made_already
 from lftool.pipeline.stages.sign import open_key
 from lftool.store.collect import collect_if_due
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from lftool.models.digest import Artifact, Digest
     from lftool.models.lock import Lock
@@ -42,6 +43,7 @@ class BuildOptions:
         output: Folder for bundles.
         locked: The lock must be fresh and hold every output; it is not written.
         relock: Make or renew the lock if need be, as on a terminal; else a missing or stale lock is an error.
+        rebuild: Recall nothing: do every stage, and compare with the lock.
         sign: Sign when the recipe says with which key.
         cache_bytes: Bound of the store, kept after the build.
     """
@@ -50,6 +52,7 @@ class BuildOptions:
     output: Path = Path("dist")
     locked: bool = False
     relock: bool = False
+    rebuild: bool = False
     sign: bool = True
     cache_bytes: int = DEFAULT_CACHE_BYTES
 
@@ -97,23 +100,29 @@ def plan_project(project: Project, ports: Ports, options: BuildOptions) -> Build
     targets = _chosen(project, options.targets)
     if options.locked:
         _require_outputs(lock, targets)
-    present = _present(project, lock, ports, options, remembered_outputs(lock, targets, ports))
+    ports.records.rebuild = options.rebuild
+    present = _present(project, lock, ports, options)
     return plan_build(project.recipe, lock, targets, present, signed=options.sign)
 
 
-def _present(
-    project: Project, lock: Lock, ports: Ports, options: BuildOptions, recalled: Mapping[Digest, Artifact]
-) -> Present:
+def _present(project: Project, lock: Lock, ports: Ports, options: BuildOptions) -> Present:
     info = project.recipe.bundle
 
     def bundle(target: str) -> str | None:
+        if options.rebuild:
+            return None
         suffix = ports.registry.get(LayoutType, project.recipe.targets[target].layout).record.suffix
         path = options.output / f"{info.name}-{info.version}-{target}{suffix}"
         return signed_with(path, lock.targets[target].pack, ports)
 
+    def made(action: Digest, name: str, expected: Artifact | None) -> Artifact | None:
+        found = ports.records.known(action, name, expected)
+        return None if found is None else found.output
+
     return Present(
         blob=ports.store.blobs.holds,
-        action=lambda action: action in recalled or ports.store.actions.get(action) is not None,
+        made=made,
+        runtime=lambda name: made_already(name, ports.registry.pinned_runtime(name), lock, ports),
         bundle=bundle,
     )
 
@@ -137,11 +146,12 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
             _require_outputs(lock, targets)
         signing = project.recipe.sign is not None and options.sign
         key = open_key(project.recipe.sign, project.root, ports.registry) if signing and project.recipe.sign else None
-        recalled = recall_outputs(lock, targets, ports)
-        present = _present(project, lock, ports, options, recalled)
+        ports.records.rebuild = options.rebuild
+        recall_outputs(lock, targets, ports)
+        present = _present(project, lock, ports, options)
         plan = plan_build(project.recipe, lock, targets, present, signed=signing)
         output = options.output.absolute()
-        request = BuildRequest(recipe=project.recipe, lock=lock, output=output, key=key, recalled=recalled)
+        request = BuildRequest(recipe=project.recipe, lock=lock, output=output, key=key)
         built = run_build(request, plan, ports)
         if not options.locked:
             record_outputs(project, lock, built)

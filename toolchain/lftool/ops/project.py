@@ -20,8 +20,10 @@ from lftool.host.registry import Registry
 from lftool.models.lock import LOCK_NAME, RECIPE_NAME
 from lftool.models.recipe import Recipe
 from lftool.ops.caching import open_store
+from lftool.ops.configuration import read_configuration
 from lftool.pipeline.ports import Ports
-from lftool.pipeline.remote_store import remote_store_from_environment
+from lftool.pipeline.remote_store import RemoteRecords, remote_store_from_environment
+from lftool.pipeline.stages.fetch import FetchListener
 from lftool.store.durable import write_durably
 from lftool.store.locking import advisory_lock
 from lftool.transfer.rules import rules_from_environment
@@ -166,6 +168,11 @@ def open_ports(
         UsageError: `LFTOOL_REMOTE_STORE` names no place that a plugin can open.
     """
     registry, store, rules = Registry.discovered(third_party=third_party), open_store(), rules_from_environment()
+    own = read_configuration()
+    remote = None
+    if online:
+        trusted = own.remote_store.trust_records
+        remote = remote_store_from_environment(registry, store, rules, trust_records=trusted)
     ports = Ports(
         project=Path.cwd() if project is None else project.root,
         store=store,
@@ -173,8 +180,11 @@ def open_ports(
         emit=observing(registry),
         online=online,
         transfer=rules,
-        remote_store=remote_store_from_environment(registry, store, rules) if online else None,
+        remote_store=remote,
     )
+    if remote is not None:
+        listener = FetchListener(source="remote store", path="records", ports=ports)
+        ports.records.vouchers = (RemoteRecords(remote=remote, listener=listener),)
     if threads is not None:
         ports.threads = threads
     return ports

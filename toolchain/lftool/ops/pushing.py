@@ -10,7 +10,9 @@ from lftool.errors import FetchError, UsageError
 from lftool.models.digest import Artifact, Digest
 from lftool.ops.fetching import fetch_project, locked_files
 from lftool.pipeline.parallel import in_parallel
+from lftool.pipeline.recall import WEIGHTS
 from lftool.pipeline.remote_store import PLACE
+from lftool.pipeline.runtimes import EXECUTABLE, compile_action_of
 from lftool.pipeline.stages.fetch import FetchListener
 
 if TYPE_CHECKING:
@@ -38,7 +40,10 @@ class Pushed:
 
 @frozen(kw_only=True)
 class _Output:
-    target: str
+    """An output that this machine made, whose record goes to the store; its bytes too, where they were kept."""
+
+    title: str
+    name: str
     action: Digest
     artifact: Artifact
 
@@ -47,16 +52,23 @@ def _outputs(lock: Lock, ports: Ports) -> tuple[list[_Output], tuple[str, ...]]:
     """Return the outputs that the lock names and this machine made, and the targets without one."""
     found: dict[Digest, _Output] = {}
     unbuilt = []
-    for name, target in sorted(lock.targets.items()):
-        stage = target.quantize
-        if stage is None:
-            continue
-        made = ports.store.actions.get(stage.action)
-        if made is None or stage.output not in {None, made["weights"]}:
-            unbuilt.append(name)
+    asked: list[tuple[str, Digest, str, Artifact | None]] = [
+        (f"convert.{role}", stage.action, WEIGHTS, stage.output) for role, stage in sorted(lock.convert.items())
+    ]
+    for name, runtime in sorted(lock.runtimes.items()):
+        if runtime.output is not None:
+            action = compile_action_of(ports.registry.pinned_runtime(name), runtime.toolchain or "", ports)
+            asked.append((name, action, EXECUTABLE, runtime.output))
+    for title, target in sorted(lock.targets.items()):
+        if target.quantize is not None:
+            asked.append((title, target.quantize.action, WEIGHTS, target.quantize.output))
+    for title, action, name, expected in asked:
+        made = ports.records.own(action, name, expected)
+        if made is None:
+            unbuilt.append(title)
         else:
-            found.setdefault(stage.action, _Output(target=name, action=stage.action, artifact=made["weights"]))
-    return list(found.values()), tuple(unbuilt)
+            found.setdefault(action, _Output(title=title, name=name, action=action, artifact=made.output))
+    return list(found.values()), tuple(title for title in unbuilt if title in lock.targets)
 
 
 def push_project(project: Project, ports: Ports, *, force: bool = False) -> Pushed:
@@ -75,10 +87,8 @@ def push_project(project: Project, ports: Ports, *, force: bool = False) -> Push
     lock = project.require_lock()
     outputs, unbuilt = _outputs(lock, ports)
     wanted = [(name, file.path, file.artifact) for name, file in locked_files(lock)]
-    converted = [("converted", role, stage.output) for role, stage in sorted(lock.convert.items())]
-    compiled = [(name, "executable", item.output) for name, item in lock.runtimes.items() if item.output is not None]
-    wanted += [item for item in [*converted, *compiled] if ports.store.blobs.holds(item[2])]
-    wanted += [(output.target, "weights", output.artifact) for output in outputs]
+    kept = [output for output in outputs if ports.store.blobs.holds(output.artifact)]
+    wanted += [(output.title, output.name, output.artifact) for output in kept]
 
     def push(item: tuple[str, str, Artifact]) -> bool:
         name, path, artifact = item
@@ -91,9 +101,9 @@ def push_project(project: Project, ports: Ports, *, force: bool = False) -> Push
     with ports.store.in_use():
         sent = in_parallel(push, wanted, ports.transfer.files, ports)
         for output in outputs:  # after its blob: who finds an action finds what it made
-            listener = FetchListener(source=output.target, path="weights", ports=ports)
+            listener = FetchListener(source=output.title, path=output.name, ports=ports)
             try:
-                remote.remember(output.action, {"weights": output.artifact}, listener)
+                remote.remember(output.action, {output.name: output.artifact}, listener)
             except FetchError as error:  # such as a cache that takes no actions but Bazel's
                 listener.notice(f"{error.message}; who asks this store for actions will not find this one")
     return Pushed(

@@ -70,7 +70,7 @@ def build_runtime(backend: str, project: Project | None, ports: Ports) -> BuiltR
                 lock.runtimes[semantics],
             )
         else:
-            archive = resolve_archive(archive_of(registered), semantics, ports)
+            archive = resolve_archive(archive_of(registered), None, semantics, ports)
             unpinned = lock_of(registered.origin, archive, ports)
             made = compile_runtime(registered, archive, unpinned, ports)
             output, pinned, locked = made.output, False, locked_compiled(made, archive)

@@ -11,7 +11,7 @@ import attrs
 
 from lftool.api import is_chosen
 from lftool.codec.canonical import canonical_json
-from lftool.errors import FormatError, LockError
+from lftool.errors import FormatError, IntegrityError, LockError
 from lftool.models.digest import Digest
 from lftool.models.lock import check_relative_path
 from lftool.models.recipe import SourceSpec
@@ -45,27 +45,60 @@ def with_archives(lock: Lock) -> Lock:
     return attrs.evolve(lock, sources={**lock.sources, **archives})
 
 
-def resolve_archive(archive: ToolArchive, name: str, ports: Ports) -> LockedSource:
-    """Pin the archive of a tool: one file of a source.
+def is_of(pinned: LockedSource, archive: ToolArchive) -> bool:
+    """Tell whether a lock pins the archive that an installed plugin names."""
+    asked = (pinned.uri, pinned.include, pinned.exclude, dict(pinned.options))
+    same = asked == (archive.uri, archive.include, (), {})
+    return same and [file.sha256 for file in pinned.files] == [archive.sha256]
+
+
+def require_archive(pinned: LockedSource, archive: ToolArchive, name: str) -> None:
+    """Raise LockError unless a lock pins the archive that the installed plugin names: its code runs here."""
+    if not is_of(pinned, archive):
+        theirs = ", ".join(file.sha256.hex for file in pinned.files)
+        raise LockError(
+            f"tool {name}: the lock names the archive {pinned.uri} (sha256 {theirs}), the installed plugin"
+            f" {archive.uri} (sha256 {archive.sha256})",
+            hints=("pin the plugin's: lftool lock",),
+        )
+
+
+def resolve_archive(archive: ToolArchive, old: LockedSource | None, name: str, ports: Ports) -> LockedSource:
+    """Pin the archive that a plugin names: one file of a source.
+
+    Args:
+        archive: What the plugin names.
+        old: What an earlier lock pins; kept if it is the same.
+        name: Of the tool.
+        ports: Registry and store.
 
     Raises:
         FetchError: The source has nothing there, or several files.
+        IntegrityError: The source has another archive than the plugin names.
         UnavailableError: It needs a network, and the build is offline.
     """
+    if old is not None and is_of(old, archive):
+        return old
     spec = SourceSpec(uri=archive.uri, include=archive.include)
-    return resolve(spec, source_of(name), ports)
+    found = resolve(spec, source_of(name), ports)
+    if not is_of(found, archive):
+        theirs = ", ".join(f"{file.path} (sha256 {file.sha256})" for file in found.files)
+        raise IntegrityError(
+            f"tool {name}: expected one archive of sha256 {archive.sha256}, {archive.uri} has {theirs}"
+        )
+    return found
 
 
 def unpacked(archive: ToolArchive, pinned: LockedSource, name: str, lock: Lock, ports: Ports) -> Artifact:
     """Return a ZIP of what a tool needs of its pinned archive, from memory or by fetching and unpacking it.
 
     Raises:
+        LockError: The lock pins another archive than the plugin names; nothing is fetched.
         IntegrityError: The source delivers other bytes than the pinned ones.
         FormatError: The archive is damaged, too large, or has unsafe paths.
         UnavailableError: Offline, and it is not in the store.
     """
-    if len(pinned.files) != 1:
-        raise LockError(f"tool {name}: its archive must be one file, the lock has {len(pinned.files)}")
+    require_archive(pinned, archive, name)
     file = pinned.files[0]
     action = Digest.of(
         canonical_json({"memo": "unpack", "sha256": file.sha256.hex, "members": list(archive.members), "form": 1})

@@ -110,7 +110,7 @@ def compile_action(runtime: str, toolchain: str, files: Digest, archive: Digest)
 
     Args:
         runtime: Its name and number.
-        toolchain: Versions of compiler and libraries.
+        toolchain: Versions of compiler and libraries: this machine's, or those that a lock names.
         files: Digest of the files of the plugin that are compiled in.
         archive: sha256 of the archive of sources.
     """

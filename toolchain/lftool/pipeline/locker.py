@@ -22,7 +22,7 @@ from lftool.pipeline.pinning import ALL, Pins, Upgrade
 from lftool.pipeline.ports import Ports
 from lftool.pipeline.selection import companions, parts_of, weights_artifact
 from lftool.pipeline.stages.convert import ROLE, differs, run_conversion
-from lftool.pipeline.stages.fetch import fetch_locked
+from lftool.pipeline.stages.fetch import bring, fetch_locked
 from lftool.pipeline.stages.stream import Consumer, convert_and_quantize, most_consumers
 from lftool.pipeline.tasks import (
     Conversion,
@@ -93,8 +93,9 @@ class _Locker:
         action = transform_action("convert", wanted.inputs, record.semantics, use, locked_tool, digest)
         old = self.old.convert.get(wanted.role)
         streams = self._streams(wanted)
-        if old is not None and old.action == action and self._have(old.output, header=streams):
-            made = old.output
+        known = None if old is None or old.action != action else self._made(action, old.output, header=streams)
+        if known is not None:
+            made = known
         else:
             require_pinned_fingerprint(tool, record.semantics, use, locked_tool, self.ports)
             if streams:
@@ -109,6 +110,7 @@ class _Locker:
                     made,
                     f"if the new bytes are wanted: lftool lock --upgrade tool:{record.semantics}",
                 )
+            self.ports.records.put(action, {"weights": made})
         return LockedConvert(
             semantics=record.semantics,
             uses=use,
@@ -130,9 +132,12 @@ class _Locker:
         fits = len(asked) <= most_consumers(self.ports)
         return not reads_files and fits and wanted.registered.record.streams and all(quantizers)
 
-    def _have(self, weights: Artifact, *, header: bool) -> bool:
-        """Tell whether weights are in the store, or at least their header where that is enough."""
-        return self.ports.store.blobs.is_sound(weights) or (header and header_of(weights, self.ports) is not None)
+    def _made(self, action: Digest, output: Artifact, *, header: bool) -> Artifact | None:
+        """Return the output that the old lock names if a conversion made it, and the store has it or what is enough."""
+        if self.ports.records.vouched(action, "weights", output) is None:
+            return None
+        there = bring(output, "converted", ROLE, self.ports)
+        return output if there or (header and header_of(output, self.ports) is not None) else None
 
     def _convert_and_quantize(self, wanted: Conversion, tool: Tool, plan: TransformPlan, pinned: Lock) -> Artifact:
         imatrix = imatrix_input(self.recipe, pinned)
@@ -173,7 +178,7 @@ class _Locker:
 
         streamed = convert_and_quantize(wanted, tool, plan, choose, self.ports)
         for action_of, made in zip(memories, streamed.made, strict=True):
-            self.ports.store.actions.put(action_of({**imatrix, "weights": streamed.weights}), {"weights": made})
+            self.ports.records.put(action_of({**imatrix, "weights": streamed.weights}), {"weights": made})
         return streamed.weights
 
     def _quantizer(self, wanted: Quantization, target: str) -> Tool:

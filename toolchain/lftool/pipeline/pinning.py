@@ -112,13 +112,11 @@ class Pins:
         if archive is None:
             return tool
         old = self.old.tools.get(record.semantics)
-        kept = old.archive if old is not None and not self.upgrade.tool(record.semantics, record.name) else None
-        if kept is None:
-            kept = resolve_archive(archive, record.semantics, self.ports)
-        self.archives[record.semantics] = kept
         self.pin_plugin(self.ports.registry.source(archive.uri.partition(":")[0]).origin)
+        found = resolve_archive(archive, old.archive if old is not None else None, record.semantics, self.ports)
+        self.archives[record.semantics] = found
         pinned = attrs.evolve(self.old, plugins=self.plugins)
-        return with_archive(tool, kept, record.semantics, pinned, self.ports)
+        return with_archive(tool, found, record.semantics, pinned, self.ports)
 
     def runtime(self, target: str) -> str | None:
         """Pin the runtime of a target and return its name and number; None when it needs none."""
@@ -142,14 +140,14 @@ class Pins:
         return found
 
     def _compiled(self, semantics: str, registered: Registered[RuntimeType]) -> LockedRuntime:
-        """Return the pin of a compiled runtime; what an old lock names stays, whatever this machine would compile."""
-        old = self.old.runtimes.get(semantics)
-        moves = old is None or self.upgrade.tool(semantics, registered.record.title)
-        archive = old.archive if old is not None and not moves else None
-        if archive is None:
-            archive = resolve_archive(archive_of(registered), semantics, self.ports)
-        self.pin_plugin(self.ports.registry.source(archive.uri.partition(":")[0]).origin)
-        if old is not None and not moves:
+        """Return the pin of a compiled runtime; what an old lock names stays, whatever this machine would compile.
+
+        It moves with the archive of its sources, which is the plugin's.
+        """
+        old, wanted = self.old.runtimes.get(semantics), archive_of(registered)
+        self.pin_plugin(self.ports.registry.source(wanted.uri.partition(":")[0]).origin)
+        archive = resolve_archive(wanted, old.archive if old is not None else None, semantics, self.ports)
+        if old is not None and old.archive == archive and not self.upgrade.tool(semantics, registered.record.title):
             return old
         pinned = attrs.evolve(self.old, plugins=self.plugins)
         return locked_compiled(compile_runtime(registered, archive, pinned, self.ports), archive)

@@ -14,7 +14,7 @@ from lftool.pipeline.selection import companions, parts_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from lftool.models.lock import Lock, LockedFile
+    from lftool.models.lock import Lock, LockedConvert, LockedFile, LockedQuantize
     from lftool.models.recipe import Recipe
 
 StageName = Literal["compile", "fetch", "convert", "quantize", "pack", "sign"]
@@ -53,31 +53,30 @@ class Present:
 
     Attributes:
         blob: Whether the store has a blob.
-        action: Whether the store knows what an action made.
+        made: The output of an action that counts as made, by its name, if it is the one that the lock names; else None.
+        runtime: Whether the executable that the lock names for a compiled runtime counts as made.
         bundle: The id of the key that signed the finished bundle of a target, "" if unsigned; None when there is none.
     """
 
     blob: Callable[[Artifact], bool]
-    action: Callable[[Digest], bool]
+    made: Callable[[Digest, str, Artifact | None], Artifact | None]
+    runtime: Callable[[str], bool]
     bundle: Callable[[str], str | None]
 
 
 def _quantize_steps(recipe: Recipe, lock: Lock, targets: Sequence[str], present: Present) -> list[Step]:
-    sharing: dict[Digest, list[str]] = {}
+    sharing: dict[Digest, tuple[LockedQuantize, list[str]]] = {}
     for target in targets:
         stage = lock.targets[target].quantize
         if stage is not None:
-            sharing.setdefault(stage.action, []).append(target)
-    return [
-        Step(
-            stage="quantize",
-            key=action.hex,
-            targets=tuple(names),
-            detail=f"{recipe.targets[names[0]].quantize} with {lock.targets[names[0]].quantize.quantizer}",  # type: ignore[union-attr]  # has a stage
-            cached=present.action(action),
-        )
-        for action, names in sharing.items()
-    ]
+            sharing.setdefault(stage.action, (stage, []))[1].append(target)
+    steps = []
+    for action, (stage, names) in sharing.items():
+        made = present.made(action, "weights", stage.output)
+        detail = f"{recipe.targets[names[0]].quantize} with {stage.quantizer}"
+        cached = made is not None and present.blob(made)
+        steps.append(Step(stage="quantize", key=action.hex, targets=tuple(names), detail=detail, cached=cached))
+    return steps
 
 
 def _compile_steps(lock: Lock, targets: Sequence[str], present: Present) -> list[Step]:
@@ -90,7 +89,7 @@ def _compile_steps(lock: Lock, targets: Sequence[str], present: Present) -> list
     steps = []
     for runtime, names in found.items():
         made = lock.runtimes[runtime].output
-        cached = made is not None and present.blob(made)
+        cached = made is not None and present.blob(made) and present.runtime(runtime)
         steps.append(Step(stage="compile", key=runtime, targets=tuple(names), detail=runtime, cached=cached))
     return steps
 
@@ -99,8 +98,6 @@ def _input_steps(
     recipe: Recipe, lock: Lock, users: Sequence[str], quantized: Collection[str], present: Present
 ) -> list[Step]:
     """Return the steps that bring the weights of `users` and the importance matrix of `quantized` into the store."""
-    if not users:
-        return []
     imatrix = imatrix_file(recipe, lock)
     steps = _part_steps("weights", recipe, lock, users, present)
     if imatrix is not None and recipe.model.imatrix is not None and quantized:
@@ -115,10 +112,14 @@ def _fetch_step(source: str, file: LockedFile, targets: Sequence[str], present: 
     return Step(stage="fetch", key=file.sha256.hex, targets=tuple(targets), detail=detail, cached=cached)
 
 
+def _is_made(conversion: LockedConvert, present: Present) -> bool:
+    return present.made(conversion.action, "weights", conversion.output) is not None
+
+
 def _part_steps(role: str, recipe: Recipe, lock: Lock, targets: Sequence[str], present: Present) -> list[Step]:
     """Return the steps that bring a part of the model into the store."""
     part, source, conversion = parts_of(recipe, lock)[role], getattr(recipe.model, role), lock.convert.get(role)
-    converted = conversion is not None and present.blob(conversion.output)
+    converted = conversion is not None and present.blob(conversion.output) and _is_made(conversion, present)
     steps = [] if converted else [_fetch_step(source, file, targets, present) for file in part.files]
     if conversion is not None:
         detail = f"{len(part.files)} files with {conversion.converter_name}"
@@ -142,7 +143,12 @@ def plan_build(recipe: Recipe, lock: Lock, targets: Sequence[str], present: Pres
     to_make = {target for step in quantizes if not step.cached for target in step.targets}
     unquantized = {target for target in targets if lock.targets[target].quantize is None}
     steps = _compile_steps(lock, targets, present)
-    steps += _input_steps(recipe, lock, [t for t in targets if t in to_make | unquantized], to_make, present)
+    users = to_make | unquantized
+    conversion = lock.convert.get("weights")
+    if conversion is not None and not _is_made(conversion, present):
+        users = set(targets)  # what was quantised from weights that nobody has converted proves nothing
+    if users:
+        steps += _input_steps(recipe, lock, [t for t in targets if t in users], to_make, present)
     for role in companions(recipe, lock):
         steps += _part_steps(role, recipe, lock, targets, present)
     steps += quantizes

@@ -13,6 +13,7 @@ from attrs import define, field
 from lftool.api import Event
 from lftool.host.isolated import Isolated, Workers
 from lftool.host.registry import Registry
+from lftool.pipeline.records import Records
 from lftool.store.store import Store
 from lftool.transfer.remote_store import CheckedStore
 from lftool.transfer.rules import TransferRules
@@ -29,6 +30,7 @@ class Ports:
         online: Whether remote sources may be asked.
         transfer: The rules of fetching.
         remote_store: Where to look for blobs before their source is asked; None when there is none.
+        records: Which outputs count as made.
         clock: Seconds, for durations that are shown; never for anything that is built.
     """
 
@@ -43,6 +45,10 @@ class Ports:
     clock: Callable[[], float] = time.monotonic
     workers: Workers = field(factory=Workers)
     cancelled: threading.Event = field(factory=threading.Event)
+    records: Records = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.records = Records(self.store)
 
     @property
     def isolated(self) -> Isolated:

@@ -8,16 +8,20 @@ import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from attrs import frozen
+
 from lftool.api import StoredObject
 from lftool.errors import UsageError
 from lftool.host.guarding import checked_pieces, guarded
 from lftool.transfer.remote_store import CheckedStore
+from lftool.transfer.wanted import Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from lftool.api import RemoteStore
     from lftool.host.registry import Registered, Registry
+    from lftool.models.digest import Artifact, Digest
     from lftool.store.store import Store
     from lftool.transfer.rules import TransferRules
 
@@ -79,8 +83,33 @@ def _place(url: str) -> str:
     return parts.scheme
 
 
-def remote_store_from_environment(registry: Registry, store: Store, rules: TransferRules) -> CheckedStore | None:
+@frozen(kw_only=True)
+class RemoteRecords:
+    """The records of a remote store, where the user trusts them."""
+
+    remote: CheckedStore
+    listener: Listener
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"remote store {self.remote.url}"
+
+    def said(self, action: Digest) -> Mapping[str, Artifact] | None:
+        """Return what the store says that `action` made."""
+        return self.remote.recall(action, self.listener)
+
+
+def remote_store_from_environment(
+    registry: Registry, store: Store, rules: TransferRules, *, trust_records: bool
+) -> CheckedStore | None:
     """Return the remote store that `LFTOOL_REMOTE_STORE` names; None when it is unset or empty.
+
+    Args:
+        registry: Has the kinds of remote stores.
+        store: The store on this machine.
+        rules: The rules of fetching.
+        trust_records: Whether its records count without `LFTOOL_REMOTE_STORE_ACTIONS`.
 
     Raises:
         UsageError: It names no place that an installed plugin can open.
@@ -89,5 +118,5 @@ def remote_store_from_environment(registry: Registry, store: Store, rules: Trans
     if not url:
         return None
     registered = registry.remote_store(_place(url))
-    actions = os.environ.get(ACTIONS, "") not in {"", "0"}
+    actions = trust_records if ACTIONS not in os.environ else os.environ[ACTIONS] not in {"", "0"}
     return CheckedStore(url, GuardedStore(registered, url), store, rules, actions=actions)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
-from attrs import field, frozen
+from attrs import frozen
 
 from lftool.api import StageFinished, StageStarted
 from lftool.bundle.copying import CorruptBlobError
 from lftool.errors import FormatError, IntegrityError, NotReproducibleError, StorageError
-from lftool.models.digest import Artifact, Digest
 from lftool.models.lock import Lock
 from lftool.models.recipe import Recipe
 from lftool.pipeline.finished import BuiltBundle, find_finished
@@ -38,6 +36,7 @@ from lftool.store.durable import durable_file, storage_errors, sweep
 
 if TYPE_CHECKING:
     from lftool.models.checks import CheckSpec
+    from lftool.models.digest import Artifact, Digest
     from lftool.models.lock import LockedConvert
     from lftool.pipeline.plan import Step
     from lftool.pipeline.ports import Ports
@@ -50,14 +49,12 @@ class BuildRequest:
     Attributes:
         lock: Must be fresh.
         key: None for unsigned bundles.
-        recalled: Action to output, of those that are in the store though this machine did not make them.
     """
 
     recipe: Recipe
     lock: Lock
     output: Path
     key: SigningKey | None
-    recalled: Mapping[Digest, Artifact] = field(factory=dict)
 
 
 class _Run:
@@ -100,7 +97,7 @@ class _Run:
                 convert(conversions(recipe, lock, self.ports)[ROLE], converting, lock, self.ports)
 
     def _is_there(self, converting: LockedConvert | None) -> bool:
-        return converting is not None and self.ports.store.blobs.is_sound(converting.output)
+        return converting is not None and done_already(converting, self.ports) is not None
 
     def convert(self, step: Step) -> None:
         recipe, lock = self.request.recipe, self.request.lock
@@ -122,7 +119,7 @@ class _Run:
         first = {name: step.targets[0] for step in quantizes for name in step.targets}
         steps = [step for step in self.plan.of("convert") if step.key == lock.convert[ROLE].action.hex]
         users = {first.get(name, name) for step in steps for name in step.targets}
-        targets = to_stream(recipe, lock, sorted(users), self.request.recalled, self.ports)
+        targets = to_stream(recipe, lock, sorted(users), self.ports)
         if not targets:
             return False
         made = stream_targets(recipe, lock, targets, self.ports)
@@ -134,7 +131,7 @@ class _Run:
         locked = lock.targets[target].quantize
         if locked is None:
             return
-        made = done_already(locked, self.request.recalled, self.ports)
+        made = done_already(locked, self.ports)
         if made is not None:
             for name in step.targets:
                 self.ports.emit(StageStarted(stage="quantize", target=name, detail=step.detail, cached=True))
@@ -194,7 +191,8 @@ class _Run:
         path = self.request.output / plan.file_name
         locked = self.request.lock.targets[target].pack
         writer = writer_of(plan, ports)
-        finished = find_finished(path, writer.manifest_digest, locked, key, plan, ports)
+        remade = ports.records.rebuild
+        finished = None if remade else find_finished(path, writer.manifest_digest, locked, key, plan, ports)
         if finished is not None:
             ports.emit(StageStarted(stage="pack", target=target, detail=str(path.name), cached=True))
             return self._built(target, path, writer.manifest_digest, finished.unsigned, finished.artifact)

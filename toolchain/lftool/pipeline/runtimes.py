@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from lftool.api import LayoutType, PlannedMember, RuntimeType, StageFinished, StageStarted, TensorDone
-from lftool.errors import LockError, NotReproducibleError, RecipeError
+from lftool.errors import LockError, NotReproducibleError, RecipeError, UnavailableError
 from lftool.host.guarding import guarded
 from lftool.models.digest import Artifact, Digest
 from lftool.models.lock import LockedRuntime
-from lftool.pipeline.archives import unpacked
+from lftool.pipeline.archives import require_archive, unpacked
 from lftool.pipeline.identifying import identify
 from lftool.pipeline.identity import compile_action, runtime_digest
 from lftool.pipeline.pins import require_pinned_plugin, require_pinned_runtime
-from lftool.pipeline.stages.fetch import FetchListener
+from lftool.pipeline.stages.fetch import bring
 
 if TYPE_CHECKING:
     from lftool.api import RuntimeParts, ToolArchive
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from lftool.pipeline.ports import Ports
 
 NONE = "none"
+EXECUTABLE = "executable"  # the output of a compilation, as records name it
+_ELSEWHERE = (
+    "take the executable from a machine that you trust: `lftool vendor` there, `--vendor PATH --trust-vendor` here",
+    "or from a remote store whose records you trust: LFTOOL_REMOTE_STORE_ACTIONS=1",
+)
 
 
 @frozen(kw_only=True)
@@ -82,7 +87,6 @@ def archive_of(registered: Registered[RuntimeType]) -> ToolArchive:
     """Return the archive that a compiled runtime is made from.
 
     Raises:
-        UnavailableError: This machine has no compiler that can do it.
         PluginError: The plugin failed.
     """
     with guarded(registered.origin):
@@ -90,6 +94,24 @@ def archive_of(registered: Registered[RuntimeType]) -> ToolArchive:
         if archive is None:
             raise TypeError("a compiled runtime names the archive of its sources")
         return archive
+
+
+def toolchain_of(registered: Registered[RuntimeType]) -> str:
+    """Return the versions of what compiles a runtime on this machine.
+
+    Raises:
+        UnavailableError: This machine has no compiler that can do it.
+        PluginError: The plugin failed.
+    """
+    with guarded(registered.origin):
+        found: str = registered.record.factory().toolchain()  # type: ignore[union-attr]  # the record is `compiled`
+        return found
+
+
+def compile_action_of(registered: Registered[RuntimeType], toolchain: str, ports: Ports) -> Digest:
+    """Return the key under which what a toolchain compiled is remembered; the plugin's files and archive are in it."""
+    _, files = identify(registered, ports)
+    return compile_action(registered.record.semantics, toolchain, files, archive_of(registered).sha256)
 
 
 def compile_runtime(registered: Registered[RuntimeType], archive: LockedSource, lock: Lock, ports: Ports) -> Compiled:
@@ -101,20 +123,16 @@ def compile_runtime(registered: Registered[RuntimeType], archive: LockedSource, 
         IntegrityError: The source of the archive delivers other bytes than the pinned ones.
     """
     semantics = registered.record.semantics
-    identity, files = identify(registered, ports)
-    action = compile_action(semantics, identity.version, files, archive.files[0].sha256)
     wanted = archive_of(registered)
-    if archive.uri != wanted.uri:
-        raise LockError(
-            f"runtime {semantics}: the lock compiles it from {archive.uri}, the installed plugin from {wanted.uri}",
-            hints=(f"move on: lftool lock --upgrade tool:{semantics}",),
-        )
+    require_archive(archive, wanted, semantics)
+    toolchain = toolchain_of(registered)
+    action = compile_action_of(registered, toolchain, ports)
     with ports.store.doing(action):
-        known = ports.store.actions.get(action)
-        if known is not None and ports.store.blobs.is_sound(known["executable"]):
-            return Compiled(output=known["executable"], toolchain=identity.version)
+        known = ports.records.own(action, EXECUTABLE, None)
+        if known is not None and ports.store.blobs.is_sound(known.output):
+            return Compiled(output=known.output, toolchain=toolchain)
         started = ports.clock()
-        ports.emit(StageStarted(stage="compile", target=semantics, detail=identity.version))
+        ports.emit(StageStarted(stage="compile", target=semantics, detail=toolchain))
         sources = unpacked(wanted, archive, semantics, lock, ports)
         path = ports.store.blobs.require(sources, f"the sources of {semantics}")
 
@@ -124,10 +142,10 @@ def compile_runtime(registered: Registered[RuntimeType], archive: LockedSource, 
         made = ports.store.blobs.put_with(
             lambda out: ports.isolated.compile(registered, path, out, ports.threads, progress), lambda _: None
         )
-        ports.store.actions.put(action, {"executable": made})
+        ports.records.put(action, {EXECUTABLE: made})
         detail = f"{made.size / 1e6:.1f} MB"
         ports.emit(StageFinished(stage="compile", target=semantics, seconds=ports.clock() - started, detail=detail))
-    return Compiled(output=made, toolchain=identity.version)
+    return Compiled(output=made, toolchain=toolchain)
 
 
 def locked_runtime(parts: RuntimeParts) -> LockedRuntime:
@@ -147,32 +165,45 @@ def locked_compiled(made: Compiled, archive: LockedSource) -> LockedRuntime:
 
 
 def require_compiled(semantics: str, registered: Registered[RuntimeType], lock: Lock, ports: Ports) -> Artifact:
-    """Return the executable that the lock pins, in the store: found there or in the remote store, or compiled.
+    """Return the executable that the lock pins, in the store: made here, vouched for, or compiled now.
+
+    That the store has a blob of its digest proves nothing: a lock could name any file.
 
     Raises:
+        LockError: The lock names other sources than the plugin's.
         NotReproducibleError: This machine compiles another one.
         UnavailableError: It has no compiler that can do it, or the plugin is not the pinned one.
     """
     locked = lock.runtimes[semantics]
     if locked.output is None or locked.archive is None:
         raise LockError(f"runtime {semantics}: the lock names no executable", hints=("lock again: lftool lock",))
-    if ports.store.blobs.is_sound(locked.output):
-        return locked.output
-    listener = FetchListener(source=semantics, path="executable", ports=ports)
-    if ports.remote_store is not None and ports.remote_store.fetch(locked.output, listener):
-        return locked.output
     require_pinned_plugin(registered.origin, lock, ports)
-    made = compile_runtime(registered, locked.archive, lock, ports)
+    require_archive(locked.archive, archive_of(registered), semantics)
+    if made_already(semantics, registered, lock, ports) and bring(locked.output, semantics, EXECUTABLE, ports):
+        return locked.output
+    try:
+        made = compile_runtime(registered, locked.archive, lock, ports)
+    except UnavailableError as error:
+        raise UnavailableError(error.message, hints=(*error.hints, *_ELSEWHERE)) from error
     if made.output != locked.output:
         raise NotReproducibleError(
             f"runtime {semantics}: the lock names sha256 {locked.executable}, this machine compiled {made.output.sha256}",
             hints=(
                 f"the lock was made with {locked.toolchain}; here is {made.toolchain}",
-                "take the executable from the remote store (LFTOOL_REMOTE_STORE), or from `lftool vendor` there",
+                *_ELSEWHERE,
                 f"or accept what is compiled here: lftool lock --upgrade tool:{semantics}",
             ),
         )
     return made.output
+
+
+def made_already(semantics: str, registered: Registered[RuntimeType], lock: Lock, ports: Ports) -> bool:
+    """Tell whether the executable that the lock names was compiled from what it names, as far as records that count say."""
+    locked = lock.runtimes[semantics]
+    if locked.toolchain is None or locked.output is None:
+        return False
+    action = compile_action_of(registered, locked.toolchain, ports)
+    return ports.records.vouched(action, EXECUTABLE, locked.output) is not None
 
 
 def runtime_contents(semantics: str, lock: Lock, ports: Ports) -> tuple[Artifact, dict[str, Artifact]]:

@@ -16,10 +16,10 @@ from lftool.pipeline.tasks import conversions, quantization_of, quantizer_of
 from lftool.pipeline.tools import input_files, plan_ahead, tool_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from lftool.api import GGUFHeader, InputFile
-    from lftool.models.digest import Artifact, Digest
+    from lftool.models.digest import Artifact
     from lftool.models.lock import Lock, LockedQuantize
     from lftool.models.recipe import Recipe
     from lftool.pipeline.ports import Ports
@@ -31,24 +31,23 @@ def _stage(lock: Lock, target: str) -> LockedQuantize:
     return stage
 
 
-def to_stream(
-    recipe: Recipe, lock: Lock, targets: Sequence[str], recalled: Mapping[Digest, Artifact], ports: Ports
-) -> tuple[str, ...]:
+def to_stream(recipe: Recipe, lock: Lock, targets: Sequence[str], ports: Ports) -> tuple[str, ...]:
     """Return those of `targets` that are to be quantised while the weights are converted; none where that cannot be.
 
     Args:
         recipe: The recipe.
         lock: Its fresh lock.
         targets: Targets that need the weights, quantised or not; one for each quantisation.
-        recalled: Action to output, of those that are in the store though this machine did not make them.
         ports: Store and registry.
     """
     converting = lock.convert.get(ROLE)
-    if converting is None or ports.store.blobs.is_sound(converting.output):
+    if converting is None or done_already(converting, ports) is not None:
         return ()
     if recipe.measured or any(lock.targets[target].quantize is None for target in targets):
         return ()  # checks compare with the unquantised weights
-    left = tuple(name for name in targets if done_already(_stage(lock, name), recalled, ports) is None)
+    left = tuple(name for name in targets if done_already(_stage(lock, name), ports) is None)
+    if not left:
+        return ()
     wanted = conversions(recipe, lock, ports)[ROLE]
     quantizers = [quantizer_of(name, recipe.targets[name], ports, _stage(lock, name).quantizer) for name in left]
     streams = all(item.record.streams for item in quantizers)
@@ -71,7 +70,7 @@ def stream_targets(recipe: Recipe, lock: Lock, targets: Sequence[str], ports: Po
     with contextlib.ExitStack() as stack:
         for action in sorted(actions, key=lambda item: item.hex):  # in one order, or two builds wait for each other
             stack.enter_context(ports.store.doing(action))
-        left = [name for name in targets if done_already(_stage(lock, name), {}, ports) is None]
+        left = [name for name in targets if done_already(_stage(lock, name), ports) is None]
         if not left:
             return {}
         tool, plan = pinned_converter(wanted, converting, lock, ports)
@@ -103,6 +102,7 @@ def stream_targets(recipe: Recipe, lock: Lock, targets: Sequence[str], ports: Po
 
         streamed = convert_and_quantize(wanted, tool, plan, choose, ports)
         require_locked_output(ROLE, converting, streamed.weights)
+        ports.records.put(converting.action, {"weights": streamed.weights})
         for task, made, remember in zip(tasks, streamed.made, memories, strict=True):
             accept(task, made, ports)
             remember({**imatrix, "weights": streamed.weights})

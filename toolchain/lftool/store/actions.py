@@ -47,18 +47,22 @@ class ActionCache:
         """Return where what is known of `action` stands, or would stand."""
         return self._root / action.hex[:2] / action.hex[2:]
 
-    def get(self, action: Digest) -> dict[str, Artifact] | None:
-        """Return the outputs of `action`; None when unknown, undecodable, or when a blob is missing."""
+    def said(self, action: Digest) -> dict[str, Artifact] | None:
+        """Return the outputs of `action`, whether or not their blobs are still there; None when unknown or undecodable."""
         try:
-            outputs = decode_outputs(self.path(action).read_bytes())
+            return decode_outputs(self.path(action).read_bytes())
         except OSError:
             return None
+
+    def get(self, action: Digest) -> dict[str, Artifact] | None:
+        """Return the outputs of `action`; None when unknown, undecodable, or when a blob is missing."""
+        outputs = self.said(action)
         if outputs is None or not all(self._blobs.holds(artifact) for artifact in outputs.values()):
             return None
         return outputs
 
     def put(self, action: Digest, outputs: Mapping[str, Artifact]) -> None:
-        """Remember that `action` made `outputs`, which are in the store."""
+        """Remember that `action` made `outputs`. Only the process that did the work may say so."""
         write_durably(self.path(action), encode_outputs(outputs), "action", mode=0o600, temporary=self._temporary)
 
     def forget(self, action: Digest) -> None:

@@ -12,7 +12,21 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "lftool"
 
 
+def _configuration_root() -> Path:
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "lftool"
+
+
 def user_policy() -> Path:
     """Return where a user's own trust policy is looked for: `$XDG_CONFIG_HOME/lftool/trust.toml`."""
-    base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "lftool" / "trust.toml"
+    return _configuration_root() / "trust.toml"
+
+
+def user_configuration() -> Path:
+    """Return where a user's configuration is looked for: `$XDG_CONFIG_HOME/lftool/config.toml`."""
+    return _configuration_root() / "config.toml"
+
+
+def user_credentials() -> Path:
+    """Return where a user's credentials are looked for: `$XDG_CONFIG_HOME/lftool/credentials.toml`."""
+    return _configuration_root() / "credentials.toml"

@@ -1,4 +1,4 @@
-"""The folders of one store, `$XDG_CACHE_HOME/lftool/{cas-v1,ac-v1,tmp,locks}`, and what works on them."""
+"""The folders of one store, `$XDG_CACHE_HOME/lftool/{cas-v1,ac-v2,tmp,locks}`, and what works on them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class Store:
         self.use_lock = root / "locks" / "use"
         self.stamps = Stamps(root / "stamps-v1", self.temporary)
         self.blobs = ContentStore(root / "cas-v1", self.temporary, self.quarantine, self.stamps)
-        self.actions = ActionCache(root / "ac-v1", self.temporary, self.blobs)
+        # ac-v1 is not read: outputs that a lock merely named could be recorded there as made.
+        self.actions = ActionCache(root / "ac-v2", self.temporary, self.blobs)
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:

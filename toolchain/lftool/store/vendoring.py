@@ -8,23 +8,29 @@ version of libzstd is the same; the digests of the blobs do not depend on it.
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tarfile
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
+
+from attrs import frozen
 
 from lftool.errors import FormatError, StorageError
 from lftool.models.digest import Artifact, Digest
+from lftool.store.actions import decode_outputs, encode_outputs
+from lftool.store.contained import Contained
 from lftool.store.durable import durable_file, storage_errors
 from lftool.store.hashing import read_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from lftool.store.cas import ContentStore
 
 ARCHIVE_SUFFIX = ".tar.zst"
-_BLOBS = "cas-v1"
+_BLOBS, _RECORDS = "cas-v1", "ac-v2"
+_MOST_RECORD_BYTES = 64 * 1024
 _LEVEL = 3
 _MODE = 0o444
 
@@ -34,8 +40,15 @@ def blob_name(artifact: Artifact) -> str:
     return f"{_BLOBS}/{artifact.sha256.hex[:2]}/{artifact.sha256.hex[2:]}"
 
 
-def write_folder(folder: Path, artifacts: Iterable[Artifact], blobs: ContentStore) -> None:
-    """Write blobs into a folder; those that are there already, of the right size, are kept.
+def record_name(action: Digest) -> str:
+    """Return the path of an action record within a vendor folder or archive."""
+    return f"{_RECORDS}/{action.hex[:2]}/{action.hex[2:]}"
+
+
+def write_folder(
+    folder: Path, artifacts: Iterable[Artifact], records: Mapping[Digest, Mapping[str, Artifact]], blobs: ContentStore
+) -> None:
+    """Write blobs and records into a folder; blobs that are there already, of the right size, are kept.
 
     Raises:
         StorageError: One is not in the store, or it cannot be written.
@@ -49,10 +62,18 @@ def write_folder(folder: Path, artifacts: Iterable[Artifact], blobs: ContentStor
         with durable_file(destination.parent, "extract") as out, source.open("rb") as opened:
             shutil.copyfileobj(opened, out.file, 1 << 20)
             out.commit(destination, mode=_MODE)
+    for action, outputs in records.items():
+        destination, data = folder / record_name(action), encode_outputs(outputs)
+        if not (destination.is_file() and destination.read_bytes() == data):
+            with durable_file(destination.parent, "extract") as out:
+                out.file.write(data)
+                out.commit(destination, mode=_MODE)
 
 
-def write_archive(path: Path, artifacts: Iterable[Artifact], blobs: ContentStore) -> None:
-    """Write blobs into one archive; it appears when it is whole.
+def write_archive(
+    path: Path, artifacts: Iterable[Artifact], records: Mapping[Digest, Mapping[str, Artifact]], blobs: ContentStore
+) -> None:
+    """Write blobs and records into one archive; it appears when it is whole.
 
     Raises:
         StorageError: One is not in the store, or it cannot be written.
@@ -66,6 +87,11 @@ def write_archive(path: Path, artifacts: Iterable[Artifact], blobs: ContentStore
             compressor.stream_writer(out.file, closefd=False) as packed,
             tarfile.open(mode="w|", fileobj=packed, format=tarfile.PAX_FORMAT) as archive,
         ):
+            for action in sorted(records, key=lambda item: item.hex):  # ac-v2/ before cas-v1/
+                data = encode_outputs(records[action])
+                entry = tarfile.TarInfo(record_name(action))
+                entry.size, entry.mode = len(data), _MODE
+                archive.addfile(entry, io.BytesIO(data))
             for artifact in sorted(artifacts):
                 entry = tarfile.TarInfo(blob_name(artifact))
                 entry.size, entry.mode = artifact.size, _MODE
@@ -74,17 +100,21 @@ def write_archive(path: Path, artifacts: Iterable[Artifact], blobs: ContentStore
         out.commit(path.absolute(), mode=0o644)
 
 
-def _artifact_of(name: str, size: int) -> Artifact | None:
+def _digest_of(name: str, kind: str) -> Digest | None:
     parts = name.split("/")
-    if len(parts) != 3 or parts[0] != _BLOBS:  # noqa: PLR2004 - cas-v1, two digits, the rest
+    if len(parts) != 3 or parts[0] != kind:  # noqa: PLR2004 - cas-v1 or ac-v2, two digits, the rest
         return None
     try:
-        return Artifact(Digest(parts[1] + parts[2]), size)
+        return Digest(parts[1] + parts[2])
     except ValueError:
         return None
 
 
-def _in_archive(path: Path) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
+Entry = tuple[str, int, "Iterator[bytes]"]
+
+
+def _in_archive(path: Path) -> Iterator[Entry]:
+    """Yield name, size and bytes of every file."""
     import zstandard
 
     try:
@@ -94,26 +124,36 @@ def _in_archive(path: Path) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
             tarfile.open(mode="r|", fileobj=io.BufferedReader(plain, 1 << 20)) as archive,
         ):
             for entry in archive:
-                artifact = _artifact_of(entry.name, entry.size) if entry.isreg() else None
-                if artifact is None:
+                known = _digest_of(entry.name, _BLOBS) or _digest_of(entry.name, _RECORDS)
+                opened = archive.extractfile(entry) if entry.isreg() and known is not None else None
+                if opened is None:
                     raise FormatError(f"{path}: {entry.name!r} is no blob; this is no archive of `lftool vendor`")
-                opened = archive.extractfile(entry)
-                if opened is not None:
-                    yield artifact, (bytes(piece) for piece in read_chunks(opened, artifact.size))  # type: ignore[arg-type]  # a binary file
+                yield entry.name, entry.size, (bytes(piece) for piece in read_chunks(opened, entry.size))  # type: ignore[arg-type]  # a binary file
     except (zstandard.ZstdError, tarfile.TarError, EOFError) as error:
         raise FormatError(f"{path} is no archive of `lftool vendor`, or is truncated: {error}") from error
 
 
-def _in_folder(path: Path) -> Iterator[tuple[Artifact, Iterator[bytes]]]:
-    for found in sorted((path / _BLOBS).glob("??/*")):
-        artifact = _artifact_of(found.relative_to(path).as_posix(), found.stat().st_size)
-        if artifact is not None:
-            with found.open("rb") as file:
-                yield artifact, (bytes(piece) for piece in read_chunks(file))
+def _in_folder(path: Path) -> Iterator[Entry]:
+    """Yield name, size and bytes of every file; only regular files of the folder itself are opened."""
+    folder = Contained(path)
+    for kind in (_BLOBS, _RECORDS):
+        for found in sorted((path / kind).glob("??/*")):
+            name = found.relative_to(path).as_posix()
+            if _digest_of(name, kind) is not None:
+                with folder.open_file(name) as file:
+                    yield name, os.fstat(file.fileno()).st_size, (bytes(piece) for piece in read_chunks(file))
 
 
-def take_in(path: Path, wanted: Iterable[Artifact], blobs: ContentStore) -> int:
-    """Bring wanted blobs that are missing from a vendor folder or archive into the store; return how many came.
+@frozen(kw_only=True)
+class TakenIn:
+    """What came of a vendor folder or archive: how many blobs, and what its records say, by action."""
+
+    blobs: int
+    records: Mapping[Digest, Mapping[str, Artifact]]
+
+
+def take_in(path: Path, wanted: Iterable[Artifact], blobs: ContentStore) -> TakenIn:
+    """Bring wanted blobs that are missing from a vendor folder or archive into the store, and read its records.
 
     Raises:
         StorageError: It cannot be read, or the store cannot be written.
@@ -121,14 +161,17 @@ def take_in(path: Path, wanted: Iterable[Artifact], blobs: ContentStore) -> int:
         IntegrityError: A blob is not what its name says; it is not stored.
     """
     missing = {artifact for artifact in wanted if not blobs.is_sound(artifact)}
-    if not missing:
-        return 0
     if not path.exists():
         raise StorageError(f"there is no {path}", hints=("make one: lftool vendor PATH",))
-    count = 0
+    count, records = 0, {}
     with storage_errors("read", path):
-        for artifact, pieces in _in_folder(path) if path.is_dir() else _in_archive(path):
-            if artifact in missing:
-                blobs.put(pieces, f"{path}: {blob_name(artifact)}", expected=artifact)
+        for name, size, pieces in _in_folder(path) if path.is_dir() else _in_archive(path):
+            sha256, action = _digest_of(name, _BLOBS), _digest_of(name, _RECORDS)
+            if sha256 is not None and (artifact := Artifact(sha256, size)) in missing:
+                blobs.put(pieces, f"{path}: {name}", expected=artifact)
                 count += 1
-    return count
+            elif action is not None and size <= _MOST_RECORD_BYTES:
+                said = decode_outputs(b"".join(pieces))
+                if said is not None:
+                    records[action] = said
+    return TakenIn(blobs=count, records=records)

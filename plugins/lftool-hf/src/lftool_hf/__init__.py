@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lftool.api import Source, SourceContext
 
-LFTOOL_API = (1, 0)
+LFTOOL_API = (2, 0)
 
 
 def _source(context: SourceContext) -> Source:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from lftool.api import Backend, CompiledRuntime, Source, SourceContext
 
-LFTOOL_API = (1, 0)
+LFTOOL_API = (2, 0)
 
 
 def _cpu() -> Backend:

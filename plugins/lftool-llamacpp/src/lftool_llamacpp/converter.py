@@ -10,10 +10,11 @@ import importlib.util
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from lftool.api import ToolArchive, ToolIdentity, TransformPlan, read_safetensors
+from lftool.api import ToolIdentity, TransformPlan, read_safetensors
 from lftool.errors import RecipeError, UnavailableError
 from lftool_llamacpp.model_files import check_weights, read_json
 from lftool_llamacpp.probe_files import write_adapter_files, write_probe_files, write_projector_files
+from lftool_llamacpp.sources import source_archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ _NEEDED = {
 }
 _TYPES = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
 _FOLDER = "vendor/llama.cpp"
+_MEMBERS = (f"{_FOLDER}/conversion/**/*.py", f"{_FOLDER}/gguf-py/gguf/**/*.py", f"{_FOLDER}/*.py")
 
 
 def own_type(inputs: Mapping[str, InputFile]) -> str:
@@ -78,11 +80,7 @@ class _Scripts:
         return ToolIdentity(
             version=", ".join(parts),
             files=(),
-            archive=ToolArchive(
-                uri=f"pypi:llama-cpp-python=={version}",
-                include=("*.tar.gz",),
-                members=(f"{_FOLDER}/conversion/**/*.py", f"{_FOLDER}/gguf-py/gguf/**/*.py", f"{_FOLDER}/*.py"),
-            ),
+            archive=source_archive(version, _MEMBERS),
         )
 
 

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from attrs import asdict, define
 
-from lftool.api import ToolArchive, ToolIdentity
+from lftool.api import ToolIdentity
 from lftool.errors import UnavailableError
 from lftool_llamacpp.flavours import Flavour, level_options
 from lftool_llamacpp.licenses import licenses
+from lftool_llamacpp.sources import source_archive
 from lftool_llamacpp.toolchain import Toolchain, find_npm, find_toolchain
 
 if TYPE_CHECKING:
@@ -228,14 +229,18 @@ class NativeRuntime:
     flavour: Flavour
 
     def tool(self) -> ToolIdentity:
-        """Return the toolchain, our sources, and the archive of llama.cpp's."""
-        version = find_toolchain(self.flavour.compiler).version
+        """Return our sources, the options, and the archive of llama.cpp's sources."""
         return ToolIdentity(
-            version=f"{version}; {find_npm()[1]}" if self.flavour.web_ui else version,
+            version=f"llama-cpp-python {VERSION}",
             files=(*_FILES, *sorted(_OWN.iterdir())),
             parameters=tuple(f"{name}={value}" for name, value in asdict(self.flavour).items()),
-            archive=ToolArchive(uri=f"pypi:llama-cpp-python=={VERSION}", include=("*.tar.gz",), members=_MEMBERS),
+            archive=source_archive(VERSION, _MEMBERS),
         )
+
+    def toolchain(self) -> str:
+        """Return the versions of compiler, linker and libraries."""
+        version = find_toolchain(self.flavour.compiler).version
+        return f"{version}; {find_npm()[1]}" if self.flavour.web_ui else version
 
     def compile(self, archive: Path, output: Path, threads: int, progress: Callable[[str, int, int], None]) -> None:
         """Compile and link."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from lftool.api import Backend
 
-LFTOOL_API = (1, 0)
+LFTOOL_API = (2, 0)
 
 
 def _backend() -> Backend:

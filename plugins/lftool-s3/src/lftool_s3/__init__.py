@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from lftool.api import RemoteStore, Source, SourceContext
 
-LFTOOL_API = (1, 0)
+LFTOOL_API = (2, 0)
 
 
 def _source(context: SourceContext) -> Source:

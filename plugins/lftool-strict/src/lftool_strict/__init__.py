@@ -13,7 +13,7 @@ from lftool_strict.quantizer import OFFERED, Options, StrictQuantizer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LFTOOL_API = (1, 0)
+LFTOOL_API = (2, 0)
 
 
 @hookimpl

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     metavar="PATH",
     help="Take sources from a folder or archive of `lftool vendor` first.",
 )
+@click.option("--trust-vendor", is_flag=True, help="What the records of --vendor say was made counts as made.")
+@click.option("--rebuild", is_flag=True, help="Recall nothing: do every stage again, and compare with the lock.")
 @click.option("--dry-run", is_flag=True, help="Print the plan, build nothing.")
 @click.option("--no-sign", is_flag=True, help="Stop at the unsigned bundle.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Threads to use; never changes a byte.")
@@ -47,6 +49,8 @@ def command(
     frozen: bool,
     offline: bool,
     vendor: Path | None,
+    trust_vendor: bool,
+    rebuild: bool,
     dry_run: bool,
     no_sign: bool,
     jobs: int | None,
@@ -63,13 +67,16 @@ def command(
         output=output or found.root / "dist",
         locked=locked or frozen,
         relock=sys.stdin.isatty() and sys.stderr.isatty(),
+        rebuild=rebuild,
         sign=not no_sign,
     )
+    if trust_vendor and vendor is None:
+        raise click.UsageError("--trust-vendor goes with --vendor")
     ports = open_ports(found, online=not (offline or frozen), threads=jobs)
     if vendor is not None and not dry_run:
         from lftool.ops.vendoring import take_in_vendored
 
-        apart(lambda: take_in_vendored(found, vendor, ports), ports)
+        apart(lambda: take_in_vendored(found, vendor, ports, trust=trust_vendor), ports)
     if dry_run:
         _show_plan(plan_project(found, ports, options), as_json)
         return

@@ -63,18 +63,19 @@ def run_conversion(wanted: Conversion, tool: Tool, plan: TransformPlan, threads:
 
 
 def convert(wanted: Conversion, locked: LockedConvert, lock: Lock, ports: Ports) -> Artifact:
-    """Make sure that the locked GGUF is in the store; its inputs must be.
+    """Make sure that the locked GGUF is in the store, and was made by the locked conversion; its inputs must be there.
 
     Raises:
         NotReproducibleError: What was made is not what the lock names.
         UnavailableError: The installed plugin or tool is not the pinned one.
     """
     with ports.store.doing(locked.action):
-        if ports.store.blobs.is_sound(locked.output):
+        if ports.records.known(locked.action, "weights", locked.output) and ports.store.blobs.is_sound(locked.output):
             return locked.output
         tool, plan = pinned_converter(wanted, locked, lock, ports)
         made = run_conversion(wanted, tool, plan, ports.threads, ports)
         require_locked_output(wanted.role, locked, made)
+        ports.records.put(locked.action, {"weights": made})
         return made
 
 
@@ -85,8 +86,8 @@ def pinned_converter(wanted: Conversion, locked: LockedConvert, lock: Lock, port
         NotReproducibleError: The plan is another one.
         UnavailableError: The installed plugin or tool is not the pinned one.
     """
+    require_pinned_plugin(wanted.registered.origin, lock, ports)
     tool = tool_of(wanted.registered, ports)
-    require_pinned_plugin(tool.registered.origin, lock, ports)
     tool = with_archive(tool, lock.tools[locked.semantics].archive, locked.semantics, lock, ports)
     require_pinned_fingerprint(tool, locked.semantics, locked.uses, lock.tools[locked.semantics], ports)
     plan = plan_transform(tool, wanted.spec, {}, wanted.inputs, ports)

@@ -129,6 +129,22 @@ class FetchListener:
         self.ports.wait(seconds)
 
 
+def bring(artifact: Artifact, source: str, path: str, ports: Ports) -> bool:
+    """Make sure that an output that counts as made is in the store, asking the remote store; return whether it is.
+
+    Args:
+        artifact: The output.
+        source: What progress calls it.
+        path: Which part of that.
+        ports: Store and remote store.
+    """
+    if ports.store.blobs.is_sound(artifact):
+        return True
+    if ports.remote_store is None:
+        return False
+    return ports.remote_store.fetch(artifact, FetchListener(source=source, path=path, ports=ports))
+
+
 def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports) -> Artifact:
     """Make sure that a pinned file of source `name` is in the store and sound; a corrupted blob is fetched again.
 

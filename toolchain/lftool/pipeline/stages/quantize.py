@@ -77,14 +77,10 @@ def quantize(task: QuantizeTask, tool: Tool, lock: Lock, threads: int, ports: Po
     """
     locked = task.locked
     with ports.store.doing(locked.action):
-        known = ports.store.actions.get(locked.action)
-        if (
-            known is not None
-            and locked.output in {None, known["weights"]}
-            and ports.store.blobs.is_sound(known["weights"])
-        ):
+        known = ports.records.known(locked.action, "weights", locked.output)
+        if known is not None and ports.store.blobs.is_sound(known.output):
             ports.emit(StageStarted(stage="quantize", target=task.target, detail=task.spec.produces, cached=True))
-            return known["weights"]
+            return known.output
         require_pinned_tool(tool, locked, lock, ports)
         plan = plan_transform(tool, task.spec, task.options, task.inputs, ports)
         require_locked_plan(task, plan)
@@ -118,7 +114,7 @@ def accept(task: QuantizeTask, made: Artifact, ports: Ports) -> None:
                 "what this build made is in the cache; the tool or the machine differs in a way its fingerprint does not show",
             ),
         )
-    ports.store.actions.put(locked.action, {"weights": made})
+    ports.records.put(locked.action, {"weights": made})
 
 
 def require_locked_plan(task: QuantizeTask, plan: TransformPlan) -> None:

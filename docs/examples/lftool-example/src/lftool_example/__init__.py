@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # The version of lftool.api that this plugin is written for. lftool refuses a plugin that is newer than itself.
-LFTOOL_API = (1, 0)
+LFTOOL_API = (2, 0)
 
 
 @hookimpl

@@ -1,0 +1,40 @@
+"""The source distributions of llama-cpp-python that this plugin runs code of, by the digest of their bytes.
+
+The digests are those that the Python package index publishes. A version that is not listed is not run: what an index
+delivers under a name alone proves nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lftool.api import Digest, ToolArchive
+from lftool.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+KNOWN = {"0.3.36": "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"}
+
+
+def source_archive(version: str, members: Sequence[str]) -> ToolArchive:
+    """Return the source distribution of a llama-cpp-python.
+
+    Args:
+        version: Of llama-cpp-python.
+        members: Globs of what is needed of it.
+
+    Raises:
+        UnavailableError: This plugin does not know that version.
+    """
+    if version not in KNOWN:
+        raise UnavailableError(
+            f"this lftool-llamacpp runs the sources of llama-cpp-python {', '.join(KNOWN)}, installed is {version}",
+            hints=(f"pip install 'llama-cpp-python=={max(KNOWN)}'", "or a newer lftool-llamacpp"),
+        )
+    return ToolArchive(
+        uri=f"pypi:llama-cpp-python=={version}",
+        sha256=Digest(KNOWN[version]),
+        include=("*.tar.gz",),
+        members=tuple(members),
+    )

@@ -1,0 +1,16 @@
+"""The user's configuration: TOML to value."""
+
+from __future__ import annotations
+
+from lftool.codec.toml_in import parse_toml, structure
+from lftool.errors import UsageError
+from lftool.models.configuration import Configuration
+
+
+def parse_configuration(data: bytes, what: str) -> Configuration:
+    """Return the configuration that `data` spells.
+
+    Raises:
+        UsageError: Not TOML, an unknown key, a wrong type.
+    """
+    return structure(parse_toml(data, what, UsageError), Configuration, what, UsageError)

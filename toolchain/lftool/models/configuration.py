@@ -1,0 +1,97 @@
+"""The user's configuration, `config.toml`: what this machine's owner says, and no project can (docs/reference/configuration.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+from attrs.validators import gt
+
+from lftool.models.names import check_name
+
+if TYPE_CHECKING:
+    from attrs import Attribute
+
+
+def _roots(_instance: object, _attribute: Attribute[Any], value: Mapping[str, str]) -> None:
+    for name, path in value.items():
+        check_name(name)
+        if not path.startswith(("/", "~/")):
+            raise ValueError(f"the root {name!r} must be an absolute path, not {path!r}")
+
+
+@frozen(kw_only=True)
+class SigningConfiguration:
+    """`[sign]`: how this user signs."""
+
+    key: str | None = field(
+        default=None,
+        metadata={
+            "doc": "Path of the private key to sign with, for recipes that have [sign]; before the recipe's own."
+        },
+    )
+
+
+@frozen(kw_only=True)
+class RemoteStoreConfiguration:
+    """`[remote-store]`: how far the remote store is believed."""
+
+    trust_records: bool = field(
+        default=False,
+        metadata={
+            "key": "trust-records",
+            "doc": "Whether what it says that a stage made counts as made; as `LFTOOL_REMOTE_STORE_ACTIONS=1`.",
+        },
+    )
+
+
+@frozen(kw_only=True)
+class FetchConfiguration:
+    """`[fetch]`: how slow a server may be."""
+
+    least_rate: int = field(
+        default=1024,
+        validator=gt(0),
+        metadata={"key": "least-rate", "doc": "Bytes a second below which a transfer is given up."},
+    )
+    least_rate_seconds: int = field(
+        default=60,
+        validator=gt(0),
+        metadata={"key": "least-rate-seconds", "doc": "Over how many seconds that rate is measured."},
+    )
+    header_seconds: int = field(
+        default=60,
+        validator=gt(0),
+        metadata={"key": "header-seconds", "doc": "Seconds within which the headers of an answer must be there."},
+    )
+
+
+@frozen(kw_only=True)
+class PluginConfiguration:
+    """`[plugins]`: how plugins run that parse or execute model files."""
+
+    idle_seconds: int = field(
+        default=600,
+        validator=gt(0),
+        metadata={"key": "idle-seconds", "doc": "Seconds without progress after which a plugin's process is ended."},
+    )
+    confine: bool = field(
+        default=True,
+        metadata={"doc": "Whether to confine such processes; off for debugging only."},
+    )
+
+
+@frozen(kw_only=True)
+class Configuration:
+    """A whole configuration; every key has a default."""
+
+    roots: Mapping[str, str] = field(
+        factory=dict,
+        validator=_roots,
+        metadata={"doc": "Name to folder outside projects whose files recipes may name, as file://NAME/PATH."},
+    )
+    sign: SigningConfiguration = field(factory=SigningConfiguration)
+    remote_store: RemoteStoreConfiguration = field(factory=RemoteStoreConfiguration, metadata={"key": "remote-store"})
+    fetch: FetchConfiguration = field(factory=FetchConfiguration)
+    plugins: PluginConfiguration = field(factory=PluginConfiguration)
