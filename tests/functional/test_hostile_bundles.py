@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from lftool.bundle.reader import opened
+from lftool.codec.canonical import canonical_json
 from lftool.models.digest import Digest
-from lftool.models.manifest import CHUNKS_PATH, PROVENANCE_PATH, SBOM_PATH
+from lftool.models.manifest import CHUNKS_PATH, LOCK_PATH, PROVENANCE_PATH, RECIPE_PATH, SBOM_PATH
 from lftool.testing import rewrite_bundle, tiny_gguf
 
 READERS = {
@@ -147,3 +150,105 @@ def test_a_fifo_is_no_source(plain_project):
 
     path = plain_project.root / "model.gguf"
     assert (done.status, done.err) == (1, f"error: source 'file:model.gguf': {path} is not a regular file\n")
+
+
+def slices(path) -> tuple[bytes, bytes, dict]:
+    with opened(path) as bundle:
+        return (
+            bundle.read_member(RECIPE_PATH),
+            bundle.read_member(LOCK_PATH),
+            json.loads(bundle.read_member(PROVENANCE_PATH)),
+        )
+
+
+def telling(predicate: dict, **changed: bytes) -> bytes:
+    """The provenance with the digests of changed slices: consistent as far as names and digests go."""
+    names = {"recipe": RECIPE_PATH, "lock": LOCK_PATH}
+    for item in predicate["buildDefinition"]["resolvedDependencies"]:
+        for which, data in changed.items():
+            if item["name"] == names[which]:
+                item["digest"]["sha256"] = Digest.of(data).hex
+    return canonical_json(predicate)
+
+
+def with_recipe(recipe: bytes, lock: bytes, predicate: dict, new: bytes) -> dict:
+    """A recipe in place of the one that was built, with a lock that says it is its."""
+    lock = lock.replace(Digest.of(recipe).hex.encode(), Digest.of(new).hex.encode())
+    return {RECIPE_PATH: new, LOCK_PATH: lock, PROVENANCE_PATH: telling(predicate, recipe=new, lock=lock)}
+
+
+def with_lock(predicate: dict, new: bytes) -> dict:
+    return {LOCK_PATH: new, PROVENANCE_PATH: telling(predicate, lock=new)}
+
+
+LIES = {
+    "a recipe that is none": (
+        lambda recipe, lock, told: with_recipe(recipe, lock, told, b"# nothing"),
+        "lftool/recipe.toml: $.bundle: missing",
+    ),
+    "a recipe with a comment": (
+        lambda recipe, lock, told: with_recipe(recipe, lock, told, b"# by me\n" + recipe),
+        "lftool/recipe.toml: it is not the canonical slice of one target",
+    ),
+    "a recipe of another name": (
+        lambda recipe, lock, told: with_recipe(recipe, lock, told, recipe.replace(b'"tiny"', b'"tony"')),
+        "lftool/recipe.toml: name, version, layout, backend or run contract differ from lftool/bundle.json",
+    ),
+    "a recipe of another target": (
+        lambda recipe, lock, told: with_recipe(recipe, lock, told, recipe.replace(b"targets.plain", b"targets.other")),
+        "lftool/recipe.toml: it has the targets other, not plain alone",
+    ),
+    "a recipe from elsewhere": (
+        lambda recipe, lock, told: with_recipe(
+            recipe, lock, told, recipe.replace(b"file:model.gguf", b"hf://org/famous")
+        ),
+        "lftool/lock.toml: its sources are not those of lftool/recipe.toml",
+    ),
+    "a lock that is none": (
+        lambda recipe, lock, told: with_lock(told, b"x = 1"),
+        "lftool/lock.toml: ",
+    ),
+    "a lock of another recipe": (
+        lambda recipe, lock, told: with_lock(told, lock.replace(Digest.of(recipe).hex.encode(), b"0" * 64)),
+        "lftool/lock.toml: it belongs to a recipe of sha256 " + "0" * 64,
+    ),
+    "slices that the provenance does not name": (
+        lambda recipe, lock, told: {PROVENANCE_PATH: telling(told, lock=b"another")},
+        "lftool/provenance.json: lftool/lock.toml has sha256 ",
+    ),
+    "sources that the lock does not name": (
+        lambda recipe, lock, told: (
+            told["buildDefinition"]["resolvedDependencies"].append(
+                {"name": "source:x/y", "digest": {"sha256": "0" * 64}}
+            )
+            or {PROVENANCE_PATH: canonical_json(told)}
+        ),
+        "lftool/provenance.json: it names other dependencies than the slices give",
+    ),
+}
+
+
+@pytest.mark.parametrize("reader", [name for name in READERS if name != "inspect"])
+@pytest.mark.parametrize(("lie", "why"), LIES.values(), ids=LIES.keys())
+def test_slices_that_do_not_say_what_the_provenance_says_are_refused(built, tmp_path, lie, why, reader):
+    project, bundle = built
+    path = rewrite_bundle(bundle, tmp_path / "bad.gguf", contents=lie(*slices(bundle)))
+
+    status, out, err = refusal(project, path, reader)
+
+    assert (status, out) == (4, "")
+    assert err.startswith(f"error: bad.gguf: {why}")
+
+
+def test_weights_that_the_slice_does_not_name_are_refused(built, tmp_path):
+    """Another model, sound in itself, in a bundle whose lock pins the famous one."""
+    project, bundle = built
+    other = tiny_gguf(tmp_path / "other.gguf", width=32, seed=5).read_bytes()
+    path = rewrite_bundle(
+        bundle, tmp_path / "bad.gguf", contents={"": other, CHUNKS_PATH: bytes.fromhex(Digest.of(other).hex)}
+    )
+
+    status, out, err = refusal(project, path, "verify")
+
+    assert (status, out) == (4, "")
+    assert err == f"error: bad.gguf: its weights have sha256 {Digest.of(other)}, which lftool/lock.toml does not name\n"

@@ -76,8 +76,8 @@ def test_a_remembered_start_says_and_answers_what_the_first_one_did(project):
 
     assert again == first
     assert first.err == (
-        f"tiny-1-plain.gguf: signed with key {key_id(project)[:16]}; "
-        f"nobody was asked whether to trust it (give --key or --trust)\n{WHERE}"
+        f"tiny-1-plain.gguf: claims to be signed with key {key_id(project)[:16]}; "
+        f"the signature was not verified (give --key or --trust)\n{WHERE}"
     )
 
 

@@ -145,7 +145,7 @@ def test_run_says_that_nobody_signed_and_what_runs_where(bundles, run, target):
     name = bundles[target].name
     done = run(bundles[target], "-p", PROMPT, "--max-tokens", "1").assert_success()
     assert done.err == (
-        f"{name}: unsigned; integrity checked, nobody vouches for it\n{name}: on the processor; llama-cpp-python\n"
+        f"{name}: unsigned: integrity checked, no signature to verify\n{name}: on the processor; llama-cpp-python\n"
     )
 
 

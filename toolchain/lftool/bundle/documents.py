@@ -51,6 +51,23 @@ def _source_dependencies(name: str, source: LockedSource) -> list[dict[str, Any]
     ]
 
 
+def source_dependencies(recipe_digest: Digest, lock_digest: Digest, lock: Lock) -> list[dict[str, Any]]:
+    """Return what a bundle was made from: its slices, and all that the lock's slice pins.
+
+    Args:
+        recipe_digest: sha256 of the bytes of the recipe's slice.
+        lock_digest: sha256 of the bytes of the lock's slice.
+        lock: The slice.
+    """
+    dependencies = [_dependency(RECIPE_PATH, recipe_digest), _dependency(LOCK_PATH, lock_digest)]
+    for name, source in sorted(lock.sources.items()):
+        dependencies += _source_dependencies(name, source)
+    for name, tool in sorted(lock.tools.items()):
+        dependencies += [_dependency(f"tool:{name}#{use}", digest) for use, digest in sorted(tool.fingerprints.items())]
+    dependencies += [_dependency(f"runtime:{name}", item.sha256) for name, item in sorted(lock.runtimes.items())]
+    return dependencies
+
+
 def provenance_predicate(
     recipe_digest: Digest, lock_digest: Digest, lock: Lock, target: str, card: ModelCard
 ) -> dict[str, Any]:
@@ -63,18 +80,12 @@ def provenance_predicate(
         target: The target's name.
         card: What the weights say of themselves.
     """
-    dependencies = [_dependency(RECIPE_PATH, recipe_digest), _dependency(LOCK_PATH, lock_digest)]
-    for name, source in sorted(lock.sources.items()):
-        dependencies += _source_dependencies(name, source)
-    for name, tool in sorted(lock.tools.items()):
-        dependencies += [_dependency(f"tool:{name}#{use}", digest) for use, digest in sorted(tool.fingerprints.items())]
-    dependencies += [_dependency(f"runtime:{name}", item.sha256) for name, item in sorted(lock.runtimes.items())]
     return {
         "buildDefinition": {
             "buildType": BUILD_TYPE,
             "externalParameters": {"lock": LOCK_PATH, "recipe": RECIPE_PATH, "target": target},
             "internalParameters": {"rules": str(lock.rules), **({"model": card.plain()} if card.plain() else {})},
-            "resolvedDependencies": dependencies,
+            "resolvedDependencies": source_dependencies(recipe_digest, lock_digest, lock),
         },
         "runDetails": {"builder": {"id": BUILDER_ID}},
     }

@@ -79,12 +79,14 @@ def check_opened(bundle: Bundle, store: Store) -> CheckedBundle:
     from lftool.bundle.contents import check_contents, weights_header  # noqa: PLC0415 - a later start recalls instead
     from lftool.bundle.model_size import model_size  # noqa: PLC0415 - likewise
     from lftool.ops.documents import check_documents, runtime_name, signer_hints  # noqa: PLC0415 - likewise
+    from lftool.ops.slices import check_claims  # noqa: PLC0415 - likewise
 
     known = recall(bundle.descriptor, store)
     if known is not None:
         return known
     check_documents(bundle)
     check_contents(bundle)
+    check_claims(bundle)
     found = CheckedBundle(
         backend=bundle.manifest.backend,
         key_ids=signer_hints(bundle),

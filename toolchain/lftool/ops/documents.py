@@ -49,7 +49,9 @@ def runtime_name(bundle: Bundle) -> str | None:
 
 
 def check_documents(bundle: Bundle) -> None:
-    """Raise FormatError unless signatures, provenance and bill of materials are in their accepted encodings."""
+    """Raise FormatError unless signatures, slices, provenance and bill of materials are sound, and agree."""
+    from lftool.ops.slices import check_slices  # noqa: PLC0415 - parses TOML; `inspect` reads without
+
     signer_hints(bundle)
-    provenance(bundle)
+    check_slices(bundle, provenance(bundle))
     parse_canonical_json(bundle.read_member(SBOM_PATH), f"{bundle.name}: {SBOM_PATH}")

@@ -8,6 +8,7 @@ from lftool.bundle.contents import check_contents
 from lftool.bundle.extract import extract
 from lftool.bundle.reader import opened
 from lftool.ops.documents import check_documents
+from lftool.ops.slices import check_claims
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,4 +25,5 @@ def extract_bundle(path: Path, directory: Path) -> list[Path]:
     with opened(path) as bundle:
         check_documents(bundle)
         check_contents(bundle)
+        check_claims(bundle)
         return extract(bundle, directory)

@@ -47,9 +47,9 @@ def _trust(checked: CheckedBundle, signers: tuple[str, ...] | None) -> str:
     if signers is not None:
         return f"signed by {', '.join(signers)}, trusted"
     if not checked.key_ids:
-        return "unsigned; integrity checked, nobody vouches for it"
+        return "unsigned: integrity checked, no signature to verify"
     named = ", ".join(key[:16] for key in checked.key_ids)
-    return f"signed with key {named}; nobody was asked whether to trust it (give --key or --trust)"
+    return f"claims to be signed with key {named}; the signature was not verified (give --key or --trust)"
 
 
 def _runner(registry: Registry) -> Path:

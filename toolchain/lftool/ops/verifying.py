@@ -16,6 +16,7 @@ from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import BundleManifest
 from lftool.models.policy import TrustPolicy
 from lftool.ops.documents import check_documents
+from lftool.ops.slices import check_claims
 from lftool.ops.trusting import require_trust, signature_report, today_utc, trusted_quality
 from lftool.store.opening import open_for_reading
 from lftool.trust.verification import SignatureReport
@@ -94,6 +95,7 @@ def verify_descriptor(
         unsigned = unsigned_artifact(bundle)
         if report is not None:
             _check_unsigned_subject(report, unsigned, path.name)
+    check_claims(bundle)
     if report is not None and (report.results or not options.allow_unsigned):
         require_trust(
             report,
