@@ -12,18 +12,17 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-KEYS = ROOT / ".cache" / "demo"
 EXAMPLE = ROOT / "examples" / "tiny-story"
 BUNDLE = "dist/tiny-story-1.0.0-q4.llamafile"
 NATIVE = ROOT / "examples" / "native"
 NATIVE_BUNDLE = "dist/tiny-story-1.0.0-native.llamafile"
-PUBLIC = "../../.cache/demo.pub"
+PUBLIC = "demo.pub"
 PROMPT = "Tell me a story about a fox."
 
 
 def commands() -> list[list[str]]:
     """Return the commands of the demo; the key pair is made once."""
-    found = [] if KEYS.with_name("demo.key").exists() else [["lftool", "keygen", "-o", "../../.cache/demo"]]
+    found = [] if (EXAMPLE / "demo.key").exists() else [["lftool", "keygen", "-o", "demo"]]
     return [
         *found,
         ["lftool", "build", "--locked"],
@@ -101,7 +100,6 @@ def main() -> None:
     if options.native:
         native()
         return
-    KEYS.parent.mkdir(exist_ok=True)
     shown = [(command, run(command)) for command in commands()]
     if options.picture:
         picture(shown, options.picture)

@@ -9,17 +9,26 @@ import pytest
 
 import lftool.api
 from lftool.api import FILE_TYPES, HOOKS
+from lftool.codec.configurations import parse_configuration
+from lftool.codec.credentials import parse_credentials
 from lftool.codec.locks import parse_lock
 from lftool.codec.policies import parse_policy
 from lftool.codec.problems import keys_of
 from lftool.codec.recipes import parse_recipe
 from lftool.errors import ExitStatus
-from lftool.models import lock, manifest, policy, recipe
+from lftool.models import configuration, lock, manifest, policy, recipe
+from lftool.models.credentials import HostCredential
 from lftool_llamacpp.quantizer import Options
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 REFERENCE = ROOT / "docs" / "reference"
-PARSERS = {"# lftool.toml": parse_recipe, "# lftool.lock": parse_lock, "# trust.toml": parse_policy}
+PARSERS = {
+    "# lftool.toml": parse_recipe,
+    "# lftool.lock": parse_lock,
+    "# trust.toml": parse_policy,
+    "# config.toml": parse_configuration,
+    "# credentials.toml": parse_credentials,
+}
 
 _TOML = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"^(```|~~~).*?^\1$", re.MULTILINE | re.DOTALL)
@@ -110,3 +119,23 @@ def test_links_lead_somewhere(page):
             continue
         path = (page.parent / target.partition("#")[0]).resolve()
         assert path.exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+def test_the_configuration_page_names_every_key_and_its_default():
+    page = (REFERENCE / "configuration.md").read_text()
+    cells = {
+        line.split("|")[1].strip(" `"): line.split("|")[3].strip(" `")
+        for line in page.splitlines()
+        if line[:3] == "| `"
+    }
+    expected = {"roots.NAME": "none"}
+    for table in attrs.fields(configuration.Configuration):
+        if attrs.has(attrs.resolve_types(configuration.Configuration) and table.type):
+            name = table.metadata.get("key", table.name)
+            for item in attrs.fields(table.type):
+                default = {None: "none", True: "true", False: "false"}.get(item.default, str(item.default))
+                expected[f"{name}.{item.metadata.get('key', item.name)}"] = default
+    assert {key: cells.get(key) for key in expected} == expected
+    assert {f"`{item.metadata.get('key', item.name)}`" for item in attrs.fields(HostCredential)} <= set(
+        re.findall(r"`[a-z-]+`", page)
+    )

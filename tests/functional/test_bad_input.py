@@ -149,7 +149,7 @@ def test_a_glob_that_matches_nothing(plain_project):
     refused(plain_project, 1, "error: source 'file:*.safetensors': no file matches\n")
 
 
-@pytest.mark.parametrize("uri", ["file:/etc/hostname", "file:///etc/hostname", "file://host/share/model.gguf"])
+@pytest.mark.parametrize("uri", ["file:/etc/hostname", "file:///etc/hostname"])
 def test_an_absolute_file_uri(plain_project, uri):
     with_uri(plain_project, uri)
 
@@ -157,7 +157,23 @@ def test_an_absolute_file_uri(plain_project, uri):
         plain_project,
         2,
         f"error: source '{uri}': file: paths are relative to the recipe\n"
-        "  hint: copy or link the file into the recipe's folder, and write file:NAME\n",
+        "  hint: name the folder once, in $XDG_CONFIG_HOME/lftool/config.toml (~/.config/lftool/config.toml):\n"
+        "    [roots]\n"
+        '    models = "/etc"\n'
+        "  and write file://models/hostname\n",
+    )
+
+
+def test_a_root_that_is_not_configured(plain_project):
+    with_uri(plain_project, "file://host/share/model.gguf")
+
+    refused(
+        plain_project,
+        2,
+        "error: source 'file://host/share/model.gguf': the root 'host' is not in your configuration; it has none\n"
+        "  hint: add to $XDG_CONFIG_HOME/lftool/config.toml (~/.config/lftool/config.toml):\n"
+        "    [roots]\n"
+        '    host = "/ABSOLUTE/FOLDER"\n',
     )
 
 
@@ -176,7 +192,7 @@ def test_a_symlink_that_leaves_the_tree(plain_project, tmp_path):
     refused(
         plain_project,
         2,
-        "error: source 'file:link.gguf': link.gguf is a symlink that leaves the recipe's folder\n",
+        "error: source 'file:link.gguf': link.gguf is a link that leaves the recipe's folder\n",
     )
 
 
@@ -189,7 +205,7 @@ def test_a_symlink_that_leaves_the_tree_inside_a_folder(plain_project, tmp_path)
     refused(
         plain_project,
         2,
-        "error: source 'file:models': models/link.gguf is a symlink that leaves the recipe's folder\n",
+        "error: source 'file:models': models/link.gguf is a link that leaves the recipe's folder\n",
     )
 
 
@@ -202,7 +218,7 @@ def test_a_folder_reached_through_a_symlink_that_leaves_the_tree(plain_project, 
     refused(
         plain_project,
         2,
-        "error: source 'file:models/model.gguf': models/model.gguf is a symlink that leaves the recipe's folder\n",
+        "error: source 'file:models/model.gguf': models/model.gguf is a link that leaves the recipe's folder\n",
     )
 
 
@@ -223,7 +239,7 @@ def test_a_symlink_that_leaves_the_tree_after_locking(locked_project, tmp_path):
 
     assert outcome.status == 2
     assert outcome.err.splitlines()[-1] == (
-        "error: source 'file:model.gguf': model.gguf is a symlink that leaves the recipe's folder"
+        "error: source 'file:model.gguf': model.gguf is a link that leaves the recipe's folder"
     )
 
 
@@ -292,12 +308,12 @@ def test_user_information_in_a_uri(plain_project, scheme):
         plain_project,
         2,
         "error: sources.base.uri: user information is refused: it would end up in the lock\n"
-        "  hint: give credentials to the source's own configuration or variables\n",
+        "  hint: name credentials for the host in your credentials.toml (docs/reference/configuration.md)\n",
     )
 
 
-HTTP_HINT = '  hint: put what stands behind ? into a variable, and name it: options = { query = "env:NAME" }\n'
-OTHER_HINT = "  hint: give credentials to the source's own configuration or variables\n"
+HTTP_HINT = "  hint: name what stands behind ? in your credentials.toml: `query` of that host (docs/reference/configuration.md)\n"
+OTHER_HINT = "  hint: name credentials for the host in your credentials.toml (docs/reference/configuration.md)\n"
 QUERY_HINTS = {"http": HTTP_HINT, "https": HTTP_HINT, "s3": OTHER_HINT, "oci": OTHER_HINT, "hf": OTHER_HINT}
 
 

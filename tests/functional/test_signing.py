@@ -115,8 +115,9 @@ def test_a_missing_key_file_is_an_error_before_anything_is_built(locked_project)
 
     refused_build(
         locked_project,
-        f"error: cannot read the signing key {locked_project.root / 'release.key'}: No such file or directory\n"
-        "  hint: make one with `lftool keygen -o PREFIX`, or build with --no-sign\n",
+        f"error: cannot read the signing key release.key: there is no {locked_project.root / 'release.key'}\n"
+        "  hint: make one with `lftool keygen -o PREFIX`, or build with --no-sign\n"
+        "  hint: a key outside of the project is yours to name: --sign-key PATH, or [sign] key in your config.toml\n",
     )
 
 

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from lftool.api import RemoteStoreType, StoredObject
+from lftool.api import Anonymous, RemoteStoreType, StoredObject
 from lftool.errors import PluginError
 from lftool.host.origin import Origin
 from lftool.host.registry import Registered
@@ -26,9 +26,9 @@ class Wrong:
 
 @pytest.fixture
 def store():
-    record = RemoteStoreType(name="wrong", summary="", schemes=("wrong",), factory=lambda url: Wrong())
+    record = RemoteStoreType(name="wrong", summary="", schemes=("wrong",), factory=lambda context: Wrong())
     origin = Origin(distribution="lftool-wrong", version="1", entry_point="wrong", module="wrong")
-    return GuardedStore(Registered(record=record, origin=origin), "wrong://host")
+    return GuardedStore(Registered(record=record, origin=origin), "wrong://host", Anonymous())
 
 
 def test_find_returns_a_stored_object_or_nothing(store):

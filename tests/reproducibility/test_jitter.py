@@ -140,7 +140,7 @@ def build(
             text = (example / name).read_text()
             if not converted:
                 text = re.sub("intermediate.*\n", "", text).replace('"file:tiny-story"', f'"file:{start}"')
-            (project / name).write_text(text.replace("file:../../.cache/demo.key", "env:RELEASE_KEY"))
+            (project / name).write_text(text.replace("file:demo.key", "env:RELEASE_KEY"))
         elif name == "unrelated":
             (project / name).write_text("nothing of this is asked for")
         elif (example / name).is_dir():
@@ -264,7 +264,7 @@ def test_the_committed_example_builds_under_its_committed_lock(example, key, tmp
     project = tmp_path / "project"
     shutil.copytree(example, project, ignore=shutil.ignore_patterns("dist", "train"))
     recipe = project / "lftool.toml"
-    recipe.write_text(recipe.read_text().replace("file:../../.cache/demo.key", "env:RELEASE_KEY"))
+    recipe.write_text(recipe.read_text().replace("file:demo.key", "env:RELEASE_KEY"))
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),

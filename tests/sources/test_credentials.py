@@ -20,7 +20,7 @@ from lftool.testing.faults import answer
 SECRETS = st.text(
     alphabet=st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='"\\#?&% '), min_size=12, max_size=40
 )
-OPTIONS = 'options = { token = "env:TOKEN", query = "env:QUERY" }'
+CREDENTIALS = '[hosts."{host}"]\ntoken = "env:TOKEN"\nquery = "env:QUERY"\n'
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,7 @@ def lftool(folder: Path, secret: str, *arguments: str) -> str:
             "QUERY": f"sig={secret}",
             "XDG_CACHE_HOME": str(folder / "cache"),
             "HOME": str(folder),
+            "XDG_CONFIG_HOME": str(folder / ".config"),
             "LFTOOL_FETCH_ATTEMPTS": "1",
         }
     )
@@ -61,7 +62,10 @@ def lftool(folder: Path, secret: str, *arguments: str) -> str:
 )
 def test_a_secret_is_sent_and_never_written_or_printed(served, tmp_path_factory, secret, status, command):
     folder = tmp_path_factory.mktemp("secret")
-    (folder / "lftool.toml").write_text(RECIPE.format(uri=f"{served.url}/model.gguf", options=OPTIONS))
+    (folder / "lftool.toml").write_text(RECIPE.format(uri=f"{served.url}/model.gguf", options=""))
+    config = folder / ".config" / "lftool"
+    config.mkdir(parents=True)
+    (config / "credentials.toml").write_text(CREDENTIALS.format(host=served.url))
     served.heal()
     served.requests.clear()
     printed = lftool(folder, secret, "lock")

@@ -302,7 +302,8 @@ def test_a_registry_that_refuses_says_what_to_set_and_repeats_no_secret(lftool, 
         "",
         (
             f"error: source {uri!r}: http://{guarded}/v2/models/tiny/manifests/v1 answered 401: not allowed\n"
-            f"  hint: `docker login {guarded}`, or set LFTOOL_OCI_REGISTRY to it, LFTOOL_OCI_USERNAME and LFTOOL_OCI_PASSWORD\n"
+            f"  hint: `docker login {guarded}`, name it in credentials.toml, or set LFTOOL_OCI_REGISTRY to it,"
+            " LFTOOL_OCI_USERNAME and LFTOOL_OCI_PASSWORD\n"
         ),
     )
 

@@ -102,7 +102,9 @@ def test_a_wrong_secret_is_refused_and_not_repeated(lftool, project, bucket, upl
         1,
         (
             f"error: source 's3://{bucket}/model.gguf': not allowed\n"
-            '  hint: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or options = { profile = "NAME" }\n'
+            "  hint: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE\n"
+            "  hint: an endpoint that the recipe names is asked anonymously: name its host in credentials.toml with an"
+            " aws-profile\n"
             "  hint: for a public bucket: options = { anonymous = true }\n"
         ),
     )
@@ -113,7 +115,7 @@ def test_a_profile_of_the_shared_credentials_file_signs(lftool, project, bucket,
     upload(FILES)
     credentials = tmp_path / "credentials"
     credentials.write_text("[release]\naws_access_key_id = test:tester\naws_secret_access_key = testing\n")
-    options = 'options = { profile = "release", region = "us-east-1" }'
+    options = 'options = { region = "us-east-1" }'
 
     done = lftool(
         f"s3://{bucket}/model.gguf",
@@ -121,6 +123,7 @@ def test_a_profile_of_the_shared_credentials_file_signs(lftool, project, bucket,
         options=options,
         AWS_ACCESS_KEY_ID="",
         AWS_SECRET_ACCESS_KEY="",
+        AWS_PROFILE="release",
         AWS_SHARED_CREDENTIALS_FILE=str(credentials),
     )
 
@@ -131,9 +134,7 @@ def test_an_unknown_profile_is_named(lftool, bucket, tmp_path):
     credentials = tmp_path / "credentials"
     credentials.write_text("")
 
-    done = lftool(
-        f"s3://{bucket}/x", "lock", options='options = { profile = "no" }', AWS_SHARED_CREDENTIALS_FILE=str(credentials)
-    )
+    done = lftool(f"s3://{bucket}/x", "lock", AWS_PROFILE="no", AWS_SHARED_CREDENTIALS_FILE=str(credentials))
 
     assert (done.status, done.err) == (
         8,
@@ -155,10 +156,11 @@ def test_a_bucket_that_keeps_versions_delivers_the_locked_one_after_it_was_repla
     project.write_recipe(
         RECIPE.format(uri=f"s3://{bucket}/model.gguf", options=f'options = {{ endpoint = "{swift}" }}')
     )
-    project.spawn("lock", env=KEYS).assert_success()
+    keys = {**KEYS, "AWS_ENDPOINT_URL": swift}  # the user's word that this endpoint may see them
+    project.spawn("lock", env=keys).assert_success()
     upload({"model.gguf": b"something else"})
 
-    project.spawn("fetch", env={**KEYS, "XDG_CACHE_HOME": str(project.home / "new")}).assert_success()
+    project.spawn("fetch", env={**keys, "XDG_CACHE_HOME": str(project.home / "new")}).assert_success()
 
     (file,) = tomllib.loads(project.lock.read_text())["sources"]["base"]["files"]
     assert file["revision"].startswith("version ")

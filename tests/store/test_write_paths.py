@@ -82,6 +82,8 @@ ALLOWED = {
     ("testing/transforms.py", "_read_from_a_pipe", "os.truncate"),
     ("testing/models.py", "tiny_gguf", "open"),
     ("testing/project.py", "ProjectFolder.write_recipe", "write_text"),
+    ("testing/project.py", "ProjectFolder.write_credentials", "write_text"),
+    ("testing/project.py", "ProjectFolder.write_configuration", "write_text"),
 }
 
 ALWAYS_WRITES = {

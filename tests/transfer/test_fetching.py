@@ -380,11 +380,12 @@ def test_a_pre_signed_url_that_refuses_head_is_asked_with_get(project):
         project.spawn("lock").assert_success()
 
 
-@pytest.mark.parametrize("secret", ["sekret\n", "sekret\x07", "sékret"])
+@pytest.mark.parametrize("secret", ["sek\nret", "sekret\x07", "sékret"])
 def test_a_token_that_cannot_be_sent_is_refused_and_not_repeated(project, files, secret):
-    project.write_recipe(RECIPE.format(uri=f"{files.url}/model.gguf", options='options = { token = "env:TOKEN" }'))
+    project.write_recipe(RECIPE.format(uri=f"{files.url}/model.gguf", options=""))
+    project.write_credentials(f'[hosts."{files.url}"]\ntoken = "env:TOKEN"\n')
 
     done = project.spawn("lock", env={"TOKEN": secret})
 
     assert done.status == 8
-    assert "kret" not in done.err
+    assert "ret" not in done.err.replace("secret", "")

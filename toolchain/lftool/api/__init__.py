@@ -16,7 +16,9 @@ Everything exported here follows semantic versioning of its own; see docs/refere
 
 from __future__ import annotations
 
+from lftool.api.credentials import Anonymous, Credential, Credentials
 from lftool.api.events import BytesFetched, Event, Notice, StageFinished, StageStarted, TensorDone, WorkStopped
+from lftool.api.files import ProjectFiles, local_file, local_files
 from lftool.api.hookspecs import HOOKS, hookimpl
 from lftool.api.http import HTTPClient
 from lftool.api.http_answers import HTTPAnswer, masked_url
@@ -55,6 +57,7 @@ from lftool.api.values import (
     LayoutPlan,
     PlannedMember,
     PlannedPrefix,
+    RemoteStoreContext,
     Resolution,
     RuntimeMember,
     RuntimeParts,
@@ -86,12 +89,15 @@ __all__ = [
     "GGML_TYPES",
     "HOOKS",
     "LFTOOL_API_VERSION",
+    "Anonymous",
     "Artifact",
     "Backend",
     "BackendType",
     "BytesFetched",
     "CompiledRuntime",
     "ConverterType",
+    "Credential",
+    "Credentials",
     "Device",
     "Digest",
     "Event",
@@ -114,11 +120,13 @@ __all__ = [
     "PlannedMember",
     "PlannedPrefix",
     "Probe",
+    "ProjectFiles",
     "QualityFigures",
     "QualityRequest",
     "QuantizerType",
     "Record",
     "RemoteStore",
+    "RemoteStoreContext",
     "RemoteStoreType",
     "Resolution",
     "Runtime",
@@ -153,6 +161,8 @@ __all__ = [
     "copied_header",
     "hookimpl",
     "is_chosen",
+    "local_file",
+    "local_files",
     "masked_url",
     "metadata_entry",
     "padding",

@@ -64,7 +64,7 @@ class Hooks:
             >>> from lftool.api import RemoteStoreType, hookimpl
             >>> @hookimpl
             ... def lftool_remote_stores():
-            ...     yield RemoteStoreType(name="dav", summary="WebDAV", schemes=("dav",), factory=lambda url: ...)
+            ...     yield RemoteStoreType(name="dav", summary="WebDAV", schemes=("dav",), factory=lambda context: ...)
         """
         raise NotImplementedError
 

@@ -23,7 +23,7 @@ from lftool.api.protocols import (
     Transform,
     Verifier,
 )
-from lftool.api.values import SignerContext, SourceContext
+from lftool.api.values import RemoteStoreContext, SignerContext, SourceContext
 
 if TYPE_CHECKING:
     from attrs import Attribute
@@ -84,10 +84,10 @@ class SourceType(Record):
 
 @frozen(kw_only=True)
 class RemoteStoreType(Record):
-    """A kind of remote store; `schemes` are the URL schemes of its places. `factory` is called with such a URL."""
+    """A kind of remote store; `schemes` are the URL schemes of its places."""
 
     schemes: tuple[str, ...] = field(validator=_not_empty)
-    factory: Callable[[str], RemoteStore]
+    factory: Callable[[RemoteStoreContext], RemoteStore]
 
 
 @frozen(kw_only=True)

@@ -6,20 +6,41 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from attrs.validators import ge, optional
 
+from lftool.api.credentials import Anonymous, Credentials
+from lftool.api.files import ProjectFiles
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import PrefixRole, Role
 
 
 @frozen(kw_only=True)
 class SourceContext:
-    """Where a source works: the recipe's folder, and its structured `options` (None when the record has none)."""
+    """Where and with what a source works.
+
+    Attributes:
+        project: The recipe's folder.
+        options: Its options, structured; None when the record has none. They are the recipe's: a project chooses them.
+        offline: Whether no remote may be asked.
+        files: The one way to open files of the project and of the user's roots.
+        credentials: The user's, by host. A source asks here, and passes on what it gets, or asks anonymously; it must not
+            let a library look for credentials: a recipe chooses the host.
+    """
 
     project: Path
     options: Any = None
     offline: bool = False
+    files: ProjectFiles = field(default=Factory(lambda self: ProjectFiles(project=self.project), takes_self=True))
+    credentials: Credentials = field(factory=Anonymous)
+
+
+@frozen(kw_only=True)
+class RemoteStoreContext:
+    """Where a remote store is, as the user's environment says, and the user's credentials."""
+
+    url: str
+    credentials: Credentials = field(factory=Anonymous)
 
 
 @frozen(kw_only=True)
@@ -228,8 +249,16 @@ class LayoutPlan:
 
 @frozen(kw_only=True)
 class SignerContext:
-    """The recipe's key reference, `scheme:rest`, and the folder that relative paths mean."""
+    """A key reference, `scheme:rest`.
+
+    Attributes:
+        project: The recipe's folder.
+        scheme: How the key is kept.
+        rest: What stands behind the colon.
+        files: The one way to open files that a reference names.
+    """
 
     project: Path
     scheme: str
     rest: str
+    files: ProjectFiles = field(default=Factory(lambda self: ProjectFiles(project=self.project), takes_self=True))

@@ -18,7 +18,6 @@ from lftool.api import (
     VerifierType,
     hookimpl,
 )
-from lftool.builtin.http_options import HTTPOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
         Layout,
         Observer,
         RemoteStore,
+        RemoteStoreContext,
         Runtime,
         Signer,
         SignerContext,
@@ -51,10 +51,10 @@ def _http_source(context: SourceContext) -> Source:
     return HTTPSource(context)
 
 
-def _http_store(url: str) -> RemoteStore:
+def _http_store(context: RemoteStoreContext) -> RemoteStore:
     from lftool.builtin.http_store import HTTPStore  # noqa: PLC0415 - imported when used
 
-    return HTTPStore(url)
+    return HTTPStore(context)
 
 
 def _gguf_join() -> Transform:
@@ -103,14 +103,17 @@ def _console() -> Observer:
 def lftool_sources() -> Iterator[SourceType]:
     """Files beside the recipe, and behind a URL."""
     yield SourceType(
-        name="file", summary="files in the recipe's folder", schemes=("file",), local=True, factory=_file_source
+        name="file",
+        summary="files beside the recipe, or in a root of yours",
+        schemes=("file",),
+        local=True,
+        factory=_file_source,
     )
     yield SourceType(
         name="http",
         summary="a file behind a URL",
         schemes=("http", "https"),
         ranges=True,
-        options=HTTPOptions,
         factory=_http_source,
     )
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from lftool.api import HTTPClient, Resolution, SourceFile
-from lftool.builtin.http_options import HTTPOptions
-from lftool.errors import FetchError, RecipeError, UnavailableError
+from lftool.errors import FetchError, RecipeError
 from lftool.models.digest import Digest
 from lftool.models.lock import check_relative_path
 
@@ -20,24 +18,7 @@ if TYPE_CHECKING:
     from lftool.api import HTTPAnswer, SourceContext, SourceRequest
 
 
-def _secret(reference: str | None, uri: str) -> str | None:
-    """Return what the variable that `env:NAME` names holds.
-
-    Raises:
-        RecipeError: Not of that form.
-        UnavailableError: The variable is not set.
-    """
-    if reference is None:
-        return None
-    scheme, _, name = reference.partition(":")
-    if scheme != "env" or not name:
-        raise RecipeError(f"source {uri!r}: a secret is named as env:NAME, and never written into a recipe")
-    value = os.environ.get(name)
-    if not value:
-        raise UnavailableError(f"source {uri!r}: the variable {name} is not set", hints=(f"set {name}",))
-    return value
-
-
+_HINT = "name a credential for its host in credentials.toml (docs/reference/configuration.md), or in netrc"
 _FRAGMENT = re.compile(r"sha256=([0-9a-f]{64})\Z")
 _NO_HEAD = {400, 403, 405, 501}  # pre-signed URLs are signed for one method
 
@@ -46,21 +27,20 @@ class HTTPSource:
     """Reads a URL. Its version is the ETag, or the time of its last change; without either it is read in one go."""
 
     def __init__(self, context: SourceContext) -> None:
-        self._options: HTTPOptions = context.options or HTTPOptions()
+        self._credentials = context.credentials
         self._clients: dict[str, HTTPClient] = {}
 
     def _client(self, uri: str) -> HTTPClient:
         if uri not in self._clients:
-            token = _secret(self._options.token, uri)
-            headers = {} if token is None else {"authorization": f"Bearer {token}"}
-            hint = 'name a token: options = { token = "env:NAME" }' if token is None else "the token may have expired"
+            headers = self._credentials.for_url(uri).headers
+            hint = "what your credentials name for this host may have expired" if headers else _HINT
             self._clients[uri] = HTTPClient(f"source {uri!r}", headers=headers, hints=(hint,))
         return self._clients[uri]
 
     def _url(self, uri: str) -> str:
         url = uri.partition("#")[0]
-        query = _secret(self._options.query, uri)
-        return url if query is None else f"{url}?{query.removeprefix('?')}"
+        query = self._credentials.for_url(uri).query
+        return url if query is None else f"{url}?{query}"
 
     def _asserted(self, uri: str) -> Digest | None:
         fragment = urlsplit(uri).fragment

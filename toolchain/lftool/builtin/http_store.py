@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
+    from lftool.api import RemoteStoreContext
+
 _TOKEN = "LFTOOL_REMOTE_STORE_TOKEN"  # noqa: S105 - a variable's name
 _FOUND, _MISSING = 200, frozenset({404, 410})
 
 
-def _authorization(token: str | None) -> dict[str, str]:
+def _authorization(token: str) -> dict[str, str]:
     """Return the header for a token, or for `user:password`: no bearer token has a colon (RFC 6750 §2.1)."""
-    if not token:
-        return {}
     if ":" in token:
         return {"authorization": "Basic " + base64.b64encode(token.encode()).decode()}
     return {"authorization": f"Bearer {token}"}
@@ -28,11 +28,12 @@ def _authorization(token: str | None) -> dict[str, str]:
 class HTTPStore:
     """Objects below a URL."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, context: RemoteStoreContext) -> None:
+        self._url = context.url
+        token = os.environ.get(_TOKEN)
         self._client = HTTPClient(
-            f"remote store {url!r}",
-            headers=_authorization(os.environ.get(_TOKEN)),
+            f"remote store {context.url!r}",
+            headers=_authorization(token) if token else context.credentials.for_url(context.url).headers,
             hints=(f"set {_TOKEN}, or check that it still holds and may write",),
             encodings=frozenset({"zstd"}),
         )

@@ -6,7 +6,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from lftool.errors import TrustError
+from lftool.errors import RecipeError, StorageError, TrustError
 from lftool.models.policy import P256
 
 if TYPE_CHECKING:
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 # Order of the P-256 group, FIPS 186-5 / SEC 2 §2.4.2.
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+_MOST_BYTES = 64 * 1024
+_ELSEWHERE = "a key outside of the project is yours to name: --sign-key PATH, or [sign] key in your config.toml"
 
 
 def _low_s(signature: bytes) -> bytes:
@@ -51,7 +55,7 @@ def _load_private(pem: bytes, what: str) -> ec.EllipticCurvePrivateKey:
 
 
 class KeySigner:
-    """Signs with a key in a file (`file:PATH`) or in a variable (`env:NAME`)."""
+    """Signs with a key in a file of the project or a root (`file:PATH`), or in a variable (`env:NAME`)."""
 
     scheme = P256
 
@@ -66,14 +70,13 @@ class KeySigner:
                 )
             pem = text.encode()
         else:
-            path = context.project / context.rest
+            hints = ("make one with `lftool keygen -o PREFIX`, or build with --no-sign", _ELSEWHERE)
             try:
-                pem = path.read_bytes()
-            except OSError as error:
-                raise TrustError(
-                    f"cannot read the signing key {path}: {error.strerror}",
-                    hints=("make one with `lftool keygen -o PREFIX`, or build with --no-sign",),
-                ) from error
+                pem = context.files.read(context.rest, f"the signing key {context.rest}", _MOST_BYTES)
+            except RecipeError as error:
+                raise RecipeError(error.message, hints=(_ELSEWHERE, *error.hints)) from error
+            except StorageError as error:
+                raise TrustError(f"cannot read {error.message}", hints=hints) from error
         self._key = _load_private(pem, f"the key {self._reference}")
 
     def public_key(self) -> str:

@@ -23,6 +23,12 @@ project_option = click.option(
     metavar="DIR",
     help="Folder of the recipe; default: search upwards for lftool.toml.",
 )
+sign_key_option = click.option(
+    "--sign-key",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Sign with this private key, in place of the one that the recipe names.",
+)
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 
 
@@ -32,6 +38,14 @@ def trust_options(command: F) -> F:
         "--trust", type=click.Path(path_type=Path), metavar="FILE", help="Trust policy: keys, names, validity."
     )(command)
     return click.option("--key", type=click.Path(path_type=Path), metavar="PUB", help="Trust this public key.")(command)
+
+
+def chosen_sign_key(given: Path | None) -> Path | None:
+    """Return the path of the private key that the user names: with an option, else in the configuration; None for none."""
+    from lftool.ops.configuration import read_configuration
+
+    own = read_configuration().sign.key
+    return given if given is not None or own is None else Path(own)
 
 
 def chosen_policy(key: Path | None, trust: Path | None, *, own: bool = False) -> TrustPolicy | None:

@@ -35,6 +35,17 @@ def _key_reference(_instance: object, _attribute: Attribute[str], value: str) ->
         raise ValueError("a key is named as file:PATH or env:NAME; secrets are never written into a recipe")
 
 
+def _no_secrets(_instance: object, _attribute: Attribute[Any], value: object) -> None:
+    """Raise ValueError if a source's options name a variable: what is sent, and to whom, is for the user to say."""
+    if isinstance(value, str) and value.startswith("env:"):
+        raise ValueError(
+            "a recipe names no variable whose content is sent to a server; name the credential for its host in your"
+            " credentials.toml (docs/reference/configuration.md)"
+        )
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        _no_secrets(_instance, _attribute, inner)
+
+
 @frozen(kw_only=True)
 class BundleInfo:
     """`[bundle]`: what the result is called."""
@@ -52,7 +63,11 @@ class SourceSpec:
     uri: str = field(validator=min_len(1), metadata={"doc": "Where the files are; the scheme picks the source plugin."})
     include: tuple[str, ...] = field(default=(), metadata={"doc": "Globs of paths to take; all if empty."})
     exclude: tuple[str, ...] = field(default=(), metadata={"doc": "Globs of paths to leave out."})
-    options: Mapping[str, Any] = field(factory=dict, metadata={"options": True, "doc": "Options of the source plugin."})
+    options: Mapping[str, Any] = field(
+        factory=dict,
+        validator=_no_secrets,
+        metadata={"options": True, "doc": "Options of the source plugin; never a credential."},
+    )
 
 
 @frozen(kw_only=True)

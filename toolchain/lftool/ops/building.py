@@ -45,6 +45,7 @@ class BuildOptions:
         relock: Make or renew the lock if need be, as on a terminal; else a missing or stale lock is an error.
         rebuild: Recall nothing: do every stage, and compare with the lock.
         sign: Sign when the recipe says with which key.
+        sign_key: Path of the private key that the user names; before the recipe's.
         cache_bytes: Bound of the store, kept after the build.
     """
 
@@ -54,6 +55,7 @@ class BuildOptions:
     relock: bool = False
     rebuild: bool = False
     sign: bool = True
+    sign_key: Path | None = None
     cache_bytes: int = DEFAULT_CACHE_BYTES
 
 
@@ -138,14 +140,14 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
         LftoolError: Whatever a stage raises; what existed before is unchanged.
     """
     targets = _chosen(project, options.targets)
-    require_files(project.recipe, project.root)
+    require_files(project.recipe, ports.files)
     with ports.store.in_use():
         lock = _fresh_lock(project, ports, options)
-        require_unchanged(lock, project.root, ports.store)
+        require_unchanged(lock, ports.files, ports.store)
         if options.locked:
             _require_outputs(lock, targets)
         signing = project.recipe.sign is not None and options.sign
-        key = open_key(project.recipe.sign, project.root, ports.registry) if signing and project.recipe.sign else None
+        key = open_key(project.recipe.sign, options.sign_key, ports) if signing and project.recipe.sign else None
         ports.records.rebuild = options.rebuild
         recall_outputs(lock, targets, ports)
         present = _present(project, lock, ports, options)

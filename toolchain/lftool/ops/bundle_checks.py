@@ -17,7 +17,7 @@ from lftool.models.reals import as_decimal
 from lftool.ops.answers import Question, served
 from lftool.ops.check_reports import CheckResult, quoted
 from lftool.ops.checking import check_opened
-from lftool.pipeline.quality import measure, path_within, require
+from lftool.pipeline.quality import measure, require, text_of
 from lftool.pipeline.runner import prepare_weights
 from lftool.pipeline.selection import weights_artifact
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from lftool.api import ProjectFiles
     from lftool.bundle.reader import Bundle
     from lftool.models.checks import CheckSpec
     from lftool.models.manifest import BundleManifest
@@ -92,7 +93,7 @@ def _check(report: CheckReport, path: Path, project: Project, ports: Ports, back
                     else:
                         results[number] = said
                 else:
-                    results[number] = _timed(number, check, partial(_ask, check, model, project))
+                    results[number] = _timed(number, check, partial(_ask, check, model, ports.files))
     if answers:
         with served(path, ports.store, backend, embeddings=True) as model:
             for number, check in asked:
@@ -139,7 +140,7 @@ def _question(check: CheckSpec, schema: Any = None) -> Question:  # noqa: ANN401
     return Question(prompt=check.prompt, raw=check.raw, max_tokens=check.max_tokens, schema=schema)
 
 
-def _ask(check: CheckSpec, model: ServedModel, project: Project) -> str:
+def _ask(check: CheckSpec, model: ServedModel, files: ProjectFiles) -> str:
     """Carry out a check that needs an answer; return what was found."""
     match check.kind:
         case "prompt":
@@ -154,15 +155,15 @@ def _ask(check: CheckSpec, model: ServedModel, project: Project) -> str:
                 raise _NotHeldError(f"{check.matches!r} matches nothing in the answer {quoted(answer)}", answer)
             return answer
         case "json-schema":
-            return _valid(check, model, project)
+            return _valid(check, model, files)
         case _:
             return _first_token(check, model)
 
 
-def _valid(check: CheckSpec, model: ServedModel, project: Project) -> str:
+def _valid(check: CheckSpec, model: ServedModel, files: ProjectFiles) -> str:
     from lftool.ops.json_schemas import difference, read_schema  # noqa: PLC0415 - needs an extra
 
-    schema = read_schema(check.schema or "", project.root)
+    schema = read_schema(check.schema or "", files)
     try:
         answer = model.ask(_question(check, schema if check.constrained else None))
     except UnavailableError as error:
@@ -211,7 +212,7 @@ def _perplexity(check: CheckSpec, bundle: Bundle, project: Project, ports: Ports
         found = measure(
             target,
             recipe.targets[target].backend,
-            path_within(check.text or "", project.root),
+            text_of(check, ports.files),
             check.context,
             weights,
             reference,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import StageFinished, StageStarted
+from lftool.ops.freshness import check_lock
 from lftool.pipeline.archives import with_archives
 from lftool.pipeline.parallel import in_parallel
 from lftool.pipeline.stages.fetch import fetch_locked
@@ -29,11 +30,11 @@ def fetch_project(project: Project, ports: Ports) -> list[LockedFile]:
     """Fetch every file that the project's lock pins; return those that were not in the store.
 
     Raises:
-        LockError: There is no lock, or it cannot be read.
+        LockError: There is no lock, it cannot be read, or it is not the recipe's.
         IntegrityError: A source delivers other bytes than the pinned ones.
         FetchError: A source does not deliver.
     """
-    lock = project.require_lock()
+    lock = check_lock(project)
 
     def one(item: tuple[str, LockedFile]) -> LockedFile | None:
         name, file = item

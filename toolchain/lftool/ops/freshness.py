@@ -13,19 +13,20 @@ from lftool.pipeline.freshness import staleness
 from lftool.pipeline.local_files import require_unchanged
 
 if TYPE_CHECKING:
+    from lftool.api import ProjectFiles
     from lftool.models.lock import Lock
     from lftool.ops.project import Project
     from lftool.store.store import Store
 
 
-def check_files(project: Project, store: Store) -> None:
+def check_files(project: Project, files: ProjectFiles, store: Store) -> None:
     """Check that files beside the recipe are those that the lock pins.
 
     Raises:
         IntegrityError: One has other bytes.
         LockError: There is no lock, or it cannot be read.
     """
-    require_unchanged(project.require_lock(), project.root, store)
+    require_unchanged(project.require_lock(), files, store)
 
 
 def check_lock(project: Project) -> Lock:

@@ -6,11 +6,12 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lftool.errors import RecipeError, StorageError
-from lftool.pipeline.quality import path_within
+from lftool.errors import RecipeError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from lftool.api import ProjectFiles
+
+_MOST_BYTES = 4 * 1024 * 1024
 
 try:
     import jsonschema
@@ -20,22 +21,20 @@ except ImportError:
     raise RecipeError("checks of kind 'json-schema' need jsonschema", hints=("pip install 'lftool[checks]'",)) from None
 
 
-def read_schema(name: str, root: Path) -> Any:  # noqa: ANN401 - JSON
+def read_schema(name: str, files: ProjectFiles) -> Any:  # noqa: ANN401 - JSON
     """Return a JSON Schema.
 
     Args:
-        name: Path of the file, relative to `root`.
-        root: Folder of the recipe.
+        name: Path of the file, relative to the recipe.
+        files: Opens files of the project.
 
     Raises:
         StorageError: It cannot be read.
         RecipeError: It is no JSON Schema.
     """
     try:
-        schema = _require_form(json.loads(path_within(name, root).read_bytes()))
+        schema = _require_form(json.loads(files.read(name, "checks", _MOST_BYTES)))
         jsonschema.validators.validator_for(schema).check_schema(schema)
-    except OSError as error:
-        raise StorageError(f"cannot read the schema {name}: {error.strerror}") from None
     except (ValueError, RecursionError, jsonschema.SchemaError) as error:
         raise RecipeError(f"checks: {name} is no JSON Schema: {error}") from None
     return schema

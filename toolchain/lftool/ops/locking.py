@@ -55,13 +55,13 @@ def lock_project(
         RecipeError: A check names a file that is not there.
         LftoolError: Whatever resolving raises; the lock is then as it was.
     """
-    require_files(project.recipe, project.root)
+    require_files(project.recipe, ports.files)
     old = project.read_lock()
     base = old or empty_lock(project.recipe)
     chosen = Upgrade() if upgrade is None else check_upgrade(upgrade or {ALL}, project.recipe, base)
     with ports.store.in_use():
         lock = make_lock(project.recipe, base, chosen, ports)
-        for error in changed_files(lock, project.root, ports.store):
+        for error in changed_files(lock, ports.files, ports.store):
             ports.emit(Notice(text=f"{error.message}; {error.hints[0]}", warning=True))
     if dry_run:
         return LockResult(lock=lock, changes=_changes(old, lock), written=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from lftool.models.recipe import SourceSpec
+from lftool.ops.freshness import check_lock
 from lftool.pipeline.parallel import in_parallel
 from lftool.pipeline.stages.resolve import ask
 
@@ -67,7 +68,8 @@ def _differs(
 
 
 def _state(name: str, locked: LockedSource, ports: Ports) -> SourceState:
-    spec = SourceSpec(uri=locked.uri, include=locked.include, exclude=locked.exclude, options=locked.options)
+    options = ports.source_options.get(name, {})
+    spec = SourceSpec(uri=locked.uri, include=locked.include, exclude=locked.exclude, options=options)
     reader, found = ask(spec, name, ports)
     old = {file.path: file for file in locked.files}
     new = {file.path: file for file in found.files}
@@ -94,10 +96,10 @@ def outdated(project: Project, ports: Ports) -> list[SourceState]:
     """Ask every source of the project's lock what its ref means now.
 
     Raises:
-        LockError: There is no lock, or it cannot be read.
+        LockError: There is no lock, it cannot be read, or it is not the recipe's.
         FetchError: A source does not answer.
         UnavailableError: A source's plugin is not installed.
     """
-    lock = project.require_lock()
+    lock = check_lock(project)
     names = sorted(lock.sources)
     return in_parallel(lambda name: _state(name, lock.sources[name], ports), names, ports.transfer.files, ports)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from lftool.api import ProjectFiles
 from lftool.codec.file_lists import FOLDER, attach, detach
 from lftool.codec.locks import emit_lock, parse_lock
 from lftool.codec.recipes import parse_recipe
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from lftool.api import Event
+    from lftool.models.configuration import Configuration
     from lftool.models.lock import Lock
 
 
@@ -158,6 +160,12 @@ def _complain(text: str) -> None:
     logging.getLogger("lftool").warning("%s", text)
 
 
+def files_of(project: Project | None, configuration: Configuration) -> ProjectFiles:
+    """Return what opens files of a project, or of this folder without one, and of the user's roots."""
+    roots = {name: Path(path) for name, path in configuration.roots.items()}
+    return ProjectFiles(project=Path.cwd() if project is None else project.root, roots=roots)
+
+
 def open_ports(
     project: Project | None, *, third_party: bool = True, online: bool = True, threads: int | None = None
 ) -> Ports:
@@ -181,6 +189,8 @@ def open_ports(
         online=online,
         transfer=rules,
         remote_store=remote,
+        files=files_of(project, own),
+        source_options={} if project is None else {name: s.options for name, s in project.recipe.sources.items()},
     )
     if remote is not None:
         listener = FetchListener(source="remote store", path="records", ports=ports)

@@ -9,6 +9,7 @@ from attrs import frozen
 from lftool.errors import FetchError, UsageError
 from lftool.models.digest import Artifact, Digest
 from lftool.ops.fetching import fetch_project, locked_files
+from lftool.ops.freshness import check_lock
 from lftool.pipeline.parallel import in_parallel
 from lftool.pipeline.recall import WEIGHTS
 from lftool.pipeline.remote_store import PLACE
@@ -76,7 +77,7 @@ def push_project(project: Project, ports: Ports, *, force: bool = False) -> Push
 
     Raises:
         UsageError: There is no remote store.
-        LockError: There is no lock, or it cannot be read.
+        LockError: There is no lock, it cannot be read, or it is not the recipe's.
         FetchError: A source does not deliver, or the store does not take something.
         IntegrityError: A blob on this machine was corrupted.
     """
@@ -84,7 +85,7 @@ def push_project(project: Project, ports: Ports, *, force: bool = False) -> Push
     if remote is None:
         raise UsageError("there is no remote store to push to", hints=(f"name one: {PLACE}=https://HOST/PATH",))
     fetch_project(project, ports)
-    lock = project.require_lock()
+    lock = check_lock(project)
     outputs, unbuilt = _outputs(lock, ports)
     wanted = [(name, file.path, file.artifact) for name, file in locked_files(lock)]
     kept = [output for output in outputs if ports.store.blobs.holds(output.artifact)]

@@ -12,7 +12,7 @@ from lftool.api import Notice
 from lftool.bundle.reader import opened
 from lftool.errors import LockError, UsageError
 from lftool.ops.building import BuildOptions, build_project
-from lftool.pipeline.quality import Quality, measure
+from lftool.pipeline.quality import Quality, measure, read_text
 from lftool.pipeline.runner import prepare_weights
 from lftool.pipeline.selection import weights_artifact
 from lftool.pipeline.stages.sign import open_key
@@ -73,7 +73,7 @@ def measure_target(project: Project, ports: Ports, options: QualityOptions) -> M
         quality = measure(
             options.target,
             spec.backend,
-            options.text,
+            read_text(options.text),
             options.context,
             built.weights,
             weights_artifact(project.recipe, lock),
@@ -93,7 +93,7 @@ def measure_target(project: Project, ports: Ports, options: QualityOptions) -> M
         predicate=quality.predicate(),
         predicate_type=QUALITY_TYPE,
     )
-    key = open_key(sign, project.root, ports.registry)
+    key = open_key(sign, options.build.sign_key, ports)
     path = built.path.with_name(stem + SUFFIX)
     write_durably(path, sign_statement(statement, key.signer, key.verifier), "statement")
     return MeasuredQuality(quality=quality, statement=path)

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from lftool.models.digest import Artifact, Digest
 from lftool.ops.fetching import fetch_project, locked_files
+from lftool.ops.freshness import check_lock
 from lftool.pipeline.runtimes import EXECUTABLE, compile_action_of, require_compiled
 from lftool.store.vendoring import ARCHIVE_SUFFIX, take_in, write_archive, write_folder
 
@@ -35,13 +36,13 @@ def vendor_project(project: Project, destination: Path, ports: Ports) -> Vendore
     compiler may make other ones, or it has none.
 
     Raises:
-        LockError: There is no lock, or it cannot be read.
+        LockError: There is no lock, it cannot be read, or it is not the recipe's.
         FetchError: A source does not deliver.
         IntegrityError: It delivers other bytes than the pinned ones.
         StorageError: The destination cannot be written.
     """
     fetch_project(project, ports)
-    lock = project.require_lock()
+    lock = check_lock(project)
     artifacts = sorted({file.artifact for _, file in locked_files(lock)} | set(_executables(lock)))
     records = {}
     with ports.store.in_use():
@@ -80,12 +81,12 @@ def take_in_vendored(project: Project, path: Path, ports: Ports, *, trust: bool 
         trust: Whether what its records say counts as made.
 
     Raises:
-        LockError: There is no lock, or it cannot be read.
+        LockError: There is no lock, it cannot be read, or it is not the recipe's.
         FormatError: It is no vendor folder or archive.
         IntegrityError: A file is not what its name says.
     """
     with ports.store.in_use():
-        lock = project.require_lock()
+        lock = check_lock(project)
         wanted = [file.artifact for _, file in locked_files(lock)]
         taken = take_in(path, [*wanted, *_executables(lock)], ports.store.blobs)
     if trust:

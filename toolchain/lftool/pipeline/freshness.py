@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.codec.locks import differences, locked_recipe
+from lftool.codec.options import canonical_options
 from lftool.codec.recipes import recipe_digest, slice_recipe
 from lftool.pipeline.identity import pack_action, transform_action, use_of
 from lftool.pipeline.inputs import conversion_inputs, quantize_inputs
@@ -79,7 +80,12 @@ def staleness(recipe: Recipe, lock: Lock) -> list[str]:
         locked = lock.sources.get(name)
         if locked is None:
             found.append(f"sources.{name}: not in the lock")
-        elif (locked.uri, locked.include, locked.exclude) != (source.uri, source.include, source.exclude):
+        elif (locked.uri, locked.include, locked.exclude, dict(locked.options)) != (
+            source.uri,
+            source.include,
+            source.exclude,
+            canonical_options(source.options),
+        ):
             found.append(f"sources.{name}: the lock answers another request")
     found += [f"sources.{name}: not in the recipe" for name in sorted(lock.sources.keys() - recipe.sources.keys())]
     found += [f"targets.{name}: not in the recipe" for name in sorted(lock.targets.keys() - recipe.targets.keys())]

@@ -4,36 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from typing import TYPE_CHECKING
 
-from lftool.errors import IntegrityError
+from lftool.api import local_file
+from lftool.errors import IntegrityError, StorageError
 from lftool.models.digest import Artifact, Digest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from lftool.api import ProjectFiles
     from lftool.models.lock import Lock, LockedFile
     from lftool.store.store import Store
 
 _SCHEME = "file:"
-_GLOB = re.compile(r"[*?\[]")
 _KIND = "local-file"
 _WORTH_REMEMBERING = 1024 * 1024  # a smaller file is hashed faster than a stamp is written
 
 
-def _path_of(uri: str, file: LockedFile, root: Path) -> Path:
-    """Return where a file of a source lies: the URI names the file itself, its folder, or a glob below its folder."""
-    wanted = uri.removeprefix(_SCHEME)
-    glob = _GLOB.search(wanted)
-    if glob:
-        return root / wanted[: glob.start()].rpartition("/")[0] / file.path
-    path = root / wanted
-    return path / file.path if path.is_dir() else path
-
-
-def _artifact(path: Path, store: Store) -> Artifact:
-    with path.open("rb") as opened:
+def _artifact(uri: str, file: LockedFile, files: ProjectFiles, store: Store) -> Artifact:
+    """Return what a file is now. One of another size is not read: that it differs is known."""
+    with local_file(uri, file.path, files) as opened:
         before = os.fstat(opened.fileno())
         known = store.stamps.recall(before, _KIND) if before.st_size >= _WORTH_REMEMBERING else None
         if known is not None:
@@ -45,23 +34,25 @@ def _artifact(path: Path, store: Store) -> Artifact:
         return Artifact(found, after.st_size)
 
 
-def changed_files(lock: Lock, root: Path, store: Store) -> list[IntegrityError]:
+def changed_files(lock: Lock, files: ProjectFiles, store: Store) -> list[IntegrityError]:
     """Return an error for each file of a `file:` source that has other bytes than the lock pins.
 
     A file that is not there any more is not among them: the store may have it, and fetching tells.
 
     Args:
-        lock: The lock.
-        root: The recipe's folder.
+        lock: The lock; it is the recipe's.
+        files: What may be opened: the project and the user's roots.
         store: Remembers digests by stamp, so that a file is read again only when something has touched it.
+
+    Raises:
+        RecipeError: A source leads out of the project.
     """
     found = []
     for name, source in sorted(lock.sources.items()):
         for file in source.files if source.uri.startswith(_SCHEME) else ():
-            path = _path_of(source.uri, file, root)
             try:
-                file.artifact.require(_artifact(path, store), f"source {name!r}, file {file.path}")
-            except OSError:
+                file.artifact.require(_artifact(source.uri, file, files, store), f"source {name!r}, file {file.path}")
+            except (OSError, StorageError):
                 continue
             except IntegrityError as error:
                 hint = f"if the change is wanted: lftool lock --upgrade {name}"
@@ -69,7 +60,7 @@ def changed_files(lock: Lock, root: Path, store: Store) -> list[IntegrityError]:
     return found
 
 
-def require_unchanged(lock: Lock, root: Path, store: Store) -> None:
+def require_unchanged(lock: Lock, files: ProjectFiles, store: Store) -> None:
     """Raise IntegrityError if a file of a `file:` source has other bytes than the lock pins."""
-    for error in changed_files(lock, root, store):
+    for error in changed_files(lock, files, store):
         raise error

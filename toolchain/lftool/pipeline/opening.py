@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from lftool.pipeline.ports import Ports
 
 
-_CREDENTIALS_HINT = "give credentials to the source's own configuration or variables"
-_QUERY_HINT = 'put what stands behind ? into a variable, and name it: options = { query = "env:NAME" }'
+_CREDENTIALS_HINT = "name credentials for the host in your credentials.toml (docs/reference/configuration.md)"
+_QUERY_HINT = (
+    "name what stands behind ? in your credentials.toml: `query` of that host (docs/reference/configuration.md)"
+)
 
 
 def scheme_of(uri: str, name: str) -> str:
@@ -67,6 +69,12 @@ def open_source(spec: SourceSpec, name: str, ports: Ports) -> tuple[Registered[A
         options = structure(dict(spec.options), record.options, f"lftool.toml: sources.{name}.options", RecipeError)
     elif spec.options:
         raise RecipeError(f"sources.{name}.options: the source {record.name!r} has no options")
-    context = SourceContext(project=ports.project, options=options, offline=not ports.online)
+    context = SourceContext(
+        project=ports.project,
+        options=options,
+        offline=not ports.online,
+        files=ports.files,
+        credentials=ports.credentials,
+    )
     with guarded(registered.origin):
         return registered, record.factory(context)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from attrs import define, field
+from attrs import Factory, define, field
 
-from lftool.api import Event
+from lftool.api import Credentials, Event, ProjectFiles
 from lftool.host.isolated import Isolated, Workers
 from lftool.host.registry import Registry
+from lftool.pipeline.credentials import UserCredentials
 from lftool.pipeline.records import Records
 from lftool.store.store import Store
 from lftool.transfer.remote_store import CheckedStore
@@ -26,6 +28,9 @@ class Ports:
     Attributes:
         project: Folder of the recipe.
         emit: Receives events; never fails a build.
+        files: Opens files of the project and of the user's roots.
+        credentials: The user's, by host.
+        source_options: Name of a source to its options, from the recipe; those in a lock are for comparison only.
         threads: How many threads one stage may use in all.
         online: Whether remote sources may be asked.
         transfer: The rules of fetching.
@@ -45,10 +50,10 @@ class Ports:
     clock: Callable[[], float] = time.monotonic
     workers: Workers = field(factory=Workers)
     cancelled: threading.Event = field(factory=threading.Event)
-    records: Records = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.records = Records(self.store)
+    files: ProjectFiles = field(default=Factory(lambda self: ProjectFiles(project=self.project), takes_self=True))
+    credentials: Credentials = field(factory=UserCredentials)
+    source_options: Mapping[str, Mapping[str, Any]] = field(factory=dict)
+    records: Records = field(default=Factory(lambda self: Records(self.store), takes_self=True))
 
     @property
     def isolated(self) -> Isolated:

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from lftool.api import ProjectFiles
     from lftool.models.checks import CheckSpec
     from lftool.models.recipe import Recipe
     from lftool.pipeline.ports import Ports
 
 _DIGITS = 6
+MOST_TEXT_BYTES = 1 << 30
 
 
 @frozen(kw_only=True)
@@ -73,10 +75,22 @@ def decimal(value: float) -> str:
     return f"{value:.{_DIGITS}f}"
 
 
-def _stored_text(path: Path, ports: Ports) -> Artifact:
-    """Take the text into the store: what is measured is what the statement names, whatever becomes of the file."""
+@frozen(kw_only=True)
+class Text:
+    """A text to predict, read: what is measured is what the statement names, whatever becomes of the file."""
+
+    name: str
+    data: bytes
+
+
+def read_text(path: Path) -> Text:
+    """Return the text that a user names.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
     try:
-        return ports.store.blobs.put_bytes(path.read_bytes(), f"the text {path.name}")
+        return Text(name=path.name, data=path.read_bytes())
     except OSError as error:
         raise StorageError(f"cannot read the text {path.name}: {error.strerror}") from None
 
@@ -84,7 +98,7 @@ def _stored_text(path: Path, ports: Ports) -> Artifact:
 def measure(
     target: str,
     backend: str,
-    text: Path,
+    text: Text,
     context: int | None,
     weights: Artifact,
     reference: Artifact,
@@ -96,7 +110,7 @@ def measure(
     Args:
         target: What messages call it.
         backend: Which backend measures.
-        text: The text's file.
+        text: The text.
         context: Tokens that are evaluated together; None for the backend's choice.
         weights: The quantised weights, in the store.
         reference: The unquantised ones.
@@ -106,10 +120,9 @@ def measure(
     Raises:
         UnavailableError: The backend is not installed, or measures nothing.
         RecipeError: The text is too short.
-        StorageError: It cannot be read.
     """
     registered = ports.registry.get(BackendType, backend, UnavailableError)
-    artifact = _stored_text(text, ports)
+    artifact = ports.store.blobs.put_bytes(text.data, f"the text {text.name}")
     plugin = "" if registered.origin.is_builtin else ports.registry.digest(registered.origin).hex
     key = {"memo": "quality", "plugin": plugin, "backend": backend, "context": str(context)}
     parts = {"weights": weights.sha256.hex, "reference": reference.sha256.hex, "text": artifact.sha256.hex}
@@ -163,21 +176,23 @@ def require(check: CheckSpec, quality: Quality, target: str) -> None:
     )
 
 
-def require_files(recipe: Recipe, project: Path) -> None:
+def require_files(recipe: Recipe, files: ProjectFiles) -> None:
     """Raise RecipeError unless the files that checks name are there: they are read only once everything is built."""
     for number, check in enumerate(recipe.checks):
         for key, name in (("text", check.text), ("schema", check.schema)):
-            if name is not None and not path_within(name, project).is_file():
-                raise RecipeError(f"lftool.toml: $.checks[{number}].{key}: there is no file {name}")
+            if name is not None:
+                try:
+                    files.open_file(name, f"lftool.toml: $.checks[{number}].{key}").close()
+                except StorageError as error:
+                    raise RecipeError(error.message) from None
 
 
-def path_within(name: str, project: Path) -> Path:
-    """Return the file that a check names, which lies within the project.
+def text_of(check: CheckSpec, files: ProjectFiles) -> Text:
+    """Return the text that a check of the recipe names.
 
     Raises:
-        RecipeError: It lies elsewhere.
+        RecipeError: It lies outside of the project and its roots.
+        StorageError: It cannot be read.
     """
-    path = (project / name).resolve()
-    if not path.is_relative_to(project.resolve()):
-        raise RecipeError(f"checks: {name} lies outside of the project")
-    return path
+    name = check.text or ""
+    return Text(name=name.rpartition("/")[2], data=files.read(name, "checks", MOST_TEXT_BYTES))

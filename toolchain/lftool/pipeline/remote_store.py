@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from lftool.api import StoredObject
+from lftool.api import Credentials, RemoteStoreContext, StoredObject
 from lftool.errors import UsageError
 from lftool.host.guarding import checked_pieces, guarded
+from lftool.pipeline.credentials import UserCredentials
 from lftool.transfer.remote_store import CheckedStore
 from lftool.transfer.wanted import Listener
 
@@ -32,16 +33,18 @@ ACTIONS = "LFTOOL_REMOTE_STORE_ACTIONS"
 class GuardedStore:
     """A plugin's remote store, opened when it is first asked; whatever it raises names the plugin."""
 
-    def __init__(self, registered: Registered[Any], url: str) -> None:
+    def __init__(self, registered: Registered[Any], url: str, credentials: Credentials) -> None:
         self._registered = registered
         self._url = url
+        self._credentials = credentials
         self._opened: RemoteStore | None = None
         self._opening = threading.Lock()
 
     def _remote(self) -> RemoteStore:
         with self._opening:
             if self._opened is None:
-                self._opened = self._registered.record.factory(self._url)
+                context = RemoteStoreContext(url=self._url, credentials=self._credentials)
+                self._opened = self._registered.record.factory(context)
             return self._opened
 
     def find(self, key: str) -> StoredObject | None:
@@ -119,4 +122,4 @@ def remote_store_from_environment(
         return None
     registered = registry.remote_store(_place(url))
     actions = trust_records if ACTIONS not in os.environ else os.environ[ACTIONS] not in {"", "0"}
-    return CheckedStore(url, GuardedStore(registered, url), store, rules, actions=actions)
+    return CheckedStore(url, GuardedStore(registered, url, UserCredentials()), store, rules, actions=actions)

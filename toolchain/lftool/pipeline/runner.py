@@ -20,7 +20,7 @@ from lftool.pipeline.finished import BuiltBundle, find_finished
 from lftool.pipeline.inputs import conversion_files, imatrix_files, needed_files
 from lftool.pipeline.parallel import in_parallel
 from lftool.pipeline.plan import BuildPlan
-from lftool.pipeline.quality import measure, path_within, require
+from lftool.pipeline.quality import measure, require, text_of
 from lftool.pipeline.recall import done_already
 from lftool.pipeline.runtimes import runtime_pieces
 from lftool.pipeline.selection import companions, weights_artifact
@@ -154,7 +154,7 @@ class _Run:
         """Raise PolicyError unless a check holds for the quantised weights of a target."""
         recipe, ports = self.request.recipe, self.ports
         reference = weights_artifact(recipe, self.request.lock)
-        text, backend = path_within(check.text or "", ports.project), recipe.targets[target].backend
+        text, backend = text_of(check, ports.files), recipe.targets[target].backend
         made = self.quantized[target]
         require(check, measure(target, backend, text, check.context, made, reference, self.inputs, ports), target)
 

@@ -16,10 +16,11 @@ import functools
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedReader
     from pathlib import Path
 
 _OPENAT2 = 437  # the number on every architecture that this runs on; include/uapi/asm-generic/unistd.h
@@ -151,7 +152,7 @@ class Contained:
         """
         return stat.S_ISDIR(self._kind(path))
 
-    def open_file(self, path: str) -> BinaryIO:
+    def open_file(self, path: str) -> BufferedReader:
         """Return a regular file, open for reading; its descriptor is the file that was checked.
 
         Args:

@@ -80,6 +80,18 @@ class ProjectFolder:
         """Write the recipe."""
         self.recipe.write_text(text)
 
+    def write_credentials(self, text: str) -> None:
+        """Write the user's credentials file."""
+        path = self.home / "config" / "lftool" / "credentials.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def write_configuration(self, text: str) -> None:
+        """Write the user's configuration file."""
+        path = self.home / "config" / "lftool" / "config.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
     def run(self, *arguments: str | Path) -> Outcome:
         """Run a command in this process, in the project's folder."""
         out, err = io.StringIO(), io.StringIO()

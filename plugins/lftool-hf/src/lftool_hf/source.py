@@ -16,7 +16,7 @@ from lftool.models.digest import Digest
 from lftool_hf.address import parse_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from lftool.api import SourceContext, SourceRequest
@@ -27,20 +27,37 @@ _SIGN_IN = "set HF_TOKEN to a token that may read it, or run `hf auth login`"
 
 
 class HuggingFaceSource:
-    """Reads repositories; endpoint and token are huggingface_hub's own: `HF_ENDPOINT`, `HF_TOKEN`, its token file."""
+    """Reads repositories at the endpoint that the user names (`HF_ENDPOINT`), else the Hub's own.
+
+    The credential is what the user's credentials.toml names for that host, else `HF_TOKEN` or the token file of `hf auth
+    login`. It is handed over explicitly: nothing of a recipe decides where it goes.
+    """
 
     def __init__(self, context: SourceContext) -> None:
-        del context
+        self._credentials = context.credentials
         self._clients: dict[str, HTTPClient] = {}
 
     def _files(self, address: Address, uri: str) -> Any:  # noqa: ANN401 - huggingface_hub's own value
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # it reads this when it is imported
         from huggingface_hub import HfApi
+        from huggingface_hub.constants import ENDPOINT
 
         with _sorted(uri, address):
-            return HfApi().repo_info(
+            api = HfApi(endpoint=ENDPOINT, token=False, headers=dict(self._headers()))
+            return api.repo_info(
                 address.repository, revision=address.ref, repo_type=address.kind, files_metadata=True, timeout=60
             )
+
+    def _headers(self) -> Mapping[str, str]:
+        """Return the headers for the endpoint's host, and for no other."""
+        from huggingface_hub import get_token
+        from huggingface_hub.constants import ENDPOINT
+
+        named = self._credentials.named(ENDPOINT)
+        if named is not None and named.headers:
+            return named.headers
+        token = get_token()
+        return {} if token is None else {"authorization": f"Bearer {token}"}
 
     def resolve(self, request: SourceRequest) -> Resolution:
         """Return the commit that the ref names now, and its files.
@@ -66,11 +83,7 @@ class HuggingFaceSource:
 
     def _client(self, uri: str) -> HTTPClient:
         if uri not in self._clients:
-            from huggingface_hub import get_token
-
-            token = get_token()
-            headers = {} if token is None else {"authorization": f"Bearer {token}"}
-            self._clients[uri] = HTTPClient(f"source {uri!r}", headers=headers, hints=(_SIGN_IN,))
+            self._clients[uri] = HTTPClient(f"source {uri!r}", headers=self._headers(), hints=(_SIGN_IN,))
         return self._clients[uri]
 
     def open(
@@ -78,9 +91,10 @@ class HuggingFaceSource:
     ) -> AbstractContextManager[Iterator[bytes]]:
         """Return a file's bytes; large ones are redirected to another host, which never sees the token."""
         from huggingface_hub import hf_hub_url
+        from huggingface_hub.constants import ENDPOINT
 
         address = parse_address(request.uri)
-        url = hf_hub_url(address.repository, file.path, repo_type=address.kind, revision=revision)
+        url = hf_hub_url(address.repository, file.path, repo_type=address.kind, revision=revision, endpoint=ENDPOINT)
         return self._client(request.uri).read(url, offset=offset, size=size, whole=file.size)
 
 

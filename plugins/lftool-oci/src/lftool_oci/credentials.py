@@ -1,4 +1,4 @@
-"""Credentials for a registry: three variables, else what `docker login` wrote."""
+"""Credentials for a registry, where the user's credentials.toml names none: three variables, else what `docker login` wrote."""
 
 from __future__ import annotations
 

@@ -37,12 +37,12 @@ class RegistrySource:
     """Reads model artifacts; their digests are the registry's own."""
 
     def __init__(self, context: SourceContext) -> None:
-        del context
+        self._own = context.credentials
         self._clients: dict[str, HTTPClient] = {}
 
     def _client(self, reference: Reference, uri: str) -> HTTPClient:
         if uri not in self._clients:
-            hint = f"`docker login {reference.registry}`, or set {REGISTRY} to it, {USERNAME} and {PASSWORD}"
+            hint = f"`docker login {reference.registry}`, name it in credentials.toml, or set {REGISTRY} to it, {USERNAME} and {PASSWORD}"
             self._clients[uri] = HTTPClient(
                 f"source {uri!r}", hints=(hint,), renew=lambda answer: self._credentials(answer, reference, uri)
             )
@@ -51,7 +51,9 @@ class RegistrySource:
     def _credentials(self, answer: HTTPAnswer, reference: Reference, uri: str) -> Mapping[str, str] | None:
         """Return the header that a registry's challenge asks for; None when there is nothing to offer."""
         challenge = answer.headers.get("www-authenticate", "")
-        basic = basic_credentials(reference.registry)
+        named = self._own.named(reference.base)
+        headers = {} if named is None else {key.lower(): value for key, value in named.headers.items()}
+        basic = headers.get("authorization") or basic_credentials(reference.registry)
         if challenge.lower().startswith("basic"):
             return {"authorization": basic} if basic else None
         values = dict(_PARAMETER.findall(challenge))

@@ -13,7 +13,7 @@ from lftool_s3.options import Options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lftool.api import RemoteStore, Source, SourceContext
+    from lftool.api import RemoteStore, RemoteStoreContext, Source, SourceContext
 
 LFTOOL_API = (2, 0)
 
@@ -24,10 +24,10 @@ def _source(context: SourceContext) -> Source:
     return ObjectSource(context)
 
 
-def _remote_store(url: str) -> RemoteStore:
+def _remote_store(context: RemoteStoreContext) -> RemoteStore:
     from lftool_s3.remote_store import BucketStore  # noqa: PLC0415 - imported when used
 
-    return BucketStore(url)
+    return BucketStore(context)
 
 
 @hookimpl

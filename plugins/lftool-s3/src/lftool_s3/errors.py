@@ -14,7 +14,8 @@ _PIECE = 1024 * 1024
 _NOT_THE_PART = ("non-partial response", "Requested ")  # object_store: `Requested 4..8, got 0..4`
 _DENIED = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "Missing credentials")
 _HINTS = (
-    'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or options = { profile = "NAME" }',
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    "an endpoint that the recipe names is asked anonymously: name its host in credentials.toml with an aws-profile",
     "for a public bucket: options = { anonymous = true }",
 )
 

@@ -1,4 +1,4 @@
-"""What a recipe may say about an object store; credentials come from the environment."""
+"""What a recipe may say about an object store; whose credentials are sent where, only the user says."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ class Options:
     """`options` of an `s3:`, `gs:` or `az:` source."""
 
     endpoint: str | None = field(
-        default=None, metadata={"doc": "URL of another server than the provider's; default `AWS_ENDPOINT_URL`."}
+        default=None,
+        metadata={
+            "doc": "URL of another server than the provider's; default `AWS_ENDPOINT_URL`. It is asked anonymously, unless"
+            " it is that one, or your credentials.toml names its host."
+        },
     )
     region: str | None = field(default=None, metadata={"doc": "Region of the bucket; default `AWS_REGION`."})
-    profile: str | None = field(
-        default=None, metadata={"doc": "Profile of the shared AWS credentials file; default `AWS_PROFILE`."}
-    )
     anonymous: bool = field(default=False, metadata={"doc": "Ask without credentials, as for public buckets."})

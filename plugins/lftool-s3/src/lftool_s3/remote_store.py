@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from obstore import GetOptions
 
+    from lftool.api import RemoteStoreContext
+
 _ENCODING = "Content-Encoding"
 _PART = 8 * 1024 * 1024
 _HINTS = (
@@ -27,11 +29,11 @@ _HINTS = (
 class BucketStore:
     """Objects below a prefix of a bucket; endpoint, region and credentials come from the environment."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        place = parse_place(url)
+    def __init__(self, context: RemoteStoreContext) -> None:
+        self._url = context.url
+        place = parse_place(context.url)
         self._prefix = f"{place.key.strip('/')}/" if place.key else ""
-        self._store = open_store(place, Options())
+        self._store = open_store(place, Options(), context.credentials)
 
     def find(self, key: str) -> StoredObject | None:
         """Return what a HEAD says."""

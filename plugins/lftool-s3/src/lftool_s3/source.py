@@ -28,6 +28,7 @@ class ObjectSource:
 
     def __init__(self, context: SourceContext) -> None:
         self._options: Options = context.options or Options()
+        self._credentials = context.credentials
         self._stores: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -35,7 +36,7 @@ class ObjectSource:
         with self._lock:
             key = f"{place.scheme}://{place.bucket}"
             if key not in self._stores:
-                self._stores[key] = open_store(place, self._options)
+                self._stores[key] = open_store(place, self._options, self._credentials)
             return self._stores[key]
 
     def resolve(self, request: SourceRequest) -> Resolution:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lftool.cli.options import json_option, print_json, project_option, say, size_text
+from lftool.cli.options import (
+    chosen_sign_key,
+    json_option,
+    print_json,
+    project_option,
+    say,
+    sign_key_option,
+    size_text,
+)
 
 if TYPE_CHECKING:
     from lftool.pipeline.finished import BuiltBundle
@@ -37,6 +45,7 @@ if TYPE_CHECKING:
 @click.option("--trust-vendor", is_flag=True, help="What the records of --vendor say was made counts as made.")
 @click.option("--rebuild", is_flag=True, help="Recall nothing: do every stage again, and compare with the lock.")
 @click.option("--dry-run", is_flag=True, help="Print the plan, build nothing.")
+@sign_key_option
 @click.option("--no-sign", is_flag=True, help="Stop at the unsigned bundle.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Threads to use; never changes a byte.")
 @json_option
@@ -52,6 +61,7 @@ def command(
     trust_vendor: bool,
     rebuild: bool,
     dry_run: bool,
+    sign_key: Path | None,
     no_sign: bool,
     jobs: int | None,
     as_json: bool,
@@ -69,6 +79,7 @@ def command(
         relock=sys.stdin.isatty() and sys.stderr.isatty(),
         rebuild=rebuild,
         sign=not no_sign,
+        sign_key=chosen_sign_key(sign_key),
     )
     if trust_vendor and vendor is None:
         raise click.UsageError("--trust-vendor goes with --vendor")

@@ -34,8 +34,9 @@ def command(
 ) -> None:
     """Pin every input and tool that the recipe names; keep pins and outputs that still fit."""
     from lftool.ops.caching import open_store
+    from lftool.ops.configuration import read_configuration
     from lftool.ops.freshness import check_files, check_lock
-    from lftool.ops.project import find_project, open_ports
+    from lftool.ops.project import files_of, find_project, open_ports
     from lftool.pipeline.parallel import apart
 
     if sum([check, bool(upgrade), bool(record)]) > 1 or (dry_run and (check or record)):
@@ -45,7 +46,7 @@ def command(
     found = find_project(project)
     if check:
         check_lock(found)
-        check_files(found, open_store())
+        check_files(found, files_of(found, read_configuration()), open_store())
         if as_json:
             print_json({"fresh": True})
         else:

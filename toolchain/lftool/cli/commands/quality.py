@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lftool.cli.options import json_option, print_json, project_option, say
+from lftool.cli.options import chosen_sign_key, json_option, print_json, project_option, say, sign_key_option
 
 
 @click.command("quality")
@@ -22,6 +22,7 @@ from lftool.cli.options import json_option, print_json, project_option, say
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder of bundles; default: dist."
 )
+@sign_key_option
 @click.option("--no-sign", is_flag=True, help="Only print what was measured.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Threads to use.")
 @json_option
@@ -31,6 +32,7 @@ def command(
     text: Path,
     context: int | None,
     output: Path | None,
+    sign_key: Path | None,
     no_sign: bool,
     jobs: int | None,
     as_json: bool,
@@ -44,7 +46,9 @@ def command(
 
     found = find_project(project)
     relock = sys.stdin.isatty() and sys.stderr.isatty()
-    build = BuildOptions(output=output or found.root / "dist", relock=relock, sign=not no_sign)
+    build = BuildOptions(
+        output=output or found.root / "dist", relock=relock, sign=not no_sign, sign_key=chosen_sign_key(sign_key)
+    )
     options = QualityOptions(target=target, text=text, context=context, build=build)
     ports = open_ports(found, threads=jobs)
     measured = apart(lambda: measure_target(found, ports, options), ports)

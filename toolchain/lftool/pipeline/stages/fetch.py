@@ -148,7 +148,8 @@ def bring(artifact: Artifact, source: str, path: str, ports: Ports) -> bool:
 def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports) -> Artifact:
     """Make sure that a pinned file of source `name` is in the store and sound; a corrupted blob is fetched again.
 
-    Other tools' files on this machine come first, then the remote store, then the source. The lock alone decides: it holds the request, options included.
+    Other tools' files on this machine come first, then the remote store, then the source.
+    What is asked for stands in the lock; options are the recipe's.
 
     Raises:
         IntegrityError: The source delivers other bytes than the pinned ones.
@@ -167,7 +168,8 @@ def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports) -> Art
         if ports.remote_store.fetch(wanted.artifact, listener):
             return wanted.artifact
     locked = lock.sources[name]
-    spec = SourceSpec(uri=locked.uri, include=locked.include, exclude=locked.exclude, options=locked.options)
+    options = ports.source_options.get(name, {})
+    spec = SourceSpec(uri=locked.uri, include=locked.include, exclude=locked.exclude, options=options)
     registered, source = open_source(spec, name, ports)
     require_pinned_plugin(registered.origin, lock, ports)
     request = SourceRequest(uri=locked.uri, include=locked.include, exclude=locked.exclude)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool.api import Signer, SignerContext, Verifier, VerifierType
+from lftool.api import ProjectFiles, Signer, SignerContext, Verifier, VerifierType
 from lftool.errors import TrustError
 from lftool.host.guarding import guarded
 from lftool.trust.signing import sign_statement
@@ -15,9 +15,9 @@ from lftool.trust.statement import Statement
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lftool.host.registry import Registry
     from lftool.models.digest import Digest
     from lftool.models.recipe import SignSpec
+    from lftool.pipeline.ports import Ports
     from lftool.pipeline.stages.pack import PackPlan
 
 
@@ -30,17 +30,26 @@ class SigningKey:
     key_id: str
 
 
-def open_key(spec: SignSpec, project: Path, registry: Registry) -> SigningKey:
-    """Open the key that a recipe names.
+def open_key(spec: SignSpec, own: Path | None, ports: Ports) -> SigningKey:
+    """Open the key that signs: the user's, else the one that the recipe names, which lies in the project or a root.
+
+    Args:
+        spec: The recipe's.
+        own: Path of a key that the user names.
+        ports: Registry and files.
 
     Raises:
         TrustError: It is not there, or no key.
-        RecipeError: No plugin opens such references.
+        RecipeError: No plugin opens such references, or a file lies elsewhere.
     """
     scheme, _, rest = spec.key.partition(":")
+    files, registry = ports.files, ports.registry
+    if own is not None:
+        path = own.expanduser().resolve()
+        scheme, rest, files = "file", path.name, ProjectFiles(project=path.parent)
     registered = registry.signer(scheme)
     with guarded(registered.origin):
-        signer = registered.record.factory(SignerContext(project=project, scheme=scheme, rest=rest))
+        signer = registered.record.factory(SignerContext(project=ports.project, scheme=scheme, rest=rest, files=files))
         verifier = registry.get(VerifierType, signer.scheme, TrustError).record.factory()
         return SigningKey(signer=signer, verifier=verifier, key_id=verifier.key_id(signer.public_key()))
 

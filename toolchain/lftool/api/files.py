@@ -1,0 +1,235 @@
+"""Files of a project and of the user's named roots: the one way to open a file that a recipe or a lock names.
+
+A recipe writes `file:PATH`, relative to itself, or `file://NAME/PATH` for a root that the user's configuration names. What
+is opened is a regular file below that folder, whatever links say; its descriptor is what is hashed and read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from lftool.errors import RecipeError, StorageError
+from lftool.models.globs import glob_pattern
+from lftool.store.contained import Contained, NotRegularError, OutsideError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import BufferedReader
+
+# The Hugging Face cache keeps a model's files below blobs/, and links to them below snapshots/.
+_SNAPSHOT = re.compile(r"(?P<model>.*/(?:models|datasets)--[^/]+)/(?P<below>snapshots/[^/]+(?:/.*)?)\Z")
+_MAGIC = re.compile(r"[*?\[]")
+_CONFIGURATION = "$XDG_CONFIG_HOME/lftool/config.toml (~/.config/lftool/config.toml)"
+
+
+@frozen(kw_only=True)
+class Place:
+    """A path below a folder that may be read."""
+
+    contained: Contained
+    path: str
+    title: str
+
+    @property
+    def shown(self) -> Path:
+        """Where it is, for messages."""
+        return self.contained.folder / self.path
+
+
+def _root_folder(path: Path) -> Contained:
+    """Return the folder of a root; of a snapshot in the Hugging Face cache, with the blobs that its links lead to."""
+    match = _SNAPSHOT.match(str(path))
+    return Contained(path) if match is None else Contained(Path(match["model"]), match["below"])
+
+
+def _absolute(path: str, what: str) -> RecipeError:
+    folder, _, last = path.rstrip("/").rpartition("/")
+    hint = (
+        f"name the folder once, in {_CONFIGURATION}:\n    [roots]\n"
+        f'    models = "{folder or "/"}"\n  and write file://models/{last}'
+    )
+    return RecipeError(f"{what}: file: paths are relative to the recipe", hints=(hint,))
+
+
+@frozen(kw_only=True)
+class ProjectFiles:
+    """Opens files.
+
+    Attributes:
+        project: Folder of the recipe.
+        roots: Name to folder, from the user's configuration.
+    """
+
+    project: Path
+    roots: Mapping[str, Path] = field(factory=dict)
+
+    def place(self, reference: str, what: str) -> Place:
+        """Return where a reference leads.
+
+        Args:
+            reference: `PATH`, relative to the recipe, or `//ROOT/PATH`.
+            what: Who names it, for messages, such as `source 'file:x'`.
+
+        Raises:
+            RecipeError: It is absolute, climbs, or names a root that the user's configuration does not have.
+        """
+        if reference.startswith("//"):
+            name, _, path = reference[2:].partition("/")
+            if not name:
+                raise _absolute(f"/{path}", what)
+            if name not in self.roots:
+                have = f"it has {', '.join(sorted(self.roots))}" if self.roots else "it has none"
+                raise RecipeError(
+                    f"{what}: the root {name!r} is not in your configuration; {have}",
+                    hints=(f'add to {_CONFIGURATION}:\n    [roots]\n    {name or "NAME"} = "/ABSOLUTE/FOLDER"',),
+                )
+            contained, title = _root_folder(self.roots[name].expanduser()), f"the root {name}"
+        else:
+            contained, path, title = Contained(self.project), reference, "the recipe's folder"
+        if path.startswith("/") or (not path and not reference.startswith("//")):
+            raise _absolute(path, what)
+        if ".." in path.split("/"):
+            raise RecipeError(f"{what} leaves {title}")
+        clean = "/".join(part for part in path.split("/") if part not in {"", "."})
+        return Place(contained=contained, path=clean, title=title)
+
+    def open_file(self, reference: str, what: str) -> BufferedReader:
+        """Return a regular file, open for reading.
+
+        Args:
+            reference: As `place` takes it.
+            what: Who names it, for messages.
+
+        Raises:
+            RecipeError: It leads out of its folder.
+            StorageError: There is no such file, it is not a regular one, or it cannot be read.
+        """
+        place = self.place(reference, what)
+        with errors_of(place, what):
+            return place.contained.open_file(place.path)
+
+    def read(self, reference: str, what: str, most: int) -> bytes:
+        """Return the bytes of a file.
+
+        Args:
+            reference: As `place` takes it.
+            what: Who names it, for messages.
+            most: The most bytes that it may have.
+
+        Raises:
+            RecipeError: It leads out of its folder.
+            StorageError: There is no such file, it is not a regular one, is larger, or cannot be read.
+        """
+        place = self.place(reference, what)
+        with errors_of(place, what):
+            return place.contained.read(place.path, most)
+
+
+class errors_of:  # noqa: N801 - a context manager, used like a function
+    """Turn what opening a place raises into errors for people."""
+
+    def __init__(self, place: Place, what: str) -> None:
+        self._place = place
+        self._what = what
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raise RecipeError or StorageError in place of OSError."""
+        if not isinstance(error, OSError):
+            return
+        named = error.filename if isinstance(error.filename, str) and error.filename else self._place.path
+        if isinstance(error, OutsideError):
+            why = (
+                "is a link to a folder" if error.errno == errno.ELOOP else f"is a link that leaves {self._place.title}"
+            )
+            raise RecipeError(f"{self._what}: {named} {why}") from None
+        if isinstance(error, NotRegularError):
+            raise StorageError(f"{self._what}: {self._place.shown} is not a regular file") from None
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise StorageError(f"{self._what}: there is no {self._place.shown}") from None
+        raise StorageError(f"{self._what}: cannot read {self._place.shown}: {error.strerror}") from None
+
+
+def walk(place: Place, what: str) -> Iterator[str]:
+    """Yield the paths of regular files below a folder, relative to it, sorted.
+
+    Raises:
+        RecipeError: A link leads out of the folder, or to a folder.
+        StorageError: A folder cannot be read.
+    """
+    with errors_of(place, what):
+        yield from place.contained.walk(place.path)
+
+
+def _parts(uri: str) -> tuple[str, str | None]:
+    """Return the reference of a `file:` URI up to its glob, and the glob below that; None where it has none.
+
+    Raises:
+        RecipeError: The glob climbs.
+    """
+    reference = uri.removeprefix("file:")
+    magic = _MAGIC.search(reference)
+    if magic is None:
+        return reference, None
+    if ".." in reference[magic.start() :].split("/"):
+        raise RecipeError(f"source {uri!r} leaves the folder that its glob is for")
+    folder, _, _ = reference[: magic.start()].rpartition("/")
+    return folder or ".", reference[len(folder) :].lstrip("/")
+
+
+def local_files(uri: str, files: ProjectFiles) -> list[str]:
+    """Return the paths of what a `file:` URI means, within the source: one file, the files of a folder, or those of a glob.
+
+    Raises:
+        RecipeError: It leads out of the project and its roots.
+        StorageError: Nothing is there, or it cannot be read.
+    """
+    what = f"source {uri!r}"
+    reference, glob = _parts(uri)
+    place = files.place(reference, what)
+    if glob is not None:
+        pattern = glob_pattern(glob)
+        try:
+            return [path for path in place.contained.walk(place.path) if pattern.match(path)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            with errors_of(place, what):
+                raise error from None
+    with errors_of(place, what):
+        if place.contained.is_folder(place.path):
+            return list(place.contained.walk(place.path))
+        place.contained.open_file(place.path).close()
+    return [place.path.rpartition("/")[2]]
+
+
+def local_file(uri: str, path: str, files: ProjectFiles) -> BufferedReader:
+    """Return a file of a `file:` source, open for reading.
+
+    Args:
+        uri: The source's address.
+        path: The file's path within the source; one that the source does not have is not there.
+        files: What may be opened.
+
+    Raises:
+        RecipeError: It leads out of the project and its roots.
+        StorageError: It is not there, is no regular file, or cannot be read.
+    """
+    what = f"source {uri!r}"
+    reference, glob = _parts(uri)
+    place = files.place(reference, what)
+    with errors_of(place, what):
+        if glob is None and not place.contained.is_folder(place.path):
+            return place.contained.open_file(place.path)
+        if ".." in path.split("/"):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return place.contained.open_file(f"{place.path}/{path}" if place.path else path)
