@@ -131,6 +131,8 @@ class Shop:
 def shop(site, project, interpreter) -> Shop:
     tiny_gguf(project.root / "model.gguf", width=32)
     project.write_recipe(RECIPE)
+    # These quantizers read and write files of the tests: tests/hostile/test_confinement.py is about confined ones.
+    project.write_configuration("[plugins]\nconfine = false\n")
     return Shop(site=site, project=project, interpreter=interpreter)
 
 

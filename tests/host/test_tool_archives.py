@@ -110,6 +110,8 @@ def shop(site, project, interpreter) -> Workshop:
     (project.root / "model" / "model.safetensors").write_bytes(EMPTY_SAFETENSORS)
     tiny_gguf(project.root.parent / "made.gguf", width=32)
     archive(project.root / "scripts.tar.gz", "pass")
+    # The plugin's own confinement would hide a canary: these tests are about what is run, not about what it may do.
+    project.write_configuration("[plugins]\nconfine = false\n")
     made = Workshop(project=project, interpreter=interpreter, site=site)
     archive(project.root / "evil.tar.gz", f"open({str(made.canary)!r}, 'w')")
     project.write_recipe(RECIPE)

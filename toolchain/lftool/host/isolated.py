@@ -5,27 +5,43 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
+from attrs import frozen
 
 from lftool import errors
-from lftool.api import HOOKS, Device, InputFile, Probe, QualityFigures, QualityRequest, TransformPlan, TransformSpec
-from lftool.errors import LftoolError, PluginError
+from lftool.api import (
+    HOOKS,
+    BackendType,
+    Device,
+    InputFile,
+    Probe,
+    QualityFigures,
+    QualityRequest,
+    QuantizerType,
+    TransformPlan,
+    TransformSpec,
+)
+from lftool.errors import FormatError, LftoolError, PluginError
+from lftool.host.confinement import Confinement, for_inputs
+from lftool.host.registry import Registered
 from lftool.host.wire import Task, decode_plan, encode_inputs, encode_spec
 from lftool.store.durable import scratch_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from io import FileIO
 
-    from lftool.api import BackendType, RuntimeType, TransformType
-    from lftool.host.registry import Registered
+    from lftool.api import RuntimeType, TransformType
 
 
 # All that a child sees: nothing of the user's environment can change a byte.
@@ -34,6 +50,29 @@ _DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES
 _KEPT = ("PATH", "SYSTEMROOT", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", *_DEVICES)
 _TAIL_LINES = 12
 PROBE_SECONDS = 30.0
+_LOOK_SECONDS = 0.5
+_MOST_NAMED = 3
+# What C++, NumPy, torch and the dynamic linker say of an allocation that failed.
+_NO_MEMORY = re.compile(
+    r"bad_alloc|Cannot allocate memory|cannot allocate|DefaultCPUAllocator|MemoryError|out of memory"
+)
+
+
+@frozen(kw_only=True)
+class WorkerRules:
+    """What bounds workers.
+
+    Attributes:
+        confine: Whether those that parse or execute model files are confined.
+        idle_seconds: After how many seconds without progress a worker is ended.
+        waiting_seconds: After how many it is said that it is waited for.
+        notify: Told who is waited for.
+    """
+
+    confine: bool = True
+    idle_seconds: float = 600.0
+    waiting_seconds: float = 60.0
+    notify: Callable[[str], None] = lambda _: None
 
 
 class Workers:
@@ -93,77 +132,210 @@ class Workers:
                 self._alive.discard(process)
 
 
-def _error(message: dict[str, Any], registered: Registered[Any]) -> LftoolError:
-    if message["kind"] == "error":
-        cls = getattr(errors, message["code"], PluginError)
-        made: LftoolError = cls(message["message"], hints=tuple(message["hints"]))
-        return made
-    failure = PluginError(f"{registered.origin} failed: {message['message']}")
-    failure.add_note(message["trace"])
-    return failure
+@frozen(kw_only=True)
+class _Call:
+    """One call: what is called, on what inputs, within which bounds.
+
+    Attributes:
+        inputs: What messages call the inputs.
+        confinement: None where the worker is not confined.
+        seconds: How long it may take in all; None for any time.
+        idle_seconds: How long it may be without progress; None for any time.
+    """
+
+    registered: Registered[Any]
+    method: str
+    inputs: str = ""
+    confinement: Confinement | None = None
+    seconds: float | None = None
+    idle_seconds: float | None = None
+
+    def stopped(self, limit: str) -> FormatError:
+        """Return the error for a worker that a limit has stopped: what it was given needs more than it may."""
+        bounds = self.confinement or Confinement()
+        most = {
+            "memory": f"{(bounds.data_bytes or 0) / 1e9:.1f} GB of memory",
+            "file size": f"a file of {(bounds.file_bytes or 0) / 1e9:.1f} GB",
+            "time": f"{self.idle_seconds or 0:g} seconds without progress",
+        }[limit]
+        on = f" on {self.inputs}" if self.inputs else ""
+        return FormatError(
+            f"{self.registered.origin}: {self.method}{on} was stopped at its limit: {most}",
+            hints=("limits follow from the size of the inputs; a sound model does not reach them",)
+            if limit != "time"
+            else ("a slow machine may need longer: [plugins] idle-seconds in your config.toml",),
+        )
+
+    def error(self, message: dict[str, Any]) -> LftoolError:
+        """Return the error that a worker reports."""
+        if message["kind"] == "limit":
+            return self.stopped(message["limit"])
+        if message["kind"] == "error":
+            cls = getattr(errors, message["code"], PluginError)
+            made: LftoolError = cls(message["message"], hints=tuple(message["hints"]))
+            return made
+        failure = PluginError(f"{self.registered.origin} failed: {message['message']}")
+        failure.add_note(message["trace"])
+        return failure
+
+    def died(self, process: subprocess.Popen[str], scratch: Path) -> LftoolError:
+        """Return the error for a worker that has ended without a word."""
+        printed = (scratch / "stderr").read_text(errors="replace")
+        code = process.wait()
+        if code == -signal.SIGXFSZ:
+            return self.stopped("file size")
+        if self.confinement is not None and _NO_MEMORY.search(printed):
+            return self.stopped("memory")
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        first = f"{self.registered.origin} died in {self.method} ({how}); the last it printed:"
+        return PluginError("\n".join([first, *printed.splitlines()[-_TAIL_LINES:]]))
 
 
-def _died(process: subprocess.Popen[str], scratch: Path, registered: Registered[Any], method: str) -> PluginError:
-    tail = (scratch / "stderr").read_text(errors="replace").splitlines()[-_TAIL_LINES:]
-    code = process.wait()
-    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-    return PluginError("\n".join([f"{registered.origin} died in {method} ({how}); the last it printed:", *tail]))
+class _Watch:
+    """Ends a worker that takes too long, or makes no progress; says meanwhile who is waited for."""
+
+    def __init__(self, call: _Call, process: subprocess.Popen[str], rules: WorkerRules) -> None:
+        self._call = call
+        self._process = process
+        self._rules = rules
+        self._begun = self._seen = time.monotonic()
+        self._ended = threading.Event()
+        self.late = ""
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def progress(self) -> None:
+        """The worker has made progress."""
+        self._seen = time.monotonic()
+
+    def _kill(self, why: str) -> None:
+        self.late = why
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _look(self) -> None:
+        said = 0.0
+        while not self._ended.wait(min(_LOOK_SECONDS, self._call.seconds or _LOOK_SECONDS)):
+            now = time.monotonic()
+            idle = now - self._seen
+            if self._call.seconds is not None and now - self._begun > self._call.seconds:
+                self._kill("seconds")
+                return
+            if self._call.idle_seconds is None:
+                continue
+            if idle > self._call.idle_seconds:
+                self._kill("idle")
+                return
+            if idle < self._rules.waiting_seconds:
+                said = 0.0
+            elif idle - said >= self._rules.waiting_seconds:
+                said = idle
+                what = f"{self._call.registered.origin}, {self._call.method}"
+                self._rules.notify(f"waiting for {what}: no progress for {idle:.0f} s")
+
+    def __enter__(self) -> Self:
+        if self._call.seconds is not None or self._call.idle_seconds is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+
+def _files(inputs: Mapping[str, InputFile]) -> dict[str, Path]:
+    return {f"the {role}" if role in {"weights", "imatrix"} else role: item.path for role, item in inputs.items()}
+
+
+def _on_gpu(registered: Registered[Any]) -> bool:
+    """Tell whether a plugin's object works on a GPU: an accelerator of a quantizer, or a backend other than the processor's."""
+    record = registered.record
+    if isinstance(record, QuantizerType):
+        return record.backend not in {None, "cpu"}
+    return isinstance(record, BackendType) and record.name != "cpu"
 
 
 class Isolated:
     """Calls plugin objects in child processes; scratch folders lie under `temporary`."""
 
-    def __init__(self, temporary: Path, workers: Workers) -> None:
+    def __init__(self, temporary: Path, workers: Workers, rules: WorkerRules | None = None) -> None:
         self._temporary = temporary
         self._workers = workers
+        self._rules = rules or WorkerRules()
 
-    def _call(
+    def _bounded(
         self,
         registered: Registered[Any],
         method: str,
+        *,
+        reads: Mapping[str, Path],
+        writes: Sequence[Path] = (),
+        gpu: bool = False,
+    ) -> _Call:
+        """Return a call whose worker is confined to its inputs and outputs.
+
+        Args:
+            registered: Whose object is called.
+            method: Which method.
+            reads: What messages call an input, to its file.
+            writes: What it writes.
+            gpu: Whether it works on a GPU.
+        """
+        idle = self._rules.idle_seconds
+        inputs = ", ".join([*list(reads)[:_MOST_NAMED], *(["…"] if len(reads) > _MOST_NAMED else [])])
+        if not self._rules.confine:
+            return _Call(registered=registered, method=method, inputs=inputs, idle_seconds=idle)
+        size = 0
+        for path in reads.values():
+            with contextlib.suppress(OSError):
+                size += path.stat().st_size
+        found = for_inputs(map(str, reads.values()), map(str, writes), size, gpu=gpu)
+        return _Call(registered=registered, method=method, inputs=inputs, confinement=found, idle_seconds=idle)
+
+    def _call(
+        self,
+        call: _Call,
         arguments: dict[str, Any],
         progress: Callable[[str, int, int], None] | None = None,
-        seconds: float | None = None,
         handed: Sequence[FileIO] = (),
     ) -> Any:  # noqa: ANN401 - plain data
+        registered, confinement = call.registered, call.confinement
         hook = next(name for name, kind in HOOKS.items() if type(registered.record) is kind)
-        task = Task(
-            module=registered.origin.module, kind=hook, name=registered.record.key, method=method, arguments=arguments
-        )
         with (
             scratch_directory(self._temporary) as scratch,
             self._workers.start(scratch, handed) as process,
+            _Watch(call, process, self._rules) as watch,
         ):
             assert process.stdin is not None  # noqa: S101 - both are pipes
             assert process.stdout is not None  # noqa: S101
-            late = threading.Event()
-
-            def give_up() -> None:
-                late.set()
-                process.kill()
-
-            timer = threading.Timer(seconds, give_up) if seconds else None
-            if timer:
-                timer.start()
-            try:
-                with contextlib.suppress(BrokenPipeError):
-                    process.stdin.write(json.dumps(attrs.asdict(task)) + "\n")
-                    process.stdin.flush()
-                for line in process.stdout:
-                    message = json.loads(line)
-                    if message["kind"] == "progress":
-                        if progress:
-                            progress(message["tensor"], message["index"], message["count"])
-                    elif message["kind"] == "result":
-                        return message["value"]
-                    else:
-                        raise _error(message, registered)
-            finally:
-                if timer:
-                    timer.cancel()
-            if late.is_set():
-                raise PluginError(f"{registered.origin}: {method} did not end within {seconds:g} seconds")
-            raise _died(process, scratch, registered, method)
+            if confinement is not None:
+                confinement = attrs.evolve(confinement, writes=(*confinement.writes, str(scratch)))
+            task = Task(
+                module=registered.origin.module,
+                kind=hook,
+                name=registered.record.key,
+                method=call.method,
+                arguments=arguments,
+                confinement=None if confinement is None else confinement.plain(),
+            )
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(attrs.asdict(task)) + "\n")
+                process.stdin.flush()
+            for line in process.stdout:
+                message = json.loads(line)
+                watch.progress()
+                if message["kind"] == "progress":
+                    if progress:
+                        progress(message["tensor"], message["index"], message["count"])
+                elif message["kind"] == "result":
+                    return message["value"]
+                else:
+                    raise call.error(message)
+            if watch.late == "idle":
+                raise call.stopped("time")
+            if watch.late:
+                raise PluginError(f"{registered.origin}: {call.method} did not end within {call.seconds:g} seconds")
+            raise call.died(process, scratch)
 
     def probe_inputs(self, registered: Registered[TransformType], use: str, folder: Path) -> dict[str, Path]:
         """Have a transform write its fixed input for `use` to a folder, and return role to file.
@@ -171,7 +343,8 @@ class Isolated:
         Raises:
             LftoolError: What the plugin raised, or PluginError when it died.
         """
-        found = self._call(registered, "probe_inputs", {"use": use, "folder": str(folder)})
+        call = self._bounded(registered, "probe_inputs", reads={}, writes=[folder], gpu=_on_gpu(registered))
+        found = self._call(call, {"use": use, "folder": str(folder)})
         return {role: Path(path) for role, path in found.items()}
 
     def plan(
@@ -187,7 +360,8 @@ class Isolated:
             LftoolError: What the plugin raised, or PluginError when it died.
         """
         arguments = {"spec": encode_spec(spec, options), "inputs": encode_inputs(inputs)}
-        return decode_plan(self._call(registered, "plan", arguments))
+        call = self._bounded(registered, "plan", reads=_files(inputs), gpu=_on_gpu(registered))
+        return decode_plan(self._call(call, arguments))
 
     def run(
         self,
@@ -222,7 +396,11 @@ class Isolated:
             "threads": threads,
             "archive": None if spec.archive is None else str(spec.archive),
         }
-        self._call(registered, "run", arguments, progress, handed=handed)
+        if not output.exists():
+            output.touch()  # a right to write can be given for what is there only
+        reads = {**_files(inputs), **({} if spec.archive is None else {"the archive of the tool": spec.archive})}
+        call = self._bounded(registered, "run", reads=reads, writes=[output], gpu=_on_gpu(registered))
+        self._call(call, arguments, progress, handed=handed)
 
     def measure(
         self, registered: Registered[BackendType], request: QualityRequest, progress: Callable[[str, int, int], None]
@@ -233,7 +411,13 @@ class Isolated:
             LftoolError: What the plugin raised, or PluginError when it died.
         """
         plain = {key: str(value) if isinstance(value, Path) else value for key, value in attrs.asdict(request).items()}
-        return QualityFigures(**self._call(registered, "measure", {"request": plain}, progress))
+        reads = {
+            "the weights": request.weights,
+            "the unquantised weights": request.reference,
+            request.text_name: request.text,
+        }
+        call = self._bounded(registered, "measure", reads=reads, gpu=_on_gpu(registered))
+        return QualityFigures(**self._call(call, {"request": plain}, progress))
 
     def compile(
         self,
@@ -249,7 +433,7 @@ class Isolated:
             LftoolError: What the plugin raised, or PluginError when it died.
         """
         arguments = {"archive": str(archive), "output": str(output), "threads": threads}
-        self._call(registered, "compile", arguments, progress)
+        self._call(_Call(registered=registered, method="compile"), arguments, progress)
 
     def probe_backend(self, registered: Registered[BackendType]) -> Probe:
         """Have a backend look at this machine, within a time limit.
@@ -257,5 +441,5 @@ class Isolated:
         Raises:
             PluginError: It failed or died; drivers do.
         """
-        found = self._call(registered, "probe", {}, seconds=PROBE_SECONDS)
+        found = self._call(_Call(registered=registered, method="probe", seconds=PROBE_SECONDS), {})
         return Probe(**{**found, "devices": tuple(Device(**device) for device in found["devices"])})

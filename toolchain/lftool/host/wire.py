@@ -21,6 +21,7 @@ class Task:
         name: Key of the record.
         method: What to call on the object that the record makes.
         arguments: Plain data; see `encode_*` and `decode_*`.
+        confinement: What the worker may do, as plain data; None for a worker that is not confined.
     """
 
     module: str
@@ -28,6 +29,7 @@ class Task:
     name: str
     method: str
     arguments: dict[str, Any]
+    confinement: dict[str, Any] | None = None
 
 
 def encode_inputs(inputs: dict[str, InputFile]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ standard output that native code does not know. When the parent dies, standard i
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from attrs import define
 from lftool.api import HOOKS, BackendType, QualityRequest, Record, RuntimeType, TransformType
 from lftool.codec.toml_in import structure
 from lftool.errors import LftoolError, RecipeError
+from lftool.host.confinement import Confinement, confine
 from lftool.host.wire import decode_inputs, decode_spec, encode_plan
 
 
@@ -102,15 +104,31 @@ def main() -> None:
     pipe, nobody = os.dup(0), os.open(os.devnull, os.O_RDONLY)
     os.dup2(nobody, 0)
     sys.stdin = os.fdopen(nobody)
+    if task["confinement"] is not None:  # before anything else runs here: it holds for threads that begin later
+        confine(Confinement(**task["confinement"]), (task["module"],))
     threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
     try:
         result = perform(task, wire)
     except LftoolError as error:
         wire.send(kind="error", code=type(error).__name__, message=error.message, hints=list(error.hints))
+    except MemoryError:
+        wire.send(kind="limit", limit="memory")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the parent names the plugin and shows the trace on request
+        if _exceeds_file_size(error):
+            wire.send(kind="limit", limit="file size")
+            return
         wire.send(kind="crash", message=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
     else:
         wire.send(kind="result", value=result)
+
+
+def _exceeds_file_size(error: BaseException | None) -> bool:
+    """Tell whether a file grew over its limit, whatever was made of that error on its way."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _die_with_parent(pipe: int) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from lftool.api import BackendType, Probe
 from lftool.errors import LftoolError, UnavailableError
-from lftool.host.isolated import Isolated, Workers
+from lftool.host.confinement import Applied
+from lftool.host.isolated import PROBE_SECONDS, Isolated, Workers
 from lftool.host.registry import KNOWN_BACKENDS, Registry
 from lftool.pipeline.identity import host_runtime
 from lftool.store.executables import executable
@@ -54,6 +58,16 @@ def probe_backend(name: str, registry: Registry, store: Store) -> FoundBackend:
         except LftoolError as error:
             probe = Probe(available=False, reason=error.message.replace("\n", " "))
     return FoundBackend(name=name, plugin=registered.origin.distribution, probe=probe)
+
+
+def confinement_here() -> Applied:
+    """Return how far this machine can confine processes that work on model files, by confining one that does nothing."""
+    command = [sys.executable, "-I", "-m", "lftool.host.confinement"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PROBE_SECONDS)
+        return Applied(**json.loads(done.stdout))
+    except (OSError, subprocess.SubprocessError, ValueError, TypeError):
+        return Applied()
 
 
 def known_backends(registry: Registry) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from lftool.codec.recipes import parse_recipe
 from lftool.codec.toml_in import read_bytes
 from lftool.errors import LockError, RecipeError, UsageError
 from lftool.host.guarding import plugin_failure
+from lftool.host.isolated import WorkerRules
 from lftool.host.registry import Registry
 from lftool.models.lock import LOCK_NAME, RECIPE_NAME
 from lftool.models.recipe import Recipe
@@ -190,6 +191,7 @@ def open_ports(
         transfer=rules,
         remote_store=remote,
         files=files_of(project, own),
+        worker_rules=WorkerRules(confine=own.plugins.confine, idle_seconds=float(own.plugins.idle_seconds)),
         source_options={} if project is None else {name: s.options for name, s in project.recipe.sources.items()},
     )
     if remote is not None:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 from attrs import Factory, define, field
 
-from lftool.api import Credentials, Event, ProjectFiles
-from lftool.host.isolated import Isolated, Workers
+from lftool.api import Credentials, Event, Notice, ProjectFiles
+from lftool.host.isolated import Isolated, WorkerRules, Workers
 from lftool.host.registry import Registry
 from lftool.pipeline.credentials import UserCredentials
 from lftool.pipeline.records import Records
@@ -49,6 +50,7 @@ class Ports:
     remote_store: CheckedStore | None = None
     clock: Callable[[], float] = time.monotonic
     workers: Workers = field(factory=Workers)
+    worker_rules: WorkerRules = field(factory=WorkerRules)
     cancelled: threading.Event = field(factory=threading.Event)
     files: ProjectFiles = field(default=Factory(lambda self: ProjectFiles(project=self.project), takes_self=True))
     credentials: Credentials = field(factory=UserCredentials)
@@ -58,7 +60,8 @@ class Ports:
     @property
     def isolated(self) -> Isolated:
         """Plugin objects, each call in a child process."""
-        return Isolated(self.store.temporary, self.workers)
+        rules = attrs.evolve(self.worker_rules, notify=lambda text: self.emit(Notice(text=text)))
+        return Isolated(self.store.temporary, self.workers, rules)
 
     def cancel(self) -> None:
         """End child processes and make running stages stop soon."""

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 def command(as_json: bool) -> None:
     """Show what each backend finds on this machine, and why one cannot be used."""
     from lftool.host.registry import Registry
-    from lftool.ops.backends import probe_all
+    from lftool.ops.backends import confinement_here, probe_all
     from lftool.ops.caching import open_store
 
     found = probe_all(Registry.discovered(), open_store())
     if as_json:
-        print_json({"backends": [_as_json(item) for item in found]})
+        print_json({"backends": [_as_json(item) for item in found], "confinement": confinement_here().plain()})
         return
     for item in found:
         probe = item.probe
