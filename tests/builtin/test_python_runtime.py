@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "1dbf59c587feff46d42d21d87beae825c758aa74286d60984b1b291d3d5a68eb"
-RUNTIME = "89816a60c81100fa3e0d06fd3acad290e2cbb9dd8c9036e9e5399c45d3955e29"
+RUNNER = "5f33cf3babc9cafa74648cba0fecf1e1febf6f09789aa5330ff3e98f3f637b1c"
+RUNTIME = "367b8ef7a2e9391875ac8bb89637355e0602a4ab76783f7021c697394bf72136"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 from attrs import frozen
@@ -13,6 +14,9 @@ from lftool.host.confinement import Applied, Confinement, for_inputs
 from lftool.ops.backends import confinement_here
 from lftool.testing import Outcome, ProjectFolder, tiny_gguf
 from lftool.testing.loopback import LoopbackServer
+
+if TYPE_CHECKING:
+    from lftool.api import Notice
 
 RECIPE = """\
 [bundle]
@@ -193,8 +197,8 @@ def test_who_is_waited_for_is_said(tmp_path):
     said: list[str] = []
     both = threading.Event()
 
-    def notify(text: str) -> None:
-        said.append(text)
+    def notify(notice: Notice) -> None:
+        said.append(notice.text)
         if len(said) == 2:
             both.set()
 

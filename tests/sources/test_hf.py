@@ -222,3 +222,14 @@ class _Always(dict):
 
     def get(self, _path, _default=None):
         return self._data
+
+
+def test_a_small_file_that_arrives_damaged_is_not_pinned(lftool, project, hub):
+    """The Hub vouches for no sha256 of small files, but names their git objects."""
+    hub.damaged.add("config.json")
+
+    done = lftool("hf://org/repo@main", "lock")
+
+    assert done.status == 1
+    assert "config.json arrived damaged: the Hub names git object" in done.err
+    assert not project.lock.exists()

@@ -50,9 +50,10 @@ from lftool.api.records import (
     TransformType,
     VerifierType,
 )
-from lftool.api.stalls import stall_seconds
+from lftool.api.stalls import Pace, header_seconds, least_rate, stall_seconds
 from lftool.api.values import (
     InputFile,
+    InputWarning,
     LayoutInputs,
     LayoutPlan,
     PlannedMember,
@@ -107,6 +108,7 @@ __all__ = [
     "HTTPAnswer",
     "HTTPClient",
     "InputFile",
+    "InputWarning",
     "LaunchCommand",
     "LaunchRequest",
     "Layout",
@@ -117,6 +119,7 @@ __all__ = [
     "Notice",
     "Observer",
     "ObserverType",
+    "Pace",
     "PlannedMember",
     "PlannedPrefix",
     "Probe",
@@ -159,8 +162,10 @@ __all__ = [
     "VerifierType",
     "WorkStopped",
     "copied_header",
+    "header_seconds",
     "hookimpl",
     "is_chosen",
+    "least_rate",
     "local_file",
     "local_files",
     "masked_url",

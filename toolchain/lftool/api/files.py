@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from lftool.errors import RecipeError, StorageError
-from lftool.models.globs import glob_pattern
+from lftool.models.globs import parse_glob
 from lftool.store.contained import Contained, NotRegularError, OutsideError
 
 if TYPE_CHECKING:
@@ -197,9 +197,9 @@ def local_files(uri: str, files: ProjectFiles) -> list[str]:
     reference, glob = _parts(uri)
     place = files.place(reference, what)
     if glob is not None:
-        pattern = glob_pattern(glob)
+        pattern = parse_glob(glob)
         try:
-            return [path for path in place.contained.walk(place.path) if pattern.match(path)]
+            return [path for path in place.contained.walk(place.path) if pattern.matches(path)]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:

@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 import weakref
+from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -24,7 +25,7 @@ from lftool.api.http_answers import (
     origin_of,
     retry_after,
 )
-from lftool.api.stalls import stall_seconds
+from lftool.api.stalls import HEADER, Pace, header_seconds, stall_seconds
 from lftool.errors import ChangedError, FetchError, TransientError, UnavailableError
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class HTTPClient:
         self._hints = hints
         self._client: Any = None
         self._stall = stall_seconds()
+        self._header_seconds = max(header_seconds(), self._stall)
         self._making = threading.Lock()
 
     def _connected(self) -> Any:  # noqa: ANN401 - httpx2 is imported when it is used
@@ -124,7 +126,7 @@ class HTTPClient:
             sent = {"user-agent": _AGENT, "accept-encoding": "identity", **mine, **headers}
             with self._sorted(url):
                 request = client.build_request(method, url, headers=sent)
-                response = client.send(request, stream=True)
+                response = self._headers_of(lambda: client.send(request, stream=True), url)  # noqa: B023 - waited for
             try:
                 first = response.headers if first is None else first
                 if (
@@ -144,6 +146,39 @@ class HTTPClient:
                 with contextlib.suppress(Exception):
                     response.close()
         raise FetchError(f"{self._what}: more than {_MOST_REDIRECTS} redirects, the last to {masked_url(url)}")
+
+    def _headers_of(self, send: Callable[[], Any], url: str) -> Any:  # noqa: ANN401 - an httpx2 response
+        """Return an answer whose headers have arrived, within their time: byte by byte they would never stall.
+
+        Raises:
+            FetchError: They take longer.
+        """
+        answer: Queue[tuple[Any, BaseException | None]] = Queue()
+        late = threading.Event()
+
+        def wait() -> None:
+            try:
+                response = send()
+            except BaseException as error:  # noqa: BLE001 - raised below, where somebody waits for it
+                answer.put((None, error))
+                return
+            answer.put((response, None))
+            if late.is_set():
+                response.close()
+
+        # A daemon: a server that never ends its headers must not keep the process.
+        threading.Thread(target=wait, daemon=True, name="headers").start()
+        try:
+            response, error = answer.get(timeout=self._header_seconds)
+        except Empty:
+            late.set()
+            raise FetchError(
+                f"{masked_url(url)}: the headers of its answer did not arrive within {self._header_seconds:g} s",
+                hints=(f"if the server is this slow: {HEADER}=SECONDS",),
+            ) from None
+        if error is not None:
+            raise error
+        return response
 
     def _renews(self, response: Any, url: str) -> bool:  # noqa: ANN401 - an httpx2 response
         """Tell whether there are other credentials to try."""
@@ -205,7 +240,7 @@ class HTTPClient:
             if response.status_code not in accept:
                 self._refuse(response, final)
             body = b""
-            for piece in response.iter_raw() if most is not None else ():
+            for piece in Pace(masked_url(final)).watch(response.iter_raw()) if most is not None else ():
                 body += piece
                 if most is not None and len(body) > most:
                     raise FetchError(f"{self._what}: {masked_url(final)} sent more than {most} bytes")
@@ -284,7 +319,7 @@ class HTTPClient:
 
     def _guarded_pieces(self, response: Any, url: str) -> Iterator[bytes]:  # noqa: ANN401 - an httpx2 response
         with self._sorted(url):
-            yield from response.iter_raw()
+            yield from Pace(masked_url(url)).watch(response.iter_raw())
 
 
 def _plain(error: Exception) -> str:

@@ -1,13 +1,32 @@
-"""How long a connection may be silent."""
+"""How long a connection may be silent, how slow it may be, and how long the headers of an answer may take."""
 
 from __future__ import annotations
 
 import os
+import time
+from typing import TYPE_CHECKING
 
-from lftool.errors import UsageError
+from lftool.errors import FetchError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 STALL = "LFTOOL_STALL_SECONDS"
-_DEFAULT = 30.0
+LEAST_RATE = "LFTOOL_LEAST_RATE"
+HEADER = "LFTOOL_HEADER_SECONDS"
+_DEFAULT_STALL, _DEFAULT_RATE, _DEFAULT_HEADER = 30.0, 1024.0, 60.0
+RATE_SECONDS = 60.0  # over which a rate is measured
+
+
+def _number(name: str, default: float, what: str) -> float:
+    text = os.environ.get(name)
+    try:
+        found = default if text is None else float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise UsageError(f"{name} must be a number of {what} above 0, not {text!r}")
+    return found
 
 
 def stall_seconds() -> float:
@@ -16,11 +35,63 @@ def stall_seconds() -> float:
     Raises:
         UsageError: The variable holds no number above 0.
     """
-    text = os.environ.get(STALL)
-    try:
-        seconds = _DEFAULT if text is None else float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"{STALL} must be a number of seconds above 0, not {text!r}")
-    return seconds
+    return _number(STALL, _DEFAULT_STALL, "seconds")
+
+
+def least_rate() -> float:
+    """Return the bytes a second, over a minute, below which a transfer is given up: `LFTOOL_LEAST_RATE`, or 1024.
+
+    Raises:
+        UsageError: The variable holds no number above 0.
+    """
+    return _number(LEAST_RATE, _DEFAULT_RATE, "bytes a second")
+
+
+def header_seconds() -> float:
+    """Return the seconds within which the headers of an answer must be there: `LFTOOL_HEADER_SECONDS`, or 60.
+
+    Raises:
+        UsageError: The variable holds no number above 0.
+    """
+    return _number(HEADER, _DEFAULT_HEADER, "seconds")
+
+
+class Pace:
+    """Watches that bytes arrive no slower than the least rate. Only time that is spent waiting for them counts.
+
+    Args:
+        what: What arrives, for messages.
+        clock: Seconds.
+        seconds: Over which the rate is measured.
+    """
+
+    def __init__(self, what: str, clock: Callable[[], float] = time.monotonic, seconds: float = RATE_SECONDS) -> None:
+        self._what = what
+        self._clock = clock
+        self._seconds = seconds
+        self._least = least_rate()
+        self._waited = 0.0
+        self._bytes = 0
+
+    def watch(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield pieces as they arrive.
+
+        Raises:
+            FetchError: Over the last minute they were too few. Trying again would be no use: the server answers.
+        """
+        begun = self._clock()
+        for piece in pieces:
+            self._waited += self._clock() - begun
+            self._bytes += len(piece)
+            if self._waited >= self._seconds:
+                self._check()
+            yield piece
+            begun = self._clock()
+
+    def _check(self) -> None:
+        if self._bytes < self._least * self._waited:
+            raise FetchError(
+                f"{self._what}: {self._bytes} bytes in {self._waited:.0f} s, fewer than {self._least:g} a second",
+                hints=(f"if the server is this slow: {LEAST_RATE}=BYTES_A_SECOND",),
+            )
+        self._waited, self._bytes = 0.0, 0

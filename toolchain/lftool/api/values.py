@@ -15,6 +15,10 @@ from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import PrefixRole, Role
 
 
+class InputWarning(UserWarning):
+    """Something of an input is left out; a transform warns with this category, and the user reads the text."""
+
+
 @frozen(kw_only=True)
 class SourceContext:
     """Where and with what a source works.

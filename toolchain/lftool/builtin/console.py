@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define
 
 from lftool.api import BytesFetched, Notice, StageFinished, StageStarted, TensorDone, WorkStopped
+from lftool.models.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,7 @@ class ConsoleObserver:
                 self._print(line)
 
     def _print(self, line: str) -> None:
+        line = printable(line)
         if self._bars is not None:
             self._bars.console.print(line, highlight=False, markup=False)
         else:
@@ -172,16 +174,17 @@ class ConsoleObserver:
             from rich.progress import BarColumn, Progress, TextColumn
 
             self._bars = Progress(
-                TextColumn("{task.fields[stage]:>9}  {task.fields[target]}"),
+                TextColumn("{task.fields[stage]:>9}  {task.fields[target]}", markup=False),
                 BarColumn(),
-                TextColumn("{task.fields[detail]}"),
+                TextColumn("{task.fields[detail]}", markup=False),
                 console=Console(stderr=True),
                 transient=True,
             )
             self._bars.start()
         if key not in self._tasks:
-            self._tasks[key] = self._bars.add_task("", total=total, stage=key[0], target=key[1], detail=detail)
-        self._bars.update(self._tasks[key], completed=done, total=total, detail=detail)
+            shown = {"stage": key[0], "target": printable(key[1]), "detail": printable(detail)}
+            self._tasks[key] = self._bars.add_task("", total=total, **shown)
+        self._bars.update(self._tasks[key], completed=done, total=total, detail=printable(detail))
         if total is not None and done >= total:
             self._close(key)
 

@@ -30,7 +30,15 @@ from lftool.bundle.structure import (
 from lftool.codec.manifests import parse_manifest
 from lftool.errors import FormatError, StorageError
 from lftool.models.digest import Artifact, Digest
-from lftool.models.manifest import MANIFEST_PATH, SIGNATURE_PREFIX, BundleManifest, is_large
+from lftool.models.manifest import (
+    MANIFEST_PATH,
+    PROVENANCE_PATH,
+    RECIPE_PATH,
+    SBOM_PATH,
+    SIGNATURE_PREFIX,
+    BundleManifest,
+    is_large,
+)
 from lftool.store.opening import open_for_reading
 
 if TYPE_CHECKING:
@@ -43,6 +51,8 @@ MAX_MANIFEST = 16 * 1024 * 1024
 MAX_SIGNATURE = 64 * 1024
 MAX_SIGNATURES = 64
 MAX_SMALL_MEMBER = 64 * 1024 * 1024
+# What is parsed takes many times its size in memory, and seconds. Provenance is in every signature, which has 64 KiB.
+MAX_DOCUMENTS = {RECIPE_PATH: 1024 * 1024, PROVENANCE_PATH: 1024 * 1024, SBOM_PATH: 8 * 1024 * 1024}
 
 
 @frozen(kw_only=True)
@@ -93,6 +103,9 @@ class Bundle:
             FormatError: It is not what the manifest says.
         """
         item = self.placed(path)
+        most = MAX_DOCUMENTS.get(path, MAX_SMALL_MEMBER)
+        if item.entry.size > most:
+            raise FormatError(f"{self.name}: {path} has {item.entry.size} bytes, at most {most} are allowed")
         data = read_exactly(self.descriptor, item.data_offset, item.entry.size, self.name)
         member = self.manifest.member(path)
         if member is not None and Artifact.of(data) != member.artifact:

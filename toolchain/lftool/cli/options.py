@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lftool.models.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -74,11 +76,6 @@ def chosen_policy(key: Path | None, trust: Path | None, *, own: bool = False) ->
 def print_json(value: Any) -> None:  # noqa: ANN401 - plain data
     """Print `value` on standard output."""
     click.echo(json.dumps(value, indent=2, sort_keys=True))
-
-
-def printable(text: str) -> str:
-    """Return `text` with control characters spelt out: what a file says must not steer the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
 
 
 def say(text: str = "") -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 import tomllib
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,13 +15,24 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST_RECIPE_BYTES = 1024 * 1024  # also of policies, configuration and credentials
+MOST_LOCK_BYTES = 256 * 1024 * 1024
+_MOST_PARTS = 64
+_PART = rb"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
+_DEEP_KEY = re.compile(
+    rb"(?:^|[\[{,])[ \t]*(?>(?:" + _PART + rb"[ \t]*\.[ \t]*){" + str(_MOST_PARTS).encode() + rb",})", re.MULTILINE
+)
+
 
 def parse_toml(data: bytes, what: str, error: type[LftoolError], hints: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the tables of `data`.
 
     Raises:
-        LftoolError: Of class `error`; not UTF-8 or not TOML.
+        LftoolError: Of class `error`; not UTF-8, not TOML, or a dotted key of more than 64 parts, over which tomllib
+            takes time that grows with their square.
     """
+    if _DEEP_KEY.search(data):
+        raise error(f"{what}: a dotted key has more than {_MOST_PARTS} parts", hints=hints)
     try:
         return tomllib.loads(data.decode())
     except (ValueError, RecursionError) as problem:  # TOMLDecodeError, UnicodeDecodeError, an absurd integer
@@ -42,13 +56,30 @@ def structure(table: object, cls: type[T], what: str, error: type[LftoolError], 
         raise error("\n".join(f"{what}: {line}" for line in problems(problem)), hints=hints) from None
 
 
-def read_bytes(path: Path, what: str, error: type[LftoolError], hints: tuple[str, ...] = ()) -> bytes:
+def read_bytes(
+    path: Path, what: str, error: type[LftoolError], hints: tuple[str, ...] = (), *, most: int = MOST_RECIPE_BYTES
+) -> bytes:
     """Return the content of `path`.
 
+    Args:
+        path: The file.
+        what: What messages call it.
+        error: What to raise.
+        hints: What to do about it.
+        most: The most bytes that it may have.
+
     Raises:
-        LftoolError: Of class `error`; the file cannot be read.
+        LftoolError: Of class `error`; the file cannot be read, is no regular one, or is larger.
     """
     try:
-        return path.read_bytes()
+        with os.fdopen(
+            os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb"
+        ) as file:  # a FIFO must not hang us
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise error(f"{what}: {path} is not a regular file", hints=hints)
+            if status.st_size > most:
+                raise error(f"{what}: {path} has {status.st_size} bytes, at most {most} are allowed", hints=hints)
+            return file.read(most)
     except OSError as problem:
         raise error(f"{what}: cannot read {path}: {problem.strerror}", hints=hints) from None

@@ -28,6 +28,7 @@ MAX_TENSORS = 65_536
 MAX_KEY_BYTES = 65_535
 MAX_NAME_BYTES = 255
 MAX_STRING_BYTES = 16 * 1024 * 1024
+MAX_KEPT_BYTES = 32 * 1024 * 1024  # of keys, names and text together: what stays in memory
 MAX_ARRAY_ELEMENTS = 16 * 1024 * 1024
 MAX_ARRAY_STRINGS = 4 * 1024 * 1024
 MAX_DIMENSIONS = 4
@@ -109,6 +110,7 @@ class _Cursor:
         self.truncated = size <= MAX_HEADER
         self.position = 0
         self.strings = 0
+        self.kept = 0
         self._file = file
         self._start = start
         self._buffer = b""
@@ -148,6 +150,9 @@ class _Cursor:
         length = self.number("<Q")
         if length > most:
             self.fail(f"{what} of {length} bytes, at most {most} are allowed")
+        self.kept += length
+        if self.kept > MAX_KEPT_BYTES:
+            self.fail(f"its keys, names and text take more than {MAX_KEPT_BYTES} bytes")
         try:
             return self.take(length).decode()
         except UnicodeDecodeError:

@@ -17,8 +17,11 @@ from lftool.errors import FormatError
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-_MAX_HEADER = 100_000_000  # what the safetensors library accepts
+_MAX_HEADER = (
+    32 * 1024 * 1024
+)  # a fifth of a million tensors; the library accepts 100 MB, which take a gigabyte to read
 _MAX_TENSORS = 1_000_000
+_MAX_NUMBER = 2**53
 _MAX_DIMENSIONS = 8
 _BITS = {
     "BOOL": 8,
@@ -69,8 +72,8 @@ def _tensor(name: str, entry: object, fail: _Fail) -> SafetensorsTensor:
     if not isinstance(kind, str) or kind not in _BITS:
         fail(f"tensor {name!r} has the unknown type {kind!r}")
     numbers = [*shape, *offsets] if isinstance(shape, list) and isinstance(offsets, list) else [None]
-    if not all(type(number) is int and number >= 0 for number in numbers) or len(offsets) != 2:  # noqa: PLR2004 - from, to
-        fail(f"tensor {name!r}: shape and data_offsets must be lists of whole numbers")
+    if not all(type(number) is int and 0 <= number < _MAX_NUMBER for number in numbers) or len(offsets) != 2:  # noqa: PLR2004 - from, to
+        fail(f"tensor {name!r}: shape and data_offsets must be lists of whole numbers below 2^53")
     if len(shape) > _MAX_DIMENSIONS:
         fail(f"tensor {name!r} has {len(shape)} dimensions, at most {_MAX_DIMENSIONS} are allowed")
     bits = _BITS[kind]

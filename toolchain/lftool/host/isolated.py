@@ -24,6 +24,7 @@ from lftool.api import (
     BackendType,
     Device,
     InputFile,
+    Notice,
     Probe,
     QualityFigures,
     QualityRequest,
@@ -66,13 +67,13 @@ class WorkerRules:
         confine: Whether those that parse or execute model files are confined.
         idle_seconds: After how many seconds without progress a worker is ended.
         waiting_seconds: After how many it is said that it is waited for.
-        notify: Told who is waited for.
+        notify: Told who is waited for, and of what transforms warn.
     """
 
     confine: bool = True
     idle_seconds: float = 600.0
     waiting_seconds: float = 60.0
-    notify: Callable[[str], None] = lambda _: None
+    notify: Callable[[Notice], None] = lambda _: None
 
 
 class Workers:
@@ -230,7 +231,7 @@ class _Watch:
             elif idle - said >= self._rules.waiting_seconds:
                 said = idle
                 what = f"{self._call.registered.origin}, {self._call.method}"
-                self._rules.notify(f"waiting for {what}: no progress for {idle:.0f} s")
+                self._rules.notify(Notice(text=f"waiting for {what}: no progress for {idle:.0f} s"))
 
     def __enter__(self) -> Self:
         if self._call.seconds is not None or self._call.idle_seconds is not None:
@@ -327,6 +328,8 @@ class Isolated:
                 if message["kind"] == "progress":
                     if progress:
                         progress(message["tensor"], message["index"], message["count"])
+                elif message["kind"] == "notice":
+                    self._rules.notify(Notice(text=message["text"], warning=True))
                 elif message["kind"] == "result":
                     return message["value"]
                 else:

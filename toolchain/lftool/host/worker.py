@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +21,7 @@ from typing import IO, Any
 import attrs
 from attrs import define
 
-from lftool.api import HOOKS, BackendType, QualityRequest, Record, RuntimeType, TransformType
+from lftool.api import HOOKS, BackendType, InputWarning, QualityRequest, Record, RuntimeType, TransformType
 from lftool.codec.toml_in import structure
 from lftool.errors import LftoolError, RecipeError
 from lftool.host.confinement import Confinement, confine
@@ -95,6 +96,20 @@ def perform(task: dict[str, Any], wire: Wire) -> Any:  # noqa: ANN401 - plain da
     return attrs.asdict(record.factory().probe())
 
 
+def _pass_on_warnings(wire: Wire) -> None:
+    """Have what plugins warn of by `InputWarning` told to the user; what libraries warn of goes to standard error."""
+    shown = warnings.showwarning
+
+    def show(message: Any, category: Any, *rest: Any, **named: Any) -> None:  # noqa: ANN401 - the library's signature
+        if issubclass(category, InputWarning):
+            wire.send(kind="notice", text=str(message))
+        else:
+            shown(message, category, *rest, **named)
+
+    warnings.showwarning = show
+    warnings.simplefilter("always", InputWarning)
+
+
 def main() -> None:
     """Read one task, do it, and report."""
     wire = Wire(os.fdopen(os.dup(1), "w"), threading.Lock())
@@ -106,6 +121,7 @@ def main() -> None:
     sys.stdin = os.fdopen(nobody)
     if task["confinement"] is not None:  # before anything else runs here: it holds for threads that begin later
         confine(Confinement(**task["confinement"]), (task["module"],))
+    _pass_on_warnings(wire)
     threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
     try:
         result = perform(task, wire)

@@ -47,27 +47,6 @@ class RemoteStoreConfiguration:
 
 
 @frozen(kw_only=True)
-class FetchConfiguration:
-    """`[fetch]`: how slow a server may be."""
-
-    least_rate: int = field(
-        default=1024,
-        validator=gt(0),
-        metadata={"key": "least-rate", "doc": "Bytes a second below which a transfer is given up."},
-    )
-    least_rate_seconds: int = field(
-        default=60,
-        validator=gt(0),
-        metadata={"key": "least-rate-seconds", "doc": "Over how many seconds that rate is measured."},
-    )
-    header_seconds: int = field(
-        default=60,
-        validator=gt(0),
-        metadata={"key": "header-seconds", "doc": "Seconds within which the headers of an answer must be there."},
-    )
-
-
-@frozen(kw_only=True)
 class PluginConfiguration:
     """`[plugins]`: how plugins run that parse or execute model files."""
 
@@ -93,5 +72,4 @@ class Configuration:
     )
     sign: SigningConfiguration = field(factory=SigningConfiguration)
     remote_store: RemoteStoreConfiguration = field(factory=RemoteStoreConfiguration, metadata={"key": "remote-store"})
-    fetch: FetchConfiguration = field(factory=FetchConfiguration)
     plugins: PluginConfiguration = field(factory=PluginConfiguration)

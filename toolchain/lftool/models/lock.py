@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
-from attrs.validators import ge, optional
+from attrs.validators import and_, ge, lt, optional
 
 from lftool.models.digest import Artifact, Digest
 from lftool.models.rules import RULES
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 LOCK_VERSION = 1
 LOCK_NAME = "lftool.lock"
 RECIPE_NAME = "lftool.toml"
+
+_MOST_BYTES = 2**53  # what canonical JSON can write
+_SIZE = and_(ge(0), lt(_MOST_BYTES))
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -54,7 +57,7 @@ class LockedFile:
     """One file of a source: both size and sha256 are required."""
 
     path: str = field(validator=_relative_path, metadata={"doc": "Path within the source."})
-    size: int = field(validator=ge(0), metadata={"doc": "Size in bytes."})
+    size: int = field(validator=_SIZE, metadata={"doc": "Size in bytes."})
     sha256: Digest = field(metadata={"doc": "SHA-256 of the content."})
     revision: str | None = field(
         default=None,
@@ -153,7 +156,9 @@ class LockedRuntime:
         default=None, metadata={"doc": "SHA-256 of the executable, of a compiled runtime."}
     )
     size: int | None = field(
-        default=None, validator=optional(ge(1)), metadata={"doc": "Size of the executable in bytes."}
+        default=None,
+        validator=optional(and_(ge(1), lt(_MOST_BYTES))),
+        metadata={"doc": "Size of the executable in bytes."},
     )
     toolchain: str | None = field(
         default=None, metadata={"doc": "Compiler and libraries that compiled it; not part of a slice."}
@@ -186,7 +191,7 @@ class LockedQuantize:
     plan: Digest = field(metadata={"doc": "SHA-256 of the canonical plan: parameters and the type of every tensor."})
     action: Digest = field(metadata={"doc": "SHA-256 over pinned inputs, plan and fingerprint."})
     sha256: Digest | None = field(default=None, metadata={"doc": "SHA-256 of the output."})
-    size: int | None = field(default=None, validator=optional(ge(0)), metadata={"doc": "Size of the output in bytes."})
+    size: int | None = field(default=None, validator=optional(_SIZE), metadata={"doc": "Size of the output in bytes."})
 
     def __attrs_post_init__(self) -> None:
         if (self.sha256 is None) != (self.size is None):
@@ -211,7 +216,7 @@ class LockedConvert:
     plan: Digest = field(metadata={"doc": "SHA-256 of the canonical plan: parameters and tensors."})
     action: Digest = field(metadata={"doc": "SHA-256 over pinned inputs, plan and fingerprint."})
     sha256: Digest = field(metadata={"doc": "SHA-256 of the GGUF."})
-    size: int = field(validator=ge(0), metadata={"doc": "Size of the GGUF in bytes."})
+    size: int = field(validator=_SIZE, metadata={"doc": "Size of the GGUF in bytes."})
 
     @property
     def output(self) -> Artifact:
@@ -228,7 +233,7 @@ class LockedPack:
     )
     manifest: Digest | None = field(default=None, metadata={"doc": "M: sha256 of lftool/bundle.json."})
     sha256: Digest | None = field(default=None, metadata={"doc": "sha256 of U, the unsigned bundle."})
-    size: int | None = field(default=None, validator=optional(ge(0)), metadata={"doc": "Size of U in bytes."})
+    size: int | None = field(default=None, validator=optional(_SIZE), metadata={"doc": "Size of U in bytes."})
 
     def __attrs_post_init__(self) -> None:
         if len({self.manifest is None, self.sha256 is None, self.size is None}) != 1:

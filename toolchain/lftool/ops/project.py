@@ -14,7 +14,7 @@ from lftool.api import ProjectFiles
 from lftool.codec.file_lists import FOLDER, attach, detach
 from lftool.codec.locks import emit_lock, parse_lock
 from lftool.codec.recipes import parse_recipe
-from lftool.codec.toml_in import read_bytes
+from lftool.codec.toml_in import MOST_LOCK_BYTES, read_bytes
 from lftool.errors import LockError, RecipeError, UsageError
 from lftool.host.guarding import plugin_failure
 from lftool.host.isolated import WorkerRules
@@ -64,8 +64,8 @@ class Project:
         """
         if not self.lock_path.exists():
             return None
-        lock = parse_lock(read_bytes(self.lock_path, LOCK_NAME, LockError), LOCK_NAME)
-        return attach(lock, lambda path: read_bytes(self.root / path, path, LockError))
+        lock = parse_lock(read_bytes(self.lock_path, LOCK_NAME, LockError, most=MOST_LOCK_BYTES), LOCK_NAME)
+        return attach(lock, lambda path: read_bytes(self.root / path, path, LockError, most=MOST_LOCK_BYTES))
 
     def write_lock(self, lock: Lock) -> bool:
         """Write `lock` unless the very bytes are there already; return whether it was written.

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 from attrs import Factory, define, field
 
-from lftool.api import Credentials, Event, Notice, ProjectFiles
+from lftool.api import Credentials, Event, ProjectFiles
 from lftool.host.isolated import Isolated, WorkerRules, Workers
 from lftool.host.registry import Registry
 from lftool.pipeline.credentials import UserCredentials
@@ -60,7 +60,7 @@ class Ports:
     @property
     def isolated(self) -> Isolated:
         """Plugin objects, each call in a child process."""
-        rules = attrs.evolve(self.worker_rules, notify=lambda text: self.emit(Notice(text=text)))
+        rules = attrs.evolve(self.worker_rules, notify=self.emit)
         return Isolated(self.store.temporary, self.workers, rules)
 
     def cancel(self) -> None:

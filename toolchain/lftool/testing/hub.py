@@ -27,6 +27,11 @@ _API = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+?)(?:/revision/([^/?]+))?
 _RESOLVE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)\Z")
 
 
+def _object_id(data: bytes) -> str:
+    """Return the id of a git object, as `git hash-object` gives it."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
 @define
 class Repository:
     """A repository: commits by 40-hex name, refs, and who may read it."""
@@ -62,12 +67,14 @@ class HubServer(LoopbackServer):
         token: What opens private and gated repositories.
         large: Serves large files.
         large_url: Where clients are sent for them, when not to `large` itself.
+        damaged: Paths of small files that arrive with one bit changed.
     """
 
     repositories: dict[str, Repository] = Factory(dict)
     token: str = "hf_secret_token"  # noqa: S105 - of a server in a test
     large_url: str = ""
     large: FileServer = Factory(FileServer)
+    damaged: set[str] = Factory(set)
 
     def __enter__(self) -> Self:
         self.large.__enter__()
@@ -128,7 +135,7 @@ class HubServer(LoopbackServer):
             return
         siblings = []
         for path, data in sorted(found[1].items()):
-            entry: dict[str, object] = {"rfilename": path, "size": len(data), "blobId": "0" * 40}
+            entry: dict[str, object] = {"rfilename": path, "size": len(data), "blobId": _object_id(data)}
             if len(data) > LFS_BYTES:
                 sha256 = self.repositories[name].sha256(data)
                 entry["lfs"] = {"sha256": sha256, "size": len(data), "pointerSize": 134}
@@ -163,5 +170,5 @@ class HubServer(LoopbackServer):
             linked = {"x-linked-etag": f'"{sha256}"', "x-linked-size": str(len(data))}
             self._send(handler, 302, {**headers, **linked, **where}, b"")
         else:
-            etag = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-            self._send(handler, 200, {**headers, "etag": f'"{etag}"'}, data)
+            delivered = bytes([data[0] ^ 1]) + data[1:] if path in self.damaged else data
+            self._send(handler, 200, {**headers, "etag": f'"{_object_id(data)}"'}, delivered)

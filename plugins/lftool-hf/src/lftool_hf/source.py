@@ -7,21 +7,27 @@ huggingface_hub knows the API, tokens and errors. It checks no sha256 and resume
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
 from lftool.api import HTTPClient, Resolution, SourceFile, is_chosen
-from lftool.errors import FetchError, TransientError
+from lftool.errors import FetchError, RangeError, TransientError
 from lftool.models.digest import Digest
 from lftool_hf.address import parse_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from lftool.api import SourceContext, SourceRequest
     from lftool_hf.address import Address
 
+_GIT_HASHES: dict[int, Callable[[bytes], Any]] = {
+    40: functools.partial(hashlib.sha1, usedforsecurity=False),
+    64: hashlib.sha256,
+}
 _PASSING = {408, 429, 500, 502, 503, 504}
 _SIGN_IN = "set HF_TOKEN to a token that may read it, or run `hf auth login`"
 
@@ -35,6 +41,7 @@ class HuggingFaceSource:
 
     def __init__(self, context: SourceContext) -> None:
         self._credentials = context.credentials
+        self._small: dict[tuple[str, str], str] = {}  # (commit, path) to the id of a file that is no LFS object
         self._clients: dict[str, HTTPClient] = {}
 
     def _files(self, address: Address, uri: str) -> Any:  # noqa: ANN401 - huggingface_hub's own value
@@ -73,6 +80,8 @@ class HuggingFaceSource:
         for item in info.siblings or ():
             if address.holds(item.rfilename) and is_chosen(item.rfilename, request.include, request.exclude):
                 sha256 = Digest(item.lfs.sha256) if item.lfs else None
+                if item.lfs is None and item.blob_id is not None:
+                    self._small[info.sha, item.rfilename] = item.blob_id
                 files.append(
                     SourceFile(path=item.rfilename, size=item.lfs.size if item.lfs else item.size, sha256=sha256)
                 )
@@ -95,7 +104,36 @@ class HuggingFaceSource:
 
         address = parse_address(request.uri)
         url = hf_hub_url(address.repository, file.path, repo_type=address.kind, revision=revision, endpoint=ENDPOINT)
-        return self._client(request.uri).read(url, offset=offset, size=size, whole=file.size)
+        named = self._small.get((revision, file.path))
+        if named is None:
+            return self._client(request.uri).read(url, offset=offset, size=size, whole=file.size)
+        if size is not None and (offset, size) != (0, file.size):
+            raise RangeError(f"{file.path} is checked as a whole")
+        return self._checked(request.uri, url, file, named)
+
+    @contextlib.contextmanager
+    def _checked(self, uri: str, url: str, file: SourceFile, named: str) -> Iterator[Iterator[bytes]]:
+        """Yield a file's bytes, and raise at their end unless they have the git object id that the Hub names.
+
+        The Hub vouches for no sha256 of such files; what is pinned is what arrives.
+        """
+        with self._client(uri).read(url, whole=file.size) as pieces:
+            yield _of_object(pieces, file, named)
+
+
+def _of_object(pieces: Iterator[bytes], file: SourceFile, named: str) -> Iterator[bytes]:
+    """Yield pieces; the id of a git object is the digest of a header with its size, and its content (git hash-object)."""
+    if file.size is None or len(named) not in _GIT_HASHES:
+        yield from pieces
+        return
+    state = _GIT_HASHES[len(named)](b"blob %d\0" % file.size)
+    for piece in pieces:
+        state.update(piece)
+        yield piece
+    if state.hexdigest() != named:
+        raise TransientError(
+            f"{file.path} arrived damaged: the Hub names git object {named}, it is {state.hexdigest()}"
+        )
 
 
 @contextlib.contextmanager

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import TYPE_CHECKING, Any
 
+from lftool.api import InputWarning
 from lftool.errors import FormatError, RecipeError
+from lftool_llamacpp.front_matter import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+_CARD = "readme.md"  # what gguf-py reads as the model card
 _INDEX = "model.safetensors.index.json"
 # Vocabularies are large, and name nothing.
 _PLAIN = frozenset({"tokenizer.json", "vocab.json", "merges.json"})
@@ -73,6 +77,10 @@ def lay_out(folder: Path, paths: Mapping[str, Path]) -> None:
     folder.mkdir(parents=True)
     for name, path in paths.items():
         target = folder / name
+        problem = problem_of(path) if name.lower() == _CARD else None
+        if problem is not None:
+            warnings.warn(f"{name} is left out: {problem}", InputWarning, stacklevel=1)
+            continue
         if name.endswith(".json") and name not in _PLAIN and not name.endswith(".index.json"):
             plain = read_json(path, name)
             stripped = _without_code(plain)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import queue
+import threading
 from typing import TYPE_CHECKING, Any
 
+from lftool.api import Pace, least_rate, stall_seconds
 from lftool.errors import ChangedError, FetchError, RangeError, TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-_PIECE = 1024 * 1024
+_PIECE = 256 * 1024
+_LOOK_SECONDS = 0.2
 _NOT_THE_PART = ("non-partial response", "Requested ")  # object_store: `Requested 4..8, got 0..4`
 _DENIED = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "Missing credentials")
 _HINTS = (
@@ -21,10 +25,57 @@ _HINTS = (
 
 
 def pieces_of(found: Any, what: str) -> Iterator[bytes]:  # noqa: ANN401 - obstore's answer to a get
-    """Yield the bytes of an answer, failures sorted."""
+    """Yield the bytes of an answer, failures sorted; one that arrives too slowly is given up.
+
+    obstore collects a whole piece before it returns, which may take for ever where every byte comes before a time-out. So
+    it works on a thread of its own, and what it has not delivered in its time is not waited for.
+    """
     with sorted_errors(what):
-        for piece in found.stream(min_chunk_size=_PIECE):
-            yield bytes(piece)
+        yield from Pace(what).watch(_within(found.stream(min_chunk_size=_PIECE), _PIECE / least_rate(), what))
+
+
+def _within(pieces: Iterable[Any], seconds: float, what: str) -> Iterator[bytes]:
+    """Yield pieces, each within some seconds.
+
+    Raises:
+        FetchError: One takes longer; the thread that reads them is left behind.
+    """
+    arrived: queue.Queue[bytes | BaseException | None] = queue.Queue(maxsize=2)
+    over = threading.Event()
+
+    def put(item: bytes | BaseException | None) -> bool:
+        while not over.is_set():
+            with contextlib.suppress(queue.Full):
+                arrived.put(item, timeout=_LOOK_SECONDS)
+                return True
+        return False
+
+    def read() -> None:
+        try:
+            for piece in pieces:
+                if not put(bytes(piece)):
+                    return
+            put(None)
+        except BaseException as error:  # noqa: BLE001 - raised below, where somebody waits for it
+            put(error)
+
+    threading.Thread(target=read, daemon=True, name="objects").start()
+    try:
+        while True:
+            try:
+                item = arrived.get(timeout=max(seconds, stall_seconds()))
+            except queue.Empty:
+                raise FetchError(
+                    f"{what}: fewer than {least_rate():g} bytes a second arrive",
+                    hints=("if the store is this slow: LFTOOL_LEAST_RATE=BYTES_A_SECOND",),
+                ) from None
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        over.set()
 
 
 @contextlib.contextmanager

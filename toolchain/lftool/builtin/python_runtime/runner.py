@@ -163,6 +163,16 @@ def add_devices(parser):
     parser.add_argument("--require-device", action="store_true", help="do not start without an accelerator")
 
 
+# What could steer a terminal: control characters but tab and line break, and what turns the direction of text.
+STEERING = {code: "\\x%02x" % code for code in [*range(9), *range(11, 32), *range(127, 160)]}
+STEERING.update({code: "\\u%04x" % code for code in [0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]})
+
+
+def shown(text):
+    """Return text of a model as standard output may have it: as it is, unless that is a terminal."""
+    return text.translate(STEERING) if sys.stdout.isatty() else text
+
+
 class Session:
     """One model, one contract, one conversation."""
 
@@ -199,7 +209,7 @@ class Session:
             if not said and not self.raw:
                 piece = piece.lstrip()  # a template ends before the space that begins an answer
             if piece:
-                sys.stdout.write(piece)
+                sys.stdout.write(shown(piece))
                 sys.stdout.flush()
                 said.append(piece)
         sys.stdout.write("\n")
