@@ -34,48 +34,60 @@ def pieces_of(found: Any, what: str) -> Iterator[bytes]:  # noqa: ANN401 - obsto
         yield from Pace(what).watch(_within(found.stream(min_chunk_size=_PIECE), _PIECE / least_rate(), what))
 
 
+class _Reader:
+    """Reads an answer on a thread of its own, a piece or two ahead."""
+
+    def __init__(self, pieces: Iterable[Any]) -> None:
+        self._pieces = pieces
+        self._arrived: queue.Queue[bytes | BaseException | None] = queue.Queue(maxsize=2)
+        self._over = threading.Event()
+        threading.Thread(target=self._read, daemon=True, name="objects").start()
+
+    def _put(self, item: bytes | BaseException | None) -> bool:
+        while not self._over.is_set():
+            with contextlib.suppress(queue.Full):
+                self._arrived.put(item, timeout=_LOOK_SECONDS)
+                return True
+        return False
+
+    def _read(self) -> None:
+        try:
+            for piece in self._pieces:
+                if not self._put(bytes(piece)):
+                    return
+            self._put(None)
+        except BaseException as error:  # noqa: BLE001 - raised below, where somebody waits for it
+            self._put(error)
+
+    def next(self, seconds: float) -> bytes | None:
+        """Return the next piece; None at the end. Raise `queue.Empty` if it takes longer."""
+        item = self._arrived.get(timeout=seconds)
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def stop(self) -> None:
+        """Leave the thread behind: it ends when the answer does, or with the process."""
+        self._over.set()
+
+
 def _within(pieces: Iterable[Any], seconds: float, what: str) -> Iterator[bytes]:
     """Yield pieces, each within some seconds.
 
     Raises:
-        FetchError: One takes longer; the thread that reads them is left behind.
+        FetchError: One takes longer.
     """
-    arrived: queue.Queue[bytes | BaseException | None] = queue.Queue(maxsize=2)
-    over = threading.Event()
-
-    def put(item: bytes | BaseException | None) -> bool:
-        while not over.is_set():
-            with contextlib.suppress(queue.Full):
-                arrived.put(item, timeout=_LOOK_SECONDS)
-                return True
-        return False
-
-    def read() -> None:
-        try:
-            for piece in pieces:
-                if not put(bytes(piece)):
-                    return
-            put(None)
-        except BaseException as error:  # noqa: BLE001 - raised below, where somebody waits for it
-            put(error)
-
-    threading.Thread(target=read, daemon=True, name="objects").start()
+    reader = _Reader(pieces)
     try:
-        while True:
-            try:
-                item = arrived.get(timeout=max(seconds, stall_seconds()))
-            except queue.Empty:
-                raise FetchError(
-                    f"{what}: fewer than {least_rate():g} bytes a second arrive",
-                    hints=("if the store is this slow: LFTOOL_LEAST_RATE=BYTES_A_SECOND",),
-                ) from None
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        while (piece := reader.next(max(seconds, stall_seconds()))) is not None:
+            yield piece
+    except queue.Empty:
+        raise FetchError(
+            f"{what}: fewer than {least_rate():g} bytes a second arrive",
+            hints=("if the store is this slow: LFTOOL_LEAST_RATE=BYTES_A_SECOND",),
+        ) from None
     finally:
-        over.set()
+        reader.stop()
 
 
 @contextlib.contextmanager
