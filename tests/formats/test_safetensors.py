@@ -39,11 +39,11 @@ BAD = {
     "too short": (b"1234567", "it is shorter than 8 bytes"),
     "header longer than the file": (
         struct.pack("<Q", 99) + b"{}",
-        "its header has 99 bytes, the file 10, at most 100000000 are allowed",
+        "its header has 99 bytes, the file 10, at most 33554432 are allowed",
     ),
     "enormous header": (
         struct.pack("<Q", 2**63) + b"{}",
-        f"its header has {2**63} bytes, the file 10, at most 100000000 are allowed",
+        f"its header has {2**63} bytes, the file 10, at most 33554432 are allowed",
     ),
     "a list": (file_of([]), "its header must be an object of at most 1000000 tensors"),
     "a key twice": (file_of(None, text=b'{"a": 1, "a": 2}'), "its header is no JSON: a key twice"),

@@ -192,7 +192,8 @@ def test_progress_keeps_a_child_alive(shop):
 
 
 def test_who_is_waited_for_is_said(tmp_path):
-    from lftool.host.isolated import WorkerRules, Workers, _Call, _Watch
+    from lftool.host.calls import Call, Watch, WorkerRules
+    from lftool.host.isolated import Workers
 
     said: list[str] = []
     both = threading.Event()
@@ -203,8 +204,8 @@ def test_who_is_waited_for_is_said(tmp_path):
             both.set()
 
     rules = WorkerRules(idle_seconds=600, waiting_seconds=0.4, notify=notify)
-    call = _Call(registered=type("R", (), {"origin": "plugin 'x' of y 1"})(), method="run", idle_seconds=600)
-    with Workers().start(tmp_path) as process, _Watch(call, process, rules):
+    call = Call(registered=type("R", (), {"origin": "plugin 'x' of y 1"})(), method="run", idle_seconds=600)
+    with Workers().start(tmp_path) as process, Watch(call, process, rules):
         assert both.wait(20)
     assert said[0].startswith("waiting for plugin 'x' of y 1, run: no progress for ")
 

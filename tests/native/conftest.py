@@ -87,7 +87,7 @@ def story(tmp_path_factory, worker_id) -> ProjectFolder:
     return ProjectFolder(root=shared / "project", home=shared / "home")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def native(story) -> Path:
     """A bundle that needs no Python."""
     return story.root / "dist" / NAME.format("native", "llamafile")

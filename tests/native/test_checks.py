@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from tests.native.conftest import PROMPT
 
+from lftool.api import ProjectFiles
 from lftool.errors import RecipeError, UnavailableError
 from lftool.models.checks import CheckSpec
 from lftool.ops import answers
@@ -159,7 +160,7 @@ def test_a_recipe_without_checks_says_so(project):
 def test_a_schema_that_is_missing_is_no_failure_of_the_bundle(project):
     text = '\n[[checks]]\nkind = "json-schema"\nprompt = "Tell"\nschema = "none.json"\n'
     done = checked(project, text)
-    assert (done.status, "cannot read the schema none.json" in done.err) == (1, True)
+    assert (done.status, f"checks: there is no {project.root / 'none.json'}" in done.err) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,10 @@ def test_a_file_of_a_check_that_is_missing_is_told_before_anything_is_built(proj
     for command in ("lock", "build"):
         done = project.run(command)
         key = check.rpartition("\n")[2]
-        assert (done.status, done.err) == (2, f"error: lftool.toml: $.checks[0].{key}: there is no file none\n")
+        assert (done.status, done.err) == (
+            2,
+            f"error: lftool.toml: $.checks[0].{key}: there is no {project.root / 'none'}\n",
+        )
 
 
 class Stranger(LoopbackServer):
@@ -211,7 +215,7 @@ def test_a_schema_may_be_that_of_schemas():
 def test_what_is_no_schema_is_an_error_of_the_recipe(tmp_path, text):
     (tmp_path / "s.json").write_text(text)
     with pytest.raises(RecipeError, match=r"s\.json is no JSON Schema"):
-        read_schema("s.json", tmp_path)
+        read_schema("s.json", ProjectFiles(project=tmp_path))
 
 
 def test_a_pattern_that_is_no_regular_expression_is_an_error_of_the_recipe():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lftool_llamacpp.server import with_contract
+from lftool_llamacpp.requests import with_contract
 
 CONTRACT = {
     "temperature": "0.5",
@@ -45,12 +45,6 @@ def test_the_newer_name_of_max_tokens_counts():
 
 def test_a_completion_gets_no_system_prompt():
     assert "messages" not in with_contract({"prompt": "a"}, CONTRACT, chat=False)
-
-
-def test_an_openai_schema_gets_llama_cpp_pythons_name():
-    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
-    made = with_contract({"response_format": wanted}, {}, chat=True)
-    assert made["response_format"] == {"type": "json_object", "schema": {"type": "object"}}
 
 
 @pytest.mark.parametrize("messages", ["text", None])

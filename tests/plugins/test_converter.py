@@ -182,8 +182,6 @@ def test_weights_that_would_not_be_read_are_refused(convert, files):
 DAMAGED = {
     "no architectures": ("config.json", "{}"),
     "no JSON": ("config.json", "{"),
-    "a card that is no YAML": ("README.md", "---\na: [\n---\n"),
-    "a card with a Python object": ("README.md", "---\na: !!python/object/apply:os.system ['true']\n---\n"),
     "a list as configuration": ("config.json", "[]"),
 }
 
@@ -385,7 +383,7 @@ def test_vendored_project_converts_without_a_network(project, tmp_path):
     elsewhere.run("build", "--frozen", "--vendor", tmp_path / "vendored").assert_success()
 
 
-def test_pin_of_the_archive_moves_by_an_upgrade_of_the_tool_only(project):
+def test_another_archive_than_the_tools_own_is_put_right(project):
     project.write_recipe(RECIPE.format(more='intermediate = "f16"'))
     project.run("lock").assert_success()
     fresh = project.lock.read_bytes()
@@ -394,8 +392,6 @@ def test_pin_of_the_archive_moves_by_an_upgrade_of_the_tool_only(project):
     older = attrs.evolve(tool, archive=attrs.evolve(tool.archive, uri="pypi:llama-cpp-python==0.3.0"))
     project.lock.write_bytes(emit_lock(attrs.evolve(lock, tools={**lock.tools, "hf-gguf/1": older})))
     project.run("lock").assert_success()
-    assert tomllib.loads(project.lock.read_text())["tools"]["hf-gguf/1"]["archive"]["uri"].endswith("==0.3.0")
-    project.run("lock", "--upgrade", "tool:hf-gguf/1").assert_success()
     assert project.lock.read_bytes() == fresh
 
 

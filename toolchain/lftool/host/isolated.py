@@ -5,20 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import attrs
-from attrs import frozen
 
-from lftool import errors
 from lftool.api import (
     HOOKS,
     BackendType,
@@ -32,48 +27,26 @@ from lftool.api import (
     TransformPlan,
     TransformSpec,
 )
-from lftool.errors import FormatError, LftoolError, PluginError
-from lftool.host.confinement import Confinement, for_inputs
-from lftool.host.registry import Registered
+from lftool.errors import PluginError
+from lftool.host.calls import Call, Watch, WorkerRules
+from lftool.host.confinement import for_inputs
 from lftool.host.wire import Task, decode_plan, encode_inputs, encode_spec
 from lftool.store.durable import scratch_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from io import FileIO
 
     from lftool.api import RuntimeType, TransformType
+    from lftool.host.registry import Registered
 
 
 # All that a child sees: nothing of the user's environment can change a byte.
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
 _DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 _KEPT = ("PATH", "SYSTEMROOT", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", *_DEVICES)
-_TAIL_LINES = 12
 PROBE_SECONDS = 30.0
-_LOOK_SECONDS = 0.5
 _MOST_NAMED = 3
-# What C++, NumPy, torch and the dynamic linker say of an allocation that failed.
-_NO_MEMORY = re.compile(
-    r"bad_alloc|Cannot allocate memory|cannot allocate|DefaultCPUAllocator|MemoryError|out of memory"
-)
-
-
-@frozen(kw_only=True)
-class WorkerRules:
-    """What bounds workers.
-
-    Attributes:
-        confine: Whether those that parse or execute model files are confined.
-        idle_seconds: After how many seconds without progress a worker is ended.
-        waiting_seconds: After how many it is said that it is waited for.
-        notify: Told who is waited for, and of what transforms warn.
-    """
-
-    confine: bool = True
-    idle_seconds: float = 600.0
-    waiting_seconds: float = 60.0
-    notify: Callable[[Notice], None] = lambda _: None
 
 
 class Workers:
@@ -133,117 +106,6 @@ class Workers:
                 self._alive.discard(process)
 
 
-@frozen(kw_only=True)
-class _Call:
-    """One call: what is called, on what inputs, within which bounds.
-
-    Attributes:
-        inputs: What messages call the inputs.
-        confinement: None where the worker is not confined.
-        seconds: How long it may take in all; None for any time.
-        idle_seconds: How long it may be without progress; None for any time.
-    """
-
-    registered: Registered[Any]
-    method: str
-    inputs: str = ""
-    confinement: Confinement | None = None
-    seconds: float | None = None
-    idle_seconds: float | None = None
-
-    def stopped(self, limit: str) -> FormatError:
-        """Return the error for a worker that a limit has stopped: what it was given needs more than it may."""
-        bounds = self.confinement or Confinement()
-        most = {
-            "memory": f"{(bounds.data_bytes or 0) / 1e9:.1f} GB of memory",
-            "file size": f"a file of {(bounds.file_bytes or 0) / 1e9:.1f} GB",
-            "time": f"{self.idle_seconds or 0:g} seconds without progress",
-        }[limit]
-        on = f" on {self.inputs}" if self.inputs else ""
-        return FormatError(
-            f"{self.registered.origin}: {self.method}{on} was stopped at its limit: {most}",
-            hints=("limits follow from the size of the inputs; a sound model does not reach them",)
-            if limit != "time"
-            else ("a slow machine may need longer: [plugins] idle-seconds in your config.toml",),
-        )
-
-    def error(self, message: dict[str, Any]) -> LftoolError:
-        """Return the error that a worker reports."""
-        if message["kind"] == "limit":
-            return self.stopped(message["limit"])
-        if message["kind"] == "error":
-            cls = getattr(errors, message["code"], PluginError)
-            made: LftoolError = cls(message["message"], hints=tuple(message["hints"]))
-            return made
-        failure = PluginError(f"{self.registered.origin} failed: {message['message']}")
-        failure.add_note(message["trace"])
-        return failure
-
-    def died(self, process: subprocess.Popen[str], scratch: Path) -> LftoolError:
-        """Return the error for a worker that has ended without a word."""
-        printed = (scratch / "stderr").read_text(errors="replace")
-        code = process.wait()
-        if code == -signal.SIGXFSZ:
-            return self.stopped("file size")
-        if self.confinement is not None and _NO_MEMORY.search(printed):
-            return self.stopped("memory")
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        first = f"{self.registered.origin} died in {self.method} ({how}); the last it printed:"
-        return PluginError("\n".join([first, *printed.splitlines()[-_TAIL_LINES:]]))
-
-
-class _Watch:
-    """Ends a worker that takes too long, or makes no progress; says meanwhile who is waited for."""
-
-    def __init__(self, call: _Call, process: subprocess.Popen[str], rules: WorkerRules) -> None:
-        self._call = call
-        self._process = process
-        self._rules = rules
-        self._begun = self._seen = time.monotonic()
-        self._ended = threading.Event()
-        self.late = ""
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def progress(self) -> None:
-        """The worker has made progress."""
-        self._seen = time.monotonic()
-
-    def _kill(self, why: str) -> None:
-        self.late = why
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def _look(self) -> None:
-        said = 0.0
-        while not self._ended.wait(min(_LOOK_SECONDS, self._call.seconds or _LOOK_SECONDS)):
-            now = time.monotonic()
-            idle = now - self._seen
-            if self._call.seconds is not None and now - self._begun > self._call.seconds:
-                self._kill("seconds")
-                return
-            if self._call.idle_seconds is None:
-                continue
-            if idle > self._call.idle_seconds:
-                self._kill("idle")
-                return
-            if idle < self._rules.waiting_seconds:
-                said = 0.0
-            elif idle - said >= self._rules.waiting_seconds:
-                said = idle
-                what = f"{self._call.registered.origin}, {self._call.method}"
-                self._rules.notify(Notice(text=f"waiting for {what}: no progress for {idle:.0f} s"))
-
-    def __enter__(self) -> Self:
-        if self._call.seconds is not None or self._call.idle_seconds is not None:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-
 def _files(inputs: Mapping[str, InputFile]) -> dict[str, Path]:
     return {f"the {role}" if role in {"weights", "imatrix"} else role: item.path for role, item in inputs.items()}
 
@@ -272,7 +134,7 @@ class Isolated:
         reads: Mapping[str, Path],
         writes: Sequence[Path] = (),
         gpu: bool = False,
-    ) -> _Call:
+    ) -> Call:
         """Return a call whose worker is confined to its inputs and outputs.
 
         Args:
@@ -285,17 +147,17 @@ class Isolated:
         idle = self._rules.idle_seconds
         inputs = ", ".join([*list(reads)[:_MOST_NAMED], *(["…"] if len(reads) > _MOST_NAMED else [])])
         if not self._rules.confine:
-            return _Call(registered=registered, method=method, inputs=inputs, idle_seconds=idle)
+            return Call(registered=registered, method=method, inputs=inputs, idle_seconds=idle)
         size = 0
         for path in reads.values():
             with contextlib.suppress(OSError):
                 size += path.stat().st_size
         found = for_inputs(map(str, reads.values()), map(str, writes), size, gpu=gpu)
-        return _Call(registered=registered, method=method, inputs=inputs, confinement=found, idle_seconds=idle)
+        return Call(registered=registered, method=method, inputs=inputs, confinement=found, idle_seconds=idle)
 
     def _call(
         self,
-        call: _Call,
+        call: Call,
         arguments: dict[str, Any],
         progress: Callable[[str, int, int], None] | None = None,
         handed: Sequence[FileIO] = (),
@@ -305,7 +167,7 @@ class Isolated:
         with (
             scratch_directory(self._temporary) as scratch,
             self._workers.start(scratch, handed) as process,
-            _Watch(call, process, self._rules) as watch,
+            Watch(call, process, self._rules) as watch,
         ):
             assert process.stdin is not None  # noqa: S101 - both are pipes
             assert process.stdout is not None  # noqa: S101
@@ -436,7 +298,7 @@ class Isolated:
             LftoolError: What the plugin raised, or PluginError when it died.
         """
         arguments = {"archive": str(archive), "output": str(output), "threads": threads}
-        self._call(_Call(registered=registered, method="compile"), arguments, progress)
+        self._call(Call(registered=registered, method="compile"), arguments, progress)
 
     def probe_backend(self, registered: Registered[BackendType]) -> Probe:
         """Have a backend look at this machine, within a time limit.
@@ -444,5 +306,5 @@ class Isolated:
         Raises:
             PluginError: It failed or died; drivers do.
         """
-        found = self._call(_Call(registered=registered, method="probe", seconds=PROBE_SECONDS), {})
+        found = self._call(Call(registered=registered, method="probe", seconds=PROBE_SECONDS), {})
         return Probe(**{**found, "devices": tuple(Device(**device) for device in found["devices"])})

@@ -13,7 +13,8 @@ import attrs
 from attrs import Factory, define, field
 
 from lftool.api import Credentials, Event, ProjectFiles
-from lftool.host.isolated import Isolated, WorkerRules, Workers
+from lftool.host.calls import WorkerRules
+from lftool.host.isolated import Isolated, Workers
 from lftool.host.registry import Registry
 from lftool.pipeline.credentials import UserCredentials
 from lftool.pipeline.records import Records

@@ -1,6 +1,10 @@
 #include "gate.h"
 
+#include <algorithm>
+#include <cctype>
+
 #include <arpa/inet.h>
+#include <strings.h>
 
 #include <cpp-httplib/httplib.h>
 
@@ -10,19 +14,52 @@ namespace lftool {
 
 namespace {
 
-bool local_only = false;
+bool local_only      = false;
+bool adapters_closed = false;
 
-// Returns the host of `host:port`, `[host]:port` or either without a port.
+// Returns the host of `host:port`, `[host]:port` or either without a port; nothing where it is none of them.
 std::string without_port(const std::string & authority) {
+    size_t end = authority.find(':');
+    std::string host;
     if (!authority.empty() && authority[0] == '[') {
-        return authority.substr(1, authority.find(']') - 1);
+        const size_t close = authority.find(']');
+        if (close == std::string::npos) {
+            return "";
+        }
+        host = authority.substr(1, close - 1);
+        end  = close + 1;
+        if (end == authority.size()) {
+            return host;
+        }
+    } else {
+        if (end == std::string::npos) {
+            return authority;
+        }
+        host = authority.substr(0, end);
     }
-    return authority.substr(0, authority.rfind(':'));
+    const std::string port = authority.substr(end);
+    const bool        is_port = port.size() > 1 && port.size() <= 6 && port[0] == ':' && port.find_first_not_of("0123456789", 1) == std::string::npos;
+    return is_port ? host : "";
 }
 
 bool is_local_origin(const std::string & origin) {
-    const size_t begin = origin.find("://");
-    return begin != std::string::npos && is_loopback(without_port(origin.substr(begin + 3)));
+    const size_t      begin  = origin.find("://");
+    const std::string scheme = origin.substr(0, begin);
+    return begin != std::string::npos && (scheme == "http" || scheme == "https") && is_loopback(without_port(origin.substr(begin + 3)));
+}
+
+// Returns whether a request comes from a page of another site, or by another name of this machine; python's is gate.py.
+bool is_from_elsewhere(const httplib::Request & request) {
+    if (request.get_header_value_count("Host") > 1 || request.get_header_value_count("Origin") > 1) {
+        return true;
+    }
+    const std::string host = request.get_header_value("Host"), origin = request.get_header_value("Origin");
+    return (!host.empty() && !is_loopback(without_port(host))) || (!origin.empty() && !is_local_origin(origin));
+}
+
+void answer(httplib::Response & response, int status, const char * type, const char * message) {
+    response.status = status;
+    response.set_content(std::string(R"({"error":{"code":)") + std::to_string(status) + R"(,"type":")" + type + R"(","message":")" + message + R"("}})", "application/json");
 }
 
 }  // namespace
@@ -33,7 +70,9 @@ bool is_loopback(const std::string & host) {
     if (inet_pton(AF_INET, host.c_str(), &four) == 1) {
         return ntohl(four.s_addr) >> 24 == 127;
     }
-    return host == "localhost" || (inet_pton(AF_INET6, host.c_str(), &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six));
+    std::string name = host;
+    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char letter) { return static_cast<char>(tolower(letter)); });
+    return name == "localhost" || (inet_pton(AF_INET6, host.c_str(), &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six));
 }
 
 void check_host(const std::string & host) {
@@ -54,6 +93,10 @@ void refuse_other_sites() {
     local_only = true;
 }
 
+void close_adapters() {
+    adapters_closed = true;
+}
+
 }  // namespace lftool
 
 #define TEXT_OF(name) #name
@@ -64,19 +107,37 @@ using Handler = httplib::Server::HandlerWithResponse;
 httplib::Server & wrap_pre_routing(httplib::Server * self, Handler handler) __asm__("__wrap_" TEXT(LFTOOL_PRE_ROUTING));
 httplib::Server & real_pre_routing(httplib::Server * self, Handler handler) __asm__("__real_" TEXT(LFTOOL_PRE_ROUTING));
 
-// Upstream's handler for all requests, with a question before it. Browsers say which site a page comes from (Origin), and by
+// Upstream's handler for all requests, with questions before it. Browsers say which site a page comes from (Origin), and by
 // which name they reach this machine (Host): a name of anybody's may lead here.
 httplib::Server & wrap_pre_routing(httplib::Server * self, Handler handler) {
     return real_pre_routing(self, [handler](const httplib::Request & request, httplib::Response & response) {
-        const std::string host = request.get_header_value("Host"), origin = request.get_header_value("Origin");
-        const bool host_is_ours = host.empty() || lftool::is_loopback(lftool::without_port(host));
-        if (lftool::local_only && (!host_is_ours || (!origin.empty() && !lftool::is_local_origin(origin)))) {
-            response.status = 403;
-            response.set_content(
-                R"({"error":{"code":403,"type":"permission_error","message":"without an API key, only this machine and its own pages may ask; set LLAMA_API_KEY, or --insecure"}})",
-                "application/json");
+        if (lftool::local_only && lftool::is_from_elsewhere(request)) {
+            lftool::answer(response, 403, "permission_error", "without an API key, only this machine and its own pages may ask; set LLAMA_API_KEY, or --insecure");
             return httplib::Server::HandlerResponse::Handled;
         }
-        return handler(request, response);
+        if (lftool::adapters_closed && request.method == "POST" && request.path == "/lora-adapters") {
+            lftool::answer(response, 403, "permission_error", "without an API key, no client changes what the model is; set LLAMA_API_KEY");
+            return httplib::Server::HandlerResponse::Handled;
+        }
+        const size_t keys = request.get_header_value_count("Authorization");
+        if (keys > 1) {
+            lftool::answer(response, 401, "authentication_error", "Invalid API Key");
+            return httplib::Server::HandlerResponse::Handled;
+        }
+        if (keys == 0) {
+            return handler(request, response);
+        }
+        // The scheme may be written in any case (RFC 9110, 11.1); upstream looks for one spelling, or takes a key without one.
+        const std::string given = request.get_header_value("Authorization");
+        httplib::Request  spelt;
+        spelt.method  = request.method;
+        spelt.path    = request.path;
+        spelt.headers = request.headers;
+        spelt.headers.erase("Authorization");
+        if (strncasecmp(given.c_str(), "bearer ", 7) == 0) {
+            const size_t begin = std::min(given.find_first_not_of(' ', 7), given.size());
+            spelt.headers.emplace("Authorization", "Bearer " + given.substr(begin));
+        }
+        return handler(spelt, response);
     });
 }

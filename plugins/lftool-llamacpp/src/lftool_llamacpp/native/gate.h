@@ -17,4 +17,7 @@ void check_key(const std::string & key);
 // From now on, requests that come from a page of another site, or by another name of this machine, are refused.
 void refuse_other_sites();
 
+// From now on, no client may change the scales of adapters.
+void close_adapters();
+
 }  // namespace lftool

@@ -3,8 +3,10 @@
 #include "options.h"
 
 #include <algorithm>
+#include <cctype>
 #include <csignal>
 #include <cstdlib>
+#include <iterator>
 #include <system_error>
 #include <thread>
 
@@ -24,14 +26,46 @@ namespace {
 // How many are answered at once; the others wait. Memory is reckoned with it in lftool/bundle/model_size.py.
 const int REQUESTS = 4;
 
-// Options of llama-server that would undo what is decided here: which model, for whom, and with which key.
-const char * const DECIDED[] = {
-    "--host", "--port", "--reuse-port", "--api-key", "--api-key-file", "-m", "--model", "-mu", "--model-url", "-hf", "-hfr",
-    "--hf-repo", "-hff", "--hf-file", "-dr", "--docker-repo", "--models-dir", "--models-preset", "--lora", "--lora-scaled",
-    "-mm", "--mmproj", "-mmu", "--mmproj-url", "-md", "--model-draft", "--spec-draft-model", "--spec-draft-hf", "-hfd", "-hfrd",
-    "--hf-repo-draft", "--media-path", "--path", "--tools", "--tools-runtime", "--mcp-servers-config", "--mcp-servers-json",
-    "-ag", "--agent", "--ui-mcp-proxy", "--webui-mcp-proxy", "--cors-origins", "--cors-credentials",
+// Options of llama-server that may follow --: how fast it works, how it samples, what a conversation looks like. None of them
+// names a model, a file, a program, another machine, an address, or a key. What upstream adds is refused until it is listed;
+// tests/native/test_options.py looks each up in the pinned sources (common/arg.cpp).
+const char * const ALLOWED[] = {
+    // threads and memory
+    "-t", "--threads", "-tb", "--threads-batch", "--threads-http", "-C", "--cpu-mask", "-Cr", "--cpu-range", "--cpu-strict",
+    "--prio", "--poll", "-Cb", "--cpu-mask-batch", "-Crb", "--cpu-range-batch", "--cpu-strict-batch", "--prio-batch",
+    "--poll-batch", "--numa", "-c", "--ctx-size", "--kv-unified-per-slot", "-kvu", "--kv-unified", "-no-kvu", "--no-kv-unified",
+    "-b", "--batch-size", "-ub", "--ubatch-size", "--keep", "--swa-full", "-ctxcp", "--ctx-checkpoints", "--swa-checkpoints",
+    "-cms", "--checkpoint-min-step", "-cram", "--cache-ram", "--cache-idle-slots", "--no-cache-idle-slots", "--context-shift",
+    "--no-context-shift", "-ctk", "--cache-type-k", "-ctv", "--cache-type-v", "-dt", "--defrag-thold", "-np", "--parallel", "-cb",
+    "--cont-batching", "-nocb", "--no-cont-batching", "--cache-prompt", "--no-cache-prompt", "--cache-reuse", "-sps",
+    "--slot-prompt-similarity", "--warmup", "--no-warmup", "--perf", "--no-perf", "--sleep-idle-seconds", "--repack", "-nr",
+    "--no-repack", "--no-host", "--op-offload", "--no-op-offload", "--check-tensors",
+    // devices of this machine
+    "-dev", "--device", "-ngl", "--gpu-layers", "--n-gpu-layers", "-sm", "--split-mode", "-ts", "--tensor-split", "-mg",
+    "--main-gpu", "-fit", "--fit", "-fitt", "--fit-target", "-fitc", "--fit-ctx", "-fa", "--flash-attn", "-kvo", "--kv-offload",
+    "-nkvo", "--no-kv-offload", "-ot", "--override-tensor", "-cmoe", "--cpu-moe", "-ncmoe", "--n-cpu-moe", "-ncffn",
+    "--n-cpu-ffn", "--mmproj-offload", "--no-mmproj-offload",
+    // the model's own numbers
+    "--rope-scaling", "--rope-scale", "--rope-freq-base", "--rope-freq-scale", "--yarn-orig-ctx", "--yarn-ext-factor",
+    "--yarn-attn-factor", "--yarn-beta-slow", "--yarn-beta-fast", "-gan", "--grp-attn-n", "-gaw", "--grp-attn-w", "--pooling",
+    "--attention", "--image-min-tokens", "--image-max-tokens", "--mtmd-batch-max-tokens", "--override-kv",
+    // sampling
+    "-n", "--predict", "--n-predict", "--samplers", "-s", "--seed", "--sampler-seq", "--sampling-seq", "--ignore-eos", "--temp",
+    "--temperature", "--top-k", "--top-p", "--min-p", "--top-nsigma", "--top-n-sigma", "--xtc-probability", "--xtc-threshold",
+    "--typical", "--typical-p", "--repeat-last-n", "--repeat-penalty", "--presence-penalty", "--frequency-penalty",
+    "--dry-multiplier", "--dry-base", "--dry-allowed-length", "--dry-penalty-last-n", "--dry-sequence-breaker",
+    "--adaptive-target", "--adaptive-decay", "--dynatemp-range", "--dynatemp-exp", "--mirostat", "--mirostat-lr",
+    "--mirostat-ent", "-l", "--logit-bias", "-bs", "--backend-sampling", "-r", "--reverse-prompt", "-sp", "--special",
+    // conversations, and what is told of them
+    "--jinja", "--no-jinja", "--chat-template", "--chat-template-kwargs", "--skip-chat-parsing", "--no-skip-chat-parsing",
+    "--prefill-assistant", "--no-prefill-assistant", "--reasoning-format", "-rea", "--reasoning", "--reasoning-effort",
+    "--reasoning-budget", "--reasoning-budget-message", "--reasoning-preserve", "--no-reasoning-preserve", "--spm-infill",
+    "-e", "--escape", "--no-escape", "-to", "--timeout", "--sse-ping-interval", "--metrics", "--no-slots", "--ui", "--no-ui",
+    "--embedding", "--embeddings", "--rerank", "--reranking", "--log-disable", "--log-colors", "--log-prefix", "--no-log-prefix",
+    "--log-timestamps", "--no-log-timestamps", "-lv", "--verbosity", "--log-verbosity", "--offline",
 };
+// With a key, pages of other sites may be let in.
+const char * const ALLOWED_WITH_KEY[] = { "--cors-origins", "--cors-methods", "--cors-headers", "--cors-credentials", "--no-cors-credentials" };
 
 // Returns an option as llama.cpp's parser reads it (common/arg.cpp): without a value, and `_` is `-`.
 std::string plain_name(const std::string & word) {
@@ -42,19 +76,21 @@ std::string plain_name(const std::string & word) {
     return name;
 }
 
-bool ends_with(const std::string & text, const std::string & end) {
-    return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+// Returns whether a word is a value: a number below zero begins with a dash as options do.
+bool is_value(const std::string & word) {
+    return word.empty() || word[0] != '-' || (word.size() > 1 && (isdigit(static_cast<unsigned char>(word[1])) || word[1] == '.'));
 }
 
 void check_rest(const std::vector<std::string> & rest, bool has_key) {
     for (const std::string & word : rest) {
-        const std::string name = plain_name(word);
-        // --fim-…-default and the like stand for models of a hub
-        bool decided = name.rfind("--", 0) == 0 && name != "--spec-default" && (ends_with(name, "-default") || ends_with(name, "-spec"));
-        for (const char * known : DECIDED) {
-            decided = decided || (name == known && !(has_key && name.rfind("--cors-", 0) == 0));
+        if (is_value(word)) {
+            continue;
         }
-        if (decided) {
+        const std::string name    = plain_name(word);
+        const auto        is_name = [&](const char * known) { return name == known; };
+        bool              allowed = std::any_of(std::begin(ALLOWED), std::end(ALLOWED), is_name);
+        allowed = allowed || (has_key && std::any_of(std::begin(ALLOWED_WITH_KEY), std::end(ALLOWED_WITH_KEY), is_name));
+        if (!allowed) {
             throw Problem(2, name + " may not stand behind --: a bundle serves its own model, and --host, --port and --api-key stand before --");
         }
     }
@@ -97,8 +133,11 @@ int serve(const Bundle & bundle, const Options & options) {
         setenv("LLAMA_API_KEY", key.c_str(), 1);  // command lines can be read by everybody on the machine
     }
     check_rest(options.rest, !key.empty());
-    if (key.empty() && !options.insecure) {
-        refuse_other_sites();
+    if (key.empty()) {
+        close_adapters();
+        if (!options.insecure) {
+            refuse_other_sites();
+        }
     }
     end_on_signals();
     std::vector<std::string> words = model_arguments(bundle, options);

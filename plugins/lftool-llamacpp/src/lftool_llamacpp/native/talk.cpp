@@ -18,6 +18,61 @@ namespace lftool {
 
 namespace {
 
+// Text of a model as a terminal may have it: control characters but tab and line break, and what turns the direction of text,
+// are spelt out. Pieces may end within a letter; the runner's `shown` says the same in Python.
+class Shown {
+  public:
+    std::string next(const std::string & piece) {
+        if (!terminal_) {
+            return piece;
+        }
+        held_ += piece;
+        std::string made;
+        size_t      at = 0;
+        while (at < held_.size()) {
+            const unsigned char first = static_cast<unsigned char>(held_[at]);
+            const size_t        size  = first < 0xC0 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+            if (at + size > held_.size()) {
+                break;
+            }
+            made += spelt(held_.substr(at, size));
+            at += size;
+        }
+        held_.erase(0, at);
+        return made;
+    }
+
+    std::string rest() {
+        const std::string left = held_;
+        held_.clear();
+        return left;
+    }
+
+  private:
+    static std::string spelt(const std::string & letter) {
+        unsigned code = static_cast<unsigned char>(letter[0]);
+        if (letter.size() > 1) {
+            code &= 0xFFu >> (letter.size() + 1);
+            for (size_t i = 1; i < letter.size(); i++) {
+                code = code << 6 | (static_cast<unsigned char>(letter[i]) & 0x3F);
+            }
+        } else if (code >= 0x80) {
+            return letter;  // no letter of UTF-8
+        }
+        const bool control = (code < 32 && code != '\t' && code != '\n') || (code >= 127 && code < 160);
+        const bool turning = code == 0x61C || code == 0x200E || code == 0x200F || (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
+        if (!control && !turning) {
+            return letter;
+        }
+        char text[8];
+        snprintf(text, sizeof text, code < 256 ? "\\x%02x" : "\\u%04x", code);
+        return text;
+    }
+
+    const bool  terminal_ = isatty(STDOUT_FILENO) != 0;
+    std::string held_;
+};
+
 constexpr size_t MOST_PROMPT = 16 << 20;  // more than the longest contexts hold
 
 // Returns how many bytes at the end of `text` may be the beginning of one of `stops`, or of a character.
@@ -167,7 +222,7 @@ class Conversation {
         std::string         said, held;
         const auto say = [&](const std::string & piece) {
             said += piece;
-            if (!(std::cout << piece << std::flush)) {
+            if (!(std::cout << shown_.next(piece) << std::flush)) {
                 throw Problem(1, "standard output cannot be written");
             }
         };
@@ -201,7 +256,7 @@ class Conversation {
             }
         }
         say(held);
-        std::cout << std::endl;
+        std::cout << shown_.rest() << std::endl;
         if (cut && seen_.size() >= room) {
             std::cerr << "the answer ends here: the context of " << room << " tokens is full" << std::endl;
         }
@@ -209,6 +264,7 @@ class Conversation {
     }
 
     common_params             params_;
+    Shown                     shown_;
     common_init_result_ptr    loaded_;
     common_chat_templates_ptr templates_;
     common_chat_msg           system_;
