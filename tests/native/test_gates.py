@@ -18,12 +18,12 @@ def raw(url: str, head: str, body: bytes = b"", wait: float = 10) -> tuple[int, 
     """Send a request byte by byte as it is written; return the status, and all that came. 0 when the server hung up."""
     host, _, port = url.removeprefix("http://").rpartition(":")
     with socket.create_connection((host, int(port)), wait) as connection:
-        connection.sendall(head.encode("latin-1") + b"\r\n" + body)
         data = b""
         try:
+            connection.sendall(head.encode("latin-1") + b"\r\n" + body)
             while piece := connection.recv(65536):
                 data += piece
-        except (TimeoutError, ConnectionResetError):
+        except (TimeoutError, ConnectionError):
             pass
     found = re.match(rb"HTTP/1.1 (\d{3})", data)
     return int(found[1]) if found else 0, data.decode("latin-1")
