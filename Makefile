@@ -86,6 +86,11 @@ check: $(VENV)/ready ## layers, types, lint, format, generated files
 	$(BIN)/python tools/generate.py --check
 	! grep -rnE 'https?://' requirements/
 
+MINUTES ?= 20
+.PHONY: fuzz
+fuzz: $(VENV)/ready ## what parses, on inputs that are nearly right, for MINUTES
+	$(BIN)/python -m tests.fuzzing $(MINUTES) .cache/fuzz
+
 .PHONY: coverage
 coverage: $(VENV)/ready ## the tests again, with branch coverage
 	$(BIN)/coverage erase
