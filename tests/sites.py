@@ -10,11 +10,15 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from attrs import frozen
 
 from lftool.testing import Outcome, ProjectFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 OURS = {
     "lftool",
@@ -100,3 +104,18 @@ def interpreter(tmp_path: Path, site: Site) -> Path:
     ours = next(path for path in sys.path if path.endswith("site-packages"))
     (packages / "tests.pth").write_text(f"import site; site.addsitedir({ours!r})\n{site.root}\n")
     return root / "bin" / "python"
+
+
+def lftool_of(interpreter: Path, project: ProjectFolder, *arguments: str, env: Mapping[str, str]) -> Outcome:
+    """Run a command with the Python of an environment, in the folder of a project; `env` is added to its variables."""
+    done = subprocess.run(
+        [interpreter, "-m", "lftool.cli.entry", *arguments],
+        cwd=project.root,
+        env={**project.environment, **env},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return Outcome(status=done.returncode, out=done.stdout, err=done.stderr)

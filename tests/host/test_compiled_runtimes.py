@@ -17,6 +17,7 @@ import attrs
 import pytest
 from attrs import frozen
 from tests.forging import forge
+from tests.sites import lftool_of
 
 from lftool.models.digest import Artifact
 from lftool.pipeline.identity import runtime_digest
@@ -100,17 +101,7 @@ class Toolshop:
 
     def lftool(self, *arguments: str, home: ProjectFolder | None = None, **variables: str) -> Outcome:
         where = home or self.project
-        done = subprocess.run(
-            [self.interpreter, "-m", "lftool.cli.entry", *arguments],
-            cwd=self.project.root,
-            env={**where.environment, **variables},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        return Outcome(status=done.returncode, out=done.stdout, err=done.stderr)
+        return lftool_of(self.interpreter, where, *arguments, env=variables)
 
     def locked(self) -> dict:
         return tomllib.loads(self.project.lock.read_text())

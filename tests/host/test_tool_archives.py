@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import subprocess
 import tarfile
 
 import attrs
 import pytest
 from attrs import frozen
 from tests.forging import forge
+from tests.sites import lftool_of
 
 from lftool.codec.locks import emit_lock, parse_lock
 from lftool.models.digest import Digest
@@ -91,17 +91,7 @@ class Workshop:
         return self.project.root.parent / "canary"
 
     def lftool(self, *arguments: str) -> Outcome:
-        done = subprocess.run(
-            [self.interpreter, "-m", "lftool.cli.entry", *arguments],
-            cwd=self.project.root,
-            env={**self.project.environment, "LFTOOL_PLUGINS": "scripts"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        return Outcome(status=done.returncode, out=done.stdout, err=done.stderr)
+        return lftool_of(self.interpreter, self.project, *arguments, env={"LFTOOL_PLUGINS": "scripts"})
 
 
 @pytest.fixture

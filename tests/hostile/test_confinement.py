@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from attrs import frozen
+from tests.sites import lftool_of
 
 from lftool.host.confinement import Applied, Confinement, for_inputs
 from lftool.ops.backends import confinement_here
@@ -97,17 +98,7 @@ class Shop:
         return self.lftool("build", **variables)
 
     def lftool(self, *arguments: str, **variables: str) -> Outcome:
-        done = subprocess.run(
-            [self.interpreter, "-m", "lftool.cli.entry", *arguments],
-            cwd=self.project.root,
-            env={**self.project.environment, **variables},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        return Outcome(status=done.returncode, out=done.stdout, err=done.stderr)
+        return lftool_of(self.interpreter, self.project, *arguments, env=variables)
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def sources(tmp_path_factory) -> Path:
             os.environ["XDG_CACHE_HOME"] = before
     registered = ports.registry.runtime("native", "cpu")
     archive, name = archive_of(registered), registered.record.semantics
-    pinned = resolve_archive(archive, name, ports)
+    pinned = resolve_archive(archive, None, name, ports)
     artifact = unpacked(archive, pinned, name, lock_of(registered.origin, pinned, ports), ports)
     folder = tmp_path_factory.mktemp("sources")
     with zipfile.ZipFile(ports.store.blobs.require(artifact, "the sources")) as members:
