@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent))
+from confining import lock_row, quantise_row
 from fetching import fetch_rows
 from native import TARGET, export_row, first_token_rows, seed_cache, throughput_row
 from packing import GIBIBYTE, Bench
@@ -69,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size-gib", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=["quantise", "stream", "native"], help="only these rows")
+    parser.add_argument("--only", choices=["quantise", "stream", "native", "confine"], help="only these rows")
     parser.add_argument("--folder", type=Path, help="where to work; needs five times the model's size")
     options = parser.parse_args()
     if options.size_gib < 1:
@@ -77,6 +78,10 @@ def main() -> None:
     template = ROOT / "examples" / "tiny-story" / "tiny-story-f16.gguf"
     if options.only == "native":
         finish(native_rows(options, template), int(options.size_gib * GIBIBYTE))
+        return
+    confined = confined_rows(options) if options.only in {None, "confine"} else []
+    if options.only == "confine":
+        finish(confined, GIBIBYTE)
         return
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
         quantised = quantize_rows(Path(name), template, min(3, options.rounds)) if options.only != "stream" else []
@@ -94,7 +99,16 @@ def main() -> None:
         rows = [bench.version(), bench.pack(), bench.noop()]
         rows += [bench.verify("0", 1.15), bench.verify("0,1", 0.65)]
         rows += [bench.first_token(), bench.memory()]
-    finish([*rows, *fetched, *quantised, *native_rows(options, template)], bench.size)
+    finish([*rows, *fetched, *quantised, *confined, *native_rows(options, template)], bench.size)
+
+
+def confined_rows(options: argparse.Namespace) -> list[Row]:
+    """Measure what confinement costs."""
+    rows = []
+    for row in (quantise_row, lock_row):
+        with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
+            rows.append(row(Path(name), options.rounds))
+    return rows
 
 
 def native_rows(options: argparse.Namespace, template: Path) -> list[Row]:

@@ -145,7 +145,7 @@ class Bench:
         return Row(
             name="no-op build",
             ours=tuple(self.timed(LFTOOL, "build") for _ in range(self.rounds)),
-            budget=0.4,
+            budget=0.3,
             unit="s wall",
         )
 

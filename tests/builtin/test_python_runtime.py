@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "5f33cf3babc9cafa74648cba0fecf1e1febf6f09789aa5330ff3e98f3f637b1c"
-RUNTIME = "367b8ef7a2e9391875ac8bb89637355e0602a4ab76783f7021c697394bf72136"
+RUNNER = "d7d2f2ce9b275a058901abab51fae046d7bc8af51de580d513a1fa647285b53f"
+RUNTIME = "4d7f5c4da89bf999a59c832639f8573694efa7f9642143919c6e43097608be12"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

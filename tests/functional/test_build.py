@@ -441,3 +441,27 @@ def test_no_threads_at_all_is_a_usage_error(locked_project):
 
     assert outcome.status == 2
     assert outcome.err.splitlines()[-1] == "Error: Invalid value for '-j' / '--jobs': 0 is not in the range x>=1."
+
+
+WATCHER = """\
+import os, sys
+def look(event, arguments):
+    if event in {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.system", "os.exec", "os.spawn"}:
+        with open(os.environ["STARTED"], "a") as file:
+            file.write(event + "\\n")
+sys.addaudithook(look)
+"""
+
+
+def test_a_build_with_everything_there_starts_no_process(quantized_project, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(WATCHER)
+    variables = {"PYTHONPATH": str(tmp_path), "STARTED": str(tmp_path / "started")}
+
+    quantized_project.spawn("build", env=variables).assert_success()
+    assert (tmp_path / "started").exists()
+    (tmp_path / "started").unlink()
+    time.sleep(2.1)  # a file younger than two seconds gets no stamp
+    quantized_project.spawn("build").assert_success()
+
+    quantized_project.spawn("build", env=variables).assert_success()
+    assert not (tmp_path / "started").exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 
 import pytest
 from tests.gates import GATE, KEYS
@@ -14,7 +13,6 @@ from lftool_llamacpp import application
 from lftool_llamacpp.application import Application
 from lftool_llamacpp.gate import is_allowed, is_from_elsewhere
 from lftool_llamacpp.requests import BadRequestError, Limits, chat_arguments, completion_arguments, embedding_inputs
-from lftool_llamacpp.templates import MOST_BYTES, TemplateBudgetError, within_budget
 
 LIMITS = Limits(vocabulary=100, compiles=lambda grammar: "root" in grammar)
 USER = [{"role": "user", "content": "hi"}]
@@ -357,36 +355,6 @@ def test_who_asks_from_elsewhere(hosts, origins, elsewhere):
 @pytest.mark.parametrize(("given", "allowed"), KEYS.values(), ids=KEYS.keys())
 def test_who_has_the_key(given, allowed):
     assert is_allowed(given, "k", lambda a, b: a == b) is allowed
-
-
-def test_a_template_has_a_budget_of_time():
-    def render():
-        while True:
-            pass
-
-    begun = time.monotonic()
-    with pytest.raises(TemplateBudgetError, match=r"takes longer than 0\.2 s"):
-        within_budget(render, 0.2)
-    assert time.monotonic() - begun < 5
-    assert within_budget(lambda: "x", 0.2) == "x"
-
-
-def test_a_template_has_a_budget_of_size():
-    from llama_cpp import llama_chat_format
-
-    from lftool_llamacpp.templates import bound_templates
-
-    before = (llama_chat_format.Jinja2ChatFormatter.__init__, llama_chat_format.Jinja2ChatFormatter.__call__)
-    try:
-        bound_templates()
-        with pytest.raises(TemplateBudgetError, match="more than"):
-            llama_chat_format.Jinja2ChatFormatter(template="x" * (MOST_BYTES + 1), eos_token="", bos_token="")
-        small = llama_chat_format.Jinja2ChatFormatter(
-            template="{% for m in messages %}{{ m['content'] }}{% endfor %}", eos_token="", bos_token=""
-        )
-        assert small(messages=USER).prompt == "hi"
-    finally:
-        llama_chat_format.Jinja2ChatFormatter.__init__, llama_chat_format.Jinja2ChatFormatter.__call__ = before
 
 
 def test_a_system_prompt_is_added_whatever_a_role_is():

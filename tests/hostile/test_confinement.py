@@ -202,13 +202,13 @@ def test_who_is_waited_for_is_said(tmp_path):
 
 
 def test_limits_follow_from_the_size_of_the_inputs():
-    small, large = (for_inputs((), (), size, gpu=False) for size in (0, 10 << 30))
+    small, large = (for_inputs("m", (), (), size, gpu=False) for size in (0, 10 << 30))
     assert large.data_bytes - small.data_bytes == 4 * (10 << 30)
     assert large.file_bytes - small.file_bytes == 8 * (10 << 30)
 
 
 def test_work_on_a_gpu_has_no_limit_of_memory():
-    assert for_inputs((), (), 1, gpu=True).data_bytes is None
+    assert for_inputs("m", (), (), 1, gpu=True).data_bytes is None
 
 
 def test_backends_say_what_could_be_applied(project):
@@ -220,13 +220,14 @@ def test_backends_say_what_could_be_applied(project):
 def test_what_a_machine_cannot_do_is_left_out_and_told(monkeypatch):
     """In a child, since confining cannot be undone: a kernel without Landlock, namespaces and limits."""
     code = (
-        "import ctypes, resource, lftool.host.confinement as c\n"
+        "import ctypes, resource, lftool.host.confining as c\n"
+        "from lftool.host.confinement import Applied, Confinement\n"
         "class No:\n"
         "    def __getattr__(self, name): return lambda *_: -1\n"
         "ctypes.CDLL = lambda *_, **__: No()\n"
         "def refuse(*_): raise ValueError\n"
         "resource.setrlimit = refuse\n"
-        "print(c.confine(c.Confinement(data_bytes=1)))\n"
+        "print(Applied(**c.confine(Confinement(data_bytes=1).plain())))\n"
     )
     import sys
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 
 import attrs
 import pytest
@@ -355,3 +357,14 @@ def test_a_vendor_folder_with_links_and_fifos_gives_nothing(locked):
 
     assert done.status in {1, 2, 4}
     assert SHOWN not in done.out + done.err.replace(other.sha256.hex[2:], "")
+
+
+@pytest.mark.parametrize("module", ["click", "tomlkit", "json", "attrs", "llama_cpp", "lftool_llamacpp"])
+def test_a_module_beside_the_recipe_is_not_imported(plain_project, module):
+    """`python -m` begins with the working folder on `sys.path`."""
+    (plain_project.root / f"{module}.py").write_text("open('canary', 'w')\nraise SystemExit('planted')\n")
+    command = [sys.executable, "-m", "lftool", "lock"]
+    done = subprocess.run(
+        command, cwd=plain_project.root, env=plain_project.environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, (plain_project.root / "canary").exists()) == (0, False), done.stderr

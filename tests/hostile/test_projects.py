@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -12,15 +13,22 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 from attrs import frozen
+from tests.forging import forge
 from tests.hostile.test_secrets import Recorder
 
+from lftool.codec.locks import emit_lock
+from lftool.models.digest import Digest
 from lftool.testing import ProjectFolder, tiny_gguf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from lftool.models.lock import Lock
+
+ZEROS = "0" * 64
 SECRET = "hunter2-this-must-go-nowhere"
 OUTSIDE = b"what a file outside of the project holds\n"
 DIGEST = hashlib.sha256(OUTSIDE).hexdigest()
@@ -160,7 +168,7 @@ def modules(stage: Stage) -> None:
     stage.write("evil-1.dist-info/entry_points.txt", "[lftool]\nevil = torch\n")
 
 
-def repository(stage: Stage) -> None:
+def commands(stage: Stage) -> None:
     """A repository whose configuration runs commands."""
     stage.write(".git/HEAD", "ref: refs/heads/main\n")
     stage.write(".git/config", f'[core]\nrepositoryformatversion = 0\nfsmonitor = "{stage.touch}"\n')
@@ -181,7 +189,73 @@ def configuration(stage: Stage) -> None:
     stage.recipe("file:model.gguf", "file://out/secret")
 
 
-ZEROS = "0" * 64
+def forged(
+    change: Callable[[Lock], Lock], after: Callable[[Lock], Lock] = lambda lock: lock
+) -> Callable[[Stage], None]:
+    """Return what forges the lock: changed, every action computed anew, and changed again where actions do not cover it."""
+
+    def forge_lock(stage: Stage) -> None:
+        stage.project.lock.write_bytes(emit_lock(after(forge(stage.project, change))))
+
+    return forge_lock
+
+
+def with_source(**changes: object) -> Callable[[Lock], Lock]:
+    """Return what changes the source's entry."""
+    return lambda lock: attrs.evolve(lock, sources={"base": attrs.evolve(lock.sources["base"], **changes)})
+
+
+def with_source_file(**changes: object) -> Callable[[Lock], Lock]:
+    """Return what changes the entry of the source's file."""
+    return lambda lock: with_source(files=(attrs.evolve(lock.sources["base"].files[0], **changes),))(lock)
+
+
+def with_target(stage: str, make: Callable[[Lock], dict[str, object]]) -> Callable[[Lock], Lock]:
+    """Return what changes a stage of the target q8."""
+
+    def change(lock: Lock) -> Lock:
+        target = lock.targets["q8"]
+        made = attrs.evolve(target, **{stage: attrs.evolve(getattr(target, stage), **make(lock))})
+        return attrs.evolve(lock, targets={**lock.targets, "q8": made})
+
+    return change
+
+
+def with_tools(**changes: object) -> Callable[[Lock], Lock]:
+    """Return what changes every tool."""
+    return lambda lock: attrs.evolve(
+        lock, tools={name: attrs.evolve(tool, **changes) for name, tool in lock.tools.items()}
+    )
+
+
+def as_source(lock: Lock) -> dict[str, object]:
+    """Return the source's file as an output of quantising."""
+    file = lock.sources["base"].files[0]
+    return {"sha256": file.sha256, "size": file.size}
+
+
+def as_bundle(lock: Lock) -> dict[str, object]:
+    """Return the source's file as a finished bundle."""
+    return {**as_source(lock), "manifest": Digest(ZEROS)}
+
+
+def planted(lock: Lock) -> dict[str, object]:
+    """Return a file that nobody has as an output."""
+    del lock
+    return {"sha256": Digest(ZEROS), "size": 1}
+
+
+def same(lock: Lock) -> Lock:
+    """Return a lock as it is."""
+    return lock
+
+
+def archive_of(lock: Lock) -> Lock:
+    """Return a lock whose tools come in an archive of the enemy's."""
+    entry = attrs.evolve(lock.sources["base"], uri="pypi:evil==1")
+    return with_tools(archive=entry)(lock)
+
+
 PROJECTS: dict[str, Callable[[Stage], None]] = {
     "a source that climbs": source("file:../outside/secret"),
     "a source that climbs in the middle": source("file:x/../../outside/secret"),
@@ -219,10 +293,33 @@ PROJECTS: dict[str, Callable[[Stage], None]] = {
     "a lock with options": locked("[sources.base]\n", '[sources.base]\noptions = { token = "env:SECRET" }\n'),
     "a lock of another plugin": locked("lftool-llamacpp", "os"),
     "a lock with markers": locked("[sources.base]\n", "<<<<<<< ours\n[sources.base]\n"),
+    "a forged path": forged(with_source_file(path="outside/secret")),
+    "a forged source": forged(same, with_source(uri="file:../outside/secret")),
+    "a forged source of a server": forged(
+        same, with_source(uri="http://localhost:1/model.gguf", options={"token": "env:SECRET"})
+    ),
+    "a forged digest of the source": forged(with_source_file(sha256=Digest(ZEROS))),
+    "a forged size of the source": forged(with_source_file(size=1)),
+    "a forged output that is the source": forged(same, with_target("quantize", as_source)),
+    "a forged output that nobody has": forged(same, with_target("quantize", planted)),
+    "a forged bundle that is the source": forged(same, with_target("pack", as_bundle)),
+    "a forged plan": forged(with_target("quantize", lambda _: {"plan": Digest(ZEROS)})),
+    "a forged fingerprint": forged(with_tools(fingerprints={"Q8_0": Digest(ZEROS), "gguf": Digest(ZEROS)})),
+    "a forged archive of tools": forged(archive_of),
+    "a forged plugin": forged(
+        lambda lock: attrs.evolve(
+            lock, plugins={name: attrs.evolve(item, sha256=Digest(ZEROS)) for name, item in lock.plugins.items()}
+        )
+    ),
+    "a forged runtime": forged(
+        lambda lock: attrs.evolve(
+            lock, runtimes={name: attrs.evolve(item, sha256=Digest(ZEROS)) for name, item in lock.runtimes.items()}
+        )
+    ),
     "a checkpoint that is code": pickled,
     "a model that brings code": modelling,
     "modules in the folder": modules,
-    "a repository with commands": repository,
+    "a repository with commands": commands,
 }
 
 
@@ -303,8 +400,24 @@ def require_nothing(stage: Stage, recorder: Recorder, said: str) -> None:
     assert DIGEST not in stage.project.lock.read_text(errors="replace")
 
 
+def require_honest_bundles(stage: Stage) -> None:
+    """Raise AssertionError if a bundle was made whose parts are not what its sources give."""
+    made = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (stage.project.root / "dist").glob("*")
+    }
+    if made:
+        shutil.rmtree(stage.project.root / "dist")
+        shutil.rmtree(stage.project.cache)
+        stage.project.write_recipe(HONEST)
+        stage.project.lock.unlink()
+        stage.project.run("lock").assert_success()
+        stage.project.run("build").assert_success()
+        for path in (stage.project.root / "dist").iterdir():
+            assert made.get(path.name) in {None, hashlib.sha256(path.read_bytes()).hexdigest()}, path.name
+
+
 @pytest.mark.parametrize("change", PROJECTS.values(), ids=PROJECTS.keys())
-def test_a_hostile_project_gets_nothing(stage, recorder, change):
+def test_a_hostile_project_gets_nothing(stage, recorder, change, request):
     change(stage)
     said = []
     for command in COMMANDS:
@@ -312,9 +425,43 @@ def test_a_hostile_project_gets_nothing(stage, recorder, change):
         assert 0 <= done.status <= 8, done
         said.append(done.out + done.err)
     require_nothing(stage, recorder, "\n".join(said))
+    if "forged" in request.node.callspec.id:
+        require_honest_bundles(stage)
 
 
-@pytest.mark.parametrize("change", [modules, repository])
+def test_a_model_that_brings_code_is_converted_without_it(stage, recorder, repository):
+    """The real scripts of llama.cpp, with PyTorch and transformers, on a real model."""
+    model = stage.project.root / "model"
+    shutil.copytree(repository / "examples" / "tiny-story" / "tiny-story", model)
+    code = f"import os\nos.system({stage.touch!r})\n"
+    for name in (
+        "code",
+        "configuration_llama",
+        "modeling_llama",
+        "tokenization_llama",
+        "__init__",
+        "conversion",
+        "torch",
+    ):
+        (model / f"{name}.py").write_text(code)
+    for name, classes in (
+        ("config.json", {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}),
+        ("tokenizer_config.json", {"AutoTokenizer": ["code.Tokenizer", "code.Tokenizer"]}),
+    ):
+        told = json.loads((model / name).read_text())
+        (model / name).write_text(json.dumps({**told, "auto_map": classes}))
+    (model / "pytorch_model.bin").write_bytes(f"cos\nsystem\n(V{stage.touch}\ntR.".encode())
+    stage.recipe("file:model.gguf", "file:model")
+    said = []
+    for command in (("lock",), ("build",), ("build", "--rebuild")):
+        done = stage.project.run(*command)
+        assert 0 <= done.status <= 8, done
+        said.append(done.out + done.err)
+    require_nothing(stage, recorder, "\n".join(said))
+    assert done.status == 0, done.err
+
+
+@pytest.mark.parametrize("change", [modules, commands])
 def test_no_code_is_found_in_the_folder_that_lftool_is_started_in(stage, recorder, change):
     change(stage)
     said = []

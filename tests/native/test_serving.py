@@ -52,6 +52,9 @@ class Server:
     def client(self, key: str = "none", **more) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60, **more)
 
+    def post(self, path: str, **more) -> httpx2.Response:
+        return httpx2.post(self.url + path, trust_env=False, **more)
+
     def get(self, path: str, **more) -> httpx2.Response:
         return httpx2.get(self.url + path, trust_env=False, **more)
 

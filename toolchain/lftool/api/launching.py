@@ -113,9 +113,14 @@ class LaunchCommand:
     Attributes:
         argv: Argument list; the request's `bundle` is one of them. The user's arguments are appended: `--prompt`, …
         environment: Variables to set besides the inherited ones.
+        reads: Files and folders that it reads or executes besides the bundle, the interpreter and the system's libraries. The
+            process is confined: it reaches nothing else, and has no network but the port that it serves on.
+        writes: Files and folders that it writes, such as a driver's cache; those that are there when it starts.
         sentence: What runs where, for the user; no full stop.
     """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(factory=dict)
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
     sentence: str = ""

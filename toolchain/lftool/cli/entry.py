@@ -18,8 +18,15 @@ def _fill_standard_streams() -> None:
             os.set_inheritable(stream, True)  # noqa: FBT003 - the function takes nothing else
 
 
+def _leave_working_folder() -> None:
+    """Import nothing from the folder of the script, which for `python -m lftool` is the project; as `python -I` has it."""
+    if not sys.flags.safe_path:
+        del sys.path[0]
+
+
 def main() -> None:
     """Run lftool as a program."""
+    _leave_working_folder()
     _fill_standard_streams()
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"lftool {__version__}\n")

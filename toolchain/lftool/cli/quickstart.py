@@ -91,9 +91,11 @@ def remember(ready: ReadyToRun, files: Iterable[str]) -> None:
         "installation": _installation(listed),
         "files": listed,
         "argv": list(ready.command.argv),
+        "bundle": ready.bundle,
         "bundle_at": ready.command.argv.index(ready.bundle),
         "environment": dict(ready.command.environment),
         "told": list(ready.told),
+        "confinement": None if ready.confinement is None else ready.confinement.plain(),
     }
     status = os.fstat(ready.descriptor)
     _stamps().remember(status, status, _KIND, {"start": json.dumps(start)})
@@ -120,12 +122,32 @@ def start_again(arguments: Sequence[str]) -> None:
     name = os.path.basename(bundle)  # noqa: PTH119 - likewise
     sys.stderr.write("".join(f"{name}: {line}\n" for line in start["told"]))
     argv = [*start["argv"], *passed]
-    argv[start["bundle_at"]] = f"/dev/fd/{descriptor}"
+    opened = argv[start["bundle_at"]] = f"/dev/fd/{descriptor}"
     os.environ.update({"LFTOOL_BUNDLE": bundle, **start["environment"]})
+    wanted = _confinement(start, opened)
     if argv[:2] == _ISOLATED and not any(key.startswith("PYTHON") and key.endswith("PATH") for key in os.environ):
-        _become(argv[2:])
+        _become(argv[2:], wanted)
     os.set_inheritable(descriptor, True)  # noqa: FBT003 - the function takes nothing else
+    _confine(wanted)
     os.execve(argv[0], argv, os.environ)  # noqa: S606 - the backend's own command line
+
+
+def _confinement(start: Any, opened: str) -> Any:  # noqa: ANN401 - what was remembered, as JSON
+    """Return the confinement of a remembered start, with the bundle as it is opened now."""
+    wanted = start["confinement"]
+    if wanted is None:
+        return None
+    again = {
+        key: [opened if path == start["bundle"] else path for path in wanted[key]] for key in ("reads", "programs")
+    }
+    return {**wanted, **again}
+
+
+def _confine(wanted: Any) -> None:  # noqa: ANN401 - a confinement as JSON
+    if wanted is not None:
+        from lftool.host.confining import confine
+
+        confine(wanted)
 
 
 def _path(text: str) -> Path:
@@ -134,15 +156,16 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-def _become(argv: list[str]) -> None:
-    """Run a Python script in this process; it does not return."""
+def _become(argv: list[str], wanted: Any) -> None:  # noqa: ANN401 - a confinement as JSON
+    """Run a Python script in this process, confined; it does not return."""
     import gc
     from importlib.machinery import SourceFileLoader
     from types import ModuleType
 
     code = SourceFileLoader("__main__", argv[0]).get_code("__main__")  # keeps bytecode, which runpy does not
-    sys.argv, sys.path = argv, sys.path[1:]  # without the folder of the console script, as `python -I` has it
+    sys.argv = argv
     main = sys.modules["__main__"] = ModuleType("__main__")
+    _confine(wanted)
     gc.freeze()
     gc.set_threshold(50_000)  # importing makes hardly any garbage, and looking for it is a tenth of the start
     exec(code, main.__dict__)  # type: ignore[arg-type]  # noqa: S102 - a source loader always has code

@@ -152,7 +152,7 @@ class Isolated:
         for path in reads.values():
             with contextlib.suppress(OSError):
                 size += path.stat().st_size
-        found = for_inputs(map(str, reads.values()), map(str, writes), size, gpu=gpu)
+        found = for_inputs(registered.origin.module, map(str, reads.values()), map(str, writes), size, gpu=gpu)
         return Call(registered=registered, method=method, inputs=inputs, confinement=found, idle_seconds=idle)
 
     def _call(

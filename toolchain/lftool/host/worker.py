@@ -24,7 +24,7 @@ from attrs import define
 from lftool.api import HOOKS, BackendType, InputWarning, QualityRequest, Record, RuntimeType, TransformType
 from lftool.codec.toml_in import structure
 from lftool.errors import LftoolError, RecipeError
-from lftool.host.confinement import Confinement, confine
+from lftool.host.confining import confine
 from lftool.host.wire import decode_inputs, decode_spec, encode_plan
 
 
@@ -120,7 +120,7 @@ def main() -> None:
     os.dup2(nobody, 0)
     sys.stdin = os.fdopen(nobody)
     if task["confinement"] is not None:  # before anything else runs here: it holds for threads that begin later
-        confine(Confinement(**task["confinement"]), (task["module"],))
+        confine(task["confinement"])
     _pass_on_warnings(wire)
     threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
     try:

@@ -18,7 +18,7 @@ from attrs import frozen
 
 from lftool.api import ServeOptions
 from lftool.errors import UnavailableError
-from lftool.ops.running import prepare_run
+from lftool.ops.running import confined, prepare_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -192,7 +192,7 @@ def served(path: Path, store: Store, backend: str | None, *, embeddings: bool = 
         with _signals_held():
             started.append(
                 subprocess.Popen(
-                    ready.command.argv,
+                    confined(ready),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from lftool.api import BackendType, Probe
 from lftool.errors import LftoolError, UnavailableError
-from lftool.host.confinement import Applied
+from lftool.host.confinement import Applied, Confinement
 from lftool.host.isolated import PROBE_SECONDS, Isolated, Workers
 from lftool.host.registry import KNOWN_BACKENDS, Registry
 from lftool.pipeline.identity import host_runtime
@@ -62,7 +62,8 @@ def probe_backend(name: str, registry: Registry, store: Store) -> FoundBackend:
 
 def confinement_here() -> Applied:
     """Return how far this machine can confine processes that work on model files, by confining one that does nothing."""
-    command = [sys.executable, "-I", "-m", "lftool.host.confinement"]
+    tried = Confinement(file_bytes=1 << 40, data_bytes=1 << 40)
+    command = [sys.executable, "-I", "-m", "lftool.host.confining", json.dumps(tried.plain())]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PROBE_SECONDS)
         return Applied(**json.loads(done.stdout))

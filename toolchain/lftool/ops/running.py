@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -11,12 +12,15 @@ from attrs import frozen
 
 from lftool.api import BackendType, LaunchCommand, LaunchRequest
 from lftool.errors import PluginError, UnavailableError
+from lftool.host.confinement import Confinement, for_running
 from lftool.host.guarding import guarded
 from lftool.host.registry import KNOWN_BACKENDS, Registered, Registry
 from lftool.ops.backends import AUTO, CPU, host_executable, known_backends, native_runtimes, pick, probe_backend
 from lftool.ops.checking import CheckedBundle, check, trusted_signers
+from lftool.ops.configuration import read_configuration
 from lftool.pipeline.identity import host_runtime
 from lftool.store.opening import open_for_reading
+from lftool.store.places import user_configuration
 
 if TYPE_CHECKING:
     from lftool.api import Probe, ServeOptions
@@ -30,7 +34,8 @@ class ReadyToRun:
 
     Attributes:
         bundle: The argument of the command that opens the descriptor.
-        files: Files that decided the command: the runner, and the modules of the backend's plugin.
+        confinement: What the process may do; None where the user's configuration turns that off.
+        files: Files that decided the command: the runner, the modules of the backend's plugin, the user's configuration.
         steady: Whether it may be started the same way again without a look at the machine: on the processor.
         told: What to tell the user: who signed, why this backend, what runs where.
     """
@@ -38,6 +43,7 @@ class ReadyToRun:
     command: LaunchCommand
     descriptor: int
     bundle: str
+    confinement: Confinement | None
     files: tuple[str, ...]
     steady: bool
     told: tuple[str, ...]
@@ -74,6 +80,27 @@ def _launch(registered: Registered[BackendType], request: LaunchRequest) -> Laun
     if request.bundle not in command.argv:
         raise PluginError(f"{registered.origin}: launch() must pass {request.bundle} on to the process")
     return command
+
+
+def _confinement(registered: Registered[BackendType], request: LaunchRequest, command: LaunchCommand) -> Confinement:
+    """Return what the process of a launch may do."""
+    return for_running(
+        registered.origin.module,
+        (command.argv[0], *command.reads),
+        (request.bundle,),
+        command.writes,
+        request.size.served.total,
+        gpu=registered.record.name != CPU,
+        port=None if request.serve is None else request.serve.port,
+    )
+
+
+def confined(ready: ReadyToRun) -> tuple[str, ...]:
+    """Return the command as one that confines itself before it becomes the backend's process."""
+    if ready.confinement is None:
+        return ready.command.argv
+    wanted = json.dumps(ready.confinement.plain())
+    return (sys.executable, "-I", "-m", "lftool.host.confining", wanted, *ready.command.argv)
 
 
 def _executable(
@@ -151,11 +178,19 @@ def prepare_run(
         )
         command = _launch(registered, request)
         compiled = [str(store.actions.path(host_runtime(semantics))) for semantics in native_runtimes(name)]
-        files = (str(request.executable or request.runner), *compiled, *_modules_of(registered.origin.module))
+        decided = (str(request.executable or request.runner), str(user_configuration()))
+        files = (*decided, *compiled, *_modules_of(registered.origin.module))
+        confinement = _confinement(registered, request, command) if read_configuration().plugins.confine else None
     except BaseException:
         os.close(descriptor)
         raise
     told = [text for text in (_trust(checked, signers), why, command.sentence) if text]
     return ReadyToRun(
-        command=command, descriptor=descriptor, bundle=opened, files=files, steady=probe is None, told=tuple(told)
+        command=command,
+        descriptor=descriptor,
+        bundle=opened,
+        confinement=confinement,
+        files=files,
+        steady=probe is None,
+        told=tuple(told),
     )

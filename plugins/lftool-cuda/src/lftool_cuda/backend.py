@@ -6,6 +6,7 @@ import csv
 import os
 import shutil
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -125,7 +126,10 @@ class CUDABackend:
             _require_capability(require_device(request.probe, NAME))
         order = os.environ.get(_ORDER, _AS_LISTED)
         # In an order that is not known here, no device can be given a share of its own.
-        return evolve(accelerated(request, NAME, shared=order == _AS_LISTED), environment={_ORDER: order})
+        command = accelerated(request, NAME, shared=order == _AS_LISTED)
+        # Where the driver keeps kernels that it has compiled for this device: CUDA C++ Programming Guide, environment variables.
+        cache = os.environ.get("CUDA_CACHE_PATH") or str(Path.home() / ".nv" / "ComputeCache")
+        return evolve(command, environment={_ORDER: order}, writes=(cache,))
 
     def measure(self, request: QualityRequest, progress: Callable[[str, int, int], None]) -> QualityFigures:
         """Return how well weights predict a text, computed on the processor: it is what checks compare with."""

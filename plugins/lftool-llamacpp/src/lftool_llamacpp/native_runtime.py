@@ -36,15 +36,26 @@ _MEMBERS = (
 )
 _OWN = Path(__file__).parent / "native"
 _FILES = (Path(__file__), Path(__file__).parent / "licenses.py")
-_SOURCES = ("bundle", "weights", "cores", "options", "talk", "gate", "connections", "serve", "main")
+_SOURCES = ("bundle", "weights", "cores", "options", "templates", "talk", "gate", "connections", "serve", "main")
 
-# Functions that ours replace: C names, and those of llama-server that read a request and take connections (Itanium C++ ABI).
-_CHAT_PARAMS = "_Z27oaicompat_chat_params_parseR11common_jsonRK18server_chat_paramsRSt6vectorIS4_IhSaIhEESaIS6_EE"
-_PRE_ROUTING = (
-    "_ZN7httplib6Server23set_pre_routing_handlerESt8functionIFNS0_15HandlerResponseERKNS_7RequestERNS_8ResponseEEE"
-)
-_ENQUEUE = "_ZN7httplib10ThreadPool7enqueueESt8functionIFvvEE"
-_WRAPPED = ("llama_model_load_from_file", "llama_adapter_lora_init", _CHAT_PARAMS, _PRE_ROUTING, _ENQUEUE)
+# Functions that ours replace: C names, and C++ names under the macro by which our sources know them (Itanium C++ ABI). Those are
+# of llama-server, which reads a request and takes connections, and of what renders chat templates.
+_STRING = "NSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
+_REPLACED = {
+    "LFTOOL_CHAT_PARAMS": "_Z27oaicompat_chat_params_parseR11common_jsonRK18server_chat_paramsRSt6vectorIS4_IhSaIhEESaIS6_EE",
+    "LFTOOL_PRE_ROUTING": (
+        "_ZN7httplib6Server23set_pre_routing_handlerESt8functionIFNS0_15HandlerResponseERKNS_7RequestERNS_8ResponseEEE"
+    ),
+    "LFTOOL_ENQUEUE": "_ZN7httplib10ThreadPool7enqueueESt8functionIFvvEE",
+    "LFTOOL_TEMPLATES_INIT": f"_Z26common_chat_templates_initPK11llama_modelRK{_STRING}S9_S9_",
+    "LFTOOL_TEMPLATES_APPLY": "_Z27common_chat_templates_applyPK21common_chat_templatesRK28common_chat_templates_inputs",
+    "LFTOOL_FORMAT_EXAMPLE": (
+        "_Z26common_chat_format_examplePK21common_chat_templatesbRK"
+        f"St3mapI{_STRING}S8_St4lessIS8_ESaISt4pairIKS8_S8_EEE"
+    ),
+    "LFTOOL_ENABLE_THINKING": "_Z45common_chat_templates_support_enable_thinkingPK21common_chat_templates",
+}
+_WRAPPED = ("llama_model_load_from_file", "llama_adapter_lora_init", "_Znwm", *_REPLACED.values())
 
 _OPTIONS = (
     "-DCMAKE_BUILD_TYPE=Release",
@@ -173,9 +184,7 @@ class _Build:
             *(self.tools.compiler, "-c", "-O2", "-DNDEBUG", "-std=c++17", "-fPIE", *self._flags()),
             f"-ffile-prefix-map={_OWN}=native",
             *(f"-I{here / self.tree / part}" for part in _INCLUDES),
-            f"-DLFTOOL_CHAT_PARAMS={_CHAT_PARAMS}",
-            f"-DLFTOOL_PRE_ROUTING={_PRE_ROUTING}",
-            f"-DLFTOOL_ENQUEUE={_ENQUEUE}",
+            *(f"-D{macro}={name}" for macro, name in _REPLACED.items()),
             f'-DLFTOOL_BACKEND="{self.flavour.backend}"',
             *(*more, source, "-o", output),
         )

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from lftool_llamacpp.application import Application
 from lftool_llamacpp.requests import Limits
-from lftool_llamacpp.templates import bound_templates
 
 if TYPE_CHECKING:
     import asyncio
@@ -103,7 +102,7 @@ def _model(runner: Any, bundle: Any, options: argparse.Namespace) -> tuple[Any, 
     told = runner.offload(bundle, llama_cpp, options)
     if options.embeddings:
         told["pooling_type"] = llama_cpp.LLAMA_POOLING_TYPE_MEAN
-    bound_templates()
+    runner.bound_templates(llama_cpp)
     model = llama_cpp.Llama(
         model_path=bundle.path,
         n_ctx=bundle.contract.get("context", 0),

@@ -10,6 +10,7 @@ import json
 import os
 import struct
 import sys
+import time
 
 
 def read_directory(bundle):
@@ -139,9 +140,76 @@ def threads():
     return {"n_threads": max(1, min(cores // 2, usable)), "n_threads_batch": min(cores, usable)}
 
 
+# What a chat template may take: it comes with the model, and jinja's sandbox keeps it from the interpreter, not from taking time.
+TEMPLATE_BYTES = 1 << 20
+TEMPLATE_SECONDS = 5.0
+TEMPLATE_BITS = 4096  # of a number that it computes
+TEMPLATE_ITEMS = 1 << 24  # of a text or a list that it repeats
+
+
+class TemplateBudgetError(ValueError):
+    """A chat template is larger, or takes longer, than it may."""
+
+
+def within_budget(render, seconds=TEMPLATE_SECONDS):
+    """Return what render() returns; each thousandth line of Python that it executes looks at the time."""
+    until = time.monotonic() + seconds
+    lines = [0]
+
+    def look(frame, event, argument):
+        lines[0] += 1
+        if lines[0] % 1000 == 0 and time.monotonic() > until:
+            raise TemplateBudgetError("the chat template takes longer than %g s" % seconds)
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        return render()
+    finally:
+        sys.settrace(before)
+
+
+def check_operands(operator, left, right):
+    """Refuse a product or a power that would take long inside of one operation."""
+    bits = [value.bit_length() if isinstance(value, int) else 0 for value in (left, right)]
+    if operator == "**" and (max(bits) > 64 or (isinstance(right, int) and bits[0] * abs(right) > TEMPLATE_BITS)):
+        raise TemplateBudgetError("the chat template computes a number of more than %d bits" % TEMPLATE_BITS)
+    if operator == "*" and sum(bits) > TEMPLATE_BITS:
+        raise TemplateBudgetError("the chat template computes a number of more than %d bits" % TEMPLATE_BITS)
+    for value, times in ((left, right), (right, left)):
+        if operator == "*" and hasattr(value, "__len__") and isinstance(times, int) and len(value) * times > TEMPLATE_ITEMS:
+            raise TemplateBudgetError("the chat template makes a text or a list of more than %d items" % TEMPLATE_ITEMS)
+
+
+def bound_templates(llama_cpp, seconds=TEMPLATE_SECONDS):
+    """Have llama-cpp-python read and render every chat template of this process within the budget."""
+    from jinja2.sandbox import SandboxedEnvironment
+
+    formatter = llama_cpp.llama_chat_format.Jinja2ChatFormatter
+    made, rendered, computed = formatter.__init__, formatter.__call__, SandboxedEnvironment.call_binop
+
+    def bounded_init(self, template, *arguments, **named):
+        if len(template.encode()) > TEMPLATE_BYTES:
+            raise TemplateBudgetError("the chat template has more than %d bytes" % TEMPLATE_BYTES)
+        within_budget(lambda: made(self, template, *arguments, **named), seconds)
+
+    def bounded_call(self, **named):
+        return within_budget(lambda: rendered(self, **named), seconds)
+
+    def bounded_binop(self, context, operator, left, right):
+        check_operands(operator, left, right)
+        return computed(self, context, operator, left, right)
+
+    formatter.__init__, formatter.__call__ = bounded_init, bounded_call
+    SandboxedEnvironment.intercepted_binops = frozenset(["*", "**"])
+    SandboxedEnvironment.call_binop = bounded_binop
+
+
 def load(bundle, context, options):
     """Return llama_cpp.Llama of a bundle."""
     llama_cpp, adapt = load_in_place(bundle)
+    bound_templates(llama_cpp)
     model = llama_cpp.Llama(
         model_path=bundle.path,
         n_ctx=context,
