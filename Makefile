@@ -81,6 +81,7 @@ test-long: peers native ## the tests that take minutes: every bit of a bundle, e
 check: $(VENV)/ready ## layers, types, lint, format, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -m mypy
+	MYPYPATH=benchmarks $(BIN)/python -m mypy benchmarks/bench.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/generate.py --check

@@ -82,7 +82,8 @@ def lock_row(folder: Path, rounds: int) -> Row:
     shutil.copytree(
         ROOT / "examples" / "tiny-story", folder / "project", ignore=shutil.ignore_patterns("dist", "*.key")
     )
-    ours, peer = [], []
+    ours: list[float] = []
+    peer: list[float] = []
     for _ in range(rounds):
         for times, confined in ((peer, False), (ours, True)):
             shutil.rmtree(project.cache, ignore_errors=True)

@@ -93,7 +93,7 @@ def nginx(root: Path) -> Iterator[str]:
             process.terminate()
 
 
-def _timed(*command: str | Path, cwd: Path, env: dict[str, str]) -> float:
+def _timed(*command: object, cwd: Path, env: dict[str, str]) -> float:
     """Return seconds; what earlier runs left to write is on the disk before the clock starts."""
     os.sync()
     started = time.perf_counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ _FLOAT, _STRING = 6, 8
 _FIRST_TEXT_TOKEN = 259  # after <unk>, <s>, </s> and 256 bytes
 
 
-def _array(data: bytes, value: GGUFArray) -> tuple:
+def _array(data: bytes, value: GGUFArray) -> tuple[Any, ...]:
     """Decode an array of the example's metadata."""
     if value.element_type == _STRING:
         found, position = [], value.start
@@ -52,7 +52,8 @@ def write_model(path: Path, example: Path, size: int, seed: int = 1) -> None:
         "llama.rope.dimension_count": WIDTH // 16,
     }
     vocabulary = metadata["llama.vocab_size"]
-    shapes = [
+    assert isinstance(vocabulary, int)
+    shapes: list[tuple[str, tuple[int, ...]]] = [
         ("token_embd.weight", (WIDTH, vocabulary)),
         ("output.weight", (WIDTH, vocabulary)),
         ("output_norm.weight", (WIDTH,)),

@@ -43,7 +43,7 @@ def best_level() -> str:
 
 def runtime() -> str:
     """Return the native runtime, compiled by `make native`."""
-    command = [LFTOOL, "runtime", "build", "-o", CACHE / "native" / "runtime"]
+    command: list[str | Path] = [LFTOOL, "runtime", "build", "-o", CACHE / "native" / "runtime"]
     subprocess.run(
         command, env={**os.environ, "XDG_CACHE_HOME": str(CACHE / "native")}, check=True, capture_output=True
     )
@@ -67,11 +67,20 @@ def peers() -> dict[str, Path]:
         folder.mkdir(parents=True)
         with zipfile.ZipFile(_sources()) as members:
             members.extractall(folder)
-        configure = [tools.cmake, "-S", folder / _TREE, "-B", folder, "-G", "Unix Makefiles", *options]
+        configure: list[str | Path] = [
+            tools.cmake,
+            "-S",
+            folder / _TREE,
+            "-B",
+            folder,
+            "-G",
+            "Unix Makefiles",
+            *options,
+        ]
         environment = {**os.environ, "GIT_DIR": "/nonexistent"}
         subprocess.run(configure, check=True, capture_output=True, env=environment)
         threads = str(os.cpu_count())
-        build = [tools.cmake, "--build", folder, "-j", threads, "--target", *names]
+        build: list[str | Path] = [tools.cmake, "--build", folder, "-j", threads, "--target", *names]
         subprocess.run(build, check=True, capture_output=True, env=environment)
     return {name: folder / "bin" / name for name in names}
 
@@ -87,7 +96,7 @@ def _sources() -> Path:
     ports = open_ports(None)
     registered = ports.registry.runtime("native", "cpu")
     archive, name = archive_of(registered), registered.record.semantics
-    pinned = resolve_archive(archive, name, ports)
+    pinned = resolve_archive(archive, None, name, ports)
     artifact = unpacked(archive, pinned, name, lock_of(registered.origin, pinned, ports), ports)
     return ports.store.blobs.require(artifact, "the sources")
 
@@ -143,13 +152,13 @@ def export_row(bench: Bench, bundle: Path) -> Row:
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 class Server:
     """A server that answers on loopback during the block."""
 
-    def __init__(self, *command: str | Path) -> None:
+    def __init__(self, *command: object) -> None:
         self.port = _free_port()
         self._command = [*map(str, command), "--port", str(self.port)]
 

@@ -7,7 +7,7 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_model import write_hf_model
 from quantizing import PEER, timed
@@ -32,7 +32,7 @@ layout = "gguf"
 """
 
 
-def _forget(ports: Ports, lock: dict) -> None:
+def _forget(ports: Ports, lock: dict[str, Any]) -> None:
     """Have the store forget what was quantised; sources, tools and fingerprints it keeps."""
     from lftool.models.digest import Artifact, Digest
 

@@ -183,8 +183,8 @@ def test_progress_keeps_a_child_alive(shop):
 
 
 def test_who_is_waited_for_is_said(tmp_path):
-    from lftool.host.calls import Call, Watch, WorkerRules
-    from lftool.host.isolated import Workers
+    from lftool.host.calls import Call, Watch
+    from lftool.host.workers import WorkerRules, Workers
 
     said: list[str] = []
     both = threading.Event()

@@ -10,8 +10,9 @@ import pytest
 from attrs import field, frozen
 
 from lftool.api import InputFile, QuantizerType, TensorData, TransformPlan, TransformSpec, write_gguf
-from lftool.host.isolated import Isolated, Workers
+from lftool.host.isolated import Isolated
 from lftool.host.registry import Registry
+from lftool.host.workers import Workers
 from lftool.models.digest import Artifact
 
 if TYPE_CHECKING:

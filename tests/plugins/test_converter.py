@@ -20,8 +20,9 @@ from tests.plugins.conftest import input_files
 from lftool.api import ConverterType, SourceContext, SourceRequest, TransformSpec, read_gguf
 from lftool.codec.locks import emit_lock, parse_lock
 from lftool.errors import FormatError, RecipeError, UnavailableError
-from lftool.host.isolated import Isolated, Workers
+from lftool.host.isolated import Isolated
 from lftool.host.registry import Registry
+from lftool.host.workers import Workers
 from lftool.pipeline.archives import _repack
 from lftool.testing import ProjectFolder
 from lftool_llamacpp.converter import HuggingFaceConverter, own_type

@@ -8,7 +8,6 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 from attrs import frozen
@@ -23,29 +22,14 @@ if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
 
+    from lftool.host.workers import WorkerRules
+
 _TAIL_LINES = 12
 _LOOK_SECONDS = 0.5
 # What C++, NumPy, torch and the dynamic linker say of an allocation that failed.
 _NO_MEMORY = re.compile(
     r"bad_alloc|Cannot allocate memory|cannot allocate|DefaultCPUAllocator|MemoryError|out of memory"
 )
-
-
-@frozen(kw_only=True)
-class WorkerRules:
-    """What bounds workers.
-
-    Attributes:
-        confine: Whether those that parse or execute model files are confined.
-        idle_seconds: After how many seconds without progress a worker is ended.
-        waiting_seconds: After how many it is said that it is waited for.
-        notify: Told who is waited for, and of what transforms warn.
-    """
-
-    confine: bool = True
-    idle_seconds: float = 600.0
-    waiting_seconds: float = 60.0
-    notify: Callable[[Notice], None] = lambda _: None
 
 
 @frozen(kw_only=True)

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,82 +23,22 @@ from lftool.api import (
     TransformSpec,
 )
 from lftool.errors import PluginError
-from lftool.host.calls import Call, Watch, WorkerRules
+from lftool.host.calls import Call, Watch
 from lftool.host.confinement import for_inputs
 from lftool.host.wire import Task, decode_plan, encode_inputs, encode_spec
+from lftool.host.workers import WorkerRules, Workers
 from lftool.store.durable import scratch_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from io import FileIO
 
     from lftool.api import RuntimeType, TransformType
     from lftool.host.registry import Registered
 
 
-# All that a child sees: nothing of the user's environment can change a byte.
-_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
-_DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
-_KEPT = ("PATH", "SYSTEMROOT", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", *_DEVICES)
 PROBE_SECONDS = 30.0
 _MOST_NAMED = 3
-
-
-class Workers:
-    """Child processes that are alive, so that an interrupt can end them all."""
-
-    def __init__(self) -> None:
-        self._alive: set[subprocess.Popen[str]] = set()
-        self._lock = threading.Lock()
-        self._closed = False
-
-    def stop(self) -> None:
-        """End every child now, and refuse new ones."""
-        with self._lock:
-            self._closed = True
-            for process in self._alive:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-
-    @contextlib.contextmanager
-    def start(self, scratch: Path, handed: Sequence[FileIO] = ()) -> Iterator[subprocess.Popen[str]]:
-        """Start a worker that works in `scratch`; it is gone after the block.
-
-        Args:
-            scratch: An empty folder.
-            handed: Ends of pipes that become the worker's, under the same numbers, and are closed here.
-        """
-        environment = {key: os.environ[key] for key in _KEPT if key in os.environ}
-        environment |= {**_ENVIRONMENT, "HOME": str(scratch), "TMPDIR": str(scratch)}
-        with self._lock, (scratch / "stderr").open("wb") as stderr:
-            if self._closed:
-                raise KeyboardInterrupt
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "lftool.host.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                env=environment,
-                cwd=scratch,
-                start_new_session=True,
-                pass_fds=[end.fileno() for end in handed],
-            )
-            self._alive.add(process)
-            for end in handed:
-                end.close()
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    with contextlib.suppress(OSError):
-                        stream.close()
-            with self._lock:
-                self._alive.discard(process)
 
 
 def _files(inputs: Mapping[str, InputFile]) -> dict[str, Path]:

@@ -12,8 +12,9 @@ from attrs import frozen
 from lftool.api import BackendType, Probe
 from lftool.errors import LftoolError, UnavailableError
 from lftool.host.confinement import Applied, Confinement
-from lftool.host.isolated import PROBE_SECONDS, Isolated, Workers
+from lftool.host.isolated import PROBE_SECONDS, Isolated
 from lftool.host.registry import KNOWN_BACKENDS, Registry
+from lftool.host.workers import Workers
 from lftool.pipeline.identity import host_runtime
 from lftool.store.executables import executable
 

@@ -16,9 +16,9 @@ from lftool.codec.locks import emit_lock, parse_lock
 from lftool.codec.recipes import parse_recipe
 from lftool.codec.toml_in import MOST_LOCK_BYTES, read_bytes
 from lftool.errors import LockError, RecipeError, UsageError
-from lftool.host.calls import WorkerRules
 from lftool.host.guarding import plugin_failure
 from lftool.host.registry import Registry
+from lftool.host.workers import WorkerRules
 from lftool.models.lock import LOCK_NAME, RECIPE_NAME
 from lftool.models.recipe import Recipe
 from lftool.ops.caching import open_store

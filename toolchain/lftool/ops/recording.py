@@ -58,7 +58,8 @@ def _merge(project: Project, outputs: Mapping[str, LockedTarget]) -> bool:
 
 def record_outputs(project: Project, lock: Lock, built: Sequence[BuiltBundle]) -> bool:
     """Add the outputs of a first build to the lock; return whether it changed."""
-    return _merge(project, {item.target: _with_output(lock.targets[item.target], item) for item in built})
+    outputs = {item.target: _with_output(lock.targets[item.target], item) for item in built}
+    return with_outputs(lock, outputs) != lock and _merge(project, outputs)
 
 
 def record_bundles(project: Project, paths: Sequence[Path], ports: Ports) -> tuple[str, ...]:

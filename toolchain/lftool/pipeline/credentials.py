@@ -1,26 +1,24 @@
-"""The user's credentials: `credentials.toml`, then netrc. Nothing of a project has a say in them."""
+"""The user's credentials: `credentials.toml`, then netrc. Nothing of a project has a say in them.
+
+Most commands ask no server, so what reads the files is imported by whoever is asked first.
+"""
 
 from __future__ import annotations
 
 import base64
-import netrc
 import os
 import shlex
-import subprocess
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lftool.api import Credential
-from lftool.codec.credentials import parse_credentials
-from lftool.codec.toml_in import read_bytes
 from lftool.errors import UnavailableError, UsageError
-from lftool.models.credentials import CredentialsFile, parse_host
 from lftool.store.places import user_credentials
 
 if TYPE_CHECKING:
-    from lftool.models.credentials import HostCredential
+    from lftool.models.credentials import CredentialsFile, HostCredential
 
 _COMMAND_SECONDS = 120
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -52,6 +50,8 @@ def _secret(reference: str, where: str) -> str:
         except (OSError, ValueError) as error:
             why = f"{why}: {getattr(error, 'strerror', None) or 'not text'}"
     else:
+        import subprocess  # noqa: PLC0415 - see above
+
         command = shlex.split(rest)
         why = f"the command {command[0]} gave nothing" if command else "there is no command"
         try:
@@ -81,6 +81,10 @@ class UserCredentials:
         self._lock = threading.Lock()
 
     def _read(self) -> CredentialsFile:
+        from lftool.codec.credentials import parse_credentials  # noqa: PLC0415 - see above
+        from lftool.codec.toml_in import read_bytes  # noqa: PLC0415 - see above
+        from lftool.models.credentials import CredentialsFile  # noqa: PLC0415 - see above
+
         if self._file is None:
             path = user_credentials()
             if path.exists():
@@ -91,6 +95,8 @@ class UserCredentials:
 
     def _named(self, url: str) -> tuple[str, HostCredential] | None:
         """Return the entry for a URL's host: the exact one, else the longest pattern."""
+        from lftool.models.credentials import parse_host  # noqa: PLC0415 - see above
+
         server = _server(url)
         if server is None:
             return None
@@ -120,6 +126,8 @@ class UserCredentials:
 
 def _from_netrc(url: str) -> Credential:
     """Return what the user's netrc has for a host, by its own name; `default` is for nobody. Over TLS, or on this machine."""
+    import netrc  # noqa: PLC0415 - see above
+
     server = _server(url)
     if server is None or (server[0] != "https" and server[1] not in _LOOPBACK):
         return Credential()

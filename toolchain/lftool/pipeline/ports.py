@@ -7,20 +7,22 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import Factory, define, field
 
 from lftool.api import Credentials, Event, ProjectFiles
-from lftool.host.calls import WorkerRules
-from lftool.host.isolated import Isolated, Workers
 from lftool.host.registry import Registry
+from lftool.host.workers import WorkerRules, Workers
 from lftool.pipeline.credentials import UserCredentials
 from lftool.pipeline.records import Records
 from lftool.store.store import Store
 from lftool.transfer.remote_store import CheckedStore
 from lftool.transfer.rules import TransferRules
+
+if TYPE_CHECKING:
+    from lftool.host.isolated import Isolated
 
 
 @define(kw_only=True)
@@ -61,6 +63,8 @@ class Ports:
     @property
     def isolated(self) -> Isolated:
         """Plugin objects, each call in a child process."""
+        from lftool.host.isolated import Isolated  # noqa: PLC0415 - a build with everything there calls none
+
         rules = attrs.evolve(self.worker_rules, notify=self.emit)
         return Isolated(self.store.temporary, self.workers, rules)
 

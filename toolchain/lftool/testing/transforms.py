@@ -24,8 +24,9 @@ from attrs import Factory, frozen
 
 from lftool.api import ConverterType, InputFile, TransformSpec, TransformType, read_gguf
 from lftool.errors import LftoolError
-from lftool.host.isolated import Isolated, Workers
+from lftool.host.isolated import Isolated
 from lftool.host.registry import Registered, Registry
+from lftool.host.workers import Workers
 from lftool.models.digest import Artifact, Digest
 
 
