@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "d7d2f2ce9b275a058901abab51fae046d7bc8af51de580d513a1fa647285b53f"
-RUNTIME = "4d7f5c4da89bf999a59c832639f8573694efa7f9642143919c6e43097608be12"
+RUNNER = "d6d62b6b0fdf4eac1d7354fc1bdbbddb503bf34de94e0d0d1b46df3ee4a64a40"
+RUNTIME = "2c254b848020daea4f3fe91dfc1f79b3d71bca665c8c6406203957909495d88d"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

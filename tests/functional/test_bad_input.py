@@ -497,7 +497,7 @@ def test_a_split_gguf_without_most_of_its_parts(plain_project):
 
 
 def test_a_split_gguf_beside_another_one(plain_project):
-    for name in ("mmproj.gguf", "split-00001-of-00002.gguf", "split-00002-of-00002.gguf"):
+    for name in ("other.gguf", "split-00001-of-00002.gguf", "split-00002-of-00002.gguf"):
         (plain_project.root / "files").mkdir(exist_ok=True)
         (plain_project.root / "files" / name).write_bytes(b"GGUF")
     with_uri(plain_project, "file:files")
@@ -506,8 +506,34 @@ def test_a_split_gguf_beside_another_one(plain_project):
         plain_project,
         2,
         "error: source 'base' has 3 files that could be the weights:"
-        " mmproj.gguf, split-00001-of-00002.gguf, split-00002-of-00002.gguf\n"
+        " other.gguf, split-00001-of-00002.gguf, split-00002-of-00002.gguf\n"
         '  hint: choose one: include = ["split-*-of-00002.gguf"] under [sources.base]\n',
+    )
+
+
+@pytest.mark.parametrize("name", ["a-imatrix.gguf", "imatrix.gguf", "mmproj-a.gguf", "a.lora.gguf", "A-LoRA-f16.gguf"])
+def test_what_is_no_model_by_its_name_is_no_candidate_for_the_weights(plain_project, name):
+    (plain_project.root / "files").mkdir()
+    tiny_gguf(plain_project.root / "files" / "model.gguf", width=32)
+    (plain_project.root / "files" / name).write_bytes(b"GGUF")
+    with_uri(plain_project, "file:files")
+
+    plain_project.run("lock").assert_success()
+    assert 'path = "model.gguf"' in plain_project.lock.read_text()
+
+
+@pytest.mark.parametrize("kind", ["imatrix", "adapter", "mmproj"])
+def test_weights_that_are_no_model_by_their_header(plain_project, kind):
+    from lftool.api import TensorData, write_gguf
+
+    with (plain_project.root / "model.gguf").open("wb") as file:
+        data = [TensorData(name="x", dimensions=(32,), type="F32", data=bytes(128))]
+        write_gguf(file, {"general.architecture": "llama", "general.type": kind}, data)
+
+    refused(
+        plain_project,
+        2,
+        f"error: model.weights: the GGUF of source 'base' has general.type {kind!r}, expected 'model'\n",
     )
 
 

@@ -26,6 +26,7 @@ from lftool.host.workers import Workers
 from lftool.pipeline.archives import _repack
 from lftool.testing import ProjectFolder
 from lftool_llamacpp.converter import HuggingFaceConverter, own_type
+from lftool_llamacpp.model_files import check_weights
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "tiny-story"
 STORY = EXAMPLE / "tiny-story"
@@ -178,6 +179,57 @@ def test_weights_that_would_not_be_read_are_refused(convert, files):
     with pytest.raises(RecipeError) as caught:
         convert(files)
     assert str(caught.value).startswith("weights.safetensors would not be read: ")
+
+
+SAFETENSORS = b"\x02\0\0\0\0\0\0\0{}"
+AMBIGUOUS = {
+    "an old one beside it": ("model.safetensors", "model_old.safetensors"),
+    "another precision": ("model.safetensors", "model.fp16.safetensors"),
+    "whole beside shards": (
+        "model.safetensors",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+    ),
+    "two sets": (
+        *("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
+        *("model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors"),
+    ),
+    "the original beside it": ("model.safetensors", "consolidated.safetensors"),
+}
+
+
+def empty_files(folder: Path, *names: str) -> dict[str, Path]:
+    for name in names:
+        (folder / name).write_bytes(SAFETENSORS)
+    return {name: folder / name for name in names}
+
+
+@pytest.mark.parametrize("names", AMBIGUOUS.values(), ids=AMBIGUOUS.keys())
+def test_more_than_one_model_is_refused_with_what_is_there(tmp_path, names):
+    with pytest.raises(RecipeError, match="safetensors files of more than one model") as caught:
+        check_weights(empty_files(tmp_path, *names))
+    assert all(name in str(caught.value) for name in names[:2])
+    assert caught.value.hints[0].startswith("leave one out: exclude")
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    names = ("model-00001-of-00003.safetensors", "model-00003-of-00003.safetensors")
+    with pytest.raises(RecipeError, match="3 safetensors files, and number 2 is missing"):
+        check_weights(empty_files(tmp_path, *names))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("model.safetensors",),
+        ("model.fp16.safetensors",),
+        ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
+        ("model.safetensors", "2_Dense/model.safetensors"),
+    ],
+)
+def test_one_model_is_taken(tmp_path, names):
+    (tmp_path / "2_Dense").mkdir()
+    check_weights(empty_files(tmp_path, *names))
 
 
 DAMAGED = {

@@ -32,11 +32,11 @@ ALLOWED = {
     # An empty file whose time says when garbage was last collected; a lost one means one more collection.
     ("store/collect.py", "collect_if_due", "touch"),
     # What a child process printed, in its scratch folder, gone with it.
-    ("host/isolated.py", "Workers.start", "open"),
+    ("host/workers.py", "Workers.start", "open"),
     # An empty file for a worker to write; in the store it is there already, made by a durable write.
     ("host/isolated.py", "Isolated.run", "touch"),
     # The identity of this process in a namespace of its own; files of the kernel's.
-    ("host/confinement.py", "_map_ids", "open"),
+    ("host/confining.py", "_map_ids", "open"),
     # The pipe to the parent process, not a file.
     ("host/worker.py", "main", "os.fdopen"),
     # The reader of standard output has gone: what is still to be written goes nowhere.

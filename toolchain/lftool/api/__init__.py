@@ -35,7 +35,7 @@ from lftool.api.protocols import (
     Transform,
     Verifier,
 )
-from lftool.api.quality import QualityFigures, QualityRequest
+from lftool.api.quality import EmbeddingFigures, Figures, QualityFigures, QualityRequest
 from lftool.api.records import (
     BackendType,
     ConverterType,
@@ -78,6 +78,7 @@ from lftool.formats.ggml_types import BY_NAME as GGML_TYPES
 from lftool.formats.gguf import GGUFArray, GGUFHeader, GGUFTensor, padding, read_gguf
 from lftool.formats.gguf_write import TensorData, copied_header, metadata_entry, write_gguf
 from lftool.formats.imatrix import read_imatrix
+from lftool.formats.model_kind import ENCODERS, ModelKind, model_kind
 from lftool.formats.probe_model import write_probe_imatrix, write_probe_model
 from lftool.formats.safetensors import SafetensorsTensor, read_safetensors
 from lftool.models.digest import Artifact, Digest
@@ -86,6 +87,7 @@ from lftool.models.globs import is_chosen
 LFTOOL_API_VERSION = (2, 0)
 
 __all__ = [
+    "ENCODERS",
     "FILE_TYPES",
     "GGML_TYPES",
     "HOOKS",
@@ -101,7 +103,9 @@ __all__ = [
     "Credentials",
     "Device",
     "Digest",
+    "EmbeddingFigures",
     "Event",
+    "Figures",
     "GGUFArray",
     "GGUFHeader",
     "GGUFTensor",
@@ -115,6 +119,7 @@ __all__ = [
     "LayoutInputs",
     "LayoutPlan",
     "LayoutType",
+    "ModelKind",
     "ModelSize",
     "Notice",
     "Observer",
@@ -170,6 +175,7 @@ __all__ = [
     "local_files",
     "masked_url",
     "metadata_entry",
+    "model_kind",
     "padding",
     "read_gguf",
     "read_imatrix",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lftool.api.launching import LaunchCommand, LaunchRequest, Probe
-    from lftool.api.quality import QualityFigures, QualityRequest
+    from lftool.api.quality import Figures, QualityRequest
     from lftool.api.values import (
         InputFile,
         LayoutInputs,
@@ -156,8 +156,8 @@ class Backend(Protocol):
     def launch(self, request: LaunchRequest) -> LaunchCommand:
         """Return the process that runs a bundle; must not import anything heavy."""
 
-    def measure(self, request: QualityRequest, progress: Progress) -> QualityFigures:
-        """Return how well weights predict a text. Runs in a child process; the same machine gives the same figures.
+    def measure(self, request: QualityRequest, progress: Progress) -> Figures:
+        """Return how well weights predict a text, or how far their vectors are off. Runs in a child process; the same machine gives the same figures.
 
         Args:
             request: What to compare.

@@ -29,8 +29,27 @@ class QualityRequest:
 
 
 @frozen(kw_only=True)
+class EmbeddingFigures:
+    """What was measured of a model that makes vectors; floats differ between processors in their last digits.
+
+    Attributes:
+        texts: How many lines of the text became vectors.
+        cosine_mean: Mean of the cosine between the vectors of weights and reference, -1 to 1.
+        cosine_least: The least.
+        tool: What measured, and its version.
+        machine: What it ran on, and with which instructions.
+    """
+
+    texts: int
+    cosine_mean: float
+    cosine_least: float
+    tool: str
+    machine: str
+
+
+@frozen(kw_only=True)
 class QualityFigures:
-    """What was measured; floats differ between processors in their last digits.
+    """What was measured of a model that generates text; floats differ between processors in their last digits.
 
     Attributes:
         context: Tokens that were evaluated together.
@@ -53,3 +72,6 @@ class QualityFigures:
     same_top: float
     tool: str
     machine: str
+
+
+Figures = QualityFigures | EmbeddingFigures

@@ -13,6 +13,8 @@ from lftool.api import (
     HOOKS,
     BackendType,
     Device,
+    EmbeddingFigures,
+    Figures,
     InputFile,
     Notice,
     Probe,
@@ -204,7 +206,7 @@ class Isolated:
 
     def measure(
         self, registered: Registered[BackendType], request: QualityRequest, progress: Callable[[str, int, int], None]
-    ) -> QualityFigures:
+    ) -> Figures:
         """Have a backend measure how well weights predict a text.
 
         Raises:
@@ -217,7 +219,8 @@ class Isolated:
             request.text_name: request.text,
         }
         call = self._bounded(registered, "measure", reads=reads, gpu=_on_gpu(registered))
-        return QualityFigures(**self._call(call, {"request": plain}, progress))
+        found = self._call(call, {"request": plain}, progress)
+        return EmbeddingFigures(**found) if "texts" in found else QualityFigures(**found)
 
     def compile(
         self,

@@ -9,15 +9,17 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lftool.bundle.contents import weights_header
 from lftool.bundle.extract import copy_weights
 from lftool.bundle.reader import opened
 from lftool.errors import LftoolError, PolicyError, RecipeError, StorageError, UnavailableError, UsageError
+from lftool.formats.model_kind import model_kind
 from lftool.models.checks import PERPLEXITY
 from lftool.models.reals import as_decimal
 from lftool.ops.answers import Question, served
 from lftool.ops.check_reports import CheckResult, quoted
 from lftool.ops.checking import check_opened
-from lftool.pipeline.quality import measure, require, text_of
+from lftool.pipeline.quality import increase, measure, require, text_of
 from lftool.pipeline.runner import prepare_weights
 from lftool.pipeline.selection import weights_artifact
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from lftool.api import ProjectFiles
     from lftool.bundle.reader import Bundle
+    from lftool.formats.model_kind import Does
     from lftool.models.checks import CheckSpec
     from lftool.models.manifest import BundleManifest
     from lftool.ops.answers import ServedModel
@@ -76,29 +79,53 @@ def _check(report: CheckReport, path: Path, project: Project, ports: Ports, back
     results = report.found
     with opened(path) as bundle:
         check_opened(bundle, ports.store)
+        does = model_kind(weights_header(bundle)).does
         report.target = bundle.manifest.target
         checks = _applying(project, bundle.manifest, path.name)
+        _require_kinds(checks, does, path.name)
         for number, check in checks:
             if check.kind == PERPLEXITY:
                 results[number] = _timed(number, check, partial(_perplexity, check, bundle, project, ports))
     asked = [item for item in checks if item[1].kind != PERPLEXITY]
-    answers: dict[int, str] = {}
-    if asked:
-        with served(path, ports.store, backend) as model:
-            for number, check in asked:
-                if check.kind == _EMBEDDING:
-                    said = _timed(number, check, partial(model.ask, _question(check)))
-                    if said.failure is None:
-                        answers[number] = said.detail
-                    else:
-                        results[number] = said
-                else:
-                    results[number] = _timed(number, check, partial(_ask, check, model, ports.files))
+    if does == "embeds":
+        answers = {number: check.prompt or "" for number, check in asked}
+    else:
+        answers = _answers(path, asked, results, backend, ports)
     if answers:
         with served(path, ports.store, backend, embeddings=True) as model:
             for number, check in asked:
                 if number in answers:
                     results[number] = _timed(number, check, partial(_embedding, check, answers[number], model))
+
+
+def _answers(
+    path: Path, asked: list[tuple[int, CheckSpec]], results: dict[int, CheckResult], backend: str | None, ports: Ports
+) -> dict[int, str]:
+    """Carry out the checks that need answers; return the answers whose vectors are to be compared."""
+    answers: dict[int, str] = {}
+    if not asked:
+        return answers
+    with served(path, ports.store, backend) as model:
+        for number, check in asked:
+            if check.kind == _EMBEDDING:
+                said = _timed(number, check, partial(model.ask, _question(check)))
+                if said.failure is None:
+                    answers[number] = said.detail
+                else:
+                    results[number] = said
+            else:
+                results[number] = _timed(number, check, partial(_ask, check, model, ports.files))
+    return answers
+
+
+def _require_kinds(checks: list[tuple[int, CheckSpec]], does: Does, name: str) -> None:
+    """Raise UsageError if a check asks of a model what it does not do."""
+    for _, check in checks:
+        if does == "ranks" or (does == "embeds" and check.kind != _EMBEDDING):
+            raise UsageError(
+                f"{name}: a check of kind {check.kind!r} needs a model that generates text, and this one {does}",
+                hints=("a check of kind 'embedding' compares the vectors of two texts",) if does == "embeds" else (),
+            )
 
 
 def _applying(project: Project, manifest: BundleManifest, name: str) -> list[tuple[int, CheckSpec]]:
@@ -219,5 +246,5 @@ def _perplexity(check: CheckSpec, bundle: Bundle, project: Project, ports: Ports
             lambda: prepare_weights(recipe, lock, ports),
             ports,
         )
-    require(check, found, target)
-    return f"perplexity {found.figures.perplexity:.4f}, {found.increase:+.2%}"
+    figures = require(check, found, target)
+    return f"perplexity {figures.perplexity:.4f}, {increase(figures):+.2%}"

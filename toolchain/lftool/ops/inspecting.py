@@ -10,6 +10,7 @@ from attrs import frozen
 from lftool.bundle.contents import weights_header
 from lftool.bundle.reader import opened
 from lftool.formats.gguf import GGUFHeader
+from lftool.formats.model_kind import ModelKind, model_kind
 from lftool.models.digest import Digest
 from lftool.models.manifest import BundleManifest
 from lftool.ops.documents import provenance, signer_hints
@@ -21,6 +22,7 @@ class Inspection:
 
     Attributes:
         offsets: Member path to data offset in bytes.
+        kind: What the model does.
         key_ids: Ids of the keys that the signatures name, unproven.
     """
 
@@ -30,6 +32,7 @@ class Inspection:
     manifest_digest: Digest
     offsets: dict[str, int]
     header: GGUFHeader
+    kind: ModelKind
     provenance: Any
     key_ids: tuple[str, ...]
 
@@ -42,13 +45,15 @@ def inspect_bundle(path: Path) -> Inspection:
         FormatError: It is not a canonical bundle.
     """
     with opened(path) as bundle:
+        header = weights_header(bundle)
         return Inspection(
             path=path,
             size=bundle.size,
             manifest=bundle.manifest,
             manifest_digest=bundle.manifest_digest,
             offsets={item.entry.path: item.data_offset for item in bundle.arrangement.members},
-            header=weights_header(bundle),
+            header=header,
+            kind=model_kind(header),
             provenance=provenance(bundle),
             key_ids=signer_hints(bundle),
         )

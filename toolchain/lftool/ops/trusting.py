@@ -104,7 +104,10 @@ def trusted_quality(bundle: Bundle, path: Path, policy: TrustPolicy, today: dt.d
     if result.verdict != "trusted":
         raise TrustError(f"{path.name}: signature by key {result.key_id}: {result.reason}")
     try:
-        _ = str(result.predicate["perplexity"]), str(result.predicate["reference"]["perplexity"])
+        if "cosine" in result.predicate:
+            _ = str(result.predicate["cosine"]["mean"]), str(result.predicate["cosine"]["least"])
+        else:
+            _ = str(result.predicate["perplexity"]), str(result.predicate["reference"]["perplexity"])
         _ = str(result.predicate["text"]["name"]), str(result.predicate["text"]["digest"]["sha256"])
         measured = Digest(result.predicate["weights"]["digest"]["sha256"])
     except (KeyError, TypeError, ValueError):

@@ -38,7 +38,7 @@ def _conversion_files(role: str, recipe: Recipe, lock: Lock) -> list[tuple[str, 
     if role != "lora":
         return [(file.path, source, file) for file in files]
     weights = weights_files(recipe, lock)
-    config = next((file for file in weights.files if file.path.rpartition("/")[2] == "config.json"), None)
+    config = next((file for file in weights.files if file.path == f"{weights.folder}config.json"), None)
     if config is None:
         raise RecipeError(
             f"source {recipe.model.lora!r} is an adapter in PEFT's format; converting it needs the config.json of its"

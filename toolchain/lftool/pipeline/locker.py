@@ -14,6 +14,7 @@ from lftool.host.wire import encode_spec
 from lftool.models.lock import Lock, LockedConvert, LockedPack, LockedQuantize, LockedTarget, LockedTool
 from lftool.models.recipe import Recipe
 from lftool.pipeline.accelerating import accelerated, accelerators
+from lftool.pipeline.adapters import check_adapter
 from lftool.pipeline.headers import header_of
 from lftool.pipeline.identity import pack_action, plan_action, plan_digest, transform_action, use_of
 from lftool.pipeline.inputs import imatrix_input, needed_files
@@ -27,7 +28,7 @@ from lftool.pipeline.stages.stream import Consumer, convert_and_quantize, most_c
 from lftool.pipeline.tasks import (
     Conversion,
     Quantization,
-    check_companion,
+    check_part,
     conversions,
     quantization,
     quantization_of,
@@ -276,12 +277,16 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports) -> Lock
     for name, file in needed_files(recipe, pinned):
         fetch_locked(pinned, name, file, ports)
     for role, part in parts_of(recipe, pinned).items():
-        if role != ROLE and part.format == "gguf":
-            check_companion(role, part.files[0].artifact, recipe, ports)
+        if part.format == "gguf":
+            check_part(role, part.files[0].artifact, recipe, ports)
     converted = {role: locker.convert(item, pinned) for role, item in wanted.items()}
     pinned = attrs.evolve(pinned, tools=pins.tools, convert=converted)
     for role, artifact in companions(recipe, pinned).items():
-        check_companion(role, artifact, recipe, ports)
+        check_part(role, artifact, recipe, ports)
+        if role == "lora":
+            adapter = weights_header(artifact, "the adapter", ports)
+            weights = weights_header(weights_artifact(recipe, pinned), "the weights", ports)
+            check_adapter(adapter, weights, str(recipe.model.lora))
     targets = {name: locker.target(name, pinned) for name in sorted(recipe.targets)}
     return Lock(
         recipe=locked_recipe(recipe),

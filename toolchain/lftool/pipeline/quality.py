@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import frozen
 
-from lftool.api import BackendType, QualityFigures, QualityRequest, StageFinished, StageStarted, TensorDone
+from lftool.api import (
+    BackendType,
+    EmbeddingFigures,
+    Figures,
+    QualityFigures,
+    QualityRequest,
+    StageFinished,
+    StageStarted,
+    TensorDone,
+)
 from lftool.codec.canonical import canonical_json
 from lftool.errors import PolicyError, RecipeError, StorageError, UnavailableError
 from lftool.models.digest import Artifact, Digest
@@ -39,27 +48,32 @@ class Quality:
         text_name: What the text's file is called.
     """
 
-    figures: QualityFigures
+    figures: Figures
     weights: Artifact
     reference: Artifact
     text: Artifact
     text_name: str
 
-    @property
-    def increase(self) -> float:
-        """How much perplexity rose over the unquantised weights, as a fraction."""
-        return self.figures.perplexity / self.figures.reference_perplexity - 1
-
     def predicate(self) -> dict[str, Any]:
         """Return it as plain data for a statement: numbers are decimal strings, as canonical JSON has no reals."""
         figures = self.figures
+        text = {"name": self.text_name, "digest": {"sha256": self.text.sha256.hex}, "size": str(self.text.size)}
+        weights = {"digest": {"sha256": self.weights.sha256.hex}}
+        reference = {"digest": {"sha256": self.reference.sha256.hex}}
+        if isinstance(figures, EmbeddingFigures):
+            return {
+                "text": text,
+                "weights": weights,
+                "reference": reference,
+                "texts": str(figures.texts),
+                "cosine": {"mean": decimal(figures.cosine_mean), "least": decimal(figures.cosine_least)},
+                "tool": figures.tool,
+                "machine": figures.machine,
+            }
         return {
-            "text": {"name": self.text_name, "digest": {"sha256": self.text.sha256.hex}, "size": str(self.text.size)},
-            "weights": {"digest": {"sha256": self.weights.sha256.hex}},
-            "reference": {
-                "digest": {"sha256": self.reference.sha256.hex},
-                "perplexity": decimal(figures.reference_perplexity),
-            },
+            "text": text,
+            "weights": weights,
+            "reference": {**reference, "perplexity": decimal(figures.reference_perplexity)},
             "context": str(figures.context),
             "tokens": str(figures.tokens),
             "perplexity": decimal(figures.perplexity),
@@ -130,11 +144,11 @@ def measure(
     known = ports.store.actions.get(memo)
     if known is not None and ports.store.blobs.is_sound(known["figures"]):
         plain = json.loads(ports.store.blobs.require(known["figures"], "remembered figures").read_bytes())
-        figures = QualityFigures(**{name: _number(name, value) for name, value in plain.items()})
+        figures = _remembered(plain)
     else:
         prepare()
         started = time.monotonic()
-        ports.emit(StageStarted(stage="check", target=target, detail=f"perplexity of {text.name}"))
+        ports.emit(StageStarted(stage="check", target=target, detail=f"quality on {text.name}"))
         request = QualityRequest(
             weights=ports.store.blobs.require(weights, f"the weights of {target}"),
             reference=ports.store.blobs.require(reference, "the unquantised weights"),
@@ -153,24 +167,41 @@ def measure(
         plain = {name: str(value) for name, value in attrs.asdict(figures).items()}
         ports.store.actions.put(memo, {"figures": ports.store.blobs.put_bytes(canonical_json(plain), "figures")})
         seconds = time.monotonic() - started
-        ports.emit(StageFinished(stage="check", target=target, seconds=seconds, detail=f"perplexity of {text.name}"))
+        ports.emit(StageFinished(stage="check", target=target, seconds=seconds, detail=f"quality on {text.name}"))
     return Quality(figures=figures, weights=weights, reference=reference, text=artifact, text_name=text.name)
 
 
-def _number(name: str, value: str) -> Any:  # noqa: ANN401 - the type of the field
-    kind = {field.name: field.type for field in attrs.fields(QualityFigures)}[name]
-    return {"int": int, "float": float}.get(str(kind), str)(value)
+def increase(figures: QualityFigures) -> float:
+    """Return how much perplexity rose over the unquantised weights, as a fraction."""
+    return figures.perplexity / figures.reference_perplexity - 1
 
 
-def require(check: CheckSpec, quality: Quality, target: str) -> None:
-    """Raise PolicyError unless perplexity rose by no more than a check allows."""
-    most = float(as_decimal(check.max_increase or "0"))
-    if quality.increase <= most:
-        return
+def _remembered(plain: dict[str, str]) -> Figures:
+    """Return figures that were kept as text."""
+    cls = EmbeddingFigures if "texts" in plain else QualityFigures
+    kinds = {field.name: str(field.type) for field in attrs.fields(cls)}
+    return cls(**{name: {"int": int, "float": float}.get(kinds[name], str)(value) for name, value in plain.items()})
+
+
+def require(check: CheckSpec, quality: Quality, target: str) -> QualityFigures:
+    """Return the figures, if they hold against a check of perplexity.
+
+    Raises:
+        PolicyError: Perplexity rose by more than the check allows.
+        RecipeError: The model generates no text, so it has no perplexity.
+    """
     figures = quality.figures
+    if isinstance(figures, EmbeddingFigures):
+        raise RecipeError(
+            f"targets.{target}: a check of perplexity needs a model that generates text, and this one makes vectors",
+            hints=("use checks of kind 'embedding'; `lftool quality` tells how far vectors are off",),
+        )
+    most = float(as_decimal(check.max_increase or "0"))
+    if increase(figures) <= most:
+        return figures
     raise PolicyError(
         f"targets.{target}: perplexity of {quality.text_name} is {figures.perplexity:.4f}, the unquantised weights have"
-        f" {figures.reference_perplexity:.4f}: {quality.increase:+.2%}, and the check allows"
+        f" {figures.reference_perplexity:.4f}: {increase(figures):+.2%}, and the check allows"
         f" {most:+.2%}",
         hints=("quantise less, use an importance matrix, or keep sensitive tensors under `overrides`",),
     )

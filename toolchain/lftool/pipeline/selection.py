@@ -27,8 +27,14 @@ _SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf\Z")
 
 _MOST_NAMED = 8
 
+# Names of GGUFs that are no model: llama.cpp's programs and scripts write these words into them.
+_OTHER = re.compile(r"imatrix|mmproj|(^|[-_.])lora([-_.])", re.IGNORECASE)
+
 # What a converter reads of a safetensors model: weights, configuration, tokenizer and model card. Never code.
-_BESIDE_SAFETENSORS = (".safetensors", ".json", ".jinja", ".md", ".model", ".txt", ".vocab")
+_BESIDE_SAFETENSORS = (".safetensors", ".json", ".jsonl", ".jinja", ".md", ".model", ".txt", ".vocab")
+# Folders of a model that belong to it: what sentence-transformers does after the model (`1_Pooling`, `2_Dense`, in the order of
+# its modules.json), templates by name, and tokenizers of sound (llama.cpp's conversion/*.py, transformers).
+_MODULES = re.compile(r"(\d+_\w+|additional_chat_templates|audio_tokenizer|speech_tokenizer)/")
 
 # What a converter reads of an adapter that PEFT has written.
 _ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -42,10 +48,12 @@ class Weights:
     Attributes:
         format: `gguf`, or what a converter must consume: `gguf-split` or `safetensors`.
         files: Sorted by path.
+        folder: Where they stand within the source, with a slash behind it; empty for its root.
     """
 
     format: str
     files: tuple[LockedFile, ...]
+    folder: str = ""
 
 
 def _parts(found: list[LockedFile], source: str) -> Weights | None:
@@ -71,24 +79,28 @@ def _parts(found: list[LockedFile], source: str) -> Weights | None:
 
 
 def _safetensors(files: tuple[LockedFile, ...], source: str) -> Weights | None:
-    """Return the one folder of a source that holds safetensors, as far as a converter reads it.
+    """Return the one model of a source that is in safetensors, as far as a converter reads it.
+
+    It is the folder that holds safetensors and is above all others that do, with the folders that belong to it.
 
     Raises:
-        RecipeError: Several folders do.
+        RecipeError: There are several.
     """
-    folders = sorted({file.path.rpartition("/")[0] for file in files if file.path.endswith(".safetensors")})
+    found = {file.path.rpartition("/")[0] for file in files if file.path.endswith(".safetensors")}
+    folders = sorted(f"{folder}/" if folder else "" for folder in found)
     if not folders:
         return None
-    if len(folders) > 1:
-        named = ", ".join(folder or "." for folder in folders)
+    top = folders[0]
+    if not all(folder.startswith(top) for folder in folders):
+        named = ", ".join(folder.rstrip("/") or "." for folder in folders)
         raise RecipeError(
             f"source {source!r} has {len(folders)} folders of safetensors that could be the weights: {named}",
-            hints=(f'leave the others out: exclude = ["{folders[-1]}/**"] under [sources.{source}]',),
+            hints=(f'leave the others out: exclude = ["{folders[-1]}**"] under [sources.{source}]',),
         )
-    beside = [file for file in files if file.path.rpartition("/")[0] == folders[0]]
-    return Weights(
-        format="safetensors", files=tuple(file for file in beside if file.path.endswith(_BESIDE_SAFETENSORS))
-    )
+    below = [(file, file.path[len(top) :]) for file in files if file.path.startswith(top)]
+    belongs = [file for file, name in below if "/" not in name or _MODULES.match(name)]
+    chosen = tuple(file for file in belongs if file.path.endswith(_BESIDE_SAFETENSORS))
+    return Weights(format="safetensors", files=chosen, folder=top)
 
 
 def pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple[str, ...]) -> LockedFile:
@@ -138,6 +150,9 @@ def weights_files(recipe: Recipe, lock: Lock) -> Weights:
     if recipe.model.mmproj == name:  # both in one source, as registries deliver them
         files = tuple(file for file in files if not _is_projector(file))
     ggufs = [file for file in files if file.path.endswith(".gguf")]
+    models = [file for file in ggufs if not _OTHER.search(file.path.rpartition("/")[2])]
+    if models:  # what is none by its name is no candidate; what is none by its header is found out once it is here
+        ggufs, files = models, tuple(file for file in files if file not in ggufs or file in models)
     found = _parts(ggufs, name) or (None if ggufs else _safetensors(files, name))
     return found or Weights(format="gguf", files=(pick(files, name, "weights", (".gguf",)),))
 

@@ -115,18 +115,19 @@ def weights_header(artifact: Artifact, what: str, ports: Ports) -> GGUFHeader:
         return read_gguf(file, artifact.size, what)
 
 
-def check_companion(role: str, artifact: Artifact, recipe: Recipe, ports: Ports) -> None:
-    """Raise unless what travels beside the weights is a sound GGUF of the right kind.
+def check_part(role: str, artifact: Artifact, recipe: Recipe, ports: Ports) -> None:
+    """Raise unless the weights, or what travels beside them, are a sound GGUF of the right kind.
 
     Raises:
         FormatError: It is no sound GGUF.
-        RecipeError: It is a model, or something else.
+        RecipeError: It is something else: a model, an importance matrix, …
     """
     source = getattr(recipe.model, role)
     header = weights_header(artifact, f"source {source!r}", ports)
     kind, expected = header.metadata.get("general.type"), _MAKES[role]
-    # Projectors that older scripts of llama.cpp wrote say no type.
-    if kind != expected and not (role == "mmproj" and kind is None and _architecture(header) == "clip"):
+    # Projectors that older scripts of llama.cpp wrote say no type, and older models neither.
+    untyped = role == "weights" or (role == "mmproj" and _architecture(header) == "clip")
+    if kind != expected and not (kind is None and untyped):
         raise RecipeError(
             f"model.{role}: the GGUF of source {source!r} has general.type {kind!r}, expected {expected!r}"
         )

@@ -19,7 +19,7 @@ from lftool_llamacpp.launching import accelerated, library_offloads, require_dev
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lftool.api import LaunchCommand, LaunchRequest, QualityFigures, QualityRequest
+    from lftool.api import Figures, LaunchCommand, LaunchRequest, QualityRequest
 
 NAME = "cuda"
 # nvidia-smi(1), "--query-gpu": sizes in MiB with nounits.
@@ -131,6 +131,6 @@ class CUDABackend:
         cache = os.environ.get("CUDA_CACHE_PATH") or str(Path.home() / ".nv" / "ComputeCache")
         return evolve(command, environment={_ORDER: order}, writes=(cache,))
 
-    def measure(self, request: QualityRequest, progress: Callable[[str, int, int], None]) -> QualityFigures:
+    def measure(self, request: QualityRequest, progress: Callable[[str, int, int], None]) -> Figures:
         """Return how well weights predict a text, computed on the processor: it is what checks compare with."""
         return CPUBackend().measure(request, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import runpy
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from lftool.api import read_gguf
 from lftool.errors import FormatError, LftoolError
 from lftool_llamacpp.conversion import FOLDER, load_scripts
+from lftool_llamacpp.lora import CONFIG
 from lftool_llamacpp.model_files import lay_out
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def convert_adapter(
     kind: str,
     adapter: Mapping[str, Path],
     base: Mapping[str, Path],
+    alpha: float,
     output: Path,
     progress: Callable[[str, int, int], None],
 ) -> None:
@@ -45,6 +48,7 @@ def convert_adapter(
         kind: Type of the matrices: `f32`, `f16` or `bf16`.
         adapter: Name to file of the adapter.
         base: Name to file of the configuration of its model.
+        alpha: What the GGUF says for the scale; the scripts know no more than `lora_alpha`.
         output: Where to write.
         progress: Called as progress(tensor, index, count).
 
@@ -56,6 +60,10 @@ def convert_adapter(
     folder, model = Path("adapter").absolute() / spec.name, Path("base").absolute()
     lay_out(folder, adapter)
     lay_out(model, base)
+    config = folder / CONFIG
+    said = json.loads(config.read_bytes())
+    config.unlink()
+    config.write_text(json.dumps({**said, "lora_alpha": alpha}))
     complaints = _Complaints()
     logging.getLogger().addHandler(complaints)
     script = str(FOLDER.absolute() / "convert_lora_to_gguf.py")

@@ -13,6 +13,7 @@ import json
 import struct
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -30,7 +31,7 @@ from lftool_llamacpp.requests import (
 from lftool_llamacpp.work import Work, refusal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+    from collections.abc import Awaitable, Iterator, MutableMapping
 
     Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -79,7 +80,7 @@ class Application:
         name: What it is called.
         contract: The bundle's run contract.
         limits: What the model bounds.
-        embeddings: Whether it gives embeddings, and nothing else.
+        embed: Returns the vector of a text and its number of tokens, where the model makes vectors and nothing else.
         key: What clients must send; None for no key.
         local_only: Whether only this machine and its own pages may ask.
     """
@@ -88,7 +89,7 @@ class Application:
     name: str
     contract: dict[str, Any]
     limits: Limits
-    embeddings: bool = False
+    embed: Callable[[str], tuple[list[float], int]] | None = None
     key: str | None = None
     local_only: bool = False
     counters: Counters = field(factory=Counters)
@@ -177,8 +178,8 @@ class Application:
         await self._generate(scope, receive, send, chat=False)
 
     async def _generate(self, scope: Scope, receive: Receive, send: Send, *, chat: bool) -> None:
-        if self.embeddings:
-            raise BadRequestError("this server gives embeddings", status=404)
+        if self.embed is not None:
+            raise BadRequestError("this model makes embeddings and no text", status=404)
         asked = with_contract(await self._body(scope, receive), self.contract, chat=chat)
         arguments = (chat_arguments if chat else completion_arguments)(asked, self.limits)
         stream = asked.get("stream") is True
@@ -191,15 +192,16 @@ class Application:
         await self._in_turn(receive, send, work, self._send_stream if stream else self._send_whole)
 
     async def _embed(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self.embeddings:
-            raise BadRequestError("this server makes text; start it with --embeddings", status=404)
+        embed = self.embed
+        if embed is None:
+            raise BadRequestError("this model makes text and no embeddings", status=404)
         body = await self._body(scope, receive)
         texts = embedding_inputs(body)
         packed = body.get("encoding_format") == "base64"
 
         def make() -> Iterator[Any]:
             for text in texts:
-                yield self.model.create_embedding(text)
+                yield embed(text)
 
         async def answer(pieces: asyncio.Queue[Any], gone: asyncio.Future[None], send: Send) -> None:
             await self._send_embeddings(pieces, gone, send, packed=packed)
@@ -279,10 +281,10 @@ class Application:
         data: list[dict[str, Any]] = []
         tokens = 0
         while (piece := await self._next(pieces, gone)) is not None:
-            vector = piece["data"][0]["embedding"]
+            vector, count = piece
             shown: Any = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if packed else vector
             data.append({"object": "embedding", "index": len(data), "embedding": shown})
-            tokens += piece["usage"]["prompt_tokens"]
+            tokens += count
         told = {"prompt_tokens": tokens, "total_tokens": tokens}
         await _answer(send, json.dumps({"object": "list", "data": data, "model": self.name, "usage": told}).encode())
 

@@ -13,7 +13,7 @@ from lftool_llamacpp.launching import command
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lftool.api import LaunchCommand, LaunchRequest, QualityFigures, QualityRequest
+    from lftool.api import Figures, LaunchCommand, LaunchRequest, QualityRequest
 
 
 def _processor() -> Device:
@@ -49,9 +49,9 @@ class CPUBackend:
             fingerprint=f"llama-cpp-python {version}; {info}",
         )
 
-    def measure(self, request: QualityRequest, progress: Callable[[str, int, int], None]) -> QualityFigures:
-        """Return perplexity and KL divergence, computed as llama.cpp's tools/perplexity does."""
-        from lftool_llamacpp.perplexity import measure  # noqa: PLC0415 - heavy, child processes only
+    def measure(self, request: QualityRequest, progress: Callable[[str, int, int], None]) -> Figures:
+        """Return perplexity and KL divergence, computed as llama.cpp's tools/perplexity does; of vectors, their cosine."""
+        from lftool_llamacpp.quality import measure  # noqa: PLC0415 - heavy, child processes only
 
         return measure(request, progress)
 

@@ -7,10 +7,12 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lftool.api import ENCODERS, InputWarning
 from lftool.errors import FormatError, LftoolError, RecipeError, UnavailableError
 from lftool_llamacpp.model_files import lay_out
 
@@ -121,6 +123,20 @@ def _prepared(scripts: Any, folder: Path, kind: Any, output: Path, *, projector:
     return model
 
 
+def _warn_of_pooling(model: Any) -> None:  # noqa: ANN401 - the scripts' own
+    import gguf  # noqa: PLC0415 - from there
+
+    architecture = gguf.MODEL_ARCH_NAMES[model.model_arch]
+    if architecture in ENCODERS and not any(
+        f"{architecture}.pooling_type" in part for part in model.gguf_writer.kv_data
+    ):
+        warnings.warn(
+            "the model says nothing of how its vectors are pooled (modules.json, 1_Pooling/config.json): the mean is taken",
+            InputWarning,
+            stacklevel=1,
+        )
+
+
 def convert(
     spec: TransformSpec,
     kind: str,
@@ -166,4 +182,5 @@ def convert(
                 f"llama.cpp's scripts cannot convert the model: {type(error).__name__}: {error}"
             ) from error
         gc.enable()
+        _warn_of_pooling(model)
         _write(model.gguf_writer, output, progress)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from lftool.api import ToolIdentity, TransformPlan, read_safetensors
 from lftool.errors import RecipeError, UnavailableError
-from lftool_llamacpp.model_files import check_weights, read_json
+from lftool_llamacpp.lora import CONFIG, WEIGHTS, alpha_of
+from lftool_llamacpp.model_files import check_modules, check_weights, read_json
 from lftool_llamacpp.probe_files import write_adapter_files, write_probe_files, write_projector_files
 from lftool_llamacpp.sources import source_archive
 
@@ -48,7 +49,7 @@ def own_type(inputs: Mapping[str, InputFile]) -> str:
     """
     found: dict[str, str] = {}
     for path, item in inputs.items():
-        if path.endswith(".safetensors"):
+        if path.endswith(".safetensors") and "/" not in path:
             with item.path.open("rb") as file:
                 tensors = read_safetensors(file, item.artifact.size, path)
             found |= {tensor.name: tensor.type for tensor in tensors if len(tensor.shape) > 1}
@@ -57,9 +58,12 @@ def own_type(inputs: Mapping[str, InputFile]) -> str:
     return _TYPES.get(found[min(found)], "bf16")
 
 
-def _names(inputs: Mapping[str, InputFile]) -> dict[str, Path]:
-    """Return name to file; all of them stand in one folder of the source."""
-    return {path.rpartition("/")[2]: item.path for path, item in inputs.items()}
+def _tree(inputs: Mapping[str, InputFile]) -> dict[str, InputFile]:
+    """Return the files of a model by their paths within its folder, which is the one with its configuration or weights."""
+    marks = [path for path in inputs if path.rpartition("/")[2] == "config.json" or path.endswith(".safetensors")]
+    top = min(marks, key=lambda path: path.count("/"), default="").rpartition("/")
+    folder = top[0] + top[1]
+    return {path.removeprefix(folder): item for path, item in inputs.items()}
 
 
 class _Scripts:
@@ -84,8 +88,12 @@ class _Scripts:
         )
 
 
-def _kind(spec: TransformSpec, inputs: Mapping[str, InputFile]) -> str:
-    return own_type(inputs) if spec.produces == "source" else spec.produces
+def _kind(spec: TransformSpec, tree: Mapping[str, InputFile]) -> str:
+    return own_type(tree) if spec.produces == "source" else spec.produces
+
+
+def _paths(tree: Mapping[str, InputFile]) -> dict[str, Path]:
+    return {name: item.path for name, item in tree.items()}
 
 
 class HuggingFaceConverter(_Scripts):
@@ -104,11 +112,12 @@ class HuggingFaceConverter(_Scripts):
         Raises:
             RecipeError: There is nothing to convert.
         """
-        paths = _names(inputs)
-        if "config.json" not in paths:
+        tree = _tree(inputs)
+        if "config.json" not in tree:
             raise RecipeError("the safetensors files have no config.json beside them: the architecture is unknown")
-        check_weights(paths)
-        return TransformPlan(parameters={"type": _kind(spec, inputs), "name": spec.name}, tensors=())
+        check_weights(_paths(tree))
+        check_modules(_paths(tree))
+        return TransformPlan(parameters={"type": _kind(spec, tree), "name": spec.name}, tensors=())
 
     def run(
         self,
@@ -122,9 +131,10 @@ class HuggingFaceConverter(_Scripts):
         from lftool_llamacpp.conversion import convert  # noqa: PLC0415 - heavy, child processes only
 
         del threads
-        paths = _names(inputs)
-        check_weights(paths)
-        convert(spec, _kind(spec, inputs), paths, output, progress, projector=self.projector)
+        tree = _tree(inputs)
+        check_weights(_paths(tree))
+        check_modules(_paths(tree))
+        convert(spec, _kind(spec, tree), _paths(tree), output, progress, projector=self.projector)
 
 
 class ProjectorConverter(HuggingFaceConverter):
@@ -136,6 +146,20 @@ class ProjectorConverter(HuggingFaceConverter):
         """Write what a small projector of fixed weights is made of."""
         del use
         return write_projector_files(folder)
+
+
+def _adapter(inputs: Mapping[str, InputFile]) -> dict[str, InputFile]:
+    """Return name to file of an adapter."""
+    return {path.removeprefix("adapter/"): item for path, item in inputs.items() if path.startswith("adapter/")}
+
+
+def _alpha(inputs: Mapping[str, InputFile]) -> float:
+    """Return the alpha that gives a GGUF the scale of an adapter; see `alpha_of`."""
+    adapter = _adapter(inputs)
+    weights = adapter[WEIGHTS]
+    with weights.path.open("rb") as file:
+        tensors = read_safetensors(file, weights.artifact.size, WEIGHTS)
+    return alpha_of(read_json(adapter[CONFIG].path, CONFIG), tensors)
 
 
 class AdapterConverter(_Scripts):
@@ -156,7 +180,8 @@ class AdapterConverter(_Scripts):
         kind = config.get("peft_type") if isinstance(config, dict) else None
         if kind != "LORA":
             raise RecipeError(f"adapter_config.json: peft_type is {kind!r}; llama.cpp's scripts convert 'LORA'")
-        return TransformPlan(parameters={"type": _kind(spec, inputs), "name": spec.name}, tensors=())
+        _alpha(inputs)
+        return TransformPlan(parameters={"type": _kind(spec, _adapter(inputs)), "name": spec.name}, tensors=())
 
     def run(
         self,
@@ -170,8 +195,6 @@ class AdapterConverter(_Scripts):
         from lftool_llamacpp.adapter import convert_adapter  # noqa: PLC0415 - heavy, child processes only
 
         del threads
-        folders: dict[str, dict[str, Path]] = {"adapter": {}, "base": {}}
-        for path, item in inputs.items():
-            folder, _, name = path.partition("/")
-            folders[folder][name] = item.path
-        convert_adapter(spec, _kind(spec, inputs), folders["adapter"], folders["base"], output, progress)
+        adapter, alpha = _adapter(inputs), _alpha(inputs)
+        base = {"config.json": inputs["base/config.json"].path}
+        convert_adapter(spec, _kind(spec, adapter), _paths(adapter), base, alpha, output, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CARD = "readme.md"  # what gguf-py reads as the model card
-_INDEX = "model.safetensors.index.json"
+_INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
+_SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
+_MOST_NAMED = 4
+_MODULES = "modules.json"
 # Vocabularies are large, and name nothing.
 _PLAIN = frozenset({"tokenizer.json", "vocab.json", "merges.json"})
 
@@ -33,15 +37,15 @@ def read_json(path: Path, name: str) -> Any:  # noqa: ANN401 - any JSON
 
 
 def check_weights(paths: Mapping[str, Path]) -> None:
-    """Raise unless the scripts will read exactly the safetensors files that are there.
+    """Raise unless the safetensors files that are there are one model: what an index lists, one whole file, or one set of shards.
 
-    They read what `model.safetensors.index.json` lists, from wherever it says, or else files whose name begins with `model`.
+    The scripts read every file whose name begins with `model`, and take the last of two tensors of the same name.
 
     Raises:
         FormatError: The index is damaged, or names something that is no file of the source.
-        RecipeError: There are safetensors files that would not be read.
+        RecipeError: There are other safetensors files beside them, or a shard is missing.
     """
-    have = {name for name in paths if name.endswith(".safetensors")}
+    have = {name for name in paths if name.endswith(".safetensors") and "/" not in name}
     if _INDEX in paths:
         index = read_json(paths[_INDEX], _INDEX)
         listed = index.get("weight_map") if isinstance(index, dict) else None
@@ -52,13 +56,68 @@ def check_weights(paths: Mapping[str, Path]) -> None:
         if foreign:
             raise FormatError(f"{_INDEX} names {foreign[0]!r}, which is no file of the source")
     else:
-        named = {name for name in have if name.startswith("model")}
+        named = _set_of(have)
     left = sorted(have - named)
     if left:
         raise RecipeError(
-            f"{left[0]} would not be read: llama.cpp's scripts read model*.safetensors, or what {_INDEX} lists",
-            hints=("leave it out with `exclude`",),
+            f"there are safetensors files of more than one model: {_shown(sorted(named))}; and {_shown(left)}",
+            hints=(f'leave one out: exclude = ["{left[0]}", …]',),
         )
+
+
+def _shown(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def _set_of(have: set[str]) -> set[str]:
+    """Return the files of one model: the whole file, the shards of one set, or the only file there is.
+
+    Raises:
+        RecipeError: A shard is missing, or the only file is not called `model…`, so that the scripts do not read it.
+    """
+    shards = {name: match for name in have if (match := _SHARD.fullmatch(name))}
+    if _WHOLE in have or not shards:
+        only = {_WHOLE} if _WHOLE in have else {min(have)}
+        if not min(only).startswith("model"):
+            raise RecipeError(
+                f"{min(only)} would not be read: llama.cpp's scripts read model*.safetensors, or what {_INDEX} lists",
+                hints=("rename it, or leave it out with `exclude`",),
+            )
+        return only
+    total = min(match[2] for match in shards.values())
+    chosen = {name for name, match in shards.items() if match[2] == total}
+    missing = sorted(set(range(1, int(total) + 1)) - {int(shards[name][1]) for name in chosen})
+    if missing:
+        raise RecipeError(f"the model has {int(total)} safetensors files, and number {missing[0]} is missing")
+    return chosen
+
+
+def check_modules(paths: Mapping[str, Path]) -> None:
+    """Raise unless all that makes a sentence's vector of a model's output is there: without it, the vector is another one.
+
+    Raises:
+        FormatError: `modules.json` is damaged.
+        RecipeError: It names a module whose files are not there; or a module is there without it.
+    """
+    modules = sorted({name.partition("/")[0] for name in paths if name.endswith("_Pooling/config.json")})
+    if _MODULES not in paths:
+        if modules:
+            raise RecipeError(
+                f"{modules[0]} says how vectors are made, and {_MODULES} is left out, without which nobody reads it",
+                hints=(f"include {_MODULES}, or leave {modules[0]}/** out too",),
+            )
+        return
+    listed = read_json(paths[_MODULES], _MODULES)
+    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+        raise FormatError(f"{_MODULES} must be a list of modules")
+    for item in listed:
+        kind, path = str(item.get("type", "")), str(item.get("path", ""))
+        if kind.endswith(("Pooling", "Dense")) and f"{path}/config.json" not in paths:
+            raise RecipeError(
+                f"{_MODULES} names the module {path!r}, and the source has no {path}/config.json",
+                hints=(f'include it: include = ["{path}/**", …]',),
+            )
 
 
 def _without_code(value: Any) -> Any:  # noqa: ANN401 - any JSON
@@ -77,6 +136,7 @@ def lay_out(folder: Path, paths: Mapping[str, Path]) -> None:
     folder.mkdir(parents=True)
     for name, path in paths.items():
         target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
         problem = problem_of(path) if name.lower() == _CARD else None
         if problem is not None:
             warnings.warn(f"{name} is left out: {problem}", InputWarning, stacklevel=1)

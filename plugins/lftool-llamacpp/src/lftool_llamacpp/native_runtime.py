@@ -36,7 +36,19 @@ _MEMBERS = (
 )
 _OWN = Path(__file__).parent / "native"
 _FILES = (Path(__file__), Path(__file__).parent / "licenses.py")
-_SOURCES = ("bundle", "weights", "cores", "options", "templates", "talk", "gate", "connections", "serve", "main")
+_SOURCES = (
+    "bundle",
+    "weights",
+    "cores",
+    "kind",
+    "options",
+    "templates",
+    "talk",
+    "gate",
+    "connections",
+    "serve",
+    "main",
+)
 
 # Functions that ours replace: C names, and C++ names under the macro by which our sources know them (Itanium C++ ABI). Those are
 # of llama-server, which reads a request and takes connections, and of what renders chat templates.

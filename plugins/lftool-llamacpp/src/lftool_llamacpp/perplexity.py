@@ -63,7 +63,7 @@ def _log_probabilities(model: llama_cpp.Llama, tokens: list[int], first: int) ->
     return logits
 
 
-def _machine() -> str:
+def machine() -> str:
     """Return processor and instructions: what the last digits depend on."""
     try:
         names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
@@ -72,6 +72,18 @@ def _machine() -> str:
     used = re.findall(r"(\w+) = 1", llama_cpp.llama_print_system_info().decode())
     name = names[0] if names else platform.processor()
     return f"{platform.system()} {platform.machine()}, {name or 'unknown processor'}; {' '.join(used)}"
+
+
+def text_of(request: QualityRequest) -> str:
+    """Return the text of a request.
+
+    Raises:
+        RecipeError: It is no UTF-8.
+    """
+    try:
+        return request.text.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{request.text_name} is no UTF-8: {error}") from None
 
 
 @define
@@ -96,7 +108,7 @@ class _Sums:
         self.same += int((own.argmax(axis=1) == reference.argmax(axis=1)).sum())
 
 
-def measure(request: QualityRequest, progress: Callable[[str, int, int], None]) -> QualityFigures:
+def measure_perplexity(request: QualityRequest, progress: Callable[[str, int, int], None]) -> QualityFigures:
     """Return the figures.
 
     Raises:
@@ -104,10 +116,7 @@ def measure(request: QualityRequest, progress: Callable[[str, int, int], None]) 
         FormatError: llama.cpp cannot load the weights, or they have another vocabulary than the reference.
     """
     context = request.context or min(_CONTEXT, _trained_context(request.reference))
-    try:
-        text = request.text.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{request.text_name} is no UTF-8: {error}") from None
+    text = text_of(request)
     own, reference = (_load(path, context, request.threads) for path in (request.weights, request.reference))
     tokens = own.tokenize(text.encode(), add_bos=True, special=False)
     if tokens != reference.tokenize(text.encode(), add_bos=True, special=False) or own.n_vocab() != reference.n_vocab():
@@ -135,5 +144,5 @@ def measure(request: QualityRequest, progress: Callable[[str, int, int], None]) 
         kl_divergence_max=sums.divergence_max,
         same_top=sums.same / sums.tokens,
         tool=f"llama-cpp-python {version('llama-cpp-python')}",
-        machine=_machine(),
+        machine=machine(),
     )

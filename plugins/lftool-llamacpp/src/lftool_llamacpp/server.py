@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from typing import TYPE_CHECKING, Any
@@ -48,8 +49,10 @@ def _options(runner: Any) -> argparse.Namespace:  # noqa: ANN401 - likewise
     return parser.parse_args()
 
 
-def _limits(model: Any, llama_cpp: Any) -> Limits:  # noqa: ANN401 - llama_cpp.Llama
+def _limits(model: Any) -> Limits:  # noqa: ANN401 - llama_cpp.Llama
     """Return what a model bounds."""
+    import llama_cpp
+
     vocabulary = llama_cpp.llama_model_get_vocab(model.model)
 
     def compiles(grammar: str) -> bool:
@@ -97,26 +100,6 @@ def _impatient(protocol: Any) -> Any:  # noqa: ANN401 - uvicorn's class of conne
     return Impatient
 
 
-def _model(runner: Any, bundle: Any, options: argparse.Namespace) -> tuple[Any, Any]:  # noqa: ANN401 - llama_cpp's own
-    llama_cpp, adapt = runner.load_in_place(bundle)
-    told = runner.offload(bundle, llama_cpp, options)
-    if options.embeddings:
-        told["pooling_type"] = llama_cpp.LLAMA_POOLING_TYPE_MEAN
-    runner.bound_templates(llama_cpp)
-    model = llama_cpp.Llama(
-        model_path=bundle.path,
-        n_ctx=bundle.contract.get("context", 0),
-        seed=bundle.contract.get("seed", 0),
-        use_mmap=True,
-        verbose=False,
-        embedding=options.embeddings,
-        **runner.threads(),
-        **told,
-    )
-    adapt(model)
-    return model, llama_cpp
-
-
 def main() -> None:
     """Serve until told to stop."""
     runner = _load(sys.argv[1])
@@ -129,14 +112,14 @@ def main() -> None:
         sys.stderr.write(f"{bundle.name}: serving with llama-cpp-python needs {error.name}\n")
         sys.stderr.write("  hint: pip install 'lftool-llamacpp[server]', or compile a runtime: lftool runtime build\n")
         sys.exit(8)
-    model, llama_cpp = _model(runner, bundle, options)
+    model, kind = runner.load(bundle, options, embeddings=options.embeddings)
     key = os.environ.get("LLAMA_API_KEY") or None
     application = Application(
         model=model,
         name=bundle.manifest["name"],
         contract=bundle.contract,
-        limits=_limits(model, llama_cpp),
-        embeddings=options.embeddings,
+        limits=_limits(model),
+        embed=partial(runner.embed, model) if kind == "embeds" else None,
         key=key,
         local_only=key is None and not options.insecure,
     )

@@ -74,7 +74,7 @@ class Work:
 def refusal_of(error: BaseException) -> BadRequestError:
     """Return what a client is told of a failure in llama-cpp-python; never a prompt, nor a path of this machine."""
     text = str(error)
-    if isinstance(error, ValueError) and "exceed context window" in text:
+    if isinstance(error, ValueError) and ("exceed context window" in text or "exceed batch size" in text):
         return BadRequestError("the prompt does not fit into the context", code="context_length_exceeded")
     if isinstance(error, StoppedError):
         return BadRequestError("the server is stopping", status=503, code="stopping")

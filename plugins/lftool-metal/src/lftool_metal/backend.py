@@ -14,7 +14,7 @@ from lftool_llamacpp.launching import accelerated, library_offloads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lftool.api import LaunchCommand, LaunchRequest, QualityFigures, QualityRequest
+    from lftool.api import Figures, LaunchCommand, LaunchRequest, QualityRequest
 
 NAME = "metal"
 _PROFILER = ("/usr/sbin/system_profiler", "SPDisplaysDataType", "-json")
@@ -84,6 +84,6 @@ class MetalBackend:
         """Return the process, with as many layers on the device as fit."""
         return accelerated(request, NAME)
 
-    def measure(self, request: QualityRequest, progress: Callable[[str, int, int], None]) -> QualityFigures:
+    def measure(self, request: QualityRequest, progress: Callable[[str, int, int], None]) -> Figures:
         """Return how well weights predict a text, computed on the processor: it is what checks compare with."""
         return CPUBackend().measure(request, progress)

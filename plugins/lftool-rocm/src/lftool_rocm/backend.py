@@ -18,7 +18,7 @@ from lftool_llamacpp.launching import accelerated, library_offloads
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from lftool.api import LaunchCommand, LaunchRequest, QualityFigures, QualityRequest
+    from lftool.api import Figures, LaunchCommand, LaunchRequest, QualityRequest
 
 NAME = "rocm"
 _AMD = "0x1002"
@@ -105,6 +105,6 @@ class ROCmBackend:
         """Return the process, with as many layers on the devices as fit."""
         return accelerated(request, NAME)
 
-    def measure(self, request: QualityRequest, progress: Callable[[str, int, int], None]) -> QualityFigures:
+    def measure(self, request: QualityRequest, progress: Callable[[str, int, int], None]) -> Figures:
         """Return how well weights predict a text, computed on the processor: it is what checks compare with."""
         return CPUBackend().measure(request, progress)

@@ -206,10 +206,74 @@ def bound_templates(llama_cpp, seconds=TEMPLATE_SECONDS):
     SandboxedEnvironment.call_binop = bounded_binop
 
 
-def load(bundle, context, options):
-    """Return llama_cpp.Llama of a bundle."""
+# Architectures of llama.cpp that make vectors and no text; any model does that says how its output is pooled (llama.h).
+ENCODERS = ["bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert"]
+ENCODERS += ["gemma-embedding", "t5encoder"]
+MEAN, RANK = 1, 4
+MOST_TOKENS = 2048  # of a text that becomes a vector, where the contract names no context
+
+
+def read_facts(bundle):
+    """Return the scalar metadata of the weights before their tokenizer; of an encoder all, and `tensors`, their names."""
+    scalars = dict(enumerate(["<B", "<b", "<H", "<h", "<I", "<i", "<f", "<?", None, None, "<Q", "<q", "<d"]))
+    facts = {}
+    with open(bundle.path, "rb") as file:
+
+        def number(form):
+            return struct.unpack(form, file.read(struct.calcsize(form)))[0]
+
+        def text():
+            return file.read(number("<Q")).decode("utf-8", "replace")
+
+        file.seek(bundle.offset + 8)
+        tensors = number("<Q")
+        for _ in range(number("<Q")):
+            key, kind = text(), number("<I")
+            if key.startswith("tokenizer.") and facts.get("general.architecture") not in ENCODERS:
+                return facts
+            if kind == 9:
+                kind, count = number("<I"), number("<Q")
+                if kind == 8:
+                    for _ in range(count):
+                        file.seek(number("<Q"), 1)
+                else:
+                    file.seek(count * struct.calcsize(scalars[kind]), 1)
+            else:
+                facts[key] = text() if kind == 8 else number(scalars[kind])
+        facts["tensors"] = []
+        for _ in range(tensors):
+            facts["tensors"].append(text())
+            file.seek(number("<I") * 8 + 12, 1)
+    return facts
+
+
+def kind_of(facts):
+    """Return what a model does, `generates`, `embeds` or `ranks`, and how its output is pooled: None where it does not say."""
+    architecture = facts.get("general.architecture")
+    pooling = facts.get("%s.pooling_type" % architecture)
+    pooling = None if pooling is None else int(pooling)
+    if pooling == RANK or any(name.startswith("cls.") for name in facts.get("tensors", [])):
+        return "ranks", RANK
+    return ("embeds" if pooling or architecture in ENCODERS else "generates"), pooling
+
+
+def load(bundle, options, embeddings=False):
+    """Return llama_cpp.Llama of a bundle, and what it does; `embeddings` has a model make vectors that generates."""
     llama_cpp, adapt = load_in_place(bundle)
     bound_templates(llama_cpp)
+    facts = read_facts(bundle)
+    kind, pooling = kind_of(facts)
+    if kind == "ranks":
+        sys.stderr.write("%s: it ranks documents, which llama-cpp-python cannot serve; a native runtime does\n" % bundle.name)
+        sys.exit(8)
+    told, context = offload(bundle, llama_cpp, options), bundle.contract.get("context", 0)
+    if embeddings or kind == "embeds":
+        kind = "embeds"
+        context = context or min(facts.get("%s.context_length" % facts["general.architecture"], MOST_TOKENS), MOST_TOKENS)
+        # A text must fit into one batch: its tokens look at one another.
+        told.update(embedding=True, n_batch=context, n_ubatch=context)
+        if not pooling:
+            told["pooling_type"] = MEAN
     model = llama_cpp.Llama(
         model_path=bundle.path,
         n_ctx=context,
@@ -217,10 +281,16 @@ def load(bundle, context, options):
         use_mmap=True,
         verbose=False,
         **threads(),
-        **offload(bundle, llama_cpp, options)
+        **told
     )
     adapt(model)
-    return model
+    return model, kind
+
+
+def embed(model, text):
+    """Return the vector of a text, of length 1, and how many tokens it has."""
+    vectors, tokens = model.embed([text], normalize=True, truncate=False, return_count=True)
+    return vectors[0], tokens
 
 
 def add_devices(parser):
@@ -246,7 +316,7 @@ class Session:
 
     def __init__(self, bundle, options):
         contract = self.contract = bundle.contract
-        self.model = load(bundle, contract.get("context", 0), options)
+        self.model, self.kind = load(bundle, options)
         self.sampling = {}
         for name in ("temperature", "top_p", "min_p", "repeat_penalty"):
             if name in contract:
@@ -264,7 +334,10 @@ class Session:
         self.messages = [{"role": "system", "content": contract["system"]}] if contract.get("system") else []
 
     def answer(self, prompt):
-        """Write the answer to standard output as it comes."""
+        """Write the answer to standard output as it comes; a vector as JSON."""
+        if self.kind == "embeds":
+            sys.stdout.write(json.dumps(embed(self.model, prompt)[0]) + "\n")
+            return
         if self.raw:
             stream = self.model.create_completion(prompt, stream=True, **self.sampling)
             pieces = (part["choices"][0]["text"] for part in stream)
@@ -332,6 +405,8 @@ def main():
         if not prompt.strip():
             sys.exit("%s: no prompt: give -p, or write one to standard input" % bundle.name)
     session = Session(bundle, options)
+    if prompt is None and session.kind == "embeds":
+        sys.exit("%s: it makes vectors and does not talk: give -p, or write a text to standard input" % bundle.name)
     if prompt is None:
         session.chat()
     else:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from lftool.ops.inspecting import Inspection
 
 
+_DOES = {"generates": "generates text", "embeds": "makes vectors of texts", "ranks": "ranks documents"}
+
+
 @click.command("inspect")
 @bundle_argument
 @json_option
@@ -40,6 +43,8 @@ def _as_json(found: Inspection) -> dict[str, Any]:
         "offsets": found.offsets,
         "weights": {
             "architecture": header.metadata.get("general.architecture"),
+            "does": found.kind.does,
+            "pooling": found.kind.pooling,
             "elements": header.elements,
             "bytes_by_type": header.bytes_by_type(),
             "tensors": [
@@ -63,6 +68,8 @@ def _show(found: Inspection) -> None:
     say(
         f"  weights    {header.metadata.get('general.architecture', '?')}, {header.elements / 1e6:.2f} M weights in {len(header.tensors)} tensors"
     )
+    pooled = f", pooling {found.kind.pooling or 'not said'}" if found.kind.does != "generates" else ""
+    say(f"             {_DOES[found.kind.does]}{pooled}")
     for kind, size in header.bytes_by_type().items():
         count = sum(1 for tensor in header.tensors if tensor.type.name == kind)
         say(f"             {kind:<8} {count:>5} tensors  {size_text(size):>10}")

@@ -38,11 +38,12 @@ def command(
     as_json: bool,
 ) -> None:
     """Measure how well TARGET's weights predict a text, against the unquantised weights, and sign what was found."""
+    from lftool.api import EmbeddingFigures
     from lftool.ops.building import BuildOptions
     from lftool.ops.project import find_project, open_ports
     from lftool.ops.quality import QualityOptions, measure_target
     from lftool.pipeline.parallel import apart
-    from lftool.pipeline.quality import decimal
+    from lftool.pipeline.quality import decimal, increase
 
     found = find_project(project)
     relock = sys.stdin.isatty() and sys.stderr.isatty()
@@ -55,12 +56,20 @@ def command(
     quality, figures = measured.quality, measured.quality.figures
     if as_json:
         statement = None if measured.statement is None else str(measured.statement)
-        print_json({**quality.predicate(), "increase": decimal(quality.increase), "statement": statement})
+        risen = {} if isinstance(figures, EmbeddingFigures) else {"increase": decimal(increase(figures))}
+        print_json({**quality.predicate(), **risen, "statement": statement})
+        return
+    if isinstance(figures, EmbeddingFigures):
+        say(f"{target}: {figures.texts} lines of {text.name} as vectors, {figures.tool}")
+        say(f"  on {figures.machine}")
+        say(f"  cosine to the unquantised  mean {figures.cosine_mean:.6f}, least {figures.cosine_least:.6f}")
+        if measured.statement is not None:
+            say(str(measured.statement))
         return
     say(f"{target}: {figures.tokens} tokens of {text.name} predicted, context {figures.context}, {figures.tool}")
     say(f"  on {figures.machine}")
     say(
-        f"  perplexity     {figures.perplexity:.4f}, unquantised {figures.reference_perplexity:.4f}: {quality.increase:+.2%}"
+        f"  perplexity     {figures.perplexity:.4f}, unquantised {figures.reference_perplexity:.4f}: {increase(figures):+.2%}"
     )
     say(f"  KL divergence  mean {figures.kl_divergence:.6f}, largest {figures.kl_divergence_max:.6f} nats")
     say(f"  same likeliest token  {figures.same_top:.2%}")

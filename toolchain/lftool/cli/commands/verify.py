@@ -66,13 +66,18 @@ def _show(found: Verification, bundle: Path, options: VerifyOptions) -> None:
     else:
         say("integrity only: nobody vouches for it")
     if found.quality is not None:
-        said, reference = found.quality, found.quality["reference"]
-        say(
-            f"{options.quality}: perplexity {said['perplexity']} of {said['text']['name']}, unquantised {reference['perplexity']}"
-        )
+        say(f"{options.quality}: {_measured(found.quality)}")
     if found.signatures is not None:
         for result in found.signatures.of("untrusted"):
             say(f"not covered: signature by key {result.key_id}: {result.reason}")
+
+
+def _measured(said: dict[str, Any]) -> str:
+    text = said["text"]["name"]
+    if "cosine" in said:
+        cosine = said["cosine"]
+        return f"cosine to the unquantised vectors, of {text}: mean {cosine['mean']}, least {cosine['least']}"
+    return f"perplexity {said['perplexity']} of {text}, unquantised {said['reference']['perplexity']}"
 
 
 def _as_json(found: Verification) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 // llama-server on the bundle, as the run contract asks for.
 #include "gate.h"
+#include "kind.h"
 #include "options.h"
 
 #include <algorithm>
@@ -151,7 +152,9 @@ int serve(const Bundle & bundle, const Options & options) {
     add("--alias", bundle.title);
     add("--parallel", std::to_string(REQUESTS));
     words.push_back("--kv-unified");
-    const int64_t context = bundle.contract.value("context", int64_t(0));
+    const Kind    kind    = kind_of(bundle);
+    const bool    vectors = options.embeddings || kind.does != Does::GENERATES;
+    const int64_t context = vectors ? most_tokens(bundle, kind) : bundle.contract.value("context", int64_t(0));
     // The contract's context is each request's, whatever the others take; where it names none, they share the model's own length.
     add(context > 0 ? "--kv-unified-per-slot" : "-c", std::to_string(context));
     words.push_back("--metrics");
@@ -167,9 +170,13 @@ int serve(const Bundle & bundle, const Options & options) {
     if (most > 0) {
         add("-n", std::to_string(most));
     }
-    if (options.embeddings) {
-        words.push_back("--embeddings");
-        add("--pooling", "mean");
+    if (vectors) {
+        words.push_back(kind.does == Does::RANKS ? "--reranking" : "--embeddings");
+        add("--batch-size", std::to_string(context));
+        add("--ubatch-size", std::to_string(context));
+        if (!kind.pooled && kind.does != Does::RANKS) {
+            add("--pooling", "mean");
+        }
     }
     if (const Content * projector = bundle.find("projector")) {
         // clip.cpp opens it by path and has no other way.

@@ -1,4 +1,5 @@
 // One prompt or a conversation in the terminal, as the run contract asks for.
+#include "kind.h"
 #include "options.h"
 
 #include <algorithm>
@@ -275,6 +276,65 @@ class Conversation {
     bool                      raw_  = false;
 };
 
+// An encoder has no cache, and llama.cpp a function of its own for it.
+int evaluate(llama_context * context, const llama_batch & batch) {
+    const llama_model * model = llama_get_model(context);
+    return llama_model_has_encoder(model) && !llama_model_has_decoder(model) ? llama_encode(context, batch) : llama_decode(context, batch);
+}
+
+// Writes the vector of a text, of length 1, as JSON.
+void print_vector(const Bundle & bundle, const Options & options, const Kind & kind, const std::string & text) {
+    std::vector<std::string> words = model_arguments(bundle, options);
+    words.insert(words.begin(), "llama-embedding");
+    for (const char * name : { "-c", "-b", "-ub" }) {
+        words.push_back(name);
+        words.push_back(std::to_string(most_tokens(bundle, kind)));
+    }
+    words.push_back("--no-warmup");
+    if (!kind.pooled) {
+        words.push_back("--pooling");
+        words.push_back("mean");
+    }
+    std::vector<char *> argv;
+    for (std::string & word : words) {
+        argv.push_back(&word[0]);
+    }
+    common_params params;
+    if (!common_params_parse(static_cast<int>(argv.size()), argv.data(), params, LLAMA_EXAMPLE_EMBEDDING)) {
+        throw Problem(2, "llama.cpp does not take these options");
+    }
+    params.embedding = true;
+    common_log_set_verbosity_thold(LOG_LEVEL_ERROR);
+    common_init_result_ptr loaded(common_init_from_params(params));
+    if (loaded->model() == nullptr || loaded->context() == nullptr) {
+        throw Problem(1, "llama.cpp cannot load the model");
+    }
+    llama_context *                context = loaded->context();
+    const std::vector<llama_token> tokens  = common_tokenize(context, text, true, true);
+    if (tokens.size() > llama_n_batch(context)) {
+        throw Problem(1, "the text has " + std::to_string(tokens.size()) + " tokens, and the context is of " + std::to_string(llama_n_batch(context)));
+    }
+    llama_batch batch = llama_batch_init(static_cast<int32_t>(tokens.size()), 0, 1);
+    for (size_t at = 0; at < tokens.size(); at++) {
+        batch.token[at]     = tokens[at];
+        batch.pos[at]       = static_cast<llama_pos>(at);
+        batch.n_seq_id[at]  = 1;
+        batch.seq_id[at][0] = 0;
+        batch.logits[at]    = 1;
+    }
+    batch.n_tokens = static_cast<int32_t>(tokens.size());
+    const int     failed = evaluate(context, batch);
+    const float * found  = failed ? nullptr : llama_get_embeddings_seq(context, 0);
+    llama_batch_free(batch);
+    if (found == nullptr) {
+        throw Problem(1, "llama.cpp cannot evaluate the text");
+    }
+    const int          count = llama_model_n_embd_out(loaded->model());
+    std::vector<float> vector(count);
+    common_embd_normalize(found, vector.data(), count, 2);
+    std::cout << nlohmann::json(vector).dump() << std::endl;
+}
+
 int chat(Conversation & conversation) {
     std::cerr << "Ctrl-D ends the conversation." << std::endl;
     std::string line;
@@ -328,6 +388,17 @@ int talk(const Bundle & bundle, const Options & options) {
     common_init();
     common_log_set_verbosity_thold(LOG_LEVEL_ERROR);
     llama_backend_init();
+    const Kind kind = kind_of(bundle);
+    if (kind.does == Does::RANKS) {
+        throw Problem(2, "this model ranks documents; serve it: --server, and ask /v1/rerank");
+    }
+    if (kind.does == Does::EMBEDS) {
+        if (!asked) {
+            throw Problem(2, "this model makes vectors and does not talk: give -p, or write a text to standard input");
+        }
+        print_vector(bundle, options, kind, prompt);
+        return 0;
+    }
     Conversation conversation(bundle, options);
     if (!asked) {
         return chat(conversation);

@@ -1,0 +1,24 @@
+// What the model of a bundle does: generate text, make vectors of texts, or rank documents.
+#pragma once
+
+#include <cstdint>
+
+#include "bundle.h"
+
+namespace lftool {
+
+enum class Does { GENERATES, EMBEDS, RANKS };
+
+struct Kind {
+    Does    does    = Does::GENERATES;
+    bool    pooled  = false;  // whether the model says how the vectors of its tokens become one
+    int64_t context = 0;      // tokens that it was trained with; 0 where it does not say
+};
+
+// Reads the header of the weights. The rule is that of lftool/formats/model_kind.py.
+Kind kind_of(const Bundle & bundle);
+
+// Returns how many tokens a text may have that becomes a vector: it must fit into one batch, for its tokens look at one another.
+int64_t most_tokens(const Bundle & bundle, const Kind & kind);
+
+}  // namespace lftool

@@ -1,0 +1,88 @@
+"""How good quantised weights are, by what their model does: how well it predicts a text, or how far its vectors are off."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import llama_cpp  # noqa: TID253 - this module is only imported in child processes
+
+from lftool.api import EmbeddingFigures, model_kind, read_gguf
+from lftool.errors import FormatError, RecipeError
+from lftool_llamacpp.perplexity import machine, measure_perplexity, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from lftool.api import Figures, GGUFHeader, QualityRequest
+
+_CONTEXT = 512
+
+
+def _header(request: QualityRequest) -> GGUFHeader:
+    with request.reference.open("rb") as file:
+        return read_gguf(file, request.reference.stat().st_size, "the unquantised weights")
+
+
+def _load(path: Path, context: int, threads: int, *, mean: bool) -> Any:  # noqa: ANN401 - llama_cpp.Llama
+    """Load a model that makes vectors; `mean` pools its tokens where it does not say how."""
+    told = {"pooling_type": llama_cpp.LLAMA_POOLING_TYPE_MEAN} if mean else {}
+    try:
+        return llama_cpp.Llama(
+            model_path=str(path),
+            n_ctx=context,
+            n_batch=context,
+            n_ubatch=context,
+            n_threads=threads,
+            n_threads_batch=threads,
+            embedding=True,
+            verbose=False,
+            **told,
+        )
+    except (ValueError, AssertionError) as error:
+        raise FormatError(f"llama.cpp cannot load the weights: {error}") from None
+
+
+def _measure_vectors(
+    request: QualityRequest, header: GGUFHeader, progress: Callable[[str, int, int], None]
+) -> EmbeddingFigures:
+    """Return the cosine between the vectors of weights and reference, for each line of the text that is not blank.
+
+    Raises:
+        RecipeError: The text is no UTF-8, or has no line.
+        FormatError: llama.cpp cannot load the weights.
+    """
+    lines = [line.strip() for line in text_of(request).splitlines() if line.strip()]
+    if not lines:
+        raise RecipeError(f"{request.text_name} has no line to make a vector of")
+    trained = header.metadata.get(f"{header.metadata.get('general.architecture')}.context_length")
+    context = request.context or min(_CONTEXT, trained if type(trained) is int and trained > 1 else _CONTEXT)
+    mean = model_kind(header).pooling in {None, "none"}
+    own, reference = (_load(path, context, request.threads, mean=mean) for path in (request.weights, request.reference))
+    cosines = []
+    for index, line in enumerate(lines, 1):
+        (one,), (other,) = (model.embed([line], normalize=True) for model in (own, reference))
+        cosines.append(sum(x * y for x, y in zip(one, other, strict=True)))
+        progress("", index, len(lines))
+    return EmbeddingFigures(
+        texts=len(lines),
+        cosine_mean=sum(cosines) / len(cosines),
+        cosine_least=min(cosines),
+        tool=f"llama-cpp-python {version('llama-cpp-python')}",
+        machine=machine(),
+    )
+
+
+def measure(request: QualityRequest, progress: Callable[[str, int, int], None]) -> Figures:
+    """Return the figures for what the model does.
+
+    Raises:
+        RecipeError: The text does not do, or the model ranks documents, which nothing here measures.
+        FormatError: llama.cpp cannot load the weights, or they have another vocabulary than the reference.
+    """
+    header = _header(request)
+    does = model_kind(header).does
+    if does == "ranks":
+        raise RecipeError("the model ranks documents; how well it does is not measured here")
+    return _measure_vectors(request, header, progress) if does == "embeds" else measure_perplexity(request, progress)
