@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
+from array import array
 
 import pytest
 from hypothesis import given
@@ -70,6 +72,22 @@ def test_gguf_of_experts_has_a_count_for_each_and_ones_where_none_was_seen(gguf)
     sums = ((2, 3), [2.0, 8.0, 5.0, 5.0, 3.0, 6.0])
     counts = ((1, 3), [4.0, 0.0, 3.0])
     assert gguf({"e.weight.in_sum2": sums, "e.weight.counts": counts}) == {"e.weight": [0.5, 2.0, 1.0, 1.0, 1.0, 2.0]}
+
+
+@given(st.lists(st.floats(min_value=0, width=32, allow_nan=False, allow_infinity=False)), st.integers(1, 2**31 - 1))
+def test_numpy_divides_as_python_does(values, by):
+    from lftool.formats import imatrix
+
+    given = array("f", values)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "numpy", None)
+        plain = imatrix._divided(given, float(by))
+    assert imatrix._divided(given, float(by)) == plain
+
+
+def test_a_value_below_zero_is_refused_by_the_name_of_its_tensor(read):
+    with pytest.raises(FormatError, match=r"a value for b\.weight below zero: -1"):
+        read(legacy((b"a.weight", 1, [1.0]), (b"b.weight", 1, [2.0, -1.0])))
 
 
 finite = st.floats(min_value=0, max_value=2**60, width=32)

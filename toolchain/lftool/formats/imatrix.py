@@ -1,7 +1,8 @@
 """Read importance matrices: GGUF files of type `imatrix`, and the binary files of older llama.cpp.
 
 Source: `load_imatrix` and `load_legacy_imatrix` of llama.cpp's tools/quantize/quantize.cpp. Its division is binary32 with
-one rounding. Here it is binary64, then binary32: the same, as 53 bits are more than twice 24 and two (Figueroa 1995).
+one rounding. Without NumPy it is binary64 here, then binary32: the same, as 53 bits are more than twice 24 and two
+(Figueroa 1995).
 """
 
 from __future__ import annotations
@@ -28,15 +29,28 @@ def read_imatrix(path: Path) -> dict[str, array[float]]:
     """Return tensor name to importance, binary32, one value per column and expert.
 
     Raises:
-        FormatError: Neither format, truncated, or a value that is not finite.
+        FormatError: Neither format, truncated, or a value that is not finite or below zero: they are means of squares.
     """
     with path.open("rb") as file:
         magic = file.read(4)
     found = _read_gguf_imatrix(path) if magic == b"GGUF" else _read_legacy(path)
     for name, values in found.items():
-        if not all(map(math.isfinite, values)):
+        if not math.isfinite(sum(values)):  # one that is not finite makes the sum so; finite ones cannot
             raise FormatError(f"the importance matrix has a value for {name} that is not finite")
+        if values and min(values) < 0:
+            raise FormatError(f"the importance matrix has a value for {name} below zero: {min(values):g}")
     return found
+
+
+def _divided(values: array[float], by: float) -> array[float]:
+    """Return values divided by a number as binary32, rounded once; NumPy does it where it is installed."""
+    try:
+        import numpy as np
+    except ImportError:
+        (by,) = array("f", [by])
+        return array("f", (value / by for value in values))
+    with np.errstate(all="ignore"):
+        return array("f", (np.frombuffer(values, dtype=np.float32) / np.float32(by)).tobytes())
 
 
 def _floats(data: bytes) -> array[float]:
@@ -67,7 +81,7 @@ def _read_gguf_imatrix(path: Path) -> dict[str, array[float]]:
         means = array("f")
         for row, count in enumerate(counts):
             part = sums[row * columns : (row + 1) * columns]
-            means.extend(array("f", (total / count for total in part)) if count > 0 else array("f", [1.0]) * columns)
+            means.extend(_divided(part, count) if count > 0 else array("f", [1.0]) * columns)
         found[name.removesuffix(_SUMS)] = means
     if not found:
         raise FormatError("the importance matrix has no entries")
@@ -107,5 +121,5 @@ def _read_legacy(path: Path) -> dict[str, array[float]]:
         calls: int = struct.unpack("<i", cursor.take(4))[0]
         count = cursor.integer(_MAX_VALUES, "the number of values")
         values = _floats(cursor.take(4 * count))
-        found[name] = array("f", (value / calls for value in values)) if calls > 0 else values
+        found[name] = _divided(values, float(calls)) if calls > 0 else values
     return found

@@ -20,6 +20,7 @@ from lftool.api import (
     write_probe_model,
 )
 from lftool.errors import RecipeError, UnavailableError
+from lftool_llamacpp.importance import check_coverage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -105,6 +106,10 @@ class LlamaCppQuantizer:
 
         call = self._call(spec, inputs, 1, dry_run=True)
         quantize_file(inputs["weights"].path, Path("never-written"), call, collect)
+        if call.imatrix is not None:
+            with inputs["weights"].path.open("rb") as file:
+                header = read_gguf(file, inputs["weights"].artifact.size, "the weights")
+            check_coverage(header, tensors, call.imatrix, spec.produces)
         return TransformPlan(
             parameters={
                 "file_type": spec.produces,
