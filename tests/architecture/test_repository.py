@@ -67,7 +67,13 @@ def requirement_files() -> list[Path]:
 
 
 def test_there_are_requirement_files():
-    assert [path.name for path in requirement_files()] == ["convert.lock", "dev.lock", "llama-cpp.lock", "swift.lock"]
+    assert [path.name for path in requirement_files()] == [
+        "convert.lock",
+        "dev.lock",
+        "llama-cpp.lock",
+        "models.lock",
+        "swift.lock",
+    ]
 
 
 @pytest.mark.parametrize("path", requirement_files(), ids=lambda path: path.name)

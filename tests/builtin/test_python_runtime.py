@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "d6d62b6b0fdf4eac1d7354fc1bdbbddb503bf34de94e0d0d1b46df3ee4a64a40"
-RUNTIME = "2c254b848020daea4f3fe91dfc1f79b3d71bca665c8c6406203957909495d88d"
+RUNNER = "f6e119d7ca9d21f3deb16ed381175454ec3c645a06f9e738961338ba72bbe51c"
+RUNTIME = "c409816403d1bfa6c1b7a2b627a11163919f8c3cb8470b5e4e60774c6463b563"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

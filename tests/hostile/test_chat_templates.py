@@ -75,7 +75,7 @@ def test_it_is_given_up_in_python(bounded, text):
 
 def test_one_of_more_than_a_mebibyte_is_refused(bounded):
     with pytest.raises(runner.TemplateBudgetError, match="more than 1048576 bytes"):
-        bounded("x" * (1024 * 1024 + 1))
+        bounded("x" * (1024 * 1024 + 1))(messages=user("hi"))
 
 
 def test_a_debugger_goes_on_after_a_template(bounded):

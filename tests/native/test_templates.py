@@ -6,17 +6,14 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.chat_models import give_template
 from tests.hostile.test_chat_templates import CALLS_ITSELF, GROWS, LOOPS
 from tests.native.conftest import NAME, PROMPT, RECIPE, make_project, start
 from tests.native.test_serving import KINDS, serving
 
-from lftool.formats.gguf import read_gguf
-from lftool.formats.gguf_write import copied_header, metadata_entry
-
 if TYPE_CHECKING:
     from pathlib import Path
 
-TEMPLATE = "tokenizer.chat_template"
 # What it does depends on what is said, so that one server meets all.
 HOSTILE = (
     "{% set said = messages[-1]['content'] %}"
@@ -29,16 +26,6 @@ HOSTILE = (
     + "{% endif %}"
     "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
 )
-
-
-def give_template(weights: Path, text: str) -> None:
-    """Give a GGUF another chat template, in place."""
-    data = weights.read_bytes()
-    with weights.open("rb") as file:
-        header = read_gguf(file, len(data), "weights")
-    entries = [data[begin:end] for key, (begin, end) in header.extents.items() if key != TEMPLATE]
-    entries.append(metadata_entry(TEMPLATE, text))
-    weights.write_bytes(copied_header(entries, header.tensors, header.alignment) + data[header.data_offset :])
 
 
 def make(base: Path, text: str) -> Path:

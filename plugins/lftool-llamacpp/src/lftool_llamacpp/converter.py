@@ -35,7 +35,12 @@ _NEEDED = {
 }
 _TYPES = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
 _FOLDER = "vendor/llama.cpp"
-_MEMBERS = (f"{_FOLDER}/conversion/**/*.py", f"{_FOLDER}/gguf-py/gguf/**/*.py", f"{_FOLDER}/*.py")
+_MEMBERS = (
+    f"{_FOLDER}/conversion/**/*.py",
+    f"{_FOLDER}/gguf-py/gguf/**/*.py",
+    f"{_FOLDER}/*.py",
+    f"{_FOLDER}/models/templates/*.jinja",
+)
 
 
 def own_type(inputs: Mapping[str, InputFile]) -> str:

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 _CONTEXT = 512
 
 
-def _load(path: Path, context: int, threads: int, **options: Any) -> llama_cpp.Llama:  # noqa: ANN401 - llama-cpp-python's
+def load(path: Path, context: int, threads: int, **options: Any) -> llama_cpp.Llama:  # noqa: ANN401 - llama-cpp-python's
+    """Return a model that takes `context` tokens in one batch.
+
+    Raises:
+        FormatError: llama.cpp cannot load it.
+    """
     try:
         return llama_cpp.Llama(
             model_path=str(path),
@@ -38,7 +43,6 @@ def _load(path: Path, context: int, threads: int, **options: Any) -> llama_cpp.L
             n_ubatch=context,
             n_threads=threads,
             n_threads_batch=threads,
-            logits_all=True,
             verbose=False,
             **options,
         )
@@ -117,7 +121,9 @@ def measure_perplexity(request: QualityRequest, progress: Callable[[str, int, in
     """
     context = request.context or min(_CONTEXT, _trained_context(request.reference))
     text = text_of(request)
-    own, reference = (_load(path, context, request.threads) for path in (request.weights, request.reference))
+    own, reference = (
+        load(path, context, request.threads, logits_all=True) for path in (request.weights, request.reference)
+    )
     tokens = own.tokenize(text.encode(), add_bos=True, special=False)
     if tokens != reference.tokenize(text.encode(), add_bos=True, special=False) or own.n_vocab() != reference.n_vocab():
         raise FormatError("the weights and the unquantised weights have different vocabularies")

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import llama_cpp  # noqa: TID253 - this module is only imported in child processes
 
 from lftool.api import EmbeddingFigures, model_kind, read_gguf
-from lftool.errors import FormatError, RecipeError
-from lftool_llamacpp.perplexity import machine, measure_perplexity, text_of
+from lftool.errors import RecipeError
+from lftool_llamacpp.perplexity import load, machine, measure_perplexity, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from lftool.api import Figures, GGUFHeader, QualityRequest
 
@@ -23,25 +22,6 @@ _CONTEXT = 512
 def _header(request: QualityRequest) -> GGUFHeader:
     with request.reference.open("rb") as file:
         return read_gguf(file, request.reference.stat().st_size, "the unquantised weights")
-
-
-def _load(path: Path, context: int, threads: int, *, mean: bool) -> Any:  # noqa: ANN401 - llama_cpp.Llama
-    """Load a model that makes vectors; `mean` pools its tokens where it does not say how."""
-    told = {"pooling_type": llama_cpp.LLAMA_POOLING_TYPE_MEAN} if mean else {}
-    try:
-        return llama_cpp.Llama(
-            model_path=str(path),
-            n_ctx=context,
-            n_batch=context,
-            n_ubatch=context,
-            n_threads=threads,
-            n_threads_batch=threads,
-            embedding=True,
-            verbose=False,
-            **told,
-        )
-    except (ValueError, AssertionError) as error:
-        raise FormatError(f"llama.cpp cannot load the weights: {error}") from None
 
 
 def _measure_vectors(
@@ -58,8 +38,10 @@ def _measure_vectors(
         raise RecipeError(f"{request.text_name} has no line to make a vector of")
     trained = header.metadata.get(f"{header.metadata.get('general.architecture')}.context_length")
     context = request.context or min(_CONTEXT, trained if type(trained) is int and trained > 1 else _CONTEXT)
-    mean = model_kind(header).pooling in {None, "none"}
-    own, reference = (_load(path, context, request.threads, mean=mean) for path in (request.weights, request.reference))
+    told: dict[str, Any] = {"embedding": True}
+    if model_kind(header).pooling in {None, "none"}:
+        told["pooling_type"] = llama_cpp.LLAMA_POOLING_TYPE_MEAN
+    own, reference = (load(path, context, request.threads, **told) for path in (request.weights, request.reference))
     cosines = []
     for index, line in enumerate(lines, 1):
         (one,), (other,) = (model.embed([line], normalize=True) for model in (own, reference))

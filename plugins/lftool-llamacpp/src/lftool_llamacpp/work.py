@@ -78,7 +78,7 @@ def refusal_of(error: BaseException) -> BadRequestError:
         return BadRequestError("the prompt does not fit into the context", code="context_length_exceeded")
     if isinstance(error, StoppedError):
         return BadRequestError("the server is stopping", status=503, code="stopping")
-    if type(error).__name__ == "TemplateBudgetError":
+    if type(error).__name__ in {"TemplateBudgetError", "TemplateError"}:
         return BadRequestError(text, status=422)
     if isinstance(error, ValueError | TypeError | KeyError):
         return BadRequestError(f"the model cannot answer this request: {type(error).__name__}")

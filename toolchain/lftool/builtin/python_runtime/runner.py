@@ -147,8 +147,12 @@ TEMPLATE_BITS = 4096  # of a number that it computes
 TEMPLATE_ITEMS = 1 << 24  # of a text or a list that it repeats
 
 
-class TemplateBudgetError(ValueError):
-    """A chat template is larger, or takes longer, than it may."""
+class TemplateError(ValueError):
+    """A chat template cannot be used."""
+
+
+class TemplateBudgetError(TemplateError):
+    """It is larger, or takes longer, than it may."""
 
 
 def within_budget(render, seconds=TEMPLATE_SECONDS):
@@ -190,11 +194,19 @@ def bound_templates(llama_cpp, seconds=TEMPLATE_SECONDS):
     made, rendered, computed = formatter.__init__, formatter.__call__, SandboxedEnvironment.call_binop
 
     def bounded_init(self, template, *arguments, **named):
-        if len(template.encode()) > TEMPLATE_BYTES:
-            raise TemplateBudgetError("the chat template has more than %d bytes" % TEMPLATE_BYTES)
-        within_budget(lambda: made(self, template, *arguments, **named), seconds)
+        self.refused = None  # an error waits until somebody chats: texts are completed without a template
+        try:
+            if len(template.encode()) > TEMPLATE_BYTES:
+                raise TemplateBudgetError("the chat template has more than %d bytes" % TEMPLATE_BYTES)
+            within_budget(lambda: made(self, template, *arguments, **named), seconds)
+        except TemplateBudgetError as error:
+            self.refused = error
+        except Exception as error:
+            self.refused = TemplateError("the chat template does not compile: %s" % error)
 
     def bounded_call(self, **named):
+        if self.refused is not None:
+            raise self.refused
         return within_budget(lambda: rendered(self, **named), seconds)
 
     def bounded_binop(self, context, operator, left, right):
@@ -204,6 +216,37 @@ def bound_templates(llama_cpp, seconds=TEMPLATE_SECONDS):
     formatter.__init__, formatter.__call__ = bounded_init, bounded_call
     SandboxedEnvironment.intercepted_binops = frozenset(["*", "**"])
     SandboxedEnvironment.call_binop = bounded_binop
+
+
+def text_of(message):
+    """Return the text of a message, which may come in parts."""
+    content = message.get("content") or ""
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def chat_as_the_model_says(llama_cpp, model):
+    """Chat by the model's template where it is one; by llama.cpp's own where it is a name; without one, complete what is said."""
+    template = model.metadata.get("tokenizer.chat_template")
+    if template is not None and "{" in template:
+        return
+
+    def as_given(messages, **named):
+        return "\n".join(map(text_of, messages))
+
+    def by_name(messages, **named):
+        said = [(message["role"].encode(), text_of(message).encode()) for message in messages]
+        chat = (llama_cpp.llama_chat_message * len(said))(*said)
+        size = llama_cpp.llama_chat_apply_template(template.encode(), chat, len(said), True, None, 0)
+        if size < 0:
+            raise TemplateError("the chat template is %r: neither a template, nor a name that llama.cpp knows" % template[:80])
+        prompt = ctypes.create_string_buffer(size + 1)
+        llama_cpp.llama_chat_apply_template(template.encode(), chat, len(said), True, prompt, size + 1)
+        return prompt.raw[:size].decode("utf-8", "replace")
+
+    render, formats = (as_given if template is None else by_name), llama_cpp.llama_chat_format
+    model.chat_handler = formats.chat_formatter_to_chat_completion_handler(
+        lambda **named: formats.ChatFormatterResponse(prompt=render(**named))
+    )
 
 
 # Architectures of llama.cpp that make vectors and no text; any model does that says how its output is pooled (llama.h).
@@ -284,6 +327,7 @@ def load(bundle, options, embeddings=False):
         **told
     )
     adapt(model)
+    chat_as_the_model_says(llama_cpp, model)
     return model, kind
 
 

@@ -49,6 +49,12 @@ Kind kind_of(const Bundle & bundle) {
     const int64_t     pooling      = number(header.get(), architecture + ".pooling_type", -1);
     kind.context = number(header.get(), architecture + ".context_length", 0);
     kind.pooled  = pooling > 0;
+    const int64_t chat = gguf_find_key(header.get(), "tokenizer.chat_template");
+    if (chat < 0) {
+        kind.chat = Chat::NONE;
+    } else if (gguf_get_kv_type(header.get(), chat) == GGUF_TYPE_STRING) {
+        kind.chat = strchr(gguf_get_val_str(header.get(), chat), '{') == nullptr ? Chat::NAME : Chat::TEXT;
+    }
     const bool encoder = std::any_of(std::begin(ENCODERS), std::end(ENCODERS), is_it);
     if (pooling == LLAMA_POOLING_TYPE_RANK || (encoder && has_head(header.get()))) {
         kind.does = Does::RANKS;

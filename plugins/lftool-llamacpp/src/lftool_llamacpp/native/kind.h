@@ -9,9 +9,13 @@ namespace lftool {
 
 enum class Does { GENERATES, EMBEDS, RANKS };
 
+// How the model's chat template is given: not at all, as the name of one of llama.cpp's, or as a text.
+enum class Chat { NONE, NAME, TEXT };
+
 struct Kind {
     Does    does    = Does::GENERATES;
     bool    pooled  = false;  // whether the model says how the vectors of its tokens become one
+    Chat    chat    = Chat::TEXT;
     int64_t context = 0;      // tokens that it was trained with; 0 where it does not say
 };
 

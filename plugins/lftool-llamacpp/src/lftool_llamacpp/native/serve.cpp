@@ -27,6 +27,9 @@ namespace {
 // How many are answered at once; the others wait. Memory is reckoned with it in lftool/bundle/model_size.py.
 const int REQUESTS = 4;
 
+// For a model without a chat template: what is said is completed as it is. Upstream would take another model's template.
+const char * const AS_GIVEN = "{% for m in messages %}{{ m['content'] }}{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}";
+
 // Options of llama-server that may follow --: how fast it works, how it samples, what a conversation looks like. None of them
 // names a model, a file, a program, another machine, an address, or a key. What upstream adds is refused until it is listed;
 // tests/native/test_options.py looks each up in the pinned sources (common/arg.cpp).
@@ -169,6 +172,11 @@ int serve(const Bundle & bundle, const Options & options) {
     const int most = options.max_tokens > 0 ? options.max_tokens : bundle.contract.value("max_tokens", 0);
     if (most > 0) {
         add("-n", std::to_string(most));
+    }
+    if (kind.chat == Chat::NAME) {
+        words.push_back("--no-jinja");  // llama.cpp knows names by its own templates, which are no jinja
+    } else if (kind.chat == Chat::NONE && !vectors) {
+        add("--chat-template", AS_GIVEN);
     }
     if (vectors) {
         words.push_back(kind.does == Does::RANKS ? "--reranking" : "--embeddings");

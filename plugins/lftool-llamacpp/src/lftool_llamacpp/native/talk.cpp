@@ -98,8 +98,8 @@ size_t unfinished(const std::string & text, const std::vector<std::string> & sto
 
 class Conversation {
   public:
-    Conversation(const Bundle & bundle, const Options & options)
-        : params_(parse(bundle, options)), loaded_(common_init_from_params(params_)) {
+    Conversation(const Bundle & bundle, const Options & options, const Kind & kind)
+        : params_(parse(bundle, options)), loaded_(common_init_from_params(params_)), named_(kind.chat == Chat::NAME) {
         if (loaded_->model() == nullptr) {
             throw Problem(1, "llama.cpp cannot load the model");
         }
@@ -146,7 +146,8 @@ class Conversation {
             message.content = prompt;
             messages_.push_back(message);
             common_chat_templates_inputs inputs;
-            inputs.messages = messages_;
+            inputs.messages  = messages_;
+            inputs.use_jinja = !named_;
             const auto rendered = common_chat_templates_apply(templates_.get(), inputs);
             text = rendered.prompt;
             stops.insert(stops.end(), rendered.additional_stops.begin(), rendered.additional_stops.end());
@@ -267,6 +268,7 @@ class Conversation {
     common_params             params_;
     Shown                     shown_;
     common_init_result_ptr    loaded_;
+    bool                      named_;
     common_chat_templates_ptr templates_;
     common_chat_msg           system_;
     std::vector<common_chat_msg> messages_;
@@ -399,7 +401,7 @@ int talk(const Bundle & bundle, const Options & options) {
         print_vector(bundle, options, kind, prompt);
         return 0;
     }
-    Conversation conversation(bundle, options);
+    Conversation conversation(bundle, options, kind);
     if (!asked) {
         return chat(conversation);
     }
