@@ -312,7 +312,7 @@ def test_files_without_a_configuration_are_refused(tmp_path):
 def test_archive_keeps_the_scripts_and_nothing_else(archive):
     with zipfile.ZipFile(archive) as members:
         names = members.namelist()
-    assert {name.rpartition(".")[2] for name in names} == {"py"}
+    assert {name.rpartition(".")[2] for name in names} == {"py", "jinja"}
     assert all(name.startswith("vendor/llama.cpp/") for name in names)
     assert "vendor/llama.cpp/conversion/llama.py" in names
 
