@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "f6e119d7ca9d21f3deb16ed381175454ec3c645a06f9e738961338ba72bbe51c"
-RUNTIME = "c409816403d1bfa6c1b7a2b627a11163919f8c3cb8470b5e4e60774c6463b563"
+RUNNER = "ee4a8f4d9c5989d50867a3f88bb012f3c3fbc79c1765e3a89faef8e7c9849c9c"
+RUNTIME = "a21e3ce99f29a187d3ed36a4aac93fa40a3fbcfcf0eb47cafbccdddbcfaca7ac"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

@@ -130,7 +130,7 @@ def test_inspect_says_what_the_model_does(made):
     project, _, pooling = made
     weights = project.run("inspect", Q8, "--json").assert_success().json()["weights"]
     assert (weights["does"], weights["pooling"]) == ("embeds", pooling)
-    assert f"makes vectors of texts, pooling {pooling}\n" in project.run("inspect", Q8).assert_success().out
+    assert f"text embedding, pooling {pooling}\n" in project.run("inspect", Q8).assert_success().out
 
 
 def with_check(project, text: str) -> None:
@@ -183,7 +183,7 @@ def test_quality_is_the_cosine_to_the_unquantised_vectors(made):
     assert plain["texts"] == "3"
     assert 0.99 < float(plain["cosine"]["least"]) <= float(plain["cosine"]["mean"]) <= 1.0
     again = project.spawn("quality", "q8", "--text", "texts.txt").assert_success().out
-    assert "q8: 3 lines of texts.txt as vectors" in again
+    assert "q8: 3 lines of texts.txt embedded" in again
     assert f"least {plain['cosine']['least']}" in again
 
 
@@ -195,25 +195,25 @@ def test_a_statement_of_quality_is_signed_and_verified(project):
     project.run("quality", "q8", "--text", "texts.txt").assert_success()
     statement = "dist/vectors-1-q8.quality.sigstore.json"
     done = project.run("verify", Q8, "--key", "release.pub", "--quality", statement).assert_success()
-    assert "cosine to the unquantised vectors, of texts.txt: mean 0.99" in done.out
+    assert "cosine to the unquantised embeddings of texts.txt: mean 0.99" in done.out
 
 
 def test_a_pooling_module_that_is_left_out_is_named(project):
     project.write_recipe(RECIPE.replace('uri = "file:model"', 'uri = "file:model"\nexclude = ["1_Pooling/**"]'))
     done = project.spawn("lock")
     assert done.status == 2, done
-    assert "modules.json names the module '1_Pooling', and the source has no 1_Pooling/config.json" in done.err
+    assert "modules.json names the module '1_Pooling', but 1_Pooling/config.json is not included" in done.err
 
 
 def test_modules_that_are_left_out_are_named(project):
     project.write_recipe(RECIPE.replace('uri = "file:model"', 'uri = "file:model"\nexclude = ["modules.json"]'))
     done = project.spawn("lock")
     assert done.status == 2, done
-    assert "1_Pooling says how vectors are made, and modules.json is left out" in done.err
+    assert "1_Pooling/config.json defines the pooling, but modules.json is not included" in done.err
 
 
 def test_a_model_without_modules_is_pooled_by_the_mean_and_that_is_said(project, monkeypatch, repository):
     shutil.rmtree(project.root / "model" / "1_Pooling")
     (project.root / "model" / "modules.json").unlink()
     done = project.spawn("lock").assert_success()
-    assert "says nothing of how its vectors are pooled" in done.err
+    assert "does not define its pooling" in done.err

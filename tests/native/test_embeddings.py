@@ -99,4 +99,6 @@ def test_llama_cpp_python_does_not_rank_and_says_what_does(ranking):
     environment = {"XDG_CACHE_HOME": str(ranking.home / "python-cache")}
     done = ranking.spawn("run", BUNDLE, "-p", "x", env=environment)
     assert done.status == 8
-    assert "a native runtime does" in done.err
+    assert (
+        "this model ranks documents, and llama-cpp-python cannot serve it\n  hint: compile a native runtime" in done.err
+    )

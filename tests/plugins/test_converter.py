@@ -206,7 +206,7 @@ def empty_files(folder: Path, *names: str) -> dict[str, Path]:
 
 @pytest.mark.parametrize("names", AMBIGUOUS.values(), ids=AMBIGUOUS.keys())
 def test_more_than_one_model_is_refused_with_what_is_there(tmp_path, names):
-    with pytest.raises(RecipeError, match="safetensors files of more than one model") as caught:
+    with pytest.raises(RecipeError, match="the source holds more than one model") as caught:
         check_weights(empty_files(tmp_path, *names))
     assert all(name in str(caught.value) for name in names[:2])
     assert caught.value.hints[0].startswith("leave one out: exclude")

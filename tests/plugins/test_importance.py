@@ -46,12 +46,12 @@ def test_one_that_covers_all_is_taken_without_a_word():
 
 
 def test_one_that_covers_a_part_is_told():
-    with pytest.warns(InputWarning, match="knows 1 of the 2 tensors that are quantised"):
+    with pytest.warns(InputWarning, match="covers 1 of the 2 tensors to quantise"):
         check_coverage(header(), types("Q4_K"), matrix(*NAMES[:2]), "Q4_K_M")
 
 
 def test_one_that_covers_nothing_is_an_error():
-    with pytest.raises(RecipeError, match="knows none of the 2 tensors that are quantised: it is of another model"):
+    with pytest.raises(RecipeError, match="covers none of the 2 tensors to quantise: it was measured on another model"):
         check_coverage(header(), types("Q4_K"), matrix("blk.9.attn_q.weight"), "Q4_K_M")
 
 
@@ -59,7 +59,7 @@ def test_one_that_covers_nothing_is_an_error():
 def test_types_that_need_one_are_an_error_that_lists_what_is_missing(kind, made):
     with pytest.raises(RecipeError) as caught:
         check_coverage(header(), types(kind), matrix("blk.0.attn_q.weight"), made)
-    assert str(caught.value).startswith(f"{made} needs an importance matrix, and this one does not know ")
+    assert str(caught.value).startswith(f"{made} needs an importance matrix, and this one does not cover ")
     assert "blk.0.ffn_up_exps.weight" in str(caught.value)
 
 
@@ -105,5 +105,5 @@ def test_a_recipe_with_a_matrix_of_another_model_is_not_locked(plain_project):
     plain_project.write_recipe(RECIPE)
     done = plain_project.run("lock")
     assert done.status == 2, done.err
-    assert "the importance matrix knows none of the" in done.err
+    assert "the importance matrix covers none of the" in done.err
     assert not plain_project.lock.exists()

@@ -240,7 +240,7 @@ def test_file_type_that_needs_importance_says_for_which_tensor_it_is_missing(mak
     imatrix = write_gguf_imatrix(tmp_path / "imatrix.gguf", entries)
     with pytest.raises(RecipeError) as caught:
         make("Q2_K_S", source, imatrix)
-    assert str(caught.value) == ("Q2_K_S needs an importance matrix, and this one does not know blk.0.ffn_up.weight")
+    assert str(caught.value) == ("Q2_K_S needs an importance matrix, and this one does not cover blk.0.ffn_up.weight")
 
 
 def test_type_without_a_kernel_is_refused_with_the_other_quantizer_in_the_hint(make, tmp_path):

@@ -193,8 +193,8 @@ def require(check: CheckSpec, quality: Quality, target: str) -> QualityFigures:
     figures = quality.figures
     if isinstance(figures, EmbeddingFigures):
         raise RecipeError(
-            f"targets.{target}: a check of perplexity needs a model that generates text, and this one makes vectors",
-            hints=("use checks of kind 'embedding'; `lftool quality` tells how far vectors are off",),
+            f"targets.{target}: a perplexity check needs a model that generates text; this is an embedding model",
+            hints=("use a check of kind 'embedding'; `lftool quality` measures how far embeddings moved",),
         )
     most = float(as_decimal(check.max_increase or "0"))
     if increase(figures) <= most:

@@ -131,7 +131,7 @@ def _warn_of_pooling(model: Any) -> None:  # noqa: ANN401 - the scripts' own
         f"{architecture}.pooling_type" in part for part in model.gguf_writer.kv_data
     ):
         warnings.warn(
-            "the model says nothing of how its vectors are pooled (modules.json, 1_Pooling/config.json): the mean is taken",
+            "the model does not define its pooling (modules.json, 1_Pooling/config.json): mean pooling is used",
             InputWarning,
             stacklevel=1,
         )

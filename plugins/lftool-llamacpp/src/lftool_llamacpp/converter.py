@@ -101,6 +101,11 @@ def _paths(tree: Mapping[str, InputFile]) -> dict[str, Path]:
     return {name: item.path for name, item in tree.items()}
 
 
+def _check(paths: Mapping[str, Path]) -> None:
+    check_weights(paths)
+    check_modules(paths)
+
+
 class HuggingFaceConverter(_Scripts):
     """Converts models."""
 
@@ -120,8 +125,7 @@ class HuggingFaceConverter(_Scripts):
         tree = _tree(inputs)
         if "config.json" not in tree:
             raise RecipeError("the safetensors files have no config.json beside them: the architecture is unknown")
-        check_weights(_paths(tree))
-        check_modules(_paths(tree))
+        _check(_paths(tree))
         return TransformPlan(parameters={"type": _kind(spec, tree), "name": spec.name}, tensors=())
 
     def run(
@@ -137,9 +141,9 @@ class HuggingFaceConverter(_Scripts):
 
         del threads
         tree = _tree(inputs)
-        check_weights(_paths(tree))
-        check_modules(_paths(tree))
-        convert(spec, _kind(spec, tree), _paths(tree), output, progress, projector=self.projector)
+        paths = _paths(tree)
+        _check(paths)
+        convert(spec, _kind(spec, tree), paths, output, progress, projector=self.projector)
 
 
 class ProjectorConverter(HuggingFaceConverter):

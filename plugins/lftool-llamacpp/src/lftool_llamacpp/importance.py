@@ -1,4 +1,4 @@
-"""Which of the tensors that are quantised an importance matrix knows: none is an error, and some are told.
+"""How many of the tensors to quantise an importance matrix covers: none is an error, a part is a warning.
 
 Source: `tensor_requires_imatrix` of llama.cpp's src/llama-quant.cpp.
 """
@@ -33,7 +33,7 @@ def _needs(tensor: TensorType, file_type: str) -> bool:
 def check_coverage(
     header: GGUFHeader, tensors: Sequence[TensorType], imatrix: Mapping[str, array[float]], file_type: str
 ) -> None:
-    """Check that an importance matrix is of these weights, and warn where it knows a part of them only.
+    """Check that an importance matrix was measured on these weights, and warn where it covers only a part of them.
 
     Args:
         header: Header of the weights.
@@ -61,20 +61,20 @@ def check_coverage(
     known = sum(1 for item in usual if item.tensor in imatrix)
     if not known and not any(item.tensor in imatrix for item in made if not usual):
         raise RecipeError(
-            f"the importance matrix knows none of the {len(usual or made)} tensors that are quantised: it is of another model",
-            hints=("leave model.imatrix out, or make one of these weights with llama-imatrix",),
+            f"the importance matrix covers none of the {len(usual or made)} tensors to quantise: it was measured on another model",
+            hints=("remove model.imatrix from the recipe, or measure one on these weights with llama-imatrix",),
         )
     missing = [item for item in made if item.tensor not in imatrix and _needs(item, file_type)]
     if missing:
         names = ", ".join(item.tensor for item in missing[:_MOST_NAMED])
         more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
         raise RecipeError(
-            f"{file_type} needs an importance matrix, and this one does not know {names}{more}",
-            hints=("keep them in another type under `overrides`, or make a matrix that covers them",),
+            f"{file_type} needs an importance matrix, and this one does not cover {names}{more}",
+            hints=("give these tensors another type under `overrides`, or measure a matrix that covers them",),
         )
     if known < len(usual):
         warnings.warn(
-            f"the importance matrix knows {known} of the {len(usual)} tensors that are quantised",
+            f"the importance matrix covers {known} of the {len(usual)} tensors to quantise",
             InputWarning,
             stacklevel=1,
         )

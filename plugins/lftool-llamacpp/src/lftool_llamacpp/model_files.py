@@ -60,7 +60,7 @@ def check_weights(paths: Mapping[str, Path]) -> None:
     left = sorted(have - named)
     if left:
         raise RecipeError(
-            f"there are safetensors files of more than one model: {_shown(sorted(named))}; and {_shown(left)}",
+            f"the source holds more than one model: {_shown(sorted(named))}, and {_shown(left)}",
             hints=(f'leave one out: exclude = ["{left[0]}", …]',),
         )
 
@@ -104,8 +104,8 @@ def check_modules(paths: Mapping[str, Path]) -> None:
     if _MODULES not in paths:
         if modules:
             raise RecipeError(
-                f"{modules[0]} says how vectors are made, and {_MODULES} is left out, without which nobody reads it",
-                hints=(f"include {_MODULES}, or leave {modules[0]}/** out too",),
+                f"{modules[0]}/config.json defines the pooling, but {_MODULES} is not included, so it would be ignored",
+                hints=(f'include {_MODULES}, or exclude "{modules[0]}/**" too',),
             )
         return
     listed = read_json(paths[_MODULES], _MODULES)
@@ -115,7 +115,7 @@ def check_modules(paths: Mapping[str, Path]) -> None:
         kind, path = str(item.get("type", "")), str(item.get("path", ""))
         if kind.endswith(("Pooling", "Dense")) and f"{path}/config.json" not in paths:
             raise RecipeError(
-                f"{_MODULES} names the module {path!r}, and the source has no {path}/config.json",
+                f"{_MODULES} names the module {path!r}, but {path}/config.json is not included",
                 hints=(f'include it: include = ["{path}/**", …]',),
             )
 

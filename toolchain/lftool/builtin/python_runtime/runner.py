@@ -307,7 +307,8 @@ def load(bundle, options, embeddings=False):
     facts = read_facts(bundle)
     kind, pooling = kind_of(facts)
     if kind == "ranks":
-        sys.stderr.write("%s: it ranks documents, which llama-cpp-python cannot serve; a native runtime does\n" % bundle.name)
+        sys.stderr.write("%s: this model ranks documents, and llama-cpp-python cannot serve it\n" % bundle.name)
+        sys.stderr.write("  hint: compile a native runtime: lftool runtime build\n")
         sys.exit(8)
     told, context = offload(bundle, llama_cpp, options), bundle.contract.get("context", 0)
     if embeddings or kind == "embeds":
@@ -450,7 +451,7 @@ def main():
             sys.exit("%s: no prompt: give -p, or write one to standard input" % bundle.name)
     session = Session(bundle, options)
     if prompt is None and session.kind == "embeds":
-        sys.exit("%s: it makes vectors and does not talk: give -p, or write a text to standard input" % bundle.name)
+        sys.exit("%s: this is an embedding model; give it a text with -p or on standard input" % bundle.name)
     if prompt is None:
         session.chat()
     else:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lftool.ops.inspecting import Inspection
 
 
-_DOES = {"generates": "generates text", "embeds": "makes vectors of texts", "ranks": "ranks documents"}
+_DOES = {"generates": "text generation", "embeds": "text embedding", "ranks": "reranking"}
 
 
 @click.command("inspect")
@@ -68,7 +68,7 @@ def _show(found: Inspection) -> None:
     say(
         f"  weights    {header.metadata.get('general.architecture', '?')}, {header.elements / 1e6:.2f} M weights in {len(header.tensors)} tensors"
     )
-    pooled = f", pooling {found.kind.pooling or 'not said'}" if found.kind.does != "generates" else ""
+    pooled = f", pooling {found.kind.pooling or 'not defined'}" if found.kind.does == "embeds" else ""
     say(f"             {_DOES[found.kind.does]}{pooled}")
     for kind, size in header.bytes_by_type().items():
         count = sum(1 for tensor in header.tensors if tensor.type.name == kind)

@@ -60,9 +60,9 @@ def command(
         print_json({**quality.predicate(), **risen, "statement": statement})
         return
     if isinstance(figures, EmbeddingFigures):
-        say(f"{target}: {figures.texts} lines of {text.name} as vectors, {figures.tool}")
+        say(f"{target}: {figures.texts} lines of {text.name} embedded, {figures.tool}")
         say(f"  on {figures.machine}")
-        say(f"  cosine to the unquantised  mean {figures.cosine_mean:.6f}, least {figures.cosine_least:.6f}")
+        say(f"  cosine to the unquantised embeddings  mean {figures.cosine_mean:.6f}, least {figures.cosine_least:.6f}")
         if measured.statement is not None:
             say(str(measured.statement))
         return

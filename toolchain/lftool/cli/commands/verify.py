@@ -76,7 +76,7 @@ def _measured(said: dict[str, Any]) -> str:
     text = said["text"]["name"]
     if "cosine" in said:
         cosine = said["cosine"]
-        return f"cosine to the unquantised vectors, of {text}: mean {cosine['mean']}, least {cosine['least']}"
+        return f"cosine to the unquantised embeddings of {text}: mean {cosine['mean']}, least {cosine['least']}"
     return f"perplexity {said['perplexity']} of {text}, unquantised {said['reference']['perplexity']}"
 
 
