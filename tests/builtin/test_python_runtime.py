@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "ee4a8f4d9c5989d50867a3f88bb012f3c3fbc79c1765e3a89faef8e7c9849c9c"
-RUNTIME = "a21e3ce99f29a187d3ed36a4aac93fa40a3fbcfcf0eb47cafbccdddbcfaca7ac"
+RUNNER = "2d0af8269fa1117598ef728380fab4ca0d956792f19f07f2237a052b8f7b6082"
+RUNTIME = "d4b6b4f594a9e5918d3f3b19f793895061a0a74317fe25b834ca236119469aa3"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

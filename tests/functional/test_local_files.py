@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
 
 import pytest
 
@@ -68,3 +69,85 @@ def test_files_of_folders_and_globs_are_found(plain_project, uri, place):
     tiny_gguf(path, seed=7)
     done = plain_project.run("lock", "--check")
     assert (done.status, "file a.gguf: expected sha256" in done.err) == (4, True)
+
+
+FOLDER = """\
+[bundle]
+name = "tiny"
+version = "1"
+[sources.base]
+uri = "file:model"
+{}
+[model]
+weights = "base"
+[targets.plain]
+layout = "gguf"
+"""
+KEPT_BY_TOOLS = (
+    ".git/HEAD",
+    ".git/objects/pack/one.gguf",
+    ".cache/huggingface/download/model.gguf.metadata",
+    ".DS_Store",
+    "Thumbs.db",
+    "__pycache__/modeling.cpython-311.pyc",
+    "__MACOSX/._model.gguf",
+    "sub/.ipynb_checkpoints/model-checkpoint.gguf",
+)
+
+
+@pytest.fixture
+def folder(plain_project):
+    """A project whose model lies in a folder with what git, a download tool and systems keep there."""
+    (plain_project.root / "model").mkdir()
+    shutil.move(plain_project.root / "model.gguf", plain_project.root / "model" / "model.gguf")
+    for name in KEPT_BY_TOOLS:
+        path = plain_project.root / "model" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"not the model's")
+    plain_project.write_recipe(FOLDER.format(""))
+    return plain_project
+
+
+def locked_paths(project) -> list[str]:
+    return [file["path"] for file in tomllib.loads(project.lock.read_text())["sources"]["base"]["files"]]
+
+
+@pytest.mark.parametrize("uri", ["file:model", "file:model/", "file:model/**"])
+def test_what_tools_keep_in_a_folder_is_not_locked(folder, uri):
+    folder.write_recipe(FOLDER.format("").replace("file:model", uri))
+    folder.run("lock").assert_success()
+    assert locked_paths(folder) == ["model.gguf"]
+
+
+def test_a_git_command_breaks_no_build(folder):
+    folder.run("lock").assert_success()
+    (folder.root / "model" / ".git" / "HEAD").write_text("another branch")
+    folder.run("build").assert_success()
+
+
+def test_a_link_that_leads_away_among_hidden_files_is_not_followed(folder):
+    (folder.root / "model" / ".venv").mkdir()
+    (folder.root / "model" / ".venv" / "python").symlink_to("/bin/sh")
+    folder.run("lock").assert_success()
+    assert locked_paths(folder) == ["model.gguf"]
+
+
+def test_hidden_files_are_locked_where_they_are_named(folder):
+    folder.write_recipe(FOLDER.format('include = ["*.gguf", ".DS_Store"]'))
+    folder.run("lock").assert_success()
+    assert locked_paths(folder) == [".DS_Store", "model.gguf"]
+
+
+def test_a_folder_that_is_hidden_itself_can_be_named(folder):
+    shutil.move(folder.root / "model", folder.root / ".models")
+    folder.write_recipe(FOLDER.format("").replace("file:model", "file:.models"))
+    folder.run("lock").assert_success()
+    assert locked_paths(folder) == ["model.gguf"]
+
+
+def test_a_file_that_no_stage_reads_may_change(folder):
+    (folder.root / "model" / "notes.txt").write_text("one")
+    folder.run("lock").assert_success()
+    (folder.root / "model" / "notes.txt").write_text("two")
+    folder.run("lock", "--check").assert_success()
+    folder.run("build").assert_success()

@@ -23,6 +23,7 @@ from lftool.api.hookspecs import HOOKS, hookimpl
 from lftool.api.http import HTTPClient
 from lftool.api.http_answers import HTTPAnswer, masked_url
 from lftool.api.launching import Device, LaunchCommand, LaunchRequest, ModelSize, Probe, ServeOptions
+from lftool.api.loading import LoadReport, LoadRequest
 from lftool.api.protocols import (
     Backend,
     CompiledRuntime,
@@ -119,6 +120,8 @@ __all__ = [
     "LayoutInputs",
     "LayoutPlan",
     "LayoutType",
+    "LoadReport",
+    "LoadRequest",
     "ModelKind",
     "ModelSize",
     "Notice",

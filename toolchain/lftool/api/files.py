@@ -20,7 +20,7 @@ from lftool.models.globs import parse_glob
 from lftool.store.contained import Contained, NotRegularError, OutsideError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
     from io import BufferedReader
 
 # The Hugging Face cache keeps a model's files below blobs/, and links to them below snapshots/.
@@ -159,15 +159,18 @@ class errors_of:  # noqa: N801 - a context manager, used like a function
         raise StorageError(f"{self._what}: cannot read {self._place.shown}: {error.strerror}") from None
 
 
-def walk(place: Place, what: str) -> Iterator[str]:
-    """Yield the paths of regular files below a folder, relative to it, sorted.
+# What systems and tools put beside files of their own accord; hidden names, such as `.git`, are left out as well.
+_BOOKKEEPING = frozenset({"__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini"})
 
-    Raises:
-        RecipeError: A link leads out of the folder, or to a folder.
-        StorageError: A folder cannot be read.
-    """
-    with errors_of(place, what):
-        yield from place.contained.walk(place.path)
+
+def is_bookkeeping(name: str) -> bool:
+    """Tell whether the name of a file or folder is hidden (it begins with a dot), or one that systems and tools keep for themselves."""
+    return name.startswith(".") or name in _BOOKKEEPING
+
+
+def names_bookkeeping(glob: str) -> bool:
+    """Tell whether a path or a glob names hidden or bookkeeping files."""
+    return any(is_bookkeeping(part) for part in glob.split("/"))
 
 
 def _parts(uri: str) -> tuple[str, str | None]:
@@ -186,8 +189,11 @@ def _parts(uri: str) -> tuple[str, str | None]:
     return folder or ".", reference[len(folder) :].lstrip("/")
 
 
-def local_files(uri: str, files: ProjectFiles) -> list[str]:
+def local_files(uri: str, files: ProjectFiles, include: Iterable[str] = ()) -> list[str]:
     """Return the paths of what a `file:` URI means, within the source: one file, the files of a folder, or those of a glob.
+
+    Hidden and bookkeeping files (`.git`, `.cache`, `.DS_Store`, `__pycache__`) count only where the URI's glob, or one of
+    `include`, names them.
 
     Raises:
         RecipeError: It leads out of the project and its roots.
@@ -196,10 +202,16 @@ def local_files(uri: str, files: ProjectFiles) -> list[str]:
     what = f"source {uri!r}"
     reference, glob = _parts(uri)
     place = files.place(reference, what)
+    naming = [parse_glob(each) for each in (glob, *include) if each is not None and names_bookkeeping(each)]
+
+    def found() -> list[str]:
+        walked = place.contained.walk(place.path, (lambda _: False) if naming else is_bookkeeping)
+        return [path for path in walked if not names_bookkeeping(path) or any(each.matches(path) for each in naming)]
+
     if glob is not None:
         pattern = parse_glob(glob)
         try:
-            return [path for path in place.contained.walk(place.path) if pattern.matches(path)]
+            return [path for path in found() if pattern.matches(path)]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -207,7 +219,7 @@ def local_files(uri: str, files: ProjectFiles) -> list[str]:
                 raise error from None
     with errors_of(place, what):
         if place.contained.is_folder(place.path):
-            return list(place.contained.walk(place.path))
+            return found()
         place.contained.open_file(place.path).close()
     return [place.path.rpartition("/")[2]]
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lftool.api.launching import LaunchCommand, LaunchRequest, Probe
+    from lftool.api.loading import LoadReport, LoadRequest
     from lftool.api.quality import Figures, QualityRequest
     from lftool.api.values import (
         InputFile,
@@ -166,6 +167,16 @@ class Backend(Protocol):
         Raises:
             RecipeError: The text is shorter than one context.
             FormatError: The weights cannot be loaded, or have another vocabulary than the reference.
+        """
+
+    def load(self, request: LoadRequest) -> LoadReport:
+        """Load a model without its data, so that what cannot be loaded is not locked. Runs in a child process.
+
+        Only called where the record says `loads`.
+
+        Raises:
+            FormatError: It cannot be loaded; the message has the engine's own words.
+            UnavailableError: The engine is not installed.
         """
 
 

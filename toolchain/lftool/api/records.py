@@ -147,8 +147,13 @@ class QuantizerType(TransformType):
 
 @frozen(kw_only=True)
 class BackendType(Record):
-    """A backend: cpu, cuda, rocm, metal."""
+    """A backend: cpu, cuda, rocm, metal.
 
+    Attributes:
+        loads: Whether its `load` tries models before they are locked.
+    """
+
+    loads: bool = False
     factory: Callable[[], Backend]
 
 

@@ -28,7 +28,7 @@ class FileSource:
     def _chosen(self, request: SourceRequest) -> tuple[str, ...]:
         """Return the paths of a request, walking the tree once: `open` asks again for every file."""
         if request not in self._known:
-            found = local_files(request.uri, self._files)
+            found = local_files(request.uri, self._files, request.include)
             self._known[request] = tuple(name for name in found if is_chosen(name, request.include, request.exclude))
         return self._known[request]
 

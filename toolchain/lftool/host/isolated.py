@@ -16,6 +16,8 @@ from lftool.api import (
     EmbeddingFigures,
     Figures,
     InputFile,
+    LoadReport,
+    LoadRequest,
     Notice,
     Probe,
     QualityFigures,
@@ -221,6 +223,15 @@ class Isolated:
         call = self._bounded(registered, "measure", reads=reads, gpu=_on_gpu(registered))
         found = self._call(call, {"request": plain}, progress)
         return EmbeddingFigures(**found) if "texts" in found else QualityFigures(**found)
+
+    def load(self, registered: Registered[BackendType], request: LoadRequest) -> LoadReport:
+        """Have a backend load a model without its data.
+
+        Raises:
+            LftoolError: What the plugin raised, or PluginError when it died.
+        """
+        call = self._bounded(registered, "load", reads={"the weights": request.weights})
+        return LoadReport(**self._call(call, {"weights": str(request.weights), "context": request.context}))
 
     def compile(
         self,

@@ -21,7 +21,7 @@ from typing import IO, Any
 import attrs
 from attrs import define
 
-from lftool.api import HOOKS, BackendType, InputWarning, QualityRequest, Record, RuntimeType, TransformType
+from lftool.api import HOOKS, BackendType, InputWarning, LoadRequest, QualityRequest, Record, RuntimeType, TransformType
 from lftool.codec.toml_in import structure
 from lftool.errors import LftoolError, RecipeError
 from lftool.host.confining import confine
@@ -93,6 +93,11 @@ def perform(task: dict[str, Any], wire: Wire) -> Any:  # noqa: ANN401 - plain da
     assert isinstance(record, BackendType)  # noqa: S101 - the parent sends nothing else
     if task["method"] == "measure":
         return attrs.asdict(record.factory().measure(_quality_request(task["arguments"]["request"]), wire.progress))
+    if task["method"] == "load":
+        given = task["arguments"]
+        return attrs.asdict(
+            record.factory().load(LoadRequest(weights=Path(given["weights"]), context=given["context"]))
+        )
     return attrs.asdict(record.factory().probe())
 
 

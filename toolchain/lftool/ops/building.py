@@ -143,7 +143,7 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
     require_files(project.recipe, ports.files)
     with ports.store.in_use():
         lock = _fresh_lock(project, ports, options)
-        require_unchanged(lock, ports.files, ports.store)
+        require_unchanged(project.recipe, lock, ports.files, ports.store)
         if options.locked:
             _require_outputs(lock, targets)
         signing = project.recipe.sign is not None and options.sign

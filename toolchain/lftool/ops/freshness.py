@@ -26,7 +26,7 @@ def check_files(project: Project, files: ProjectFiles, store: Store) -> None:
         IntegrityError: One has other bytes.
         LockError: There is no lock, or it cannot be read.
     """
-    require_unchanged(project.require_lock(), files, store)
+    require_unchanged(project.recipe, project.require_lock(), files, store)
 
 
 def check_lock(project: Project) -> Lock:

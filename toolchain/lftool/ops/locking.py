@@ -61,7 +61,7 @@ def lock_project(
     chosen = Upgrade() if upgrade is None else check_upgrade(upgrade or {ALL}, project.recipe, base)
     with ports.store.in_use():
         lock = make_lock(project.recipe, base, chosen, ports)
-        for error in changed_files(lock, ports.files, ports.store):
+        for error in changed_files(project.recipe, lock, ports.files, ports.store):
             ports.emit(Notice(text=f"{error.message}; {error.hints[0]}", warning=True))
     if dry_run:
         return LockResult(lock=lock, changes=_changes(old, lock), written=False)

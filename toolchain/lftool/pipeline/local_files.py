@@ -1,4 +1,4 @@
-"""Files beside the recipe that the lock pins, as they are now: what is in the store would hide that somebody changed them."""
+"""Files beside the recipe that stages read, as they are now: what is in the store would hide that somebody changed them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from lftool.api import local_file
 from lftool.errors import IntegrityError, StorageError
 from lftool.models.digest import Artifact, Digest
+from lftool.pipeline.inputs import needed_files
 
 if TYPE_CHECKING:
     from lftool.api import ProjectFiles
     from lftool.models.lock import Lock, LockedFile
+    from lftool.models.recipe import Recipe
     from lftool.store.store import Store
 
 _SCHEME = "file:"
@@ -34,33 +36,36 @@ def _artifact(uri: str, file: LockedFile, files: ProjectFiles, store: Store) -> 
         return Artifact(found, after.st_size)
 
 
-def changed_files(lock: Lock, files: ProjectFiles, store: Store) -> list[IntegrityError]:
-    """Return an error for each file of a `file:` source that has other bytes than the lock pins.
+def changed_files(recipe: Recipe, lock: Lock, files: ProjectFiles, store: Store) -> list[IntegrityError]:
+    """Return an error for each file of a `file:` source that a stage reads and that has other bytes than the lock pins.
 
     A file that is not there any more is not among them: the store may have it, and fetching tells.
 
     Args:
+        recipe: Says which files are read.
         lock: The lock; it is the recipe's.
         files: What may be opened: the project and the user's roots.
         store: Remembers digests by stamp, so that a file is read again only when something has touched it.
 
     Raises:
-        RecipeError: A source leads out of the project.
+        RecipeError: A source leads out of the project, or its files do not make a model.
     """
     found = []
-    for name, source in sorted(lock.sources.items()):
-        for file in source.files if source.uri.startswith(_SCHEME) else ():
-            try:
-                file.artifact.require(_artifact(source.uri, file, files, store), f"source {name!r}, file {file.path}")
-            except (OSError, StorageError):
-                continue
-            except IntegrityError as error:
-                hint = f"if the change is wanted: lftool lock --upgrade {name}"
-                found.append(IntegrityError(f"{error.message}; it has changed since it was locked", hints=(hint,)))
+    for name, file in sorted(needed_files(recipe, lock), key=lambda each: (each[0], each[1].path)):
+        uri = lock.sources[name].uri
+        if not uri.startswith(_SCHEME):
+            continue
+        try:
+            file.artifact.require(_artifact(uri, file, files, store), f"source {name!r}, file {file.path}")
+        except (OSError, StorageError):
+            continue
+        except IntegrityError as error:
+            hint = f"if the change is wanted: lftool lock --upgrade {name}"
+            found.append(IntegrityError(f"{error.message}; it has changed since it was locked", hints=(hint,)))
     return found
 
 
-def require_unchanged(lock: Lock, files: ProjectFiles, store: Store) -> None:
-    """Raise IntegrityError if a file of a `file:` source has other bytes than the lock pins."""
-    for error in changed_files(lock, files, store):
+def require_unchanged(recipe: Recipe, lock: Lock, files: ProjectFiles, store: Store) -> None:
+    """Raise IntegrityError if a file of a `file:` source that a stage reads has other bytes than the lock pins."""
+    for error in changed_files(recipe, lock, files, store):
         raise error

@@ -18,6 +18,7 @@ from lftool.pipeline.adapters import check_adapter
 from lftool.pipeline.headers import header_of
 from lftool.pipeline.identity import pack_action, plan_action, plan_digest, transform_action, use_of
 from lftool.pipeline.inputs import imatrix_input, needed_files
+from lftool.pipeline.loading import try_loading
 from lftool.pipeline.overrides import check_overrides
 from lftool.pipeline.pinning import ALL, Pins, Upgrade
 from lftool.pipeline.ports import Ports
@@ -288,6 +289,8 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports) -> Lock
             weights = weights_header(weights_artifact(recipe, pinned), "the weights", ports)
             check_adapter(adapter, weights, str(recipe.model.lora))
     targets = {name: locker.target(name, pinned) for name in sorted(recipe.targets)}
+    context = recipe.run.context
+    try_loading(weights_artifact(recipe, pinned), context, f"source {recipe.model.weights!r}", ports)
     return Lock(
         recipe=locked_recipe(recipe),
         sources=sources,

@@ -19,7 +19,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from io import BufferedReader
     from pathlib import Path
 
@@ -187,8 +187,12 @@ class Contained:
             raise OSError(errno.EFBIG, f"it has more than {most} bytes", path)
         return data
 
-    def walk(self, path: str = "") -> Iterator[str]:
+    def walk(self, path: str = "", left_out: Callable[[str], bool] = lambda _: False) -> Iterator[str]:
         """Yield the paths of all regular files below a folder, relative to it, sorted; links to files that stay inside too.
+
+        Args:
+            path: The folder.
+            left_out: Tells of the name of a file or folder whether it is passed over, with all that is below.
 
         Raises:
             OutsideError: A link leads out of the folder, or to a folder.
@@ -204,12 +208,14 @@ class Contained:
         finally:
             os.close(descriptor)
         for name, status in found:
+            if left_out(name):
+                continue
             inner = f"{path}/{name}" if path else name
             mode = self._kind(inner) if stat.S_ISLNK(status.st_mode) else status.st_mode
             if stat.S_ISDIR(mode):
                 if stat.S_ISLNK(status.st_mode):
                     raise OutsideError(errno.ELOOP, "it is a link to a folder", inner)
-                for below in self.walk(inner):
+                for below in self.walk(inner, left_out):
                     yield f"{name}/{below}"
             elif stat.S_ISREG(mode):
                 yield name

@@ -20,7 +20,7 @@ def _weights(generator: random.Random, count: int, kind: str) -> bytes:
 def tiny_gguf(path: Path, *, layers: int = 1, width: int = 256, kind: str = "F16", seed: int = 0) -> Path:
     """Write a Llama of `layers` layers whose matrices are `width` x `width`; return `path`.
 
-    It has no tokenizer: it can be quantised, packed and verified, not run.
+    It has no tokenizer: it can be quantised, packed, verified and loaded, not run.
 
     Args:
         path: Where to write.
@@ -60,6 +60,7 @@ def tiny_gguf(path: Path, *, layers: int = 1, width: int = 256, kind: str = "F16
         "llama.attention.layer_norm_rms_epsilon": 1e-05,
         "llama.vocab_size": width,
         "llama.rope.dimension_count": width // 4,
+        "tokenizer.ggml.model": "no_vocab",
         "general.file_type": 1 if kind == "F16" else 0,
     }
     with path.open("wb") as file:

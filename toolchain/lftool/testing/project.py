@@ -46,10 +46,15 @@ class Outcome:
 
 @frozen(kw_only=True)
 class ProjectFolder:
-    """A project in `root` whose cache and configuration lie in `home`."""
+    """A project in `root` whose cache and configuration lie in `home`.
+
+    Attributes:
+        loads: Whether `lock` tries to load the model, which takes half a second.
+    """
 
     root: Path
     home: Path
+    loads: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -59,6 +64,7 @@ class ProjectFolder:
             "HOME": str(self.home),
             "XDG_CACHE_HOME": str(self.cache.parent),
             "XDG_CONFIG_HOME": str(self.home / "config"),
+            "LFTOOL_LOAD": str(int(self.loads)),
         }
 
     @property

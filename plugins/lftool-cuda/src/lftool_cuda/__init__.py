@@ -35,7 +35,9 @@ def _native() -> CompiledRuntime:
 @hookimpl
 def lftool_backends() -> Iterator[BackendType]:
     """NVIDIA GPUs."""
-    yield BackendType(name="cuda", summary="NVIDIA GPUs, through llama.cpp built with CUDA", factory=_backend)
+    yield BackendType(
+        name="cuda", summary="NVIDIA GPUs, through llama.cpp built with CUDA", loads=True, factory=_backend
+    )
 
 
 @hookimpl

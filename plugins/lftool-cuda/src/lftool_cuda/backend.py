@@ -19,7 +19,7 @@ from lftool_llamacpp.launching import accelerated, library_offloads, require_dev
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lftool.api import Figures, LaunchCommand, LaunchRequest, QualityRequest
+    from lftool.api import Figures, LaunchCommand, LaunchRequest, LoadReport, LoadRequest, QualityRequest
 
 NAME = "cuda"
 # nvidia-smi(1), "--query-gpu": sizes in MiB with nounits.
@@ -134,3 +134,7 @@ class CUDABackend:
     def measure(self, request: QualityRequest, progress: Callable[[str, int, int], None]) -> Figures:
         """Return how well weights predict a text, computed on the processor: it is what checks compare with."""
         return CPUBackend().measure(request, progress)
+
+    def load(self, request: LoadRequest) -> LoadReport:
+        """Load vocabulary and list of tensors on the processor: they are the same everywhere."""
+        return CPUBackend().load(request)

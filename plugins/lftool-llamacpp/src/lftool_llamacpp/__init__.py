@@ -128,4 +128,6 @@ def lftool_runtimes() -> Iterator[RuntimeType]:
 @hookimpl
 def lftool_backends() -> Iterator[BackendType]:
     """The CPU, through llama-cpp-python."""
-    yield BackendType(name="cpu", summary="llama-cpp-python on the CPU, weights mapped in place", factory=_cpu)
+    yield BackendType(
+        name="cpu", summary="llama-cpp-python on the CPU, weights mapped in place", loads=True, factory=_cpu
+    )

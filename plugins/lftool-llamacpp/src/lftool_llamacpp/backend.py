@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lftool.api import Device, Probe
+from lftool.errors import UnavailableError
 from lftool_llamacpp.launching import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lftool.api import Figures, LaunchCommand, LaunchRequest, QualityRequest
+    from lftool.api import Figures, LaunchCommand, LaunchRequest, LoadReport, LoadRequest, QualityRequest
 
 
 def _processor() -> Device:
@@ -54,6 +56,14 @@ class CPUBackend:
         from lftool_llamacpp.quality import measure  # noqa: PLC0415 - heavy, child processes only
 
         return measure(request, progress)
+
+    def load(self, request: LoadRequest) -> LoadReport:
+        """Load vocabulary and list of tensors with llama-cpp-python."""
+        if importlib.util.find_spec("llama_cpp") is None:
+            raise UnavailableError("llama-cpp-python is not installed", hints=("docs/how-to/install.md",))
+        from lftool_llamacpp.loading import load  # noqa: PLC0415 - heavy, child processes only
+
+        return load(request)
 
     def launch(self, request: LaunchRequest) -> LaunchCommand:
         """Return the process."""

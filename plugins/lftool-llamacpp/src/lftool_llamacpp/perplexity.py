@@ -20,6 +20,7 @@ from attrs import define
 
 from lftool.api import QualityFigures, read_gguf
 from lftool.errors import FormatError, RecipeError
+from lftool_llamacpp.engine_log import EngineLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,19 +36,20 @@ def load(path: Path, context: int, threads: int, **options: Any) -> llama_cpp.Ll
     Raises:
         FormatError: llama.cpp cannot load it.
     """
-    try:
-        return llama_cpp.Llama(
-            model_path=str(path),
-            n_ctx=context,
-            n_batch=context,
-            n_ubatch=context,
-            n_threads=threads,
-            n_threads_batch=threads,
-            verbose=False,
-            **options,
-        )
-    except (ValueError, AssertionError) as error:
-        raise FormatError(f"llama.cpp cannot load the weights: {error}") from None
+    with EngineLog() as log:
+        try:
+            return llama_cpp.Llama(
+                model_path=str(path),
+                n_ctx=context,
+                n_batch=context,
+                n_ubatch=context,
+                n_threads=threads,
+                n_threads_batch=threads,
+                verbose=False,
+                **options,
+            )
+        except (ValueError, AssertionError):
+            raise FormatError(f"llama.cpp cannot load the weights: {log.reason()}") from None
 
 
 def _trained_context(path: Path) -> int:

@@ -23,4 +23,6 @@ def _backend() -> Backend:
 @hookimpl
 def lftool_backends() -> Iterator[BackendType]:
     """GPUs of Macs."""
-    yield BackendType(name="metal", summary="GPUs of Macs, through llama-cpp-python built with Metal", factory=_backend)
+    yield BackendType(
+        name="metal", summary="GPUs of Macs, through llama-cpp-python built with Metal", loads=True, factory=_backend
+    )

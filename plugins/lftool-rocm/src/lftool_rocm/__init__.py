@@ -30,7 +30,7 @@ def _native() -> CompiledRuntime:
 @hookimpl
 def lftool_backends() -> Iterator[BackendType]:
     """AMD GPUs."""
-    yield BackendType(name="rocm", summary="AMD GPUs, through llama.cpp built with HIP", factory=_backend)
+    yield BackendType(name="rocm", summary="AMD GPUs, through llama.cpp built with HIP", loads=True, factory=_backend)
 
 
 @hookimpl

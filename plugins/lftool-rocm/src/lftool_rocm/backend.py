@@ -18,7 +18,7 @@ from lftool_llamacpp.launching import accelerated, library_offloads
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from lftool.api import Figures, LaunchCommand, LaunchRequest, QualityRequest
+    from lftool.api import Figures, LaunchCommand, LaunchRequest, LoadReport, LoadRequest, QualityRequest
 
 NAME = "rocm"
 _AMD = "0x1002"
@@ -108,3 +108,7 @@ class ROCmBackend:
     def measure(self, request: QualityRequest, progress: Callable[[str, int, int], None]) -> Figures:
         """Return how well weights predict a text, computed on the processor: it is what checks compare with."""
         return CPUBackend().measure(request, progress)
+
+    def load(self, request: LoadRequest) -> LoadReport:
+        """Load vocabulary and list of tensors on the processor: they are the same everywhere."""
+        return CPUBackend().load(request)

@@ -253,6 +253,7 @@ def chat_as_the_model_says(llama_cpp, model):
 ENCODERS = ["bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert"]
 ENCODERS += ["gemma-embedding", "t5encoder"]
 MEAN, RANK = 1, 4
+MOST_ERRORS = 100  # of llama.cpp, that are kept
 MOST_TOKENS = 2048  # of a text that becomes a vector, where the contract names no context
 
 
@@ -300,9 +301,40 @@ def kind_of(facts):
     return ("embeds" if pooling or architecture in ENCODERS else "generates"), pooling
 
 
+def engine_errors(llama_cpp):
+    """Return the list that llama.cpp's errors are added to from now on: it gives no reasons, it logs them."""
+    errors, last = [], [0]
+
+    def take(level, text, user):
+        last[0] = last[0] if level == 5 else level  # GGML_LOG_LEVEL_CONT
+        if last[0] == 4:  # GGML_LOG_LEVEL_ERROR
+            errors.append(text.decode("utf-8", "replace").strip())
+            del errors[:-MOST_ERRORS]
+
+    callback = llama_cpp.llama_log_callback(take)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(callback))  # llama.cpp calls it as long as this process lives
+    llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
+    return errors
+
+
+def why_not_loaded(bundle, errors):
+    """Return what llama.cpp says of a model that it does not load, or of a context that it does not make."""
+    text, tokens = " ".join(errors), bundle.contract.get("context")
+    if "failed to initialize the context" in text or "bad_alloc" in text:
+        size = text.partition("failed to allocate buffer of size ")[2].partition(" ")[0]
+        needs = "%.1f GB of memory in one piece are" % (int(size) / 1e9) if size.isdigit() else "its memory is"
+        asked = "%d tokens ([run] context)" % tokens if tokens else "as many tokens as the model was trained with"
+        return "llama.cpp cannot make a context of %s: %s not to be had" % (asked, needs)
+    first = errors[0] if errors else "it does not say why"
+    for prefix in ("llama_model_load: ", "error loading model: ", "check_tensor_dims: "):
+        first = first[len(prefix) :] if first.startswith(prefix) else first
+    return "llama.cpp cannot load the model: %s" % first
+
+
 def load(bundle, options, embeddings=False):
     """Return llama_cpp.Llama of a bundle, and what it does; `embeddings` has a model make vectors that generates."""
     llama_cpp, adapt = load_in_place(bundle)
+    errors = engine_errors(llama_cpp)
     bound_templates(llama_cpp)
     facts = read_facts(bundle)
     kind, pooling = kind_of(facts)
@@ -318,15 +350,18 @@ def load(bundle, options, embeddings=False):
         told.update(embedding=True, n_batch=context, n_ubatch=context)
         if not pooling:
             told["pooling_type"] = MEAN
-    model = llama_cpp.Llama(
-        model_path=bundle.path,
-        n_ctx=context,
-        seed=bundle.contract.get("seed", 0),
-        use_mmap=True,
-        verbose=False,
-        **threads(),
-        **told
-    )
+    try:
+        model = llama_cpp.Llama(
+            model_path=bundle.path,
+            n_ctx=context,
+            seed=bundle.contract.get("seed", 0),
+            use_mmap=True,
+            verbose=False,
+            **threads(),
+            **told
+        )
+    except ValueError:
+        sys.exit("%s: %s" % (bundle.name, why_not_loaded(bundle, errors)))
     adapt(model)
     chat_as_the_model_says(llama_cpp, model)
     return model, kind
