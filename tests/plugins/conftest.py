@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from attrs import field, frozen
 
-from lftool.api import InputFile, QuantizerType, TensorData, TransformPlan, TransformSpec, write_gguf
+from lftool.api import (
+    ConverterType,
+    InputFile,
+    QuantizerType,
+    SourceContext,
+    SourceRequest,
+    TensorData,
+    TransformPlan,
+    TransformSpec,
+    write_gguf,
+)
 from lftool.host.isolated import Isolated
 from lftool.host.registry import Registry
 from lftool.host.workers import Workers
 from lftool.models.digest import Artifact
+from lftool.pipeline.archives import _repack
+from lftool_llamacpp.converter import HuggingFaceConverter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 Importance = dict[str, tuple[list[float], int]]
 
@@ -126,3 +139,49 @@ def write_legacy_imatrix(path: Path, entries: Importance) -> Path:
 def imatrix_tools():
     """importance_of, write_gguf_imatrix and write_legacy_imatrix: importlib mode has no imports between test files."""
     return importance_of, write_gguf_imatrix, write_legacy_imatrix
+
+
+@pytest.fixture(scope="session")
+def sdist(tmp_path_factory) -> Path:
+    """The source distribution of the llama-cpp-python that is installed, from the index."""
+    from lftool_llamacpp.package_index import PackageIndexSource
+
+    wanted = HuggingFaceConverter().tool().archive
+    source = PackageIndexSource(SourceContext(project=Path()))
+    request = SourceRequest(uri=wanted.uri, include=wanted.include, exclude=())
+    found = source.resolve(request)
+    path = tmp_path_factory.mktemp("sdist") / found.files[0].path
+    with source.open(request, found.revision, found.files[0], 0, None) as pieces, path.open("wb") as file:
+        for piece in pieces:
+            file.write(piece)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == found.files[0].sha256.hex
+    return path
+
+
+@pytest.fixture(scope="session")
+def archive(sdist, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("archive") / "members.zip"
+    _repack(sdist, path, HuggingFaceConverter().tool().archive, "the archive")
+    return path
+
+
+@pytest.fixture
+def convert(tmp_path, archive):
+    """Convert a folder of files through the host's worker: convert(folder, produces) -> path."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    isolated = Isolated(scratch, Workers())
+    registered = Registry.discovered().get(ConverterType, "llama.cpp")
+    count = 0
+
+    def run(folder: Path, produces: str = "source", name: str = "tiny-story", seen: list | None = None) -> Path:
+        nonlocal count
+        count += 1
+        paths = {path.name: path for path in sorted(folder.iterdir()) if path.suffix != ".py"}
+        spec = TransformSpec(produces=produces, name=name, archive=archive)
+        out = tmp_path / f"{count}.gguf"
+        report = lambda *event: seen.append(event) if seen is not None else None  # noqa: E731 - a callback
+        isolated.run(registered, spec, {}, input_files(paths), out, 2, report)
+        return out
+
+    return run

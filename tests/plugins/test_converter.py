@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import json
+import re
 import shutil
-import struct
 import subprocess
 import sys
 import tomllib
@@ -17,65 +18,18 @@ import attrs
 import pytest
 from tests.plugins.conftest import input_files
 
-from lftool.api import ConverterType, SourceContext, SourceRequest, TransformSpec, read_gguf
+from lftool.api import ConverterType, TransformSpec, read_gguf
 from lftool.codec.locks import emit_lock, parse_lock
 from lftool.errors import FormatError, RecipeError, UnavailableError
 from lftool.host.isolated import Isolated
 from lftool.host.registry import Registry
 from lftool.host.workers import Workers
-from lftool.pipeline.archives import _repack
 from lftool.testing import ProjectFolder
-from lftool_llamacpp.converter import HuggingFaceConverter, own_type
+from lftool_llamacpp.converter import HuggingFaceConverter
 from lftool_llamacpp.model_files import check_weights
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "tiny-story"
 STORY = EXAMPLE / "tiny-story"
-
-
-@pytest.fixture(scope="session")
-def sdist(tmp_path_factory) -> Path:
-    """The source distribution of the llama-cpp-python that is installed, from the index."""
-    from lftool_llamacpp.package_index import PackageIndexSource
-
-    wanted = HuggingFaceConverter().tool().archive
-    source = PackageIndexSource(SourceContext(project=Path()))
-    request = SourceRequest(uri=wanted.uri, include=wanted.include, exclude=())
-    found = source.resolve(request)
-    path = tmp_path_factory.mktemp("sdist") / found.files[0].path
-    with source.open(request, found.revision, found.files[0], 0, None) as pieces, path.open("wb") as file:
-        for piece in pieces:
-            file.write(piece)
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == found.files[0].sha256.hex
-    return path
-
-
-@pytest.fixture(scope="session")
-def archive(sdist, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("archive") / "members.zip"
-    _repack(sdist, path, HuggingFaceConverter().tool().archive, "the archive")
-    return path
-
-
-@pytest.fixture
-def convert(tmp_path, archive):
-    """Convert a folder of files through the host's worker: convert(folder, produces) -> path."""
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    isolated = Isolated(scratch, Workers())
-    registered = Registry.discovered().get(ConverterType, "llama.cpp")
-    count = 0
-
-    def run(folder: Path, produces: str = "source", name: str = "tiny-story", seen: list | None = None) -> Path:
-        nonlocal count
-        count += 1
-        paths = {path.name: path for path in sorted(folder.iterdir()) if path.suffix != ".py"}
-        spec = TransformSpec(produces=produces, name=name, archive=archive)
-        out = tmp_path / f"{count}.gguf"
-        report = lambda *event: seen.append(event) if seen is not None else None  # noqa: E731 - a callback
-        isolated.run(registered, spec, {}, input_files(paths), out, 2, report)
-        return out
-
-    return run
 
 
 @pytest.fixture
@@ -267,30 +221,73 @@ def test_model_without_a_tokenizer_is_refused_with_the_scripts_own_words(convert
     assert str(caught.value).startswith("llama.cpp's scripts cannot convert the model: ")
 
 
-def safetensors(path: Path, **kinds: str) -> Path:
-    header, start = {}, 0
-    for name, kind in kinds.items():
-        size = {"F32": 4, "F64": 8, "F8_E4M3": 1}.get(kind, 2) * 4
-        header[name] = {"dtype": kind, "shape": [2, 2], "data_offsets": [start, start + size]}
-        start += size
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(start))
-    return path
+def test_transformers_of_another_line_is_refused(monkeypatch):
+    versions = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "5.24.0" if name == "transformers" else versions(name)
+    )
+    with pytest.raises(UnavailableError) as caught:
+        HuggingFaceConverter().tool()
+    assert (str(caught.value), caught.value.hints) == (
+        "llama.cpp's conversion scripts are written for transformers 4.57.x, and 5.24.0 is installed: some models would become other ones",
+        ("pip install 'lftool[convert]'",),
+    )
 
 
-@pytest.mark.parametrize(
-    ("kinds", "kind"),
-    [
-        ({"b": "F32", "a": "F16"}, "f16"),
-        ({"a": "BF16"}, "bf16"),
-        ({"a": "F32", "b": "F16"}, "f32"),
-        ({"a": "F8_E4M3"}, "bf16"),
-    ],
-    ids=str,
-)
-def test_own_type_is_that_of_the_first_matrix_by_name(tmp_path, kinds, kind):
-    path = safetensors(tmp_path / "model.safetensors", **kinds)
-    assert own_type(input_files({path.name: path})) == kind
+def test_the_fingerprint_is_made_of_three_models_and_what_two_tokenizers_make_of_digits(archive, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "probe").mkdir()
+    isolated = Isolated(tmp_path / "scratch", Workers())
+    registered = Registry.discovered().get(ConverterType, "llama.cpp")
+    inputs = input_files(isolated.probe_inputs(registered, "f16", tmp_path / "probe"))
+    spec = TransformSpec(produces="f16", name="fingerprint", archive=archive)
+    isolated.run(registered, spec, {}, inputs, tmp_path / "made", 1, lambda *_: None)
+    made = (tmp_path / "made").read_bytes()
+    names = [made[place : place + 200] for place in (match.start() for match in re.finditer(b"GGUF\3", made))]
+    assert [next(name for name in ("llama", "qwen2", "gptneox") if name.encode() in text) for text in names] == [
+        "llama",
+        "qwen2",
+        "gptneox",
+    ]
+    encodings = [json.loads(text) for text in re.findall(rb"\[[0-9, ]+\]", made)]
+    assert len(encodings) == 2
+    assert encodings[0] == encodings[1]
+    digits = range(ord("0"), ord("9") + 1)  # words are bytes first
+    assert [word for word in encodings[0] if word in digits] == [ord(digit) for digit in "31212345672026"]
+
+
+def test_an_unknown_pre_tokenizer_is_named_with_the_way_on(convert, tmp_path):
+    from lftool_llamacpp.probe_files import write_probe_files
+
+    (tmp_path / "probe").mkdir()
+    write_probe_files(tmp_path / "probe")
+    with pytest.raises(FormatError) as caught:
+        convert(tmp_path / "probe" / "qwen2", "f16")
+    found = re.fullmatch(
+        r"llama.cpp's scripts do not know the pre-tokenizer of the model's tokenizer.json \(chkhsh [0-9a-f]{64}\)",
+        str(caught.value),
+    )
+    assert found
+    assert caught.value.hints == (
+        "a newer llama-cpp-python may know it; or start from a GGUF of the model",
+        "where the model's own files are changed, start from the original ones",
+    )
+
+
+def test_what_the_scripts_warn_of_reaches_the_user(project):
+    rewrite(project.root / "tiny-story" / "config.json", bos_token_id=9000)
+    project.write_recipe(RECIPE.format(more='intermediate = "f16"'))
+    done = project.run("lock").assert_success()
+    assert "warning  llama.cpp's scripts: Special token type bos, id 9000 out of range, must be under " in done.err
+
+
+def test_no_message_shows_where_the_scripts_work(project):
+    (project.root / "tiny-story" / "tokenizer.model").unlink()
+    project.write_recipe(RECIPE.format(more='intermediate = "f16"'))
+    done = project.run("lock")
+    assert done.status == 4
+    assert "/tmp" not in done.err
+    assert str(project.home) not in done.err
 
 
 def test_without_torch_it_says_what_to_install(monkeypatch):
@@ -303,7 +300,7 @@ def test_without_torch_it_says_what_to_install(monkeypatch):
 
 
 def test_files_without_a_configuration_are_refused(tmp_path):
-    path = safetensors(tmp_path / "model.safetensors", a="F16")
+    (path,) = empty_files(tmp_path, "model.safetensors").values()
     with pytest.raises(RecipeError) as caught:
         HuggingFaceConverter().plan(TransformSpec(produces="source"), input_files({path.name: path}))
     assert str(caught.value) == "the safetensors files have no config.json beside them: the architecture is unknown"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.plugins.test_converter import archive, sdist  # noqa: F401 - fixtures
 
 from lftool.api import ConverterType, QuantizerType, TensorData, write_gguf
 from lftool.testing import tiny_gguf
@@ -45,7 +44,7 @@ class TestJoin(StreamingConformance):
 
 class TestHuggingFace(StreamingConformance):
     @pytest.fixture
-    def work(self, archive):  # noqa: F811 - the fixture
+    def work(self, archive):
         inputs = {path.name: path for path in sorted(STORY.iterdir())}
         return Work(
             kind=ConverterType, name="llama.cpp", produces="f16", inputs=inputs, model="tiny-story", archive=archive
@@ -54,7 +53,7 @@ class TestHuggingFace(StreamingConformance):
 
 class TestAdapter(TransformConformance):
     @pytest.fixture
-    def work(self, tmp_path, archive):  # noqa: F811 - the fixture
+    def work(self, tmp_path, archive):
         (tmp_path / "files").mkdir()
         return Work(
             kind=ConverterType,
@@ -68,7 +67,7 @@ class TestAdapter(TransformConformance):
 
 class TestProjector(StreamingConformance):
     @pytest.fixture
-    def work(self, tmp_path, archive):  # noqa: F811 - the fixture
+    def work(self, tmp_path, archive):
         (tmp_path / "files").mkdir()
         return Work(
             kind=ConverterType,

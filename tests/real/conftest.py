@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.plugins.conftest import archive, convert, sdist  # noqa: F401 - fixtures
 
 MODELS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lftool-dev" / "models"
 

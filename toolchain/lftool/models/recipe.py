@@ -87,8 +87,10 @@ class ModelSpec:
     )
     intermediate: str | None = field(
         default=None,
-        validator=optional(in_(("f32", "f16", "bf16"))),
-        metadata={"doc": "Type that safetensors weights are converted to: `f32`, `f16`, `bf16`; default: their own."},
+        validator=optional(in_(("f32", "f16", "bf16", "auto"))),
+        metadata={
+            "doc": "Type that safetensors become: `f32`, `f16`, `bf16`; `auto`: of their first 16-bit matrix; default: each its own."
+        },
     )
 
 

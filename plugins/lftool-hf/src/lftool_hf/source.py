@@ -1,7 +1,8 @@
 """Ask the Hub what a repository holds, and read its files by URL.
 
 huggingface_hub knows the API, tokens and errors. It checks no sha256 and resumes nothing across processes (seen with
-2.4.0), so the bytes go through lftool's own client.
+2.4.0), so the bytes go through lftool's own client. Its line 0.36 does as well: transformers 4.57, which llama.cpp's conversion
+scripts need, asks for it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import functools
 import hashlib
 import os
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from lftool.api import HTTPClient, Resolution, SourceFile, is_chosen
@@ -136,13 +138,23 @@ def _of_object(pieces: Iterator[bytes], file: SourceFile, named: str) -> Iterato
         )
 
 
+def _broken_connections() -> type[Exception]:
+    """Return what huggingface_hub lets through when it gets no answer: line 0 asks with requests, later ones with httpx2."""
+    if metadata.version("huggingface-hub").startswith("0."):
+        from requests import RequestException  # noqa: PLC0415 - what is there depends on the line
+
+        return RequestException
+    from httpx2 import TransportError
+
+    return TransportError
+
+
 @contextlib.contextmanager
 def _sorted(uri: str, address: Address) -> Iterator[None]:
     """Turn huggingface_hub's errors into ours; its own messages hold URLs and request ids, ours what to do."""
-    import httpx2
     from huggingface_hub import errors
 
-    what = f"source {uri!r}"
+    what, broken = f"source {uri!r}", _broken_connections()
     try:
         yield
     except errors.GatedRepoError as error:
@@ -157,11 +169,12 @@ def _sorted(uri: str, address: Address) -> Iterator[None]:
             f"{what}: there is no {address.kind} {address.repository}, or it is private", hints=(_SIGN_IN,)
         ) from error
     except errors.HfHubHTTPError as error:
-        status = error.response.status_code
+        answer: Any = error.response
+        status = answer.status_code
         if status in _PASSING:
             raise TransientError(f"the Hub answered {status}") from error
         raise FetchError(
             f"{what}: the Hub answered {status}", hints=(_SIGN_IN,) if status in {401, 403} else ()
         ) from error
-    except httpx2.TransportError as error:
+    except broken as error:
         raise TransientError(f"the Hub cannot be reached: {str(error) or type(error).__name__}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import json
 import os
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lftool.api import ENCODERS, InputWarning
-from lftool.errors import FormatError, LftoolError, RecipeError, UnavailableError
+from lftool.errors import LftoolError, RecipeError, UnavailableError
 from lftool_llamacpp.model_files import lay_out
+from lftool_llamacpp.own_types import OwnTypes
+from lftool_llamacpp.script_log import ScriptLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from lftool.api import TransformSpec
 
 FOLDER = Path("scripts/vendor/llama.cpp")  # where the scripts stand, in the folder of this process
+_FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "auto": "GUESSED", "source": "ALL_F32"}
+_PROBE_TEXT = "The 3 foxes, 12 hens and 1234567 ants\n\n  didn't  s\u00e9e \u00e9 \U0001f680 in 2026."
 # Nothing may be asked of a hub, and nothing guessed of this machine.
 _ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
 
@@ -89,7 +94,7 @@ class _Output(io.FileIO):
         return len(data)
 
 
-def _write(writer: Any, output: Path, progress: Callable[[str, int, int], None]) -> None:  # noqa: ANN401 - gguf's own writer
+def _write(writer: Any, types: OwnTypes, output: Path, progress: Callable[[str, int, int], None]) -> None:  # noqa: ANN401 - gguf's own writer
     """Write what a writer holds as it does itself (GGUFWriter.write_tensors_to_file), but without asking where it stands."""
     from gguf.gguf_writer import WriterState  # noqa: PLC0415 - from there
 
@@ -101,14 +106,17 @@ def _write(writer: Any, output: Path, progress: Callable[[str, int, int], None])
         writer.write_padding(file, file.written)
         (tensors,) = writer.tensors
         for index, (name, item) in enumerate(tensors.items(), 1):
+            types.name = name
             item.tensor.tofile(file)
             writer.write_padding(file, item.nbytes)
             item.tensor = None
             progress(name, index, len(tensors))
 
 
-def _prepared(scripts: Any, folder: Path, kind: Any, output: Path, *, projector: bool) -> Any:  # noqa: ANN401 - the scripts' own types
+def _prepared(scripts: Any, folder: Path, kind: str, output: Path, types: OwnTypes, *, projector: bool) -> Any:  # noqa: ANN401 - the scripts' own types
     """Return a model with its tensors and metadata ready to be written."""
+    import gguf  # noqa: PLC0415 - the scripts' own
+
     hparams = scripts.ModelBase.load_hparams(folder, is_mistral_format=False)
     model_type = scripts.ModelType.MMPROJ if projector else scripts.ModelType.TEXT
     architecture = scripts.get_model_architecture(hparams, model_type)
@@ -117,8 +125,10 @@ def _prepared(scripts: Any, folder: Path, kind: Any, output: Path, *, projector:
     except NotImplementedError:
         what = "makes no projector of" if projector else "does not convert"
         raise RecipeError(f"llama.cpp {what} models of architecture {architecture}") from None
-    model = model_class(folder, kind, output)
+    model = model_class(folder, gguf.LlamaFileType[_FILE_TYPES[kind]], output)
+    types.watch(model)
     model.prepare_tensors()
+    types.finish()
     model.prepare_metadata(vocab_only=False)
     return model
 
@@ -150,7 +160,8 @@ def convert(
 
     Args:
         spec: What to make; its archive holds the scripts.
-        kind: Type of the matrices: `f32`, `f16` or `bf16`.
+        kind: Type of the matrices: `f32`, `f16` or `bf16`; `auto`, the first of 16 bits, as llama.cpp's scripts choose; or
+            `source`, each its own.
         paths: Name to file of the model.
         output: Where to write.
         progress: Called as progress(tensor, index, count).
@@ -158,29 +169,59 @@ def convert(
 
     Raises:
         UnavailableError: The scripts were not handed over.
-        RecipeError: llama.cpp does not know the architecture.
+        RecipeError: llama.cpp does not know the architecture, or a value does not fit into the type.
         FormatError: The scripts cannot read the model.
     """
     scripts = load_scripts(spec)
-    import gguf  # noqa: PLC0415 - the scripts' own
+    _convert(scripts, spec, kind, paths, output, progress, projector=projector)
+
+
+def convert_probes(spec: TransformSpec, models: Mapping[str, Mapping[str, Path]], output: Path) -> None:
+    """Convert models one after the other into one file, with what their tokenizers make of a text behind each.
+
+    Their vocabularies are too small for any that the scripts know by a digest, so these are not asked for the pre-tokenizer.
+
+    Raises:
+        LftoolError: As `convert`.
+    """
+    scripts = load_scripts(spec)
+    said: list[bytes] = []
+
+    def unknown(_: object, tokenizer: Any) -> str:  # noqa: ANN401 - of transformers
+        said.append(json.dumps(tokenizer.encode(_PROBE_TEXT)).encode())
+        return "default"
+
+    scripts.TextModel.get_vocab_base_pre = unknown
+    with output.open("wb") as whole:
+        for name, paths in models.items():
+            one = Path(f"{name}.gguf").absolute()
+            _convert(scripts, spec, spec.produces, paths, one, lambda *_: None, projector=False)
+            whole.write(one.read_bytes() + b"".join(said))
+            said.clear()
+
+
+def _convert(
+    scripts: Any,  # noqa: ANN401 - the scripts' package
+    spec: TransformSpec,
+    kind: str,
+    paths: Mapping[str, Path],
+    output: Path,
+    progress: Callable[[str, int, int], None],
+    *,
+    projector: bool,
+) -> None:
     import torch  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - heavy
 
-    types = {
-        "f32": gguf.LlamaFileType.ALL_F32,
-        "f16": gguf.LlamaFileType.MOSTLY_F16,
-        "bf16": gguf.LlamaFileType.MOSTLY_BF16,
-    }
-    folder = Path("model").absolute() / spec.name
+    folder = Path("model").absolute() / output.name / spec.name
     lay_out(folder, paths)
-    with torch.inference_mode():
+    with torch.inference_mode(), ScriptLog(folder) as log, OwnTypes(keep=kind == "source") as types:
         try:
-            model = _prepared(scripts, folder, types[kind], output, projector=projector)
+            model = _prepared(scripts, folder, kind, output, types, projector=projector)
         except (LftoolError, MemoryError):
             raise
         except Exception as error:
-            raise FormatError(
-                f"llama.cpp's scripts cannot convert the model: {type(error).__name__}: {error}"
-            ) from error
+            raise log.failure(error) from error
         gc.enable()
+        log.pass_on()
         _warn_of_pooling(model)
-        _write(model.gguf_writer, output, progress)
+        _write(model.gguf_writer, types, output, progress)

@@ -14,6 +14,7 @@ from lftool.api import ToolIdentity, TransformPlan, read_safetensors
 from lftool.errors import RecipeError, UnavailableError
 from lftool_llamacpp.lora import CONFIG, WEIGHTS, alpha_of
 from lftool_llamacpp.model_files import check_modules, check_weights, read_json
+from lftool_llamacpp.own_types import own_type
 from lftool_llamacpp.probe_files import write_adapter_files, write_probe_files, write_projector_files
 from lftool_llamacpp.sources import source_archive
 
@@ -33,7 +34,8 @@ _NEEDED = {
     "torch": "torch",
     "transformers": "transformers",
 }
-_TYPES = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
+# The scripts are written against this line of transformers, which llama.cpp's own requirements pin; others load other things.
+_LINE = "4.57."
 _FOLDER = "vendor/llama.cpp"
 _MEMBERS = (
     f"{_FOLDER}/conversion/**/*.py",
@@ -43,24 +45,16 @@ _MEMBERS = (
 )
 
 
-def own_type(inputs: Mapping[str, InputFile]) -> str:
-    """Return the type of a model's matrices: of the first of two or more dimensions, in the order of names.
-
-    Types that GGUF has no place for, such as F8, become bf16, as llama.cpp's scripts read them.
+def _widest(adapter: Mapping[str, InputFile]) -> str:
+    """Return the type that holds all matrices of an adapter.
 
     Raises:
         FormatError: A file is not sound.
-        RecipeError: There is no matrix.
     """
-    found: dict[str, str] = {}
-    for path, item in inputs.items():
-        if path.endswith(".safetensors") and "/" not in path:
-            with item.path.open("rb") as file:
-                tensors = read_safetensors(file, item.artifact.size, path)
-            found |= {tensor.name: tensor.type for tensor in tensors if len(tensor.shape) > 1}
-    if not found:
-        raise RecipeError("the safetensors files have no matrix")
-    return _TYPES.get(found[min(found)], "bf16")
+    item = adapter[WEIGHTS]
+    with item.path.open("rb") as file:
+        tensors = read_safetensors(file, item.artifact.size, WEIGHTS)
+    return own_type({tensor.type for tensor in tensors if len(tensor.shape) > 1}).lower()
 
 
 def _tree(inputs: Mapping[str, InputFile]) -> dict[str, InputFile]:
@@ -84,7 +78,13 @@ class _Scripts:
                 f"converting safetensors needs {', '.join(missing)}",
                 hints=("pip install 'lftool[convert]', or point the source at a GGUF file",),
             )
-        version = metadata.version("llama-cpp-python")
+        version, line = metadata.version("llama-cpp-python"), metadata.version("transformers")
+        if not line.startswith(_LINE):
+            raise UnavailableError(
+                f"llama.cpp's conversion scripts are written for transformers {_LINE}x, and {line} is installed:"
+                " some models would become other ones",
+                hints=("pip install 'lftool[convert]'",),
+            )
         parts = [version, *(f"{name} {metadata.version(name)}" for name in sorted(_NEEDED))]
         return ToolIdentity(
             version=", ".join(parts),
@@ -93,8 +93,8 @@ class _Scripts:
         )
 
 
-def _kind(spec: TransformSpec, tree: Mapping[str, InputFile]) -> str:
-    return own_type(tree) if spec.produces == "source" else spec.produces
+def _adapter_type(spec: TransformSpec, adapter: Mapping[str, InputFile]) -> str:
+    return _widest(adapter) if spec.produces == "source" else spec.produces
 
 
 def _paths(tree: Mapping[str, InputFile]) -> dict[str, Path]:
@@ -106,13 +106,22 @@ def _check(paths: Mapping[str, Path]) -> None:
     check_modules(paths)
 
 
+def _by_model(inputs: Mapping[str, InputFile]) -> dict[str, dict[str, Path]]:
+    """Return the models of a probe: name to files."""
+    found: dict[str, dict[str, Path]] = {}
+    for name, item in inputs.items():
+        _, model, path = name.split("/", 2)
+        found.setdefault(model, {})[path] = item.path
+    return found
+
+
 class HuggingFaceConverter(_Scripts):
     """Converts models."""
 
     projector = False
 
     def probe_inputs(self, use: str, folder: Path) -> dict[str, Path]:
-        """Write a small Llama of fixed weights, with a tokenizer."""
+        """Write a small Llama, a Qwen2 and a NeoX of fixed weights, with tokenizers."""
         del use
         return write_probe_files(folder)
 
@@ -126,7 +135,7 @@ class HuggingFaceConverter(_Scripts):
         if "config.json" not in tree:
             raise RecipeError("the safetensors files have no config.json beside them: the architecture is unknown")
         _check(_paths(tree))
-        return TransformPlan(parameters={"type": _kind(spec, tree), "name": spec.name}, tensors=())
+        return TransformPlan(parameters={"type": spec.produces, "name": spec.name}, tensors=())
 
     def run(
         self,
@@ -137,13 +146,16 @@ class HuggingFaceConverter(_Scripts):
         progress: Callable[[str, int, int], None],
     ) -> None:
         """Write the GGUF."""
-        from lftool_llamacpp.conversion import convert  # noqa: PLC0415 - heavy, child processes only
+        from lftool_llamacpp.conversion import convert, convert_probes  # noqa: PLC0415 - heavy, child processes only
 
         del threads
+        if any(name.startswith("/") for name in inputs):  # of `probe_inputs`
+            convert_probes(spec, _by_model(inputs), output)
+            return
         tree = _tree(inputs)
         paths = _paths(tree)
         _check(paths)
-        convert(spec, _kind(spec, tree), paths, output, progress, projector=self.projector)
+        convert(spec, spec.produces, paths, output, progress, projector=self.projector)
 
 
 class ProjectorConverter(HuggingFaceConverter):
@@ -190,7 +202,7 @@ class AdapterConverter(_Scripts):
         if kind != "LORA":
             raise RecipeError(f"adapter_config.json: peft_type is {kind!r}; llama.cpp's scripts convert 'LORA'")
         _alpha(inputs)
-        return TransformPlan(parameters={"type": _kind(spec, _adapter(inputs)), "name": spec.name}, tensors=())
+        return TransformPlan(parameters={"type": _adapter_type(spec, _adapter(inputs)), "name": spec.name}, tensors=())
 
     def run(
         self,
@@ -206,4 +218,4 @@ class AdapterConverter(_Scripts):
         del threads
         adapter, alpha = _adapter(inputs), _alpha(inputs)
         base = {"config.json": inputs["base/config.json"].path}
-        convert_adapter(spec, _kind(spec, adapter), _paths(adapter), base, alpha, output, progress)
+        convert_adapter(spec, _adapter_type(spec, adapter), _paths(adapter), base, alpha, output, progress)

@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 _WIDTH, _RANK, _PATCH = 64, 4, 8
@@ -106,17 +106,120 @@ def safetensors_of(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
     return struct.pack("<Q", len(text)) + text + data
 
 
+def _byte_level() -> dict[int, str]:
+    """Return the character that byte-level BPE writes for each byte (GPT-2's `bytes_to_unicode`)."""
+    plain = {byte for byte in range(256) if chr(byte).isprintable() and not chr(byte).isspace() and byte != 0xAD}  # noqa: PLR2004
+    others = iter(range(256, 512))
+    return {byte: chr(byte) if byte in plain else chr(next(others)) for byte in range(256)}
+
+
+def _byte_pairs() -> tuple[dict[str, int], bytes]:
+    """Return the words of a byte-level BPE that splits digits, and its `tokenizer.json`."""
+    letters = list(_byte_level().values())
+    merges = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("1", "2"), ("Ġ", "a"), ("Ġ", "Ġ")]
+    words = {word: index for index, word in enumerate([*letters, *("".join(pair) for pair in merges)])}
+    special = {"id": len(words), "content": "<|endoftext|>", "special": True}
+    special |= dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [special],
+        "normalizer": {"type": "NFC"},
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [
+                {"type": "Digits", "individual_digits": True},
+                {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+            ],
+        },
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {"type": "BPE", "vocab": words, "merges": [" ".join(pair) for pair in merges]},
+    }
+    return words, json.dumps(tokenizer).encode()
+
+
+def _byte_pair_model(
+    config: Mapping[str, object], tokenizer_class: str, shapes: Callable[[int], dict[str, tuple[int, ...]]]
+) -> dict[str, bytes]:
+    words, tokenizer = _byte_pairs()
+    count = len(words) + 1
+    said = {
+        "tokenizer_class": tokenizer_class,
+        "bos_token": "<|endoftext|>",
+        "eos_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+    }
+    ends = {"bos_token_id": count - 1, "eos_token_id": count - 1}
+    return {
+        "README.md": _CARD.encode(),
+        "config.json": json.dumps({**config, **ends, "vocab_size": count}).encode(),
+        "model.safetensors": safetensors_of(shapes(count)),
+        "tokenizer.json": tokenizer,
+        "tokenizer_config.json": json.dumps(said).encode(),
+    }
+
+
+def _qwen2_shapes(words: int) -> dict[str, tuple[int, ...]]:
+    layer = "model.layers.0.self_attn."
+    biases = {f"{layer}{name}.bias": (size,) for name, size in (("q_proj", 64), ("k_proj", 32), ("v_proj", 32))}
+    return _shapes(words) | biases
+
+
+def _neox_shapes(words: int) -> dict[str, tuple[int, ...]]:
+    layer, square = "gpt_neox.layers.0.", (_WIDTH, _WIDTH)
+    matrices = {
+        "attention.query_key_value": (3 * _WIDTH, _WIDTH),
+        "attention.dense": square,
+        "mlp.dense_h_to_4h": square,
+        "mlp.dense_4h_to_h": square,
+    }
+    found: dict[str, tuple[int, ...]] = {
+        "gpt_neox.embed_in.weight": (words, _WIDTH),
+        "embed_out.weight": (words, _WIDTH),
+    }
+    for name, shape in matrices.items():
+        found |= {f"{layer}{name}.weight": shape, f"{layer}{name}.bias": shape[:1]}
+    for name in (f"{layer}input_layernorm", f"{layer}post_attention_layernorm", "gpt_neox.final_layer_norm"):
+        found |= {f"{name}.weight": (_WIDTH,), f"{name}.bias": (_WIDTH,)}
+    return found
+
+
+_QWEN2 = _CONFIG | {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}
+_NEOX = {
+    "architectures": ["GPTNeoXForCausalLM"],
+    "model_type": "gpt_neox",
+    "hidden_size": _WIDTH,
+    "intermediate_size": _WIDTH,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+    "layer_norm_eps": 1e-05,
+    "rotary_pct": 0.25,
+    "use_parallel_residual": True,
+}
+
+
 def write_probe_files(folder: Path) -> dict[str, Path]:
-    """Write the model into `folder`; return name to file."""
+    """Write models into `folder`; return name to file.
+
+    Names are `/MODEL/FILE`, which no file of a source is called: a Llama with a SentencePiece tokenizer, a Qwen2 and a NeoX with
+    byte-level BPE that splits digits. They differ in what libraries have changed between versions: the pre-tokenizer of a
+    `tokenizer.json` that is not the class's own, and where a configuration keeps its rotary settings.
+    """
     words = len(_pieces())
-    contents = {
+    llama = {
         "README.md": _CARD.encode(),
         "config.json": json.dumps(_CONFIG | {"vocab_size": words}).encode(),
         "model.safetensors": safetensors_of(_shapes(words)),
         "tokenizer.model": _sentencepiece(),
         "tokenizer_config.json": json.dumps(_TOKENIZER).encode(),
     }
-    return write_files(folder, contents)
+    models = {
+        "llama": llama,
+        "qwen2": _byte_pair_model(_QWEN2, "Qwen2Tokenizer", _qwen2_shapes),
+        "neox": _byte_pair_model(_NEOX, "GPTNeoXTokenizer", _neox_shapes),
+    }
+    contents = {f"{model}/{name}": data for model, files in models.items() for name, data in files.items()}
+    return {f"/{name}": path for name, path in write_files(folder, contents).items()}
 
 
 def write_adapter_files(folder: Path) -> dict[str, Path]:
