@@ -81,6 +81,7 @@ test: peers native ## the tests
 
 .PHONY: test-long
 test-long: peers native models ## the tests that take minutes: every bit of a bundle, every file type
+	@$(BIN)/python tools/peers.py --engines
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 .PHONY: check

@@ -20,12 +20,21 @@ PEERS = {
     "skopeo": "skopeo",
     "unzip": "unzip",
 }
+# What starts images, for `make test-long`.
+ENGINES = {
+    "catatonit": "catatonit",
+    "ip": "iproute2",
+    "netavark": "netavark",
+    "podman": "podman",
+    "runc": "runc",
+}
 
 
 def missing() -> dict[str, str]:
     """Return program to package of what is not on PATH."""
-    path = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin"
-    return {program: package for program, package in PEERS.items() if shutil.which(program, path=path) is None}
+    path = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/usr/lib/podman"
+    wanted = PEERS | (ENGINES if "--engines" in sys.argv else {})
+    return {program: package for program, package in wanted.items() if shutil.which(program, path=path) is None}
 
 
 def main() -> None:

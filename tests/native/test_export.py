@@ -157,9 +157,9 @@ def test_kubernetes_gets_probes_resources_and_a_secret(story, native, tmp_path):
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["image"] == IMAGE
     assert container["resources"]["requests"]["memory"] == container["resources"]["limits"]["memory"] == "320Mi"
-    assert {container[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")} == {
-        "/health"
-    }
+    asked = {"command": ["/story.llamafile", "--healthy", "8080"]}
+    assert [container[probe]["exec"] for probe in ("startupProbe", "readinessProbe")] == [asked, asked]
+    assert "livenessProbe" not in container
     assert container["env"][0]["valueFrom"]["secretKeyRef"] == {"name": "story-native", "key": "api-key"}
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert service["spec"]["selector"] == deployment["spec"]["selector"]["matchLabels"]
@@ -285,4 +285,4 @@ def test_references_of_images_are_taken_as_they_are(story, native, reference):
 
 def test_how_to_push_an_image_can_be_pasted(story, native, tmp_path):
     done = story.run("export", "container", native, tmp_path / "im age").assert_success()
-    assert f"push it: skopeo copy 'oci:{tmp_path}/im age' docker://REGISTRY/NAME:TAG\n" in done.err
+    assert f"push it: skopeo copy --preserve-digests 'oci:{tmp_path}/im age' docker://REGISTRY/NAME:TAG\n" in done.err

@@ -28,18 +28,24 @@ CARDS = {
     "aliases that are few": (b"---\na: &x [1, 2]\nb: *x\n---\n", None),
     "a fence that is none": (b" ---\n" + ALIASES.encode() + b"---\n", None),
     "aliases": (b"---\n" + ALIASES.encode() + b"---\n", MANY),
-    "aliases behind a fence that is none": (b"---\nx: 1\n--- \n" + ALIASES.encode(), UNREADABLE),
+    "aliases behind a fence that is none": (
+        b"---\nx: 1\n--- \n" + ALIASES.encode(),
+        f"{UNREADABLE}: but found another document in line 3",
+    ),
     "merges": (b"---\n" + MERGES.encode() + b"---\n", MANY),
     "it holds itself": (b"---\na: &a [*a]\n---\n", MANY),
     "no end": (b"---\n" + ALIASES.encode(), MANY),
     "many values": (b"---\n[" + b"1," * (MOST_NODES + 1) + b"]\n---\n", MANY),
     "large": (b"---\na: " + b"x" * MOST_BYTES + b"\n---\n", f"its front matter has more than {MOST_BYTES} characters"),
     "a large card": (b"#" * (MOST_CARD_BYTES + 1), f"it has more than {MOST_CARD_BYTES} bytes"),
-    "not UTF-8": (b"---\na: \xff\n---\n", "it is not UTF-8"),
-    "not YAML": (b"---\na: [\n---\n", UNREADABLE),
+    "not UTF-8": (b"---\na: \xff\n---\n", "byte 0xff in line 2 is no UTF-8; Latin-1 or Windows-1252, perhaps"),
+    "not YAML": (b"---\na: [\n---\n", f"{UNREADABLE}: expected the node content, but found '<stream end>' in line 3"),
     "deep": (b"---\n" + b"[" * 5000 + b"\n---\n", UNREADABLE),
-    "a tag of code": (b"---\na: !!python/object/apply:os.system [x]\n---\n", UNREADABLE),
-    "a key that is a list": (b"---\n? [1]\n: 2\n---\n", UNREADABLE),
+    "a tag of code": (
+        b"---\na: !!python/object/apply:os.system [x]\n---\n",
+        f"{UNREADABLE}: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system' in line 2",
+    ),
+    "a key that is a list": (b"---\n? [1]\n: 2\n---\n", f"{UNREADABLE}: found unhashable key in line 2"),
 }
 
 

@@ -209,3 +209,9 @@ def test_a_collection_that_found_the_store_busy_stays_due(store, three, holder):
     user.kill()
     user.wait()
     assert collect_if_due(store, 0) == Collected(removed_blobs=3, removed_bytes=30, kept_bytes=0)
+
+
+def test_verifying_is_not_using(store, three):
+    before = dict(store.blobs.blobs())
+    verify_all(store)
+    assert dict(store.blobs.blobs()) == before

@@ -74,6 +74,7 @@ from lftool.api.values import (
     TransformPlan,
     TransformSpec,
 )
+from lftool.codec.text import decode_utf8
 from lftool.formats.file_types import FILE_TYPES
 from lftool.formats.ggml_types import BY_NAME as GGML_TYPES
 from lftool.formats.gguf import GGUFArray, GGUFHeader, GGUFTensor, padding, read_gguf
@@ -170,6 +171,7 @@ __all__ = [
     "VerifierType",
     "WorkStopped",
     "copied_header",
+    "decode_utf8",
     "header_seconds",
     "hookimpl",
     "is_chosen",

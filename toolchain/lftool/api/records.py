@@ -137,12 +137,14 @@ class QuantizerType(TransformType):
         accelerates: Name of the quantizer in whose place it may work, for targets of `backend`, where its `tool()` does not
             raise: it makes the same bits.
         backend: Which targets' quantizer it may replace.
+        alignment: The one alignment of weights, in bytes, that it makes sound files of; None where it makes them of any.
     """
 
     mixture: str | None = None
     preference: int = 0
     accelerates: str | None = None
     backend: str | None = None
+    alignment: int | None = None
 
 
 @frozen(kw_only=True)

@@ -29,6 +29,7 @@ from lftool.bundle.structure import (
 )
 from lftool.codec.manifests import parse_manifest
 from lftool.errors import FormatError, StorageError
+from lftool.formats.recognised import HEAD_BYTES, recognised
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import (
     MANIFEST_PATH,
@@ -168,13 +169,26 @@ class _Framing:
     def fail(self, message: str) -> NoReturn:
         raise FormatError(f"{self.name}: not a bundle: {message}")
 
+    def fail_as_recognised(self, message: str) -> NoReturn:
+        """Refuse a file that does not end as a bundle, by what it is where that is known."""
+        head = read_exactly(self.descriptor, 0, min(self.size, HEAD_BYTES), self.name)
+        if head.startswith(b"GGUF"):
+            raise FormatError(
+                f"{self.name}: a GGUF without a bundle: {message}",
+                hints=("a recipe makes a bundle of it: lftool init, lftool build",),
+            )
+        found = recognised(head, self.size)
+        if found is not None:
+            raise FormatError(f"{self.name}: {found.noun}", hints=(found.hint,))
+        self.fail(message)
+
     def directory(self) -> list[DirectoryEntry]:
         tail_size = min(self.size, END64_SIZE + LOCATOR_SIZE + END_SIZE)
         tail = read_exactly(self.descriptor, self.size - tail_size, tail_size, self.name)
         try:
             offset, size, count = parse_end(tail, self.size)
         except ValueError as error:
-            self.fail(str(error))
+            self.fail_as_recognised(str(error))
         if size > MAX_DIRECTORY or count > MAX_MEMBERS:
             self.fail(
                 f"a directory of {size} bytes and {count} members, at most {MAX_DIRECTORY} and {MAX_MEMBERS} are allowed"

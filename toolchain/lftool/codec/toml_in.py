@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lftool.errors import LftoolError
+from lftool.codec.text import decode_utf8
 
 T = TypeVar("T")
 
@@ -33,9 +34,10 @@ def parse_toml(data: bytes, what: str, error: type[LftoolError], hints: tuple[st
     """
     if _DEEP_KEY.search(data):
         raise error(f"{what}: a dotted key has more than {_MOST_PARTS} parts", hints=hints)
+    text = decode_utf8(data, what, error)
     try:
-        return tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as problem:  # TOMLDecodeError, UnicodeDecodeError, an absurd integer
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as problem:  # TOMLDecodeError, an absurd integer
         raise error(f"{what}: not valid TOML: {problem}", hints=hints) from None
 
 

@@ -26,12 +26,14 @@ MAX_HEADER = 256 * 1024 * 1024
 MAX_KEYS = 65_536
 MAX_TENSORS = 65_536
 MAX_KEY_BYTES = 65_535
-MAX_NAME_BYTES = 255
+MAX_NAME_BYTES = 63  # llama.cpp loads no longer ones (GGML_MAX_NAME)
 MAX_STRING_BYTES = 16 * 1024 * 1024
 MAX_KEPT_BYTES = 32 * 1024 * 1024  # of keys, names and text together: what stays in memory
 MAX_ARRAY_ELEMENTS = 16 * 1024 * 1024
 MAX_ARRAY_STRINGS = 4 * 1024 * 1024
 MAX_DIMENSIONS = 4
+_ALIGNMENT = "general.alignment"
+_ALIGNMENT_BYTES = 8 + len(_ALIGNMENT) + 4 + 4  # length and text of the key, type, number
 MAX_ALIGNMENT = 65_536
 _MAX_I64 = 2**63 - 1
 
@@ -249,8 +251,11 @@ def _tensor(cursor: _Cursor, alignment: int) -> GGUFTensor:
     return GGUFTensor(name=name, dimensions=dimensions, type=kind, offset=offset, size=size)
 
 
-def _alignment(cursor: _Cursor, metadata: Mapping[str, GGUFValue]) -> int:
-    value = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
+def _alignment(cursor: _Cursor, metadata: Mapping[str, GGUFValue], extents: Mapping[str, tuple[int, int]]) -> int:
+    value = metadata.get(_ALIGNMENT, DEFAULT_ALIGNMENT)
+    begin, end = extents.get(_ALIGNMENT, (0, _ALIGNMENT_BYTES))
+    if end - begin != _ALIGNMENT_BYTES:
+        cursor.fail(f"{_ALIGNMENT} is no number of 32 bits; llama.cpp loads no other")
     if type(value) is not int or not 1 <= value <= MAX_ALIGNMENT or value & (value - 1):
         cursor.fail(f"general.alignment is {value!r}, not a power of two up to {MAX_ALIGNMENT}")
     return value
@@ -322,7 +327,7 @@ def read_gguf(file: BinaryIO, size: int | None, what: str, *, start: int = 0) ->
     if key_count > MAX_KEYS:
         cursor.fail(f"{key_count} keys, at most {MAX_KEYS} are allowed")
     metadata, extents = _metadata(cursor, key_count)
-    alignment = _alignment(cursor, metadata)
+    alignment = _alignment(cursor, metadata, extents)
     tensors = tuple(_tensor(cursor, alignment) for _ in range(tensor_count))
     names = {tensor.name for tensor in tensors}
     if len(names) != len(tensors):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from lftool.api import (
     TransformPlan,
     TransformSpec,
 )
-from lftool.errors import PluginError
+from lftool.errors import PluginError, StorageError
 from lftool.host.calls import Call, Watch
 from lftool.host.confinement import for_inputs
 from lftool.host.wire import Task, decode_plan, encode_inputs, encode_spec
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 
 PROBE_SECONDS = 30.0
+_FULL_BYTES = 1024 * 1024  # less than this left is a full disk
 _MOST_NAMED = 3
 
 
@@ -134,12 +136,22 @@ class Isolated:
                 elif message["kind"] == "result":
                     return message["value"]
                 else:
-                    raise call.error(message)
+                    raise self._full(call) or call.error(message)
             if watch.late == "idle":
                 raise call.stopped("time")
             if watch.late:
                 raise PluginError(f"{registered.origin}: {call.method} did not end within {call.seconds:g} seconds")
-            raise call.died(process, scratch)
+            raise self._full(call) or call.died(process, scratch)
+
+    def _full(self, call: Call) -> StorageError | None:
+        """Return the error for a disk that is full, if it is: libraries tell of it in words of their own, or not at all."""
+        left = os.statvfs(self._temporary)
+        if left.f_bavail * left.f_frsize >= _FULL_BYTES:
+            return None
+        return StorageError(
+            f"the disk is full: {call.registered.origin}, {call.method} had no room left in {self._temporary}",
+            hints=("free some space on that disk: `lftool cache gc` shrinks the cache, and XDG_CACHE_HOME moves it",),
+        )
 
     def probe_inputs(self, registered: Registered[TransformType], use: str, folder: Path) -> dict[str, Path]:
         """Have a transform write its fixed input for `use` to a folder, and return role to file.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import tarfile
@@ -191,20 +192,49 @@ def _config(entry: str, architecture: str, layer: Artifact, labels: dict[str, st
     }
 
 
-def export_container(path: Path, folder: Path, store: Store) -> ExportedImage:
+# References of images: the grammar of the distribution project, reference.go (a registry, a path, a tag, a digest).
+_NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?/)?{_NAME}(?:/{_NAME})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?",
+    re.ASCII,
+)
+
+
+def require_reference(image: str) -> str:
+    """Return a reference of an image.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if not _REFERENCE.fullmatch(image):
+        raise UsageError(
+            f"{image!r} is no reference of an image",
+            hints=("such as registry.example.com/name:1; names are lower case",),
+        )
+    return image
+
+
+def export_container(path: Path, folder: Path, store: Store, reference: str | None = None) -> ExportedImage:
     """Write an OCI image layout of a bundle; every byte of the bundle is checked first.
+
+    Args:
+        path: The bundle.
+        folder: Where to write; it is empty, or not there.
+        store: Remembers what has been checked.
+        reference: What engines call the image once it is loaded; None for its version alone.
 
     Raises:
         IntegrityError: The bundle is not what it says.
-        UsageError: It has no native runtime, or the folder is not empty.
+        UsageError: It has no native runtime, the folder is not empty, or the reference is none.
         StorageError: The layout cannot be written.
     """
+    named = {} if reference is None else {"io.containerd.image.name": require_reference(reference)}
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(
             f"{folder} is not empty", hints=(f"remove it, or name another folder: rm -r {shlex.quote(str(folder))}",)
         )
     try:
-        return _export(path, folder, store)
+        return _export(path, folder, store, named)
     except BaseException:
         for name in ("blobs", *_DOCUMENTS):  # half an image is in the way of the next try
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -212,7 +242,7 @@ def export_container(path: Path, folder: Path, store: Store) -> ExportedImage:
         raise
 
 
-def _export(path: Path, folder: Path, store: Store) -> ExportedImage:
+def _export(path: Path, folder: Path, store: Store, named: dict[str, str]) -> ExportedImage:
     with opened(path) as bundle:
         architecture = _architecture(bundle)
         check_opened(bundle, store)
@@ -239,7 +269,10 @@ def _export(path: Path, folder: Path, store: Store) -> ExportedImage:
             _MANIFEST,
             manifest,
             platform={"architecture": architecture, "os": "linux"},
-            annotations={"org.opencontainers.image.ref.name": info.version},
+            annotations={
+                **named,
+                "org.opencontainers.image.ref.name": named.get("io.containerd.image.name", info.version),
+            },
         )
         index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [entry_of_index]}
         for name, value in zip(_DOCUMENTS, ({"imageLayoutVersion": "1.0.0"}, index), strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -11,10 +10,9 @@ from attrs import frozen
 from lftool.bundle.contents import weights_header
 from lftool.bundle.model_size import model_size
 from lftool.bundle.reader import opened
-from lftool.errors import UsageError
 from lftool.models.digest import Digest
 from lftool.ops.checking import check_opened
-from lftool.ops.containers import PORT, USER, entry_name, require_native
+from lftool.ops.containers import PORT, USER, entry_name, require_native, require_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,12 +22,6 @@ if TYPE_CHECKING:
     from lftool.store.store import Store
 
 _MIB = 1024 * 1024
-# References of images: the grammar of the distribution project, reference.go (a registry, a path, a tag, a digest).
-_NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REFERENCE = re.compile(
-    rf"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?/)?{_NAME}(?:/{_NAME})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?",
-    re.ASCII,
-)
 _WORKING = 256 * _MIB  # buffers of a computation, the HTTP server and the executable itself
 _COLD_READ = 50 * 1000 * 1000  # bytes a second at which the slowest disk is expected to deliver the weights
 _PERIOD = 5
@@ -97,11 +89,7 @@ def deployment_of(path: Path, image: str, store: Store) -> Deployment:
         IntegrityError: The bundle is not what it says.
         UsageError: It has no native runtime, or there is no reference of an image.
     """
-    if not _REFERENCE.fullmatch(image):
-        raise UsageError(
-            f"{image!r} is no reference of an image",
-            hints=("such as registry.example.com/name:1; names are lower case",),
-        )
+    require_reference(image)
     with opened(path) as bundle:
         require_native(bundle)
         check_opened(bundle, store)
@@ -158,6 +146,10 @@ services:
 def kubernetes(deployment: Deployment) -> str:
     """Return a Secret to fill in, a Deployment and a Service (Kubernetes API v1, apps/v1)."""
     name, image = deployment.name, json.dumps(deployment.image)
+    # The executable asks itself: there is no other program in the image, and engines that play this file without Kubernetes run
+    # probes inside of it. Of a livenessProbe, podman 4.3.1 makes a command for a shell, which is not there, and restarts for ever;
+    # a server that hangs is not ready, one that ends is started again.
+    asked = f'exec: {{command: [/{deployment.entry}, --healthy, "{PORT}"]}}'
     gpu = f"\n              {deployment.accelerator}: 1" if deployment.accelerator else ""
     return f"""\
 # kubectl create secret generic {name} --from-literal=api-key=… && kubectl apply -f this-file
@@ -193,16 +185,12 @@ spec:
             readOnlyRootFilesystem: true
             capabilities: {{drop: [ALL]}}
           startupProbe:
-            httpGet: {{path: /health, port: http}}
+            {asked}
             periodSeconds: {_PERIOD}
             failureThreshold: {deployment.start_tries}
           readinessProbe:
-            httpGet: {{path: /health, port: http}}
+            {asked}
             periodSeconds: {_PERIOD}
-          livenessProbe:
-            httpGet: {{path: /health, port: http}}
-            periodSeconds: {_PERIOD * 3}
-            timeoutSeconds: 3
           resources:
             requests:
               cpu: "1"

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from lftool.codec.text import decode_utf8
 from lftool.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def read_schema(name: str, files: ProjectFiles) -> Any:  # noqa: ANN401 - JSON
         RecipeError: It is no JSON Schema.
     """
     try:
-        schema = _require_form(json.loads(files.read(name, "checks", _MOST_BYTES)))
+        schema = _require_form(json.loads(decode_utf8(files.read(name, "checks", _MOST_BYTES), name, RecipeError)))
         jsonschema.validators.validator_for(schema).check_schema(schema)
     except (ValueError, RecursionError, jsonschema.SchemaError) as error:
         raise RecipeError(f"checks: {name} is no JSON Schema: {error}") from None

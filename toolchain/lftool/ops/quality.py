@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,13 @@ from lftool.pipeline.quality import Quality, measure, read_text
 from lftool.pipeline.runner import prepare_weights
 from lftool.pipeline.selection import weights_artifact
 from lftool.pipeline.stages.sign import open_key
+from lftool.pipeline.tasks import weights_header
 from lftool.store.durable import write_durably
 from lftool.trust.signing import sign_statement
 from lftool.trust.statement import QUALITY_TYPE, Statement
 
 if TYPE_CHECKING:
+    from lftool.models.digest import Artifact
     from lftool.ops.project import Project
     from lftool.pipeline.ports import Ports
 
@@ -52,6 +55,20 @@ class MeasuredQuality:
     statement: Path | None
 
 
+def _say_what_the_reference_is(reference: Artifact, ports: Ports) -> None:
+    """Say so where what counts as unquantised was quantised by whoever made the source."""
+    header = weights_header(reference, "the unquantised weights", ports)
+    types = Counter(tensor.type.name for tensor in header.tensors if tensor.type.block_elements > 1)
+    if types:
+        named = ", ".join(f"{count} tensors {name}" for name, count in sorted(types.items()))
+        ports.emit(
+            Notice(
+                text=f"the source itself is quantised ({named}): the figures compare with that, not with the original weights",
+                warning=True,
+            )
+        )
+
+
 def measure_target(project: Project, ports: Ports, options: QualityOptions) -> MeasuredQuality:
     """Build a target if need be, measure its weights against the unquantised ones, and sign what was found.
 
@@ -80,6 +97,7 @@ def measure_target(project: Project, ports: Ports, options: QualityOptions) -> M
             lambda: prepare_weights(project.recipe, lock, ports),
             ports,
         )
+    _say_what_the_reference_is(weights_artifact(project.recipe, lock), ports)
     sign = project.recipe.sign
     if sign is None or not options.build.sign:
         ports.emit(Notice(text="no statement is written: nobody signs it"))

@@ -18,11 +18,14 @@ from lftool.pipeline.adapters import check_adapter
 from lftool.pipeline.headers import header_of
 from lftool.pipeline.identity import pack_action, plan_action, plan_digest, transform_action, use_of
 from lftool.pipeline.inputs import imatrix_input, needed_files
+from lftool.pipeline.license import check_license
 from lftool.pipeline.loading import try_loading
+from lftool.pipeline.outcomes import of_target, tell_outcome
 from lftool.pipeline.overrides import check_overrides
 from lftool.pipeline.pinning import ALL, Pins, Upgrade
 from lftool.pipeline.ports import Ports
 from lftool.pipeline.selection import companions, parts_of, weights_artifact
+from lftool.pipeline.sources_checked import check_recognised
 from lftool.pipeline.stages.convert import ROLE, differs, run_conversion
 from lftool.pipeline.stages.fetch import bring, fetch_locked
 from lftool.pipeline.stages.stream import Consumer, convert_and_quantize, most_consumers
@@ -158,8 +161,10 @@ class _Locker:
                     continue
                 asked_for.add(key)
                 quantizer = self._quantizer(asked, target)
-                chosen, remember = plan_ahead(quantizer, asked.spec, asked.options, files, self.ports)
+                with of_target(target):
+                    chosen, remember = plan_ahead(quantizer, asked.spec, asked.options, files, self.ports)
                 check_overrides(asked.spec.overrides, chosen, target)
+                tell_outcome(target, asked, header, chosen, self.ports)
                 semantics, use = asked.registered.record.semantics, use_of(asked.spec.produces, imatrix)
                 locked_tool = self.pins.pin_tool(quantizer, use)
                 require_pinned_fingerprint(quantizer, semantics, use, locked_tool, self.ports)
@@ -201,8 +206,12 @@ class _Locker:
         wanted = quantization(self.recipe, pinned, target, self.ports)
         tool = self._quantizer(wanted, target)
         record = wanted.registered.record
-        plan = plan_transform(tool, wanted.spec, wanted.options, wanted.inputs, self.ports)
+        with of_target(target):
+            plan = plan_transform(tool, wanted.spec, wanted.options, wanted.inputs, self.ports)
         check_overrides(wanted.spec.overrides, plan, target)
+        tell_outcome(
+            target, wanted, weights_header(wanted.inputs["weights"], "the weights", self.ports), plan, self.ports
+        )
         use = use_of(wanted.spec.produces, wanted.inputs)
         locked_tool = self.pins.pin_tool(tool, use)
         digest = plan_digest(plan)
@@ -268,6 +277,7 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports) -> Lock
         FetchError: A source does not deliver.
         UnavailableError: A pinned plugin is not the installed one.
     """
+    check_license(recipe.bundle.license)
     pins = Pins(recipe, old, upgrade, ports)
     locker = _Locker(recipe, old, pins, ports)
     sources = {name: pins.source(name, spec) for name, spec in sorted(recipe.sources.items())}
@@ -277,6 +287,7 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports) -> Lock
         locker.check(name)
     for name, file in needed_files(recipe, pinned):
         fetch_locked(pinned, name, file, ports)
+        check_recognised(name, file, ports)
     for role, part in parts_of(recipe, pinned).items():
         if part.format == "gguf":
             check_part(role, part.files[0].artifact, recipe, ports)

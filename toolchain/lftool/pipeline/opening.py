@@ -46,7 +46,11 @@ def scheme_of(uri: str, name: str) -> str:
         if "?" in rest:
             raise RecipeError(
                 f"sources.{name}.uri: a query string is refused: it would end up in the lock",
-                hints=(_QUERY_HINT,) if scheme in {"http", "https"} else (_CREDENTIALS_HINT,),
+                hints=(f"leave it out: {uri.partition('?')[0]} gives the same file",)
+                if rest.partition("?")[2] == "download=true"
+                else (_QUERY_HINT,)
+                if scheme in {"http", "https"}
+                else (_CREDENTIALS_HINT,),
             )
     return scheme
 

@@ -27,6 +27,9 @@ _SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf\Z")
 
 _MOST_NAMED = 8
 
+# Pieces of a file that was cut by size: `NAME.gguf.part1of2`, `NAME.gguf-split-a`.
+_PIECE = re.compile(r"(.+\.gguf)(\.part\d+of\d+|-split-[a-z]+|\.part\d+|\.\d{3})\Z", re.IGNORECASE)
+
 # Names of GGUFs that are no model: llama.cpp's programs and scripts write these words into them.
 _OTHER = re.compile(r"imatrix|mmproj|(^|[-_.])lora([-_.])", re.IGNORECASE)
 
@@ -103,6 +106,20 @@ def _safetensors(files: tuple[LockedFile, ...], source: str) -> Weights | None:
     return Weights(format="safetensors", files=chosen, folder=top)
 
 
+def _is_gguf(file: LockedFile) -> bool:
+    return file.path.lower().endswith(".gguf")
+
+
+def _of_pieces(files: tuple[LockedFile, ...]) -> tuple[str, ...]:
+    """Return the hint for files that are pieces of one."""
+    pieces = [match for file in sorted(files, key=lambda each: each.path) if (match := _PIECE.match(file.path))]
+    if not pieces:
+        return ()
+    return (
+        f"these are pieces of a file, to be joined first: cat {' '.join(piece[0] for piece in pieces)} > {pieces[0][1]}",
+    )
+
+
 def pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple[str, ...]) -> LockedFile:
     """Return the one file with one of `suffixes`, or the only file.
 
@@ -116,7 +133,7 @@ def pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple[
         RecipeError: None, or several.
         FormatError: A pickle checkpoint.
     """
-    found = [file for file in files if file.path.endswith(suffixes)]
+    found = [file for file in files if file.path.lower().endswith(suffixes)]
     if not found and len(files) == 1 and not files[0].path.endswith((*_PICKLES, ".safetensors")):
         return files[0]
     if len(found) == 1:
@@ -135,7 +152,10 @@ def pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple[
             f"source {source!r}: {pickles[0]} is a pickle checkpoint; those run code when loaded and are refused",
             hints=("use the model's GGUF or safetensors files",),
         )
-    raise RecipeError(f"source {source!r} has no file that could be the {role}: {', '.join(f.path for f in files)}")
+    raise RecipeError(
+        f"source {source!r} has no file that could be the {role}: {', '.join(f.path for f in files)}",
+        hints=_of_pieces(files),
+    )
 
 
 def weights_files(recipe: Recipe, lock: Lock) -> Weights:
@@ -149,7 +169,7 @@ def weights_files(recipe: Recipe, lock: Lock) -> Weights:
     files = lock.sources[name].files
     if recipe.model.mmproj == name:  # both in one source, as registries deliver them
         files = tuple(file for file in files if not _is_projector(file))
-    ggufs = [file for file in files if file.path.endswith(".gguf")]
+    ggufs = [file for file in files if _is_gguf(file)]
     models = [file for file in ggufs if not _OTHER.search(file.path.rpartition("/")[2])]
     if models:  # what is none by its name is no candidate; what is none by its header is found out once it is here
         ggufs, files = models, tuple(file for file in files if file not in ggufs or file in models)
@@ -159,7 +179,7 @@ def weights_files(recipe: Recipe, lock: Lock) -> Weights:
 
 def _is_projector(file: LockedFile) -> bool:
     """Tell whether a file is a projector by its name: llama.cpp's scripts write `mmproj-NAME.gguf`."""
-    return file.path.endswith(".gguf") and "mmproj" in file.path.rpartition("/")[2]
+    return _is_gguf(file) and "mmproj" in file.path.rpartition("/")[2]
 
 
 def _lora_files(recipe: Recipe, lock: Lock) -> Weights | None:
@@ -174,7 +194,7 @@ def _lora_files(recipe: Recipe, lock: Lock) -> Weights | None:
         return None
     files = lock.sources[name].files
     folders = [file.path.removesuffix(_ADAPTER_CONFIG) for file in files if file.path.endswith(_ADAPTER_CONFIG)]
-    if len(folders) != 1 or any(file.path.endswith(".gguf") for file in files):
+    if len(folders) != 1 or any(_is_gguf(file) for file in files):
         return Weights(format="gguf", files=(pick(files, name, "LoRA adapter", (".gguf",)),))
     paths = {folders[0] + part for part in _ADAPTER}
     found = tuple(file for file in files if file.path in paths)
@@ -196,7 +216,7 @@ def _mmproj_files(recipe: Recipe, lock: Lock) -> Weights | None:
     if name is None:
         return None
     files = lock.sources[name].files
-    ggufs = [file for file in files if file.path.endswith(".gguf")]
+    ggufs = [file for file in files if _is_gguf(file)]
     named = tuple(file for file in ggufs if _is_projector(file))
     if ggufs and not named and name == recipe.model.weights:
         raise RecipeError(

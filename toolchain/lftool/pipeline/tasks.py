@@ -228,6 +228,12 @@ def quantization_of(
         raise RecipeError(
             f"the quantizer {record.name!r} does not make the same bytes twice; a bundle cannot be locked"
         )
+    if record.alignment not in {None, header.alignment}:
+        raise RecipeError(
+            f"targets.{target}: tensors of the weights are aligned to {header.alignment} bytes, and the quantizer"
+            f" {record.name!r} makes broken files of all but {record.alignment}",
+            hints=("leave `quantizer` out, or choose a file type that another quantizer makes: lftool plugins list",),
+        )
     where = f"lftool.toml: targets.{target}.options"
     if record.options is None and target_spec.options:
         raise RecipeError(

@@ -222,10 +222,15 @@ class ContentStore:
             return False
         return True
 
-    def touch(self, artifact: Artifact) -> None:
-        """Note that the blob was used now, for garbage collection; the blob's own times stay as they are."""
+    def touch(self, artifact: Artifact, when: float | None = None) -> None:
+        """Note that the blob was used, for garbage collection; the blob's own times stay as they are.
+
+        Args:
+            artifact: Its name.
+            when: Seconds since the epoch; None for now.
+        """
         try:
-            os.utime(self._facts_path(artifact))
+            os.utime(self._facts_path(artifact), None if when is None else (when, when))
         except OSError:
             return
 

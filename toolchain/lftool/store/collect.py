@@ -71,11 +71,12 @@ def verify_all(store: Store) -> Verified:
         StorageError: A blob cannot be read, or what was found cannot be written down.
     """
     count, total, corrupted = 0, 0, []
-    for artifact, _ in list(store.blobs.blobs()):
+    for artifact, used in list(store.blobs.blobs()):
         count += 1
         total += artifact.size
         try:
             store.blobs.check(artifact)
+            store.blobs.touch(artifact, used)  # looking is not using
         except IntegrityError:
             corrupted.append(artifact.sha256)
         except StorageError:

@@ -15,7 +15,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from lftool.api import HTTPClient, Resolution, SourceFile, is_chosen
-from lftool.errors import FetchError, RangeError, TransientError
+from lftool.errors import FetchError, RangeError, TransientError, UnavailableError, UsageError
 from lftool.models.digest import Digest
 from lftool_hf.address import parse_address
 
@@ -51,6 +51,10 @@ class HuggingFaceSource:
         from huggingface_hub import HfApi
         from huggingface_hub.constants import ENDPOINT
 
+        if not ENDPOINT.startswith(("https://", "http://")):
+            raise UsageError(
+                f"HF_ENDPOINT is {ENDPOINT!r}, which has no scheme", hints=(f"write HF_ENDPOINT=https://{ENDPOINT}",)
+            )
         with _sorted(uri, address):
             api = HfApi(endpoint=ENDPOINT, token=False, headers=dict(self._headers()))
             return api.repo_info(
@@ -157,6 +161,11 @@ def _sorted(uri: str, address: Address) -> Iterator[None]:
     what, broken = f"source {uri!r}", _broken_connections()
     try:
         yield
+    except errors.OfflineModeIsEnabled as error:
+        raise UnavailableError(
+            f"{what}: HF_HUB_OFFLINE is set, so the Hub is not asked",
+            hints=("unset it: env -u HF_HUB_OFFLINE lftool …",),
+        ) from error
     except errors.GatedRepoError as error:
         raise FetchError(
             f"{what}: {address.repository} is gated: its owner asks to accept terms first",

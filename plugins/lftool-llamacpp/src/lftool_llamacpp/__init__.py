@@ -55,6 +55,7 @@ def lftool_quantizers() -> Iterator[QuantizerType]:
         produces=tuple(sorted(FILE_TYPES)),
         semantics="ggml-q/1",
         options=Options,
+        alignment=32,  # it copies general.alignment and writes everything for 32
         factory=LlamaCppQuantizer,
     )
 

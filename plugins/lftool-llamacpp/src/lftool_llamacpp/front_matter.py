@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lftool.api import decode_utf8
+from lftool.errors import FormatError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -58,9 +61,9 @@ def problem_of(card: Path) -> str | None:
     if card.stat().st_size > MOST_CARD_BYTES:
         return f"it has more than {MOST_CARD_BYTES} bytes"
     try:
-        text = card.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        return "it is not UTF-8"
+        text = decode_utf8(card.read_bytes(), card.name)
+    except FormatError as error:
+        return error.message.partition(": ")[2]
     lines = text.splitlines()
     if not lines or lines[0] != _FENCE:
         return None
@@ -74,6 +77,9 @@ def problem_of(card: Path) -> str | None:
         if root is not None and expanded_nodes(root) is None:
             return f"its front matter means more than {MOST_NODES} values"
         yaml.safe_load(block)
+    except yaml.MarkedYAMLError as error:
+        where = f" in line {error.problem_mark.line + 2}" if error.problem_mark else ""
+        return f"its front matter cannot be read as YAML: {error.problem or 'it is malformed'}{where}"
     except (yaml.YAMLError, RecursionError, ValueError, TypeError, OverflowError, AttributeError):
         return "its front matter cannot be read as YAML"
     return None

@@ -23,6 +23,9 @@ _ERROR_LEVEL = 4
 # ends it with the new type in parentheses when the type changes.
 _TENSOR_LINE = re.compile(r"\[ *(\d+)/ *(\d+)\] (.+?) +- \[[^\]]*\], type = +(\S+), (.*)")
 _NEW_TYPE = re.compile(r"\((\w+)\)\s*\Z")
+# What it says of a tensor whose rows the type's blocks do not divide, before it looks for another type.
+_ODD_ROWS = re.compile(r"warning: (.+?) +- ncols ")
+_FUNCTIONS = re.compile(r"\A\w+: (failed to quantize: )?")
 _PATTERN_CHARACTERS = re.compile(r"([.^$|()\[\]{}*+?\\])")
 
 
@@ -56,6 +59,7 @@ class _Log:
         self._on_tensor = on_tensor
         self._line = ""
         self.errors: list[str] = []
+        self.last = ""
         self.notices: list[str] = []
 
     def __call__(self, level: int, text: bytes, _user: object) -> None:
@@ -68,10 +72,13 @@ class _Log:
             if match:
                 changed = _NEW_TYPE.search(match[5])
                 kind = (changed[1] if changed else match[4]).upper()
+                self.last = match[3].strip()
                 self._on_tensor(TensorLine(index=int(match[1]), count=int(match[2]), name=match[3].strip(), type=kind))
             elif level >= _ERROR_LEVEL and line.strip(" ="):
                 self.errors.append(line.strip())
             else:
+                odd = _ODD_ROWS.match(line.strip())
+                self.last = odd[1] if odd else self.last
                 self.notices.append(line.strip())
 
 
@@ -132,4 +139,6 @@ def quantize_file(source: Path, output: Path, call: QuantizeCall, on_tensor: Cal
                     'start from F16, BF16 or F32 weights, or set quantizer = "llama.cpp" and options = { allow_requantize = true }',
                 ),
             )
-        raise FormatError(f"llama.cpp cannot quantise the weights: {why}")
+        at = f" (tensor {log.last})" if log.last and log.last not in why else ""
+        why = _FUNCTIONS.sub("", why)
+        raise FormatError(f"llama.cpp cannot quantise the weights: {why}{at}")

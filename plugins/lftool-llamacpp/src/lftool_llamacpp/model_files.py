@@ -7,7 +7,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from lftool.api import InputWarning
+from lftool.api import InputWarning, decode_utf8
 from lftool.errors import FormatError, RecipeError
 from lftool_llamacpp.front_matter import problem_of
 
@@ -30,8 +30,9 @@ def read_json(path: Path, name: str) -> Any:  # noqa: ANN401 - any JSON
     Raises:
         FormatError: It is none.
     """
+    text = decode_utf8(path.read_bytes(), name)
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{name} is no JSON: {error}") from None
 

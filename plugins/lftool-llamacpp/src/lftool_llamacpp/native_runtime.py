@@ -40,6 +40,7 @@ _SOURCES = (
     "bundle",
     "weights",
     "cores",
+    "neighbours",
     "kind",
     "options",
     "templates",
@@ -67,7 +68,15 @@ _REPLACED = {
     ),
     "LFTOOL_ENABLE_THINKING": "_Z45common_chat_templates_support_enable_thinkingPK21common_chat_templates",
 }
-_WRAPPED = ("llama_model_load_from_file", "llama_adapter_lora_init", "_Znwm", *_REPLACED.values())
+_WRAPPED = (
+    "llama_model_load_from_file",
+    "llama_adapter_lora_init",
+    "llama_decode",
+    "llama_encode",
+    "llama_attach_threadpool",
+    "_Znwm",
+    *_REPLACED.values(),
+)
 
 _OPTIONS = (
     "-DCMAKE_BUILD_TYPE=Release",

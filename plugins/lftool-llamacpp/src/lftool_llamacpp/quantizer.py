@@ -23,9 +23,9 @@ from lftool.errors import RecipeError, UnavailableError
 from lftool_llamacpp.importance import check_coverage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from lftool.api import InputFile, TransformSpec
+    from lftool.api import GGUFHeader, InputFile, TransformSpec
     from lftool_llamacpp.library import QuantizeCall, TensorLine
 
 _LIBRARIES = ("libllama", "libggml")
@@ -39,12 +39,11 @@ class Options:
     pure: bool = field(default=False, metadata={"doc": "Give every tensor the file type's own type, no mixture."})
 
 
-def _refuse_quantised(path: Path) -> None:
-    """Raise RecipeError for weights that are quantised already; a dry run of llama.cpp does not look."""
-    with path.open("rb") as file:
-        header = read_gguf(file, path.stat().st_size, "the weights")
+def _refuse_quantised(header: GGUFHeader, planned: Iterable[TensorType]) -> None:
+    """Raise RecipeError if a tensor that is quantised already is to change; a dry run of llama.cpp does not look."""
+    types = {item.tensor: item.type for item in planned}
     for tensor in header.tensors:
-        if tensor.type.block_elements > 1:
+        if tensor.type.block_elements > 1 and types.get(tensor.name, tensor.type.name) != tensor.type.name:
             raise RecipeError(
                 f"the weights are quantised already: tensor {tensor.name} is {tensor.type.name}",
                 hints=(
@@ -97,8 +96,6 @@ class LlamaCppQuantizer:
         """Return the type of every tensor, from a dry run of llama.cpp itself."""
         from lftool_llamacpp.library import quantize_file  # noqa: PLC0415 - heavy, child processes only
 
-        if not (spec.options or Options()).allow_requantize:
-            _refuse_quantised(inputs["weights"].path)
         tensors: list[TensorType] = []
 
         def collect(line: TensorLine) -> None:
@@ -106,9 +103,11 @@ class LlamaCppQuantizer:
 
         call = self._call(spec, inputs, 1, dry_run=True)
         quantize_file(inputs["weights"].path, Path("never-written"), call, collect)
+        with inputs["weights"].path.open("rb") as file:
+            header = read_gguf(file, inputs["weights"].artifact.size, "the weights")
+        if not call.allow_requantize:
+            _refuse_quantised(header, tensors)
         if call.imatrix is not None:
-            with inputs["weights"].path.open("rb") as file:
-                header = read_gguf(file, inputs["weights"].artifact.size, "the weights")
             check_coverage(header, tensors, call.imatrix, spec.produces)
         return TransformPlan(
             parameters={

@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from lftool.api import (
     FILE_TYPES,
+    GGML_TYPES,
     ToolIdentity,
     TransformPlan,
     read_gguf,
@@ -79,8 +80,11 @@ class StrictQuantizer:
                     hints=("keep its type under `overrides`",),
                 )
             if source not in FLOATS:
+                already = GGML_TYPES[source].block_elements > 1
                 raise RecipeError(
-                    f"the weights are quantised already: tensor {item.tensor} is {source}",
+                    f"the weights are quantised already: tensor {item.tensor} is {source}"
+                    if already
+                    else f"tensor {item.tensor} is {source}, which is not quantised",
                     hints=('start from F16, BF16 or F32 weights, or set quantizer = "llama.cpp"',),
                 )
             if item.type not in KERNELS and item.type not in FLOATS:

@@ -25,16 +25,17 @@ def command() -> None:
 @command.command("container")
 @bundle_argument
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--ref", metavar="REF", help="What engines call it once loaded, such as registry.example.com/name:1.")
 @json_option
-def container(bundle: Path, directory: Path, as_json: bool) -> None:
+def container(bundle: Path, directory: Path, ref: str | None, as_json: bool) -> None:
     """Write native BUNDLE as an OCI image layout into DIRECTORY, once every content has been checked.
 
-    The image has one layer with one file; the same bundle gives the same bytes.
+    The image has one layer with one file; the same bundle gives the same bytes, whatever it is called.
     """
     from lftool.ops.caching import open_store
     from lftool.ops.containers import export_container
 
-    made = export_container(bundle, directory, open_store())
+    made = export_container(bundle, directory, open_store(), ref)
     if as_json:
         print_json(
             {
@@ -46,7 +47,9 @@ def container(bundle: Path, directory: Path, as_json: bool) -> None:
         )
         return
     say(f"sha256:{made.digest.hex}  linux/{made.architecture}  {size_text(made.size)}")
-    note(f"push it: skopeo copy {shlex.quote(f'oci:{directory}')} docker://REGISTRY/NAME:TAG")
+    where = "REGISTRY/NAME:TAG" if ref is None else ref
+    layout = f"oci:{directory}" if ref is None else f"oci:{directory}:{ref}"
+    note(f"push it: skopeo copy --preserve-digests {shlex.quote(layout)} docker://{where}")
 
 
 @command.command("compose")

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from lftool.api import StageFinished, StageStarted, TransformPlan, TransformSpec
 from lftool.errors import FormatError, NotReproducibleError
+from lftool.formats.fallbacks import outcome
 from lftool.formats.gguf import read_gguf
 from lftool.models.digest import Artifact
 from lftool.models.lock import LockedQuantize
@@ -141,6 +142,7 @@ def _run(task: QuantizeTask, tool: Tool, plan: TransformPlan, threads: int, port
         lambda path: check_output(path, plan, tool.registered.record.name),
     )
     seconds = time.monotonic() - started
-    detail = f"{task.spec.produces}, {made.size / 1e6:.1f} MB"
+    came = outcome(header.tensors, {item.tensor: item.type for item in plan.tensors}, task.spec.produces)
+    detail = f"{task.spec.produces}, {made.size / 1e6:.1f} MB, {came.sentence}"
     ports.emit(StageFinished(stage="quantize", target=task.target, seconds=seconds, detail=detail))
     return made

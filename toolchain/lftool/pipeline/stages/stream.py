@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 import attrs
 from attrs import define, frozen
 
-from lftool.api import InputFile, StageFinished, StageStarted, TransformPlan, TransformSpec
+from lftool.api import GGUFTensor, InputFile, StageFinished, StageStarted, TransformPlan, TransformSpec
 from lftool.errors import FormatError
+from lftool.formats.fallbacks import outcome
 from lftool.formats.gguf import read_gguf
 from lftool.models.digest import Artifact, Digest
 from lftool.pipeline.headers import remember_header, skeleton
@@ -150,6 +151,7 @@ class _Stream:
 
     Attributes:
         sizes: Bytes of every tensor, once the header has passed.
+        tensors: Of the weights, likewise.
     """
 
     wanted: Conversion
@@ -157,6 +159,7 @@ class _Stream:
     plan: TransformPlan
     ports: Ports
     sizes: dict[str, int] = attrs.field(factory=dict)
+    tensors: list[GGUFTensor] = attrs.field(factory=list)
 
     def _cancel(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:  # before the pool waits for a converter that nobody reads
@@ -194,7 +197,8 @@ class _Stream:
                 lambda path: check_output(path, consumer.plan, consumer.tool.registered.record.name),
             )
         seconds = time.monotonic() - started
-        detail = f"{consumer.spec.produces}, {made.size / 1e6:.1f} MB"
+        came = outcome(self.tensors, {item.tensor: item.type for item in consumer.plan.tensors}, consumer.spec.produces)
+        detail = f"{consumer.spec.produces}, {made.size / 1e6:.1f} MB, {came.sentence}"
         ports.emit(StageFinished(stage="quantize", target=consumer.target, seconds=seconds, detail=detail))
         return made
 
@@ -212,6 +216,7 @@ class _Stream:
                 if passing.ended:
                     converting.result()  # its error, if it has one, says more than what is missing
                 raise
+            self.tensors.extend(header.tensors)
             self.sizes.update({tensor.name: tensor.size for tensor in header.tensors})
             head = bytes(passing.seen[: header.data_offset])
             size = header.size

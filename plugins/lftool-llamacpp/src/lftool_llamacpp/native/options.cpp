@@ -5,6 +5,7 @@
 
 #include "common.h"
 #include "cores.h"
+#include "neighbours.h"
 #include "llama.h"
 
 namespace lftool {
@@ -157,7 +158,11 @@ std::vector<std::string> model_arguments(const Bundle & bundle, const Options & 
         add("--lora", ADAPTER);
     }
     // llama.cpp counts the machine's cores. Its threads spin while they wait: more of them than may run make it crawl.
-    add("-t", std::to_string(options.threads > 0 ? options.threads : std::min(usable_cores(), common_cpu_get_num_math())));
+    const int most = std::min(usable_cores(), common_cpu_get_num_math());
+    add("-t", std::to_string(options.threads > 0 ? options.threads : most));
+    if (options.threads == 0) {
+        share_cores(most);
+    }
     if (!options.gpu_layers.empty()) {
         add("-ngl", options.gpu_layers);
     }

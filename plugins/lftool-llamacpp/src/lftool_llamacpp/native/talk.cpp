@@ -105,8 +105,11 @@ class Conversation {
         }
         if (loaded_->context() == nullptr) {
             const bool adapted = bundle.find("adapter") != nullptr;
+            const int  tokens  = bundle.contract.value("context", 0);
+            const std::string asked = tokens > 0 ? std::to_string(tokens) + " tokens ([run] context)"
+                                                 : std::string("as many tokens as the model was trained with");
             throw Problem(1, adapted ? "llama.cpp does not take the LoRA adapter: it is for another model"
-                                     : "llama.cpp cannot make a context of this length; is there enough memory?");
+                                     : "llama.cpp cannot make a context of " + asked + "; is there enough memory?");
         }
         const auto & contract = bundle.contract;
         raw_       = options.raw || llama_model_chat_template(loaded_->model(), nullptr) == nullptr;

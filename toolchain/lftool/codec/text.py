@@ -1,0 +1,37 @@
+"""Text as people save it: UTF-8, or a word for what it is instead."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from lftool.errors import FormatError, LftoolError
+
+_BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_SAVE = "save it as UTF-8 without a byte order mark"
+
+
+def decode_utf8(data: bytes, what: str, error: type[LftoolError] = FormatError) -> str:
+    """Return the text of a file.
+
+    Args:
+        data: Its content.
+        what: Its name, for messages.
+        error: What to raise.
+
+    Raises:
+        LftoolError: Of class `error`: it begins with a byte order mark, or is UTF-16 or another encoding.
+    """
+
+    def refuse(why: str) -> NoReturn:
+        raise error(f"{what}: {why}", hints=(_SAVE,))
+
+    if data.startswith(_BOM):
+        refuse("it begins with a byte order mark (BOM)")
+    if data.startswith(_UTF16) or (len(data) > 1 and 0 in data[:2] and data[:2] != b"\0\0"):
+        refuse("it is UTF-16, and UTF-8 is expected")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as problem:
+        line = data.count(b"\n", 0, problem.start) + 1
+        refuse(f"byte 0x{data[problem.start]:02x} in line {line} is no UTF-8; Latin-1 or Windows-1252, perhaps")

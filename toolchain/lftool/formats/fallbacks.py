@@ -1,0 +1,80 @@
+"""What became of a model's tensors in quantising: how many bits a weight, and how many took another type than asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from lftool.formats.ggml_types import BY_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from lftool.formats.gguf import GGUFTensor
+
+_OUTPUT, _EMBEDDING = "output.weight", "token_embd.weight"
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """What a plan comes to.
+
+    Attributes:
+        bits: Per weight, over all tensors.
+        fallen_back: How many tensors took a type of smaller blocks, because the file type's blocks do not divide their rows.
+        tensors: How many there are.
+        block: Elements of a block of the file type.
+    """
+
+    bits: float
+    fallen_back: int
+    tensors: int
+    block: int
+
+    @property
+    def sentence(self) -> str:
+        """What it comes to, in words."""
+        bits = f"{self.bits:.2f} bits a weight"
+        if not self.fallen_back:
+            return bits
+        return f"{bits}, {self.fallen_back} of {self.tensors} tensors fell back"
+
+
+def _block_of(produces: str) -> int:
+    """Return how many elements a block of a file type has; 1 where it names no type of GGML's."""
+    for name in (produces, produces.rpartition("_")[0]):
+        if name in BY_NAME:
+            return BY_NAME[name].block_elements
+    return BY_NAME["IQ2_S"].block_elements if produces.startswith("IQ") else 1  # mixtures of several
+
+
+def outcome(tensors: Iterable[GGUFTensor], planned: Mapping[str, str], produces: str) -> Outcome:
+    """Return what a plan comes to.
+
+    The output matrix, or the embedding that serves as one, does not count as fallen back: llama.cpp has types of its own for it
+    (llama-quant.cpp, `llama_tensor_get_type`).
+
+    Args:
+        tensors: Of the weights, before.
+        planned: Tensor to type, by name.
+        produces: The file type that was asked for.
+    """
+    there = list(tensors)
+    made = {tensor.name: BY_NAME[planned[tensor.name]] for tensor in there if planned.get(tensor.name) in BY_NAME}
+    changed = [tensor for tensor in there if tensor.name in made and made[tensor.name] != tensor.type]
+    block = _block_of(produces)
+    names = {tensor.name for tensor in there}
+    output = _OUTPUT if _OUTPUT in names else _EMBEDDING
+    fallen = [
+        tensor
+        for tensor in changed
+        if tensor.name != output and tensor.dimensions[0] % block and 1 < made[tensor.name].block_elements < block
+    ]
+    elements = bits = 0
+    for tensor in there:
+        kind = made.get(tensor.name, tensor.type)
+        count = tensor.size // tensor.type.block_bytes * tensor.type.block_elements
+        elements += count
+        bits += count // kind.block_elements * kind.block_bytes * 8
+    return Outcome(bits=bits / elements if elements else 0.0, fallen_back=len(fallen), tensors=len(there), block=block)

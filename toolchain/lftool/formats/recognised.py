@@ -1,0 +1,37 @@
+"""Files that stand where another was expected, by how they begin: a plain word for each, and the way on."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+# git-lfs's docs/spec.md: a pointer is text that begins so, and has at most 1024 bytes.
+_POINTER, MOST_POINTER_BYTES = b"version https://git-lfs.github.com/spec/v1\n", 1024
+HEAD_BYTES = 512
+
+
+@frozen
+class Found:
+    """What a file is, as a noun with its article, and what to do."""
+
+    noun: str
+    hint: str
+
+
+def recognised(head: bytes, size: int) -> Found | None:
+    """Return what a file is that is neither weights nor a part of a model; None where nothing is known.
+
+    Args:
+        head: Its first bytes, up to `HEAD_BYTES`.
+        size: How many it has.
+    """
+    if head.startswith(_POINTER) and size <= MOST_POINTER_BYTES:
+        return Found("a Git LFS pointer, not the file itself", "fetch the file: git lfs pull")
+    if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        return Found(
+            "a web page, not the file itself", "look at what the address shows in a browser: a login, an error"
+        )
+    if head.startswith(b"MZqFpD"):  # an Actually Portable Executable, as Mozilla's llamafile is
+        return Found(
+            "a llamafile of Mozilla's", "take its GGUF out (it is a ZIP), and start from that: unzip FILE '*.gguf'"
+        )
+    return None

@@ -1,0 +1,27 @@
+"""The licence of a bundle: an SPDX expression, which tools read in its bill of materials."""
+
+from __future__ import annotations
+
+from lftool.errors import RecipeError
+
+
+def check_license(expression: str | None) -> None:
+    """Raise unless a licence is an SPDX expression as it is spelt (SPDX specification, annex D).
+
+    Raises:
+        RecipeError: It is none, or differs from the list's spelling.
+    """
+    if expression is None:
+        return
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression  # noqa: PLC0415 - for locking only
+
+    what = f"bundle.license: {expression!r} is no SPDX licence expression"
+    try:
+        canonical = canonicalize_license_expression(expression)
+    except InvalidLicenseExpression as error:
+        raise RecipeError(
+            f"{what}: {error}",
+            hints=("such as Apache-2.0, or MIT OR Apache-2.0; a licence that has no SPDX name: LicenseRef-NAME",),
+        ) from None
+    if canonical != expression:
+        raise RecipeError(f"{what}", hints=(f"write {canonical}",))

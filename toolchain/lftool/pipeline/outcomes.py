@@ -1,0 +1,41 @@
+"""What is said of quantising a target: which one failed, and what became of its tensors."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from lftool.api import Notice
+from lftool.errors import FormatError, RecipeError
+from lftool.formats.fallbacks import outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lftool.api import GGUFHeader, TransformPlan
+    from lftool.pipeline.ports import Ports
+    from lftool.pipeline.tasks import Quantization
+
+
+@contextlib.contextmanager
+def of_target(target: str) -> Iterator[None]:
+    """Have errors of a recipe or of weights say which target they are about."""
+    try:
+        yield
+    except (RecipeError, FormatError) as error:
+        if not error.message.startswith(("targets.", "lftool.toml")):
+            error.message = f"targets.{target}: {error.message}"
+            error.args = (error.message,)
+        raise
+
+
+def tell_outcome(target: str, wanted: Quantization, header: GGUFHeader, plan: TransformPlan, ports: Ports) -> None:
+    """Say so where tensors took other types than the file type's, since their rows are no multiple of its blocks."""
+    found = outcome(header.tensors, {item.tensor: item.type for item in plan.tensors}, wanted.spec.produces)
+    if found.fallen_back:
+        ports.emit(
+            Notice(
+                text=f"targets.{target}: {found.fallen_back} of {found.tensors} tensors have rows that are no multiple of"
+                f" {found.block}, and take larger types than {wanted.spec.produces}'s: {found.bits:.2f} bits a weight"
+            )
+        )

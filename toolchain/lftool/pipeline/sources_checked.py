@@ -1,0 +1,52 @@
+"""Files of sources that are something else than they should be, said in plain words before a reader stumbles over them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from lftool.bundle.reader import opened
+from lftool.errors import FormatError
+from lftool.formats.recognised import HEAD_BYTES, recognised
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lftool.models.lock import LockedFile
+    from lftool.pipeline.ports import Ports
+
+
+def _stem_of_bundle(path: Path) -> str | None:
+    with contextlib.suppress(FormatError), opened(path) as bundle:
+        return bundle.manifest.stem
+    return None
+
+
+def check_recognised(source: str, file: LockedFile, ports: Ports) -> None:
+    """Raise where a file is a Git LFS pointer, a web page, or a bundle.
+
+    Args:
+        source: Name of its source.
+        file: In the store.
+        ports: The store.
+
+    Raises:
+        FormatError: It is; the hint says the way on.
+    """
+    what = f"source {source!r}, file {file.path}"
+    path = ports.store.blobs.require(file.artifact, what)
+    with path.open("rb") as opened_file:
+        head = opened_file.read(HEAD_BYTES)
+    found = recognised(head, file.size)
+    if found is not None:
+        raise FormatError(f"{what}: this is {found.noun}", hints=(found.hint,))
+    if head.startswith((b"GGUF", b"#!", b"\x7fELF")):
+        stem = _stem_of_bundle(path)
+        if stem is not None:
+            raise FormatError(
+                f"{what}: this is the bundle {stem}, not weights",
+                hints=(
+                    "take its weights out, and start from those: lftool extract BUNDLE DIRECTORY",
+                    "their sha256 is in its manifest: lftool inspect BUNDLE",
+                ),
+            )
