@@ -31,6 +31,7 @@ COMMANDS = {
     "extract": "Write the parts of a bundle as files.",
     "keygen": "Make a key pair for signing.",
     "schema": "Print the JSON Schema of a file format.",
+    "gguf": "Mend GGUF files.",
     "plugins": "Show installed plugins.",
     "backends": "Show on what devices models can run here.",
     "runtime": "Compile a runtime for native bundles.",

@@ -36,6 +36,8 @@ _ALIGNMENT = "general.alignment"
 _ALIGNMENT_BYTES = 8 + len(_ALIGNMENT) + 4 + 4  # length and text of the key, type, number
 MAX_ALIGNMENT = 65_536
 _MAX_I64 = 2**63 - 1
+_VALUE = "the value of"
+REPAIR = "write a sound copy: lftool gguf repair IN OUT"
 
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<B", 10: "<Q", 11: "<q", 12: "<d"}
 _BOOL, _STRING, _ARRAY = 7, 8, 9
@@ -118,8 +120,8 @@ class _Cursor:
         self._buffer = b""
         self._buffer_start = 0
 
-    def fail(self, message: str) -> NoReturn:
-        raise FormatError(f"{self.what}: not a sound GGUF: {message}")
+    def fail(self, message: str, *hints: str) -> NoReturn:
+        raise FormatError(f"{self.what}: not a sound GGUF: {message}", hints=hints)
 
     def take(self, count: int) -> bytes:
         end = self.position + count
@@ -155,10 +157,41 @@ class _Cursor:
         self.kept += length
         if self.kept > MAX_KEPT_BYTES:
             self.fail(f"its keys, names and text take more than {MAX_KEPT_BYTES} bytes")
+        data = self.take(length)
         try:
-            return self.take(length).decode()
+            return data.decode()
         except UnicodeDecodeError:
+            return self.undecodable(data, what)
+
+    def undecodable(self, data: bytes, what: str) -> str:
+        del data
+        self.fail(f"{what} is not UTF-8", *([REPAIR] if what.startswith(_VALUE) else []))
+
+    def ends(self, surplus: int) -> None:
+        """Refuse bytes behind the last tensor, or padding that is not there; llama.cpp reads both."""
+        if surplus:
+            kind = f"{surplus} bytes follow" if surplus > 0 else f"{-surplus} padding bytes are missing after"
+            self.fail(f"{kind} the last tensor", REPAIR)
+
+
+class _TolerantCursor(_Cursor):
+    """Notes what can be mended where another one refuses."""
+
+    def __init__(self, file: BinaryIO, size: int, what: str) -> None:
+        super().__init__(file, 0, size, what)
+        self.notes: list[str] = []
+
+    def undecodable(self, data: bytes, what: str) -> str:
+        if not what.startswith(_VALUE):
             self.fail(f"{what} is not UTF-8")
+        self.notes.append(f"{what} is not UTF-8: what is none became U+FFFD")
+        return data.decode(errors="replace")
+
+    def ends(self, surplus: int) -> None:
+        if surplus > 0:
+            self.notes.append(f"{surplus} bytes behind the last tensor are left out")
+        elif surplus < 0:
+            self.notes.append(f"{-surplus} padding bytes are added after the last tensor")
 
 
 def _skip_strings(cursor: _Cursor, count: int, key: str) -> None:
@@ -196,7 +229,7 @@ def _value(cursor: _Cursor, key: str) -> GGUFValue:
     if kind == _ARRAY:
         return _array(cursor, key)
     if kind == _STRING:
-        return cursor.string(MAX_STRING_BYTES, f"the value of {key!r}")
+        return cursor.string(MAX_STRING_BYTES, f"{_VALUE} {key!r}")
     if kind not in _SCALARS:
         cursor.fail(f"{key!r} has the unknown value type {kind}")
     layout = _SCALARS[kind]
@@ -284,13 +317,7 @@ def _check_extent(cursor: _Cursor, tensors: tuple[GGUFTensor, ...], alignment: i
                 f"tensor {tensor.name!r} ends {tensor.offset + tensor.size - available} bytes past the end of the file:"
                 " it is truncated, or its header lies"
             )
-    if expected != available:
-        kind = (
-            f"{available - expected} bytes follow"
-            if available > expected
-            else f"{expected - available} padding bytes are missing after"
-        )
-        cursor.fail(f"{kind} the last tensor")
+    cursor.ends(available - expected)
 
 
 def read_gguf(file: BinaryIO, size: int | None, what: str, *, start: int = 0) -> GGUFHeader:
@@ -309,12 +336,29 @@ def read_gguf(file: BinaryIO, size: int | None, what: str, *, start: int = 0) ->
     Raises:
         FormatError: Not GGUF, truncated, over a budget, or tensors that overlap, hide bytes or leave the file.
     """
-    cursor = _Cursor(file, start, _MAX_I64 if size is None else size, what)
+    return _read(_Cursor(file, start, _MAX_I64 if size is None else size, what), size)
+
+
+def read_damaged_gguf(file: BinaryIO, size: int, what: str) -> tuple[GGUFHeader, tuple[str, ...]]:
+    """Read the header of a GGUF file that llama.cpp reads and `read_gguf` may refuse.
+
+    Returns:
+        The header, and what is wrong that can be mended, a sentence each: text that is not UTF-8, padding that is missing at
+        the end, bytes behind it.
+
+    Raises:
+        FormatError: As `read_gguf`, for what cannot.
+    """
+    cursor = _TolerantCursor(file, size, what)
+    return _read(cursor, size), tuple(cursor.notes)
+
+
+def _read(cursor: _Cursor, size: int | None) -> GGUFHeader:
     magic = cursor.take(4)
     if magic != MAGIC:
         if magic.startswith(_PICKLES) or magic == b"PK\x03\x04":
             raise FormatError(
-                f"{what}: looks like a pickle checkpoint; those run code when loaded and are refused",
+                f"{cursor.what}: looks like a pickle checkpoint; those run code when loaded and are refused",
                 hints=("use the model's GGUF or safetensors files",),
             )
         cursor.fail(f"it starts with {magic!r}, not {MAGIC!r}")
