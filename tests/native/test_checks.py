@@ -84,6 +84,7 @@ max_increase = 0.05
 def test_checks_that_hold(project, tmp_path, target):
     done = checked(project, HOLD, target, "--json", "--junit", str(tmp_path / "junit.xml")).assert_success()
     (report,) = done.json()["bundles"]
+    assert report["asked"].startswith("on the processor (x86-64")  # the native runtime is there, so it is asked
     assert [(check["name"], check["holds"]) for check in report["checks"]] == [
         ("tells a story", True),
         ("regex-2", True),
@@ -104,6 +105,7 @@ def test_checks_that_hold_where_there_is_no_native_runtime(project, tmp_path):
         elsewhere, HOLD.partition('[[checks]]\nkind = "perplexity"')[0] + SCHEMA_CHECK, "gguf"
     ).assert_success()
     assert done.out.count("  holds  ") == 5
+    assert "(on the processor; llama-cpp-python)\n" in done.out
 
 
 @pytest.mark.parametrize(

@@ -73,11 +73,16 @@ class Question:
 
 
 class ServedModel:
-    """A server on loopback."""
+    """A server on loopback.
+
+    Attributes:
+        sentence: What runs where: the runtime, and on which device.
+    """
 
     def __init__(self, url: str, key: str) -> None:
         import httpx2
 
+        self.sentence = ""
         headers = {"Authorization": f"Bearer {key}"}
         self._client = httpx2.Client(base_url=url, timeout=_ANSWER_SECONDS, trust_env=False, headers=headers)
 
@@ -183,6 +188,7 @@ def served(path: Path, store: Store, backend: str | None, *, embeddings: bool = 
     key = secrets.token_hex(16)
     model = ServedModel(f"http://127.0.0.1:{port}", key)
     ready = prepare_run(path, None, store, backend, ServeOptions(port=port, embeddings=embeddings))
+    model.sentence = ready.command.sentence
     environment = {**os.environ, "LFTOOL_BUNDLE": str(path), **ready.command.environment, "LLAMA_API_KEY": key}
     with contextlib.ExitStack() as stack:  # whatever ends this, a signal that raises among it, ends the server
         stack.callback(model.close)

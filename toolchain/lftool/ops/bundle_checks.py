@@ -90,22 +90,25 @@ def _check(report: CheckReport, path: Path, project: Project, ports: Ports, back
     if does == "embeds":
         answers = {number: check.prompt or "" for number, check in asked}
     else:
-        answers = _answers(path, asked, results, backend, ports)
+        answers = _answers(path, asked, report, backend, ports)
     if answers:
         with served(path, ports.store, backend, embeddings=True) as model:
+            report.asked = model.sentence
             for number, check in asked:
                 if number in answers:
                     results[number] = _timed(number, check, partial(_embedding, check, answers[number], model))
 
 
 def _answers(
-    path: Path, asked: list[tuple[int, CheckSpec]], results: dict[int, CheckResult], backend: str | None, ports: Ports
+    path: Path, asked: list[tuple[int, CheckSpec]], report: CheckReport, backend: str | None, ports: Ports
 ) -> dict[int, str]:
     """Carry out the checks that need answers; return the answers whose vectors are to be compared."""
     answers: dict[int, str] = {}
     if not asked:
         return answers
+    results = report.found
     with served(path, ports.store, backend) as model:
+        report.asked = model.sentence
         for number, check in asked:
             if check.kind == _EMBEDDING:
                 said = _timed(number, check, partial(model.ask, _question(check)))

@@ -42,12 +42,14 @@ class CheckReport:
         target: Target of the recipe; empty until the bundle has been read.
         found: Number of a check to its result.
         error: Why the rest was not checked; None if all was.
+        asked: What was asked: the runtime, and on which device; empty where no answer was needed.
     """
 
     bundle: str
     target: str = ""
     found: dict[int, CheckResult] = field(factory=dict)
     error: str | None = None
+    asked: str = ""
 
     @property
     def results(self) -> tuple[CheckResult, ...]:
@@ -78,11 +80,13 @@ def raise_if_failed(reports: Sequence[CheckReport]) -> None:
         raise UsageError(f"the recipe has no [[checks]] for {targets}", hints=("docs/how-to/check-bundles.md",))
     total = sum(len(report.results) for report in reports)
     failed = [f"{report.target}/{result.name}" for report in reports for result in report.failed]
-    if failed:
-        raise PolicyError(f"{len(failed)} of {total} checks do not hold: {', '.join(failed)}")
     unmade = [f"{report.target}/{result.name}" for report in reports for result in report.unmade]
+    not_made = f"{len(unmade)} of {total} checks could not be made: {', '.join(unmade)}"
+    if failed:
+        more = f"; {not_made}" if unmade else ""
+        raise PolicyError(f"{len(failed)} of {total} checks do not hold: {', '.join(failed)}{more}")
     if unmade:
-        raise UnavailableError(f"{len(unmade)} of {total} checks could not be made: {', '.join(unmade)}")
+        raise UnavailableError(not_made)
 
 
 def _left_out(text: str) -> str:

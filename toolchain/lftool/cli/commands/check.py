@@ -67,6 +67,7 @@ def _as_json(report: CheckReport) -> dict[str, object]:
         "bundle": report.bundle,
         "target": report.target,
         "error": report.error,
+        "asked": report.asked or None,
         "checks": [
             {
                 "name": result.name,
@@ -85,7 +86,8 @@ def _show(report: CheckReport) -> None:
     from lftool.ops.check_reports import beginning
 
     nothing = f": no check is for target {report.target}" if report.error is None else ": not checked"
-    say(report.bundle if report.results else f"{report.bundle}{nothing}")
+    asked = f"  ({report.asked})" if report.asked else ""
+    say(f"{report.bundle}{asked}" if report.results else f"{report.bundle}{nothing}")
     for result in report.results:
         what = beginning(result.detail) if result.failure is None else result.failure
         state = "holds" if result.failure is None else "FAILS" if result.made else "error"
