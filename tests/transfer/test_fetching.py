@@ -12,6 +12,7 @@ import time
 import attrs
 import pytest
 
+from lftool.models.digest import Digest
 from lftool.testing import FaultProxy, FileServer, ProjectFolder
 from lftool.testing.conformance import BUNDLE, RECIPE, large_model
 from lftool.testing.faults import Request, Response, answer, change_version, corrupt
@@ -145,6 +146,24 @@ def test_a_version_that_changes_on_the_way_is_noticed_and_said(remote, proxy):
     )
 
 
+def test_a_version_that_differs_per_replica_is_pinned_by_content(project, files, proxy):
+    """Behind a balancer, every server may compute another ETag for the same bytes."""
+    project.write_recipe(RECIPE.format(uri=f"{proxy.url}/model.gguf", options=""))
+    served = 0
+
+    def another(request: Request, response: Response, _upstream) -> Response:
+        nonlocal served
+        served += 1
+        headers = {name: value for name, value in response.headers.items() if name != "etag"}
+        return attrs.evolve(response, headers={**headers, "etag": f'"replica-{served}"'})
+
+    proxy.inject(another, times=100)
+    done = project.spawn("lock").assert_success()
+    assert "fetched in one go instead, and pinned by its content alone\n" in done.err
+    assert Digest.of(large_model()).hex in project.lock.read_text()
+    project.spawn("build").assert_success()
+
+
 def _etag() -> str:
     import hashlib
 
@@ -152,7 +171,6 @@ def _etag() -> str:
 
 
 def test_a_remote_that_now_has_another_file_is_refused_with_both_digests(remote, files):
-    from lftool.models.digest import Digest
 
     other = large_model()[:-1] + b"\x77"
     files.files["/model.gguf"] = other

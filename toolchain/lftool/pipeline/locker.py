@@ -286,7 +286,8 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports) -> Lock
     for name in sorted(recipe.targets):
         locker.check(name)
     for name, file in needed_files(recipe, pinned):
-        fetch_locked(pinned, name, file, ports)
+        known = old.sources.get(name)
+        fetch_locked(pinned, name, file, ports, pinned=known is not None and file in known.files)
         check_recognised(name, file, ports)
     for role, part in parts_of(recipe, pinned).items():
         if part.format == "gguf":

@@ -67,10 +67,16 @@ class Transfer:
         return Artifact(wanted.sha256, wanted.size) if wanted.sha256 is not None and wanted.size is not None else None
 
     def _start_over(self, error: ChangedError) -> None:
-        """Go on without asking for a version, where the digest is known: the digest decides."""
+        """Go on without asking for a version: the digest decides where it is known, else what arrives in one go is one version."""
         what = self._wanted.what
         if self._wanted.sha256 is None:
-            raise FetchError(f"{what}: {error.message}", hints=("it is changing right now; lock again",)) from error
+            if not self._pinned:
+                raise FetchError(f"{what}: {error.message}", hints=("it is changing right now; lock again",)) from error
+            self._pinned, self._wanted = False, attrs.evolve(self._wanted, ranges=False)
+            self._listener.notice(
+                f"{what}: {error.message}; fetched in one go instead, and pinned by its content alone"
+            )
+            return
         self._again = False  # the digest decides, and nothing more is to be hoped for
         if not self._pinned:
             raise IntegrityError(f"{what}: {error.message}") from error

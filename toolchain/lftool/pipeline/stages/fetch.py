@@ -40,8 +40,14 @@ class SourceReader:
     request: SourceRequest
     name: str
 
-    def fetch(self, file: SourceFile, revision: str, ports: Ports) -> Artifact:
+    def fetch(self, file: SourceFile, revision: str, ports: Ports, *, locked: bool = False) -> Artifact:
         """Bring one file into the store; a process that is doing so already is waited for.
+
+        Args:
+            file: Which one.
+            revision: What the request meant.
+            ports: The store, and the rules of fetching.
+            locked: Whether a lock pins what it must be; else the source says so, or the recipe.
 
         Raises:
             IntegrityError: It is not what the lock, or the source itself, says; nothing is stored.
@@ -62,6 +68,11 @@ class SourceReader:
             except IntegrityError as error:
                 if expected is None:
                     raise
+                if not locked:
+                    raise IntegrityError(
+                        f"{error.message}; what is expected is what the source says, or #sha256= in its uri",
+                        hints=("compare the digest with the one that the file's owner publishes",),
+                    ) from error
                 hint = f"if the change is wanted: lftool lock --upgrade {self.name}"
                 raise IntegrityError(f"{error.message}; it has changed since it was locked", hints=(hint,)) from error
 
@@ -145,11 +156,12 @@ def bring(artifact: Artifact, source: str, path: str, ports: Ports) -> bool:
     return ports.remote_store.fetch(artifact, FetchListener(source=source, path=path, ports=ports))
 
 
-def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports) -> Artifact:
+def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports, *, pinned: bool = True) -> Artifact:
     """Make sure that a pinned file of source `name` is in the store and sound; a corrupted blob is fetched again.
 
     Other tools' files on this machine come first, then the remote store, then the source.
-    What is asked for stands in the lock; options are the recipe's.
+    What is asked for stands in the lock; options are the recipe's. With `pinned` false the lock is in the making, and the digest
+    is what the source says.
 
     Raises:
         IntegrityError: The source delivers other bytes than the pinned ones.
@@ -175,4 +187,4 @@ def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports) -> Art
     request = SourceRequest(uri=locked.uri, include=locked.include, exclude=locked.exclude)
     reader = SourceReader(registered=registered, source=source, request=request, name=name)
     file = SourceFile(path=wanted.path, size=wanted.size, sha256=wanted.sha256, revision=wanted.revision)
-    return reader.fetch(file, locked.revision, ports)
+    return reader.fetch(file, locked.revision, ports, locked=pinned)
