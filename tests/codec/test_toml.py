@@ -107,6 +107,7 @@ def test_any_bytes_are_toml_or_the_error_that_was_asked_for(data):
     try:
         table = parse_toml(data, "x", LockError)
     except LockError as error:
-        assert error.message.startswith("x: not valid TOML: ")  # noqa: PT017 - either outcome is right
+        beginnings = ("x: not valid TOML: ", "x: it ", "x: byte 0x")
+        assert error.message.startswith(beginnings)  # noqa: PT017 - either outcome is right
     else:
         assert table == tomllib.loads(data.decode())

@@ -386,13 +386,17 @@ def test_a_gguf_with_bytes_after_its_last_tensor(plain_project):
     path = plain_project.root / "model.gguf"
     path.write_bytes(path.read_bytes() + b"smuggled")
 
-    refused(plain_project, 4, "error: source 'base': not a sound GGUF: 8 bytes follow the last tensor\n")
+    refused(
+        plain_project,
+        4,
+        "error: source 'base': not a sound GGUF: 8 bytes follow the last tensor\n  hint: write a sound copy: lftool gguf repair IN OUT\n",
+    )
 
 
 def test_a_file_that_is_no_gguf(plain_project):
-    (plain_project.root / "model.gguf").write_bytes(b"<!DOCTYPE html>")
+    (plain_project.root / "model.gguf").write_bytes(b"GIF89a and more")
 
-    refused(plain_project, 4, "error: source 'base': not a sound GGUF: it starts with b'<!DO', not b'GGUF'\n")
+    refused(plain_project, 4, "error: source 'base': not a sound GGUF: it starts with b'GIF8', not b'GGUF'\n")
 
 
 def write_pickle(path) -> None:

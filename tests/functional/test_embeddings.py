@@ -76,7 +76,7 @@ def test_other_pooling_is_another_vector(made):
     """Else the test above would show nothing."""
     _, model, _ = made
     mean, cls = (model.vectors(TEXTS[:1], pooling)[0] for pooling in ("mean", "cls"))
-    assert cosine(mean, cls) < 0.95
+    assert cosine(mean, cls) < 0.98  # equal ones have 0.9999
 
 
 def test_a_text_on_standard_input_is_made_a_vector(made):

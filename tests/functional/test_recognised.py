@@ -110,8 +110,7 @@ def test_a_plain_gguf_is_a_gguf_without_a_bundle(project, command):
     assert (done.status, done.err) == (
         4,
         (
-            "error: model.gguf: a GGUF without a bundle: no end-of-directory record at the end of the file: it is"
-            " truncated, extended, or no bundle\n"
+            "error: model.gguf: a GGUF without a bundle: nothing in it says who made it, and of what\n"
             "  hint: a recipe makes a bundle of it: lftool init, lftool build\n"
         ),
     )

@@ -147,7 +147,9 @@ REFUSED = {
     ),
     "file type that needs an importance matrix": (
         {"quantize": "IQ2_XXS"},
-        ("this file type needs an importance matrix\n  hint: name one under [model] imatrix, or choose another type\n"),
+        (
+            "targets.q: this file type needs an importance matrix\n  hint: name one under [model] imatrix, or choose another type\n"
+        ),
     ),
 }
 
@@ -174,7 +176,7 @@ def test_quantised_weights_are_refused_with_a_hint_while_locking(ask, project, q
     (project.root / "model.gguf").write_bytes(quantised_source.read_bytes())
     done = ask("Q4_K_M")
     assert (done.status, done.err.partition(":")[0], done.err.endswith(REQUANTIZE_HINT)) == (2, "error", True)
-    assert done.err.startswith("error: the weights are quantised already: ")
+    assert done.err.startswith("error: targets.q: the weights are quantised already: ")
     assert not project.lock.exists()
 
 
@@ -227,7 +229,7 @@ def test_bad_imatrix_is_exit_4(ask, project):
     assert ask("Q4_0", **IMATRIX) == Outcome(
         status=4,
         out="",
-        err="error: the importance matrix is neither a GGUF nor a legacy file: it is truncated\n",
+        err="error: targets.q: the importance matrix is neither a GGUF nor a legacy file: it is truncated\n",
     )
     assert not project.lock.exists()
 

@@ -29,6 +29,7 @@ from lftool.bundle.structure import (
 )
 from lftool.codec.manifests import parse_manifest
 from lftool.errors import FormatError, StorageError
+from lftool.formats.gguf import read_gguf
 from lftool.formats.recognised import HEAD_BYTES, recognised
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import (
@@ -172,15 +173,24 @@ class _Framing:
     def fail_as_recognised(self, message: str) -> NoReturn:
         """Refuse a file that does not end as a bundle, by what it is where that is known."""
         head = read_exactly(self.descriptor, 0, min(self.size, HEAD_BYTES), self.name)
-        if head.startswith(b"GGUF"):
+        if head.startswith(b"GGUF") and self._is_sound_gguf():
             raise FormatError(
-                f"{self.name}: a GGUF without a bundle: {message}",
+                f"{self.name}: a GGUF without a bundle: nothing in it says who made it, and of what",
                 hints=("a recipe makes a bundle of it: lftool init, lftool build",),
             )
         found = recognised(head, self.size)
         if found is not None:
             raise FormatError(f"{self.name}: {found.noun}", hints=(found.hint,))
         self.fail(message)
+
+    def _is_sound_gguf(self) -> bool:
+        """Tell whether the file is a GGUF from its first byte to its last; a damaged bundle is none."""
+        try:
+            with open(self.descriptor, "rb", closefd=False) as file:
+                read_gguf(file, self.size, self.name)
+        except (FormatError, OSError):
+            return False
+        return True
 
     def directory(self) -> list[DirectoryEntry]:
         tail_size = min(self.size, END64_SIZE + LOCATOR_SIZE + END_SIZE)

@@ -37,7 +37,6 @@ _ALIGNMENT_BYTES = 8 + len(_ALIGNMENT) + 4 + 4  # length and text of the key, ty
 MAX_ALIGNMENT = 65_536
 _MAX_I64 = 2**63 - 1
 _VALUE = "the value of"
-REPAIR = "write a sound copy: lftool gguf repair IN OUT"
 
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<B", 10: "<Q", 11: "<q", 12: "<d"}
 _BOOL, _STRING, _ARRAY = 7, 8, 9
@@ -105,6 +104,10 @@ class GGUFHeader:
         return dict(sorted(sums.items()))
 
 
+class MendableError(FormatError):
+    """A file is no sound GGUF, and `read_damaged_gguf` reads it."""
+
+
 class _Cursor:
     """Reads forward through the header, refusing to pass the budget or the end of the file."""
 
@@ -120,8 +123,8 @@ class _Cursor:
         self._buffer = b""
         self._buffer_start = 0
 
-    def fail(self, message: str, *hints: str) -> NoReturn:
-        raise FormatError(f"{self.what}: not a sound GGUF: {message}", hints=hints)
+    def fail(self, message: str, error: type[FormatError] = FormatError) -> NoReturn:
+        raise error(f"{self.what}: not a sound GGUF: {message}")
 
     def take(self, count: int) -> bytes:
         end = self.position + count
@@ -165,13 +168,13 @@ class _Cursor:
 
     def undecodable(self, data: bytes, what: str) -> str:
         del data
-        self.fail(f"{what} is not UTF-8", *([REPAIR] if what.startswith(_VALUE) else []))
+        self.fail(f"{what} is not UTF-8", MendableError if what.startswith(_VALUE) else FormatError)
 
     def ends(self, surplus: int) -> None:
         """Refuse bytes behind the last tensor, or padding that is not there; llama.cpp reads both."""
         if surplus:
             kind = f"{surplus} bytes follow" if surplus > 0 else f"{-surplus} padding bytes are missing after"
-            self.fail(f"{kind} the last tensor", REPAIR)
+            self.fail(f"{kind} the last tensor", MendableError)
 
 
 class _TolerantCursor(_Cursor):

@@ -15,7 +15,7 @@ from lftool.codec.canonical import canonical_json
 from lftool.codec.options import canonical_options
 from lftool.codec.toml_in import structure
 from lftool.errors import RecipeError, UnavailableError
-from lftool.formats.gguf import read_gguf
+from lftool.formats.gguf import MendableError, read_gguf
 from lftool.host.registry import Registered
 from lftool.models.digest import Artifact, Digest
 from lftool.pipeline.headers import header_of
@@ -112,7 +112,11 @@ def weights_header(artifact: Artifact, what: str, ports: Ports) -> GGUFHeader:
     header = None if ports.store.blobs.holds(artifact) else header_of(artifact, ports)
     path = header or ports.store.blobs.require(artifact, what)
     with path.open("rb") as file:
-        return read_gguf(file, artifact.size, what)
+        try:
+            return read_gguf(file, artifact.size, what)
+        except MendableError as error:
+            error.hints = ("write a sound copy: lftool gguf repair IN OUT",)
+            raise
 
 
 def check_part(role: str, artifact: Artifact, recipe: Recipe, ports: Ports) -> None:

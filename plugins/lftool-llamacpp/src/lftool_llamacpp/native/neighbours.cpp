@@ -48,8 +48,9 @@ struct Shared {
     int        most    = 0;  // 0: nothing is shared
     int        threads = 0;
     Work       before;
-    // llama.cpp's pool of threads. One that has nothing to do spins for a quarter of a second after every evaluation, so a
-    // context that uses fewer has none.
+    // llama.cpp's pool of threads, of as many as there were to begin with. One that has nothing to do spins for a quarter of a
+    // second after every evaluation, so a context that uses another number has none.
+    int               pooled     = 0;
     ggml_threadpool_t pool       = nullptr;
     ggml_threadpool_t pool_batch = nullptr;
 };
@@ -67,7 +68,7 @@ void adapt(llama_context * context) {
         return;
     }
     const int threads = llama_n_threads(context);
-    if (threads != sharing.threads && threads != sharing.most) {
+    if (threads != sharing.threads && threads != sharing.pooled) {
         return;
     }
     if (now() - sharing.before.at >= LOOK_SECONDS) {
@@ -77,10 +78,10 @@ void adapt(llama_context * context) {
     }
     if (threads != sharing.threads) {
         llama_set_n_threads(context, sharing.threads, sharing.threads);
-        if (sharing.threads < sharing.most) {
-            llama_detach_threadpool(context);
-        } else if (sharing.pool != nullptr) {
+        if (sharing.threads == sharing.pooled && sharing.pool != nullptr) {
             __real_llama_attach_threadpool(context, sharing.pool, sharing.pool_batch);
+        } else {
+            llama_detach_threadpool(context);
         }
     }
 }
@@ -130,12 +131,14 @@ int threads_at_once(int cores, int most, const std::string & root) {
     return std::clamp(cores - (running - 1), 1, most);
 }
 
-void share_cores(int most) {
+int share_cores(int most) {
     Shared &                          sharing = shared();
     const std::lock_guard<std::mutex> lock(sharing.mutex);
     sharing.most    = most;
     sharing.before  = work_done();
     sharing.threads = threads_at_once(sharing.before.cores, most);
+    sharing.pooled  = sharing.threads;
+    return sharing.threads;
 }
 
 }  // namespace lftool

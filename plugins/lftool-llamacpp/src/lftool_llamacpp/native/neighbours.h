@@ -22,7 +22,7 @@ int threads_beside(const Work & before, const Work & after, int most);
 // Returns how many find one now, by how many threads of the system are running (/proc/loadavg).
 int threads_at_once(int cores, int most, const std::string & root = "");
 
-// From now on evaluations use up to `most` threads, fewer while others are busy.
-void share_cores(int most);
+// From now on evaluations use up to `most` threads, fewer while others are busy. Returns how many to begin with.
+int share_cores(int most);
 
 }  // namespace lftool

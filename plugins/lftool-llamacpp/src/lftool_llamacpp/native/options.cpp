@@ -159,10 +159,7 @@ std::vector<std::string> model_arguments(const Bundle & bundle, const Options & 
     }
     // llama.cpp counts the machine's cores. Its threads spin while they wait: more of them than may run make it crawl.
     const int most = std::min(usable_cores(), common_cpu_get_num_math());
-    add("-t", std::to_string(options.threads > 0 ? options.threads : most));
-    if (options.threads == 0) {
-        share_cores(most);
-    }
+    add("-t", std::to_string(options.threads > 0 ? options.threads : share_cores(most)));
     if (!options.gpu_layers.empty()) {
         add("-ngl", options.gpu_layers);
     }
