@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lftool.formats.ggml_types import BY_NAME
-from lftool.formats.gguf import GGUFArray, read_gguf
+from lftool.formats.gguf import MAX_NAME_BYTES, GGUFArray, read_gguf
 from lftool.formats.gguf_write import TensorData, gguf_header, write_gguf
 from lftool.testing import tiny_gguf
 
@@ -66,7 +66,8 @@ def tensor_data(draw, name):
     return TensorData(name=name, dimensions=(row, *rest), type=kind.name, data=bytes([fill]) * size)
 
 
-TENSORS = st.lists(st.text(min_size=1, max_size=30), unique=True, min_size=1, max_size=4).flatmap(
+NAMES = st.text(min_size=1, max_size=30).filter(lambda name: len(name.encode()) <= MAX_NAME_BYTES)
+TENSORS = st.lists(NAMES, unique=True, min_size=1, max_size=4).flatmap(
     lambda names: st.tuples(*map(tensor_data, names))
 )
 
@@ -144,3 +145,10 @@ def test_the_model_for_tests_is_sound(tmp_path, kind):
     with path.open("rb") as file:
         made = read_gguf(file, path.stat().st_size, "tiny.gguf")
     assert (len(made.tensors), made.elements, made.metadata["llama.block_count"]) == (21, 16 * 32 * 32 + 5 * 32, 2)
+
+
+@pytest.mark.parametrize("name", ["x" * 64, "\u00e9" * 32])
+def test_a_name_that_no_reader_takes_is_not_written(name):
+    tensor = TensorData(name=name, dimensions=(1,), type="F32", data=bytes(4))
+    with pytest.raises(ValueError, match="has more than 63 bytes: nothing would load it"):
+        write_gguf(io.BytesIO(), {}, [tensor])

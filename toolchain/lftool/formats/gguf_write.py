@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from attrs import frozen
 
 from lftool.formats.ggml_types import BY_NAME
-from lftool.formats.gguf import DEFAULT_ALIGNMENT, MAGIC, GGUFTensor, padding
+from lftool.formats.gguf import DEFAULT_ALIGNMENT, MAGIC, MAX_NAME_BYTES, GGUFTensor, padding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,7 +89,7 @@ def gguf_header(metadata: Mapping[str, WritableValue], tensors: Sequence[TensorD
         sizes: Size of each tensor's data in bytes.
 
     Raises:
-        ValueError: A value or an array has no GGUF type.
+        ValueError: A value or an array has no GGUF type, or a tensor name has more than 63 bytes.
     """
     entries = [metadata_entry(key, value) for key, value in metadata.items()]
     infos = [
@@ -106,6 +106,8 @@ def _assembled(
     parts = [MAGIC, struct.pack("<IQQ", _VERSION, len(infos), len(entries)), *entries]
     offset = 0
     for name, dimensions, number, size in infos:
+        if len(name.encode()) > MAX_NAME_BYTES:
+            raise ValueError(f"the tensor name {name!r} has more than {MAX_NAME_BYTES} bytes: nothing would load it")
         rank = len(dimensions)
         parts.append(_string(name) + struct.pack("<I", rank) + struct.pack(f"<{rank}Q", *dimensions))
         parts.append(struct.pack("<IQ", number, offset))
@@ -130,7 +132,7 @@ def write_gguf(file: BinaryIO, metadata: Mapping[str, WritableValue], tensors: S
     """Write a whole GGUF, tensors in the order given, each padded to `general.alignment`, 32 bytes by default.
 
     Raises:
-        ValueError: A value or an array has no GGUF type.
+        ValueError: A value or an array has no GGUF type, or a tensor name has more than 63 bytes.
         OSError: It cannot be written.
     """
     alignment = _alignment(metadata)
