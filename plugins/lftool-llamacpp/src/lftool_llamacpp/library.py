@@ -13,12 +13,12 @@ from attrs import frozen
 
 from lftool.api import GGML_TYPES, TensorType
 from lftool.errors import FormatError, RecipeError
+from lftool_llamacpp.engine_log import EngineLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_ERROR_LEVEL = 4
 # A progress line of llama-quant.cpp: `[   1/  30]  token_embd.weight - [256, 768, 1, 1], type = f16, …`; a dry run
 # ends it with the new type in parentheses when the type changes.
 _TENSOR_LINE = re.compile(r"\[ *(\d+)/ *(\d+)\] (.+?) +- \[[^\]]*\], type = +(\S+), (.*)")
@@ -52,34 +52,27 @@ class TensorLine:
     type: str
 
 
-class _Log:
-    """Collects llama.cpp's log, which arrives in pieces of lines."""
+class _Progress:
+    """Reads llama.cpp's log of a quantisation.
+
+    Attributes:
+        last: The tensor that it spoke of last.
+    """
 
     def __init__(self, on_tensor: Callable[[TensorLine], None]) -> None:
         self._on_tensor = on_tensor
-        self._line = ""
-        self.errors: list[str] = []
         self.last = ""
-        self.notices: list[str] = []
 
-    def __call__(self, level: int, text: bytes, _user: object) -> None:
-        if level == _ERROR_LEVEL and self._line:  # an error may come in the middle of a tensor's line
-            self(0, b"\n", None)
-        self._line += text.decode(errors="replace")
-        while "\n" in self._line:
-            line, _, self._line = self._line.partition("\n")
-            match = _TENSOR_LINE.match(line.strip())
-            if match:
-                changed = _NEW_TYPE.search(match[5])
-                kind = (changed[1] if changed else match[4]).upper()
-                self.last = match[3].strip()
-                self._on_tensor(TensorLine(index=int(match[1]), count=int(match[2]), name=match[3].strip(), type=kind))
-            elif level >= _ERROR_LEVEL and line.strip(" ="):
-                self.errors.append(line.strip())
-            else:
-                odd = _ODD_ROWS.match(line.strip())
-                self.last = odd[1] if odd else self.last
-                self.notices.append(line.strip())
+    def take(self, line: str) -> None:
+        """Take a line that is no error."""
+        match, odd = _TENSOR_LINE.match(line), _ODD_ROWS.match(line)
+        if match:
+            changed = _NEW_TYPE.search(match[5])
+            kind = (changed[1] if changed else match[4]).upper()
+            self.last = match[3].strip()
+            self._on_tensor(TensorLine(index=int(match[1]), count=int(match[2]), name=self.last, type=kind))
+        elif odd:
+            self.last = odd[1]
 
 
 def _override_array(overrides: tuple[TensorType, ...]) -> Any:  # noqa: ANN401 - a ctypes array of a type made at run time
@@ -107,9 +100,7 @@ def quantize_file(source: Path, output: Path, call: QuantizeCall, on_tensor: Cal
         RecipeError: llama.cpp refuses the combination; the message is its own.
         FormatError: llama.cpp cannot read the weights.
     """
-    log = _Log(on_tensor)
-    callback = llama_cpp.llama_log_callback(log)
-    llama_cpp.llama_log_set(callback, None)
+    progress = _Progress(on_tensor)
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype = call.file_type
     parameters.nthread = call.threads
@@ -121,11 +112,9 @@ def quantize_file(source: Path, output: Path, call: QuantizeCall, on_tensor: Cal
         parameters.tt_overrides = keep[0]
     if call.imatrix:
         parameters.imatrix = keep[1]
-    status = llama_cpp.llama_model_quantize(str(source).encode(), str(output).encode(), ctypes.byref(parameters))
-    # Before the callback goes: the library keeps the pointer.
-    llama_cpp.llama_log_set(ctypes.cast(0, llama_cpp.llama_log_callback), None)
-    del callback
-    if status == 0 and any("will require an imatrix" in line for line in log.notices):
+    with EngineLog(progress.take) as log:
+        status = llama_cpp.llama_model_quantize(str(source).encode(), str(output).encode(), ctypes.byref(parameters))
+    if status == 0 and any("will require an imatrix" in line for line in log.lines):
         raise RecipeError(
             "this file type needs an importance matrix",
             hints=("name one under [model] imatrix, or choose another type",),
@@ -139,6 +128,6 @@ def quantize_file(source: Path, output: Path, call: QuantizeCall, on_tensor: Cal
                     'start from F16, BF16 or F32 weights, or set quantizer = "llama.cpp" and options = { allow_requantize = true }',
                 ),
             )
-        at = f" (tensor {log.last})" if log.last and log.last not in why else ""
+        at = f" (tensor {progress.last})" if progress.last and progress.last not in why else ""
         why = _FUNCTIONS.sub("", why)
         raise FormatError(f"llama.cpp cannot quantise the weights: {why}{at}")
