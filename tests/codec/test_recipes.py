@@ -290,7 +290,9 @@ def test_a_table_that_stands_twice_is_refused():
 
 
 def test_what_is_not_utf8_is_refused():
-    assert refusal(b"\xff") == ("lftool.toml: byte 0xff in line 1 is no UTF-8; Latin-1 or Windows-1252, perhaps")
+    assert refusal(b"\xff") == (
+        "lftool.toml: byte 0xff in line 1 is not UTF-8; the file may be Latin-1 or Windows-1252"
+    )
 
 
 def test_an_integer_of_absurd_length_is_refused():

@@ -35,7 +35,7 @@ def test_a_wrong_one_at_the_first_lock_is_the_addresss(project, server):
     assert f"expected sha256 {wrong}" in done.err
     assert "changed since it was locked" not in done.err
     assert done.err.endswith(
-        "; what is expected is what the source says, or #sha256= in its uri\n"
+        "; the expected digest comes from the source, or from #sha256= in its uri\n"
         "  hint: compare the digest with the one that the file's owner publishes\n"
     )
     assert not project.lock.exists()

@@ -12,7 +12,7 @@ ENCODINGS = {
     "utf-16": "it is UTF-16, and UTF-8 is expected",
     "utf-16-le": "it is UTF-16, and UTF-8 is expected",
     "utf-16-be": "it is UTF-16, and UTF-8 is expected",
-    "latin-1": "byte 0xe9 in line 2 is no UTF-8; Latin-1 or Windows-1252, perhaps",
+    "latin-1": "byte 0xe9 in line 2 is not UTF-8; the file may be Latin-1 or Windows-1252",
 }
 
 

@@ -59,7 +59,7 @@ def on_a_small_disk(project):
 
 def full(project, plugin: str) -> str:
     return (
-        f"error: the disk is full: {plugin}, run had no room left in {project.cache}/tmp\n"
+        f"error: the disk is full: {plugin} ran out of space in {project.cache}/tmp\n"
         "  hint: free some space on that disk: `lftool cache gc` shrinks the cache, and XDG_CACHE_HOME moves it\n"
     )
 

@@ -22,9 +22,9 @@ def test_an_expression_is_taken(plain_project, expression):
 def test_what_is_none_is_refused(plain_project, expression):
     done = locked(plain_project, expression)
     assert done.status == 2
-    assert done.err.startswith(f"error: bundle.license: '{expression}' is no SPDX licence expression: ")
+    assert done.err.startswith(f"error: bundle.license: '{expression}' is not an SPDX license expression: ")
     assert done.err.endswith(
-        "  hint: such as Apache-2.0, or MIT OR Apache-2.0; a licence that has no SPDX name: LicenseRef-NAME\n"
+        "  hint: such as Apache-2.0, or MIT OR Apache-2.0; a license without an SPDX name: LicenseRef-NAME\n"
     )
 
 
@@ -33,5 +33,5 @@ def test_another_spelling_is_put_right(plain_project, written, meant):
     done = locked(plain_project, written)
     assert (done.status, done.err) == (
         2,
-        f"error: bundle.license: '{written}' is no SPDX licence expression\n  hint: write {meant}\n",
+        f"error: bundle.license: '{written}' is not an SPDX license expression\n  hint: write {meant}\n",
     )

@@ -50,8 +50,19 @@ def test_pieces_of_a_file_are_to_be_joined(project, names):
         2,
         (
             f"error: source 'base' has no file that could be the weights: {', '.join(names)}\n"
-            f"  hint: these are pieces of a file, to be joined first: cat {' '.join(names)} > {whole}\n"
+            f"  hint: these are pieces of a file, to be joined first: cat -- {' '.join(names)} > {whole}\n"
         ),
+    )
+
+
+def test_pieces_are_joined_in_the_order_of_their_numbers_and_names_are_no_commands(project):
+    (project.root / "model").mkdir()
+    for number in (10, 2, 1):
+        (project.root / "model" / f"m; true.gguf.part{number}of10").write_bytes(b"a piece")
+    project.write_recipe(RECIPE.format("file:model"))
+    joined = " ".join(f"'m; true.gguf.part{number}of10'" for number in (1, 2, 10))
+    assert project.run("lock").err.splitlines()[-1] == (
+        f"  hint: these are pieces of a file, to be joined first: cat -- {joined} > 'm; true.gguf'"
     )
 
 

@@ -124,7 +124,7 @@ def test_without_a_plugin_that_has_an_engine_it_is_said_that_nothing_was_tried(l
     done = loading.run("--no-plugins", "lock")
     assert (done.status, done.err) == (
         0,
-        "     note  whether the model can be loaded was not tried: no installed plugin has an engine\nwrote lftool.lock\n",
+        "     note  loading the model was not tried: no installed plugin has an engine\nwrote lftool.lock\n",
     )
 
 
@@ -207,5 +207,5 @@ def test_run_names_the_context_that_takes_more_memory_than_there_is(project):
     )
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         1,
-        f"{BUNDLE}: llama.cpp cannot make a context of 3000000 tokens ([run] context): 55.3 GB of memory in one piece are not to be had",
+        f"{BUNDLE}: llama.cpp cannot make a context of 3000000 tokens ([run] context): allocating 55.3 GB of memory in one piece failed",
     )

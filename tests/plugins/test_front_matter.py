@@ -38,7 +38,7 @@ CARDS = {
     "many values": (b"---\n[" + b"1," * (MOST_NODES + 1) + b"]\n---\n", MANY),
     "large": (b"---\na: " + b"x" * MOST_BYTES + b"\n---\n", f"its front matter has more than {MOST_BYTES} characters"),
     "a large card": (b"#" * (MOST_CARD_BYTES + 1), f"it has more than {MOST_CARD_BYTES} bytes"),
-    "not UTF-8": (b"---\na: \xff\n---\n", "byte 0xff in line 2 is no UTF-8; Latin-1 or Windows-1252, perhaps"),
+    "not UTF-8": (b"---\na: \xff\n---\n", "byte 0xff in line 2 is not UTF-8; the file may be Latin-1 or Windows-1252"),
     "not YAML": (b"---\na: [\n---\n", f"{UNREADABLE}: expected the node content, but found '<stream end>' in line 3"),
     "deep": (b"---\n" + b"[" * 5000 + b"\n---\n", UNREADABLE),
     "a tag of code": (

@@ -118,7 +118,7 @@ def test_lock_and_build_say_what_fell_back_and_what_it_came_to(project):
 def test_lock_says_how_many_fell_back(project):
     tiny_gguf(project.root / "model.gguf", width=288)
     project.write_recipe(RECIPE.format("Q4_K_M", ""))
-    said = "     note  targets.one: 8 of 12 tensors have rows that are no multiple of 256, and take larger types than Q4_K_M's:"
+    said = "     note  targets.one: 8 of 12 tensors fall back to larger types, because their rows are not a multiple of 256:"
     assert said in project.run("lock").assert_success().err
     assert "bits a weight, 8 of 12 tensors fell back  " in project.run("build").assert_success().err
 

@@ -34,4 +34,4 @@ def decode_utf8(data: bytes, what: str, error: type[LftoolError] = FormatError) 
         return data.decode()
     except UnicodeDecodeError as problem:
         line = data.count(b"\n", 0, problem.start) + 1
-        refuse(f"byte 0x{data[problem.start]:02x} in line {line} is no UTF-8; Latin-1 or Windows-1252, perhaps")
+        refuse(f"byte 0x{data[problem.start]:02x} in line {line} is not UTF-8; the file may be Latin-1 or Windows-1252")

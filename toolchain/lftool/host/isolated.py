@@ -149,7 +149,7 @@ class Isolated:
         if left.f_bavail * left.f_frsize >= _FULL_BYTES:
             return None
         return StorageError(
-            f"the disk is full: {call.registered.origin}, {call.method} had no room left in {self._temporary}",
+            f"the disk is full: {call.registered.origin} ran out of space in {self._temporary}",
             hints=("free some space on that disk: `lftool cache gc` shrinks the cache, and XDG_CACHE_HOME moves it",),
         )
 

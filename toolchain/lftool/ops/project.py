@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -188,6 +189,7 @@ def open_ports(
         registry=registry,
         emit=observing(registry),
         online=online,
+        load=os.environ.get("LFTOOL_LOAD") != "0",
         transfer=rules,
         remote_store=remote,
         files=files_of(project, own),

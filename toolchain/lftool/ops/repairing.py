@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.errors import UsageError
+from lftool.errors import FormatError, UsageError
 from lftool.formats.gguf import padding, read_damaged_gguf
 from lftool.formats.gguf_write import copied_header, metadata_entry
 from lftool.store.durable import durable_file, storage_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -29,6 +30,25 @@ def _entries(file: BinaryIO, header: GGUFHeader) -> list[bytes]:
     return found
 
 
+def _pieces(file: BinaryIO, header: GGUFHeader, what: str) -> Iterator[bytes]:
+    """Yield a sound GGUF: a header, and the data of every tensor with its padding.
+
+    Raises:
+        FormatError: The file has become shorter meanwhile.
+    """
+    yield copied_header(_entries(file, header), header.tensors, header.alignment)
+    for tensor in header.tensors:
+        file.seek(header.data_offset + tensor.offset)
+        left = tensor.size
+        while left:
+            piece = file.read(min(left, _PIECE))
+            if not piece:
+                raise FormatError(f"{what}: it was cut while it was read")
+            yield piece
+            left -= len(piece)
+        yield bytes(padding(tensor.size, header.alignment))
+
+
 def repair_gguf(source: Path, destination: Path) -> tuple[str, ...]:
     """Write a sound copy of a GGUF, and return what is changed in it, a sentence each; nothing is written where nothing is wrong.
 
@@ -44,14 +64,8 @@ def repair_gguf(source: Path, destination: Path) -> tuple[str, ...]:
         if not notes:
             return ()
         with durable_file(destination.absolute().parent, "extract") as out:
-            out.file.write(copied_header(_entries(file, header), header.tensors, header.alignment))
-            for tensor in header.tensors:
-                file.seek(header.data_offset + tensor.offset)
-                left = tensor.size
-                while left:
-                    piece = file.read(min(left, _PIECE))
+            for piece in _pieces(file, header, source.name):
+                with storage_errors("write", destination):
                     out.file.write(piece)
-                    left -= len(piece)
-                out.file.write(bytes(padding(tensor.size, header.alignment)))
             out.commit(destination.absolute(), mode=0o644, replace=False)
     return notes

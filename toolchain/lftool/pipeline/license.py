@@ -15,13 +15,13 @@ def check_license(expression: str | None) -> None:
         return
     from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression  # noqa: PLC0415 - for locking only
 
-    what = f"bundle.license: {expression!r} is no SPDX licence expression"
+    what = f"bundle.license: {expression!r} is not an SPDX license expression"
     try:
         canonical = canonicalize_license_expression(expression)
     except InvalidLicenseExpression as error:
         raise RecipeError(
             f"{what}: {error}",
-            hints=("such as Apache-2.0, or MIT OR Apache-2.0; a licence that has no SPDX name: LicenseRef-NAME",),
+            hints=("such as Apache-2.0, or MIT OR Apache-2.0; a license without an SPDX name: LicenseRef-NAME",),
         ) from None
     if canonical != expression:
         raise RecipeError(f"{what}", hints=(f"write {canonical}",))

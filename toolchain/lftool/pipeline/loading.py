@@ -5,7 +5,6 @@ Nothing of it enters the lock: it depends on the engine of this machine.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from typing import TYPE_CHECKING
@@ -16,31 +15,11 @@ from lftool.api import BackendType, LoadReport, LoadRequest, Notice
 from lftool.codec.canonical import canonical_json
 from lftool.errors import FormatError, UnavailableError
 from lftool.models.digest import Artifact, Digest
-from lftool.pipeline.headers import header_of, skeleton
+from lftool.pipeline.tools import files_to_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from lftool.host.registry import Registered
     from lftool.pipeline.ports import Ports
-
-_SWITCH = "LFTOOL_LOAD"
-
-
-def _wanted() -> bool:
-    return os.environ.get(_SWITCH) != "0"
-
-
-@contextlib.contextmanager
-def _file_of(weights: Artifact, ports: Ports) -> Iterator[Path]:
-    """Yield weights in the store, or a file that begins as they do where they are kept nowhere."""
-    header = None if ports.store.blobs.holds(weights) else header_of(weights, ports)
-    if header is None:
-        yield ports.store.blobs.require(weights, "the weights")
-        return
-    with skeleton(header.read_bytes(), weights.size, ports) as path:
-        yield path
 
 
 def _load(registered: Registered[BackendType], weights: Artifact, context: int | None, ports: Ports) -> LoadReport:
@@ -51,8 +30,8 @@ def _load(registered: Registered[BackendType], weights: Artifact, context: int |
     if known is not None and ports.store.blobs.is_sound(known["report"]):
         path = ports.store.blobs.require(known["report"], "what loading found")
         return LoadReport(**json.loads(path.read_bytes()))
-    with _file_of(weights, ports) as path:
-        report = ports.isolated.load(registered, LoadRequest(weights=path, context=context))
+    with files_to_plan({"weights": weights}, ports) as files:
+        report = ports.isolated.load(registered, LoadRequest(weights=files["weights"].path, context=context))
     plain = canonical_json(attrs.asdict(report))
     ports.store.actions.put(memo, {"report": ports.store.blobs.put_bytes(plain, "what loading found")})
     return report
@@ -89,7 +68,7 @@ def try_loading(weights: Artifact, context: int | None, what: str, ports: Ports)
     Raises:
         FormatError: The engine cannot load them.
     """
-    if not _wanted():
+    if not ports.load:
         return
     engine = next((found for found in ports.registry.all(BackendType) if found.record.loads), None)
     why = "no installed plugin has an engine"
@@ -111,4 +90,4 @@ def try_loading(weights: Artifact, context: int | None, what: str, ports: Ports)
             if notice is not None:
                 ports.emit(notice)
             return
-    ports.emit(Notice(text=f"whether the model can be loaded was not tried: {why}"))
+    ports.emit(Notice(text=f"loading the model was not tried: {why}"))

@@ -35,7 +35,7 @@ def tell_outcome(target: str, wanted: Quantization, header: GGUFHeader, plan: Tr
     if found.fallen_back:
         ports.emit(
             Notice(
-                text=f"targets.{target}: {found.fallen_back} of {found.tensors} tensors have rows that are no multiple of"
-                f" {found.block}, and take larger types than {wanted.spec.produces}'s: {found.bits:.2f} bits a weight"
+                text=f"targets.{target}: {found.fallen_back} of {found.tensors} tensors fall back to larger types, because their rows are"
+                f" not a multiple of {found.block}: {found.bits:.2f} bits a weight"
             )
         )

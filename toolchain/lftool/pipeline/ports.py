@@ -40,6 +40,7 @@ class Ports:
         transfer: The rules of fetching.
         remote_store: Where to look for blobs before their source is asked; None when there is none.
         records: Which outputs count as made.
+        load: Whether an engine tries a model before it is locked.
         clock: Seconds, for durations that are shown; never for anything that is built.
     """
 
@@ -49,6 +50,7 @@ class Ports:
     emit: Callable[[Event], None]
     threads: int = field(factory=lambda: len(os.sched_getaffinity(0)))
     online: bool = True
+    load: bool = True
     transfer: TransferRules = field(factory=TransferRules)
     remote_store: CheckedStore | None = None
     clock: Callable[[], float] = time.monotonic

@@ -6,6 +6,7 @@ The parts of a split GGUF count as one thing, and so do the files of a safetenso
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -111,13 +112,13 @@ def _is_gguf(file: LockedFile) -> bool:
 
 
 def _of_pieces(files: tuple[LockedFile, ...]) -> tuple[str, ...]:
-    """Return the hint for files that are pieces of one."""
-    pieces = [match for file in sorted(files, key=lambda each: each.path) if (match := _PIECE.match(file.path))]
+    """Return the hint for files that are pieces of one, in the order of their numbers; a shell takes it as it is."""
+    pieces = [match for file in files if (match := _PIECE.match(file.path))]
     if not pieces:
         return ()
-    return (
-        f"these are pieces of a file, to be joined first: cat {' '.join(piece[0] for piece in pieces)} > {pieces[0][1]}",
-    )
+    pieces.sort(key=lambda piece: (piece[1], [int(number) for number in re.findall(r"\d+", piece[2])], piece[2]))
+    joined = shlex.join(piece[0] for piece in pieces)
+    return (f"these are pieces of a file, to be joined first: cat -- {joined} > {shlex.quote(pieces[0][1])}",)
 
 
 def pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple[str, ...]) -> LockedFile:

@@ -59,7 +59,9 @@ def load(request: LoadRequest) -> LoadReport:
         model = llama_cpp.llama_model_load_from_file(os.fsencode(request.weights), parameters)
         if not model:
             raise FormatError(f"llama.cpp cannot load the weights: {log.reason()}")
-        context, context_bytes = _context(model, request.context or llama_cpp.llama_model_n_ctx_train(model), log)
+        context, context_bytes = _context(
+            model, request.context or max(0, llama_cpp.llama_model_n_ctx_train(model)), log
+        )
         llama_cpp.llama_model_free(model)
     return LoadReport(
         tool=f"llama-cpp-python {version('llama-cpp-python')}", context=context, context_bytes=context_bytes

@@ -61,7 +61,7 @@ class ScriptLog(logging.Handler):
     def failure(self, error: Exception) -> FormatError:
         """Return the error for what the scripts raised."""
         digest = next((match[1] for line in self._said if (match := _HASH.search(line))), None)
-        if isinstance(error, NotImplementedError) and digest is not None:
+        if isinstance(error, NotImplementedError) and digest is not None:  # what get_vocab_base_pre raises
             return FormatError(
                 f"llama.cpp's scripts do not know the pre-tokenizer of the model's tokenizer.json (chkhsh {digest})",
                 hints=(

@@ -322,9 +322,9 @@ def why_not_loaded(bundle, errors):
     text, tokens = " ".join(errors), bundle.contract.get("context")
     if "failed to initialize the context" in text or "bad_alloc" in text:
         size = text.partition("failed to allocate buffer of size ")[2].partition(" ")[0]
-        needs = "%.1f GB of memory in one piece are" % (int(size) / 1e9) if size.isdigit() else "its memory is"
+        needs = "allocating %.1f GB of memory in one piece failed" % (int(size) / 1e9) if size.isdigit() else "there is not enough memory"
         asked = "%d tokens ([run] context)" % tokens if tokens else "as many tokens as the model was trained with"
-        return "llama.cpp cannot make a context of %s: %s not to be had" % (asked, needs)
+        return "llama.cpp cannot make a context of %s: %s" % (asked, needs)
     first = errors[0] if errors else "it does not say why"
     for prefix in ("llama_model_load: ", "error loading model: ", "check_tensor_dims: "):
         first = first[len(prefix) :] if first.startswith(prefix) else first

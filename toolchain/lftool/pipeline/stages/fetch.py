@@ -70,7 +70,7 @@ class SourceReader:
                     raise
                 if not locked:
                     raise IntegrityError(
-                        f"{error.message}; what is expected is what the source says, or #sha256= in its uri",
+                        f"{error.message}; the expected digest comes from the source, or from #sha256= in its uri",
                         hints=("compare the digest with the one that the file's owner publishes",),
                     ) from error
                 hint = f"if the change is wanted: lftool lock --upgrade {self.name}"
