@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "2d0af8269fa1117598ef728380fab4ca0d956792f19f07f2237a052b8f7b6082"
-RUNTIME = "d4b6b4f594a9e5918d3f3b19f793895061a0a74317fe25b834ca236119469aa3"
+RUNNER = "e49e0c12c194be4e23788d85051860e9171f35509cce9b55f6851ef8ae50451b"
+RUNTIME = "f6167e6307e8df0670aa8c71dfc507309fdaf225b1746d78d168b7496a7989a5"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():
