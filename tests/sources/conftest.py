@@ -149,6 +149,8 @@ workers = 1
 user = {user}
 swift_dir = {etc}
 log_level = WARNING
+# Swift answers 503 where less than this is free, 1 % by default: gigabytes, on a large disk.
+fallocate_reserve = 0
 [pipeline:main]
 pipeline = {kind}-server
 [app:{kind}-server]
