@@ -62,6 +62,11 @@ class Transfer:
                     raise FetchError(f"{self._wanted.what}: {error.message}") from error
                 self._wanted = attrs.evolve(self._wanted, ranges=False)
 
+    @property
+    def pinned(self) -> bool:
+        """Whether what came is the version that was asked for, as far as the remote can tell."""
+        return self._pinned
+
     def _expected(self) -> Artifact | None:
         wanted = self._wanted
         return Artifact(wanted.sha256, wanted.size) if wanted.sha256 is not None and wanted.size is not None else None

@@ -7,10 +7,11 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from lftool.api import BytesFetched, Notice, Source, SourceFile, SourceRequest
 from lftool.codec.canonical import canonical_json
+from lftool.codec.options import canonical_options
 from lftool.errors import IntegrityError
 from lftool.host.guarding import checked_pieces, guarded
 from lftool.host.registry import Registered
@@ -24,24 +25,28 @@ from lftool.transfer.engine import Transfer
 from lftool.transfer.wanted import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from lftool.models.lock import Lock, LockedFile
 
 _LOOK_SECONDS = 0.2
+_FILE = "file"  # what the record of a fetched version names
 
 
 @frozen(kw_only=True)
 class SourceReader:
-    """An opened source and the request that it answers; `name` is the recipe's name for it."""
+    """An opened source and the request that it answers; `name` is the recipe's name for it, `options` are the recipe's."""
 
     registered: Registered[Any]
     source: Source
     request: SourceRequest
     name: str
+    options: Mapping[str, Any] = field(factory=dict)
 
     def fetch(self, file: SourceFile, revision: str, ports: Ports, *, locked: bool = False) -> Artifact:
         """Bring one file into the store; a process that is doing so already is waited for.
+
+        A file of unknown digest is not fetched again while the source says that it is the version that came before.
 
         Args:
             file: Which one.
@@ -53,7 +58,8 @@ class SourceReader:
             IntegrityError: It is not what the lock, or the source itself, says; nothing is stored.
             FetchError: It cannot be fetched.
         """
-        wanted = self._wanted(file, revision)
+        identity = self._identity(file, revision)
+        wanted = self._wanted(identity, file, revision)
         expected = Artifact(file.sha256, file.size) if file.sha256 is not None and file.size is not None else None
         listener = FetchListener(source=self.name, path=file.path, ports=ports)
         rules = attrs.evolve(ports.transfer, attempts=1) if self.registered.record.local else ports.transfer
@@ -61,10 +67,12 @@ class SourceReader:
         with ports.store.doing(wanted.key, pulse=lambda: listener.wait(_LOOK_SECONDS)) as held:
             if not held:  # no locks here: nobody else may go on with the file that we begin
                 wanted = attrs.evolve(wanted, key=Digest.of(secrets.token_bytes(32)))
-            if expected is not None and ports.store.blobs.is_sound(expected):
-                return expected
+            there = expected or _came_before(identity, file, revision, ports)
+            if there is not None and ports.store.blobs.is_sound(there):
+                return there
+            transfer = Transfer(wanted, remote, ports.store, rules, listener)
             try:
-                return Transfer(wanted, remote, ports.store, rules, listener).run()
+                came = transfer.run()
             except IntegrityError as error:
                 if expected is None:
                     raise
@@ -75,28 +83,47 @@ class SourceReader:
                     ) from error
                 hint = f"if the change is wanted: lftool lock --upgrade {self.name}"
                 raise IntegrityError(f"{error.message}; it has changed since it was locked", hints=(hint,)) from error
+            if expected is None and transfer.pinned and _is_one_version(file, revision):
+                ports.store.actions.put(identity, {_FILE: came})
+            return came
 
     def remote(self, file: SourceFile, revision: str) -> RemoteFile:
         """Return a file as the engine reads it."""
         return RemoteFile(reader=self, file=file, revision=revision)
 
-    def _wanted(self, file: SourceFile, revision: str) -> Wanted:
+    def _identity(self, file: SourceFile, revision: str) -> Digest:
+        """Return the digest of all that decides a file's bytes, as far as the source can tell one version from another."""
         identity = {
             "uri": self.request.uri,
+            "options": canonical_options(self.options),
             "revision": revision,
             "path": file.path,
             "version": file.revision,
             "size": file.size,
             "sha256": file.sha256.hex if file.sha256 else None,
         }
-        one_version = file.sha256 is not None or bool(revision) or (file.revision is not None and file.exact)
+        return Digest.of(canonical_json(identity))
+
+    def _wanted(self, identity: Digest, file: SourceFile, revision: str) -> Wanted:
+        one_version = file.sha256 is not None or _is_one_version(file, revision)
         return Wanted(
             what=f"source {self.name!r}, file {file.path}",
-            key=Digest.of(canonical_json(identity)),
+            key=identity,
             size=file.size,
             sha256=file.sha256,
             ranges=self.registered.record.ranges and one_version,
         )
+
+
+def _is_one_version(file: SourceFile, revision: str) -> bool:
+    """Tell whether what the source says of a file names one version of it."""
+    return bool(revision) or (file.revision is not None and file.exact)
+
+
+def _came_before(identity: Digest, file: SourceFile, revision: str, ports: Ports) -> Artifact | None:
+    """Return what came when this very version was fetched before, if no other version can be called the same."""
+    said = ports.store.actions.said(identity) if _is_one_version(file, revision) else None
+    return said.get(_FILE) if said else None
 
 
 @frozen(kw_only=True)
@@ -185,6 +212,6 @@ def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports, *, pin
     registered, source = open_source(spec, name, ports)
     require_pinned_plugin(registered.origin, lock, ports)
     request = SourceRequest(uri=locked.uri, include=locked.include, exclude=locked.exclude)
-    reader = SourceReader(registered=registered, source=source, request=request, name=name)
+    reader = SourceReader(registered=registered, source=source, request=request, name=name, options=options)
     file = SourceFile(path=wanted.path, size=wanted.size, sha256=wanted.sha256, revision=wanted.revision)
     return reader.fetch(file, locked.revision, ports, locked=pinned)

@@ -56,7 +56,8 @@ def ask(spec: SourceSpec, name: str, ports: Ports) -> tuple[SourceReader, Resolu
     with guarded(registered.origin):
         _check_paths(found)
     _check_cases(found, name)
-    return SourceReader(registered=registered, source=source, request=request, name=name), found
+    reader = SourceReader(registered=registered, source=source, request=request, name=name, options=spec.options)
+    return reader, found
 
 
 def _check_paths(found: Resolution) -> None:
