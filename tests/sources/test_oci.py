@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import attrs
 import pytest
 
-from lftool.testing import FaultProxy, FileServer
+from lftool.testing import FaultProxy, FileServer, tiny_gguf
 from lftool.testing.conformance import RECIPE, Served, SourceConformance, large_model
 from lftool_oci.credentials import may_see_credentials
 
@@ -160,32 +160,88 @@ def test_a_digest_names_a_manifest_whatever_its_tag_does(lftool, project, regist
     assert source_of(project)["revision"] == digest
 
 
-def test_an_index_of_several_manifests_is_an_error_that_lists_them(lftool, registry):
-    server = registry()
-    pusher = Pusher(server.url, "models/tiny")
-    digest = push_modelpack(pusher)
-    index = {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": [
-            {"mediaType": OCI, "digest": digest, "size": 1, "platform": {"os": "linux", "architecture": arch}}
-            for arch in ("amd64", "arm64")
-        ],
-    }
-    data = json.dumps(index).encode()
-    pusher.call("PUT", "/v2/models/tiny/manifests/all", data, content_type=index["mediaType"])
-    base = f"oci://{urlsplit(server.url).netloc}/models/tiny"
+INDEX = "application/vnd.oci.image.index.v1+json"
 
-    done = lftool(f"{base}:all", "lock")
 
+@pytest.fixture
+def index(registry, tmp_path):
+    """Push manifests and an index of them; return the repository's address and the digests, by tag."""
+    pusher = Pusher(registry().url, "models/tiny")
+
+    def push(platforms: dict[str, dict], tag: str = "all") -> tuple[str, dict[str, str]]:
+        digests = {}
+        for name in platforms:
+            data = tiny_gguf(tmp_path / f"{name}.gguf", seed=len(digests)).read_bytes()
+            layer = pusher.blob(data, "application/vnd.cncf.model.weight.v1.raw", org_cncf_model_filepath="m.gguf")
+            digests[name] = pusher.manifest(name, OCI, pusher.blob(b"{}", "application/json"), [layer])
+        listed = [{"mediaType": OCI, "digest": digests[name], "size": 1, **more} for name, more in platforms.items()]
+        pusher.call("PUT", f"/v2/models/tiny/manifests/{tag}", indexed(listed), content_type=INDEX)
+        return f"oci://{pusher.host}/models/tiny", digests
+
+    return push
+
+
+def indexed(manifests: list[dict]) -> bytes:
+    return json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}).encode()
+
+
+def platform(name: str) -> dict:
+    return {"platform": dict(zip(("os", "architecture", "variant"), name.split("/"), strict=False))}
+
+
+BOTH = {"amd64": platform("linux/amd64"), "arm64": platform("linux/arm64/v8")}
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [("", "several manifests"), ('options = { platform = "linux/arm" }', "0 manifests for 'linux/arm'")],
+)
+def test_an_index_in_which_several_manifests_or_none_could_be_meant_lists_them(lftool, index, options, wrong):
+    base, digests = index(BOTH)
+
+    done = lftool(f"{base}:all", "lock", options=options)
+
+    lines = sorted((f"  {digests['amd64']}  linux/amd64\n", f"  {digests['arm64']}  linux/arm64/v8\n"))
     assert (done.status, done.err) == (
         2,
-        (
-            f"error: source '{base}:all' is an index of several manifests; name one, as in {base}:all@sha256:…\n"
-            f"  {digest}  linux/amd64\n"
-            f"  {digest}  linux/arm64\n"
-        ),
+        f"error: source '{base}:all' is an index of {wrong}; it has:\n"
+        + "".join(lines)
+        + f'  hint: name one: uri = "{base}:all@sha256:…", or options = {{ platform = "OS/ARCHITECTURE" }}\n',
     )
+
+
+@pytest.mark.parametrize("name", ["linux/arm64", "linux/arm64/v8"])
+def test_the_platform_that_the_recipe_names_chooses_in_an_index(lftool, project, index, name):
+    base, digests = index(BOTH)
+
+    lftool(f"{base}:all", "lock", options=f'options = {{ platform = "{name}" }}').assert_success()
+
+    assert source_of(project)["revision"] == digests["arm64"]
+
+
+def test_what_attests_in_an_index_is_no_model(lftool, project, index):
+    attests = {"annotations": {"vnd.docker.reference.type": "attestation-manifest"}}
+    base, digests = index({"model": platform("linux/amd64"), "attestation": {**attests, **platform("unknown/unknown")}})
+
+    lftool(f"{base}:all", "lock").assert_success()
+
+    assert source_of(project)["revision"] == digests["model"]
+
+
+def test_an_index_in_an_index_is_looked_into(lftool, project, index):
+    base, digests = index({"model": {}}, tag="inner")
+    inner = digest_of(indexed([{"mediaType": OCI, "digest": digests["model"], "size": 1}]))
+    url = f"http://{urlsplit(base).netloc}"
+    Pusher(url, "models/tiny").call(
+        "PUT",
+        "/v2/models/tiny/manifests/all",
+        indexed([{"mediaType": INDEX, "digest": inner, "size": 1}]),
+        content_type=INDEX,
+    )
+
+    lftool(f"{base}:all", "lock").assert_success()
+
+    assert source_of(project)["revision"] == digests["model"]
 
 
 def test_an_image_is_no_model(lftool, registry):
@@ -201,6 +257,37 @@ def test_an_image_is_no_model(lftool, registry):
         4,
         (f"error: source {uri!r}: no layer is a file of a model; it has application/vnd.oci.image.layer.v1.tar+gzip\n"),
     )
+
+
+def titled(registry, *titles: str, model: bytes = b"{}") -> str:
+    pusher = Pusher(registry().url, "models/tiny")
+    kind = "application/vnd.oci.image.layer.v1.blob"
+    layers = [pusher.blob(model, kind, org_opencontainers_image_title=title) for title in titles]
+    pusher.manifest("v1", OCI, pusher.blob(b"{}", "application/json"), layers)
+    return f"oci://{pusher.host}/models/tiny:v1"
+
+
+def test_titles_may_be_paths(lftool, project, registry, tmp_path):
+    data = tiny_gguf(tmp_path / "model.gguf").read_bytes()
+
+    lftool(titled(registry, "./of/model.gguf", model=data), "lock").assert_success()
+
+    assert [file["path"] for file in source_of(project)["files"]] == ["of/model.gguf"]
+
+
+@pytest.mark.parametrize("title", ["/srv/models/model.gguf", "../model.gguf", "models\\model.gguf"])
+def test_titles_that_lead_elsewhere_are_named(lftool, registry, title):
+    done = lftool(titled(registry, title), "lock")
+
+    assert done.status == 1
+    assert f"is called {title!r}: {title!r} is not a relative path" in done.err
+    assert done.err.endswith("  hint: push the files by relative paths, from the folder that they are in\n")
+
+
+def test_two_layers_of_one_title_are_an_error(lftool, registry):
+    done = lftool(titled(registry, "config.json", "config.json"), "lock")
+
+    assert (done.status, "two layers are called 'config.json'" in done.err) == (1, True)
 
 
 @pytest.mark.parametrize("where", ["models/nothing:v1", "models/tiny:v9"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import SourceType, hookimpl
+from lftool_oci.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,5 +32,6 @@ def lftool_sources() -> Iterator[SourceType]:
         summary="a model in an OCI registry",
         schemes=("oci",),
         ranges=True,
+        options=Options,
         factory=_source,
     )

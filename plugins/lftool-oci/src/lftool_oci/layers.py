@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from lftool.api import SourceFile
-from lftool.errors import FormatError
+from lftool.errors import FetchError, FormatError
 from lftool.models.digest import Digest
+from lftool.models.lock import check_relative_path
 
 _PATH_ANNOTATIONS = ("org.cncf.model.filepath", "org.cnai.model.filepath", "org.opencontainers.image.title")
 _NAMES = {
@@ -32,12 +33,29 @@ _NAMES = {
 _PACKED = (".tar", ".tar+gzip", ".tar+zstd", ".tar.gz")
 
 
-def _name(layer: dict[str, Any], media_type: str) -> str | None:
+def _titled(layer: dict[str, Any], what: str) -> str | None:
+    """Return the path that a layer's annotations name, without `./` before it; None without one.
+
+    Raises:
+        FetchError: It leads elsewhere: `oras push` writes down an absolute path as it was given.
+    """
     annotations = layer.get("annotations") or {}
     for key in _PATH_ANNOTATIONS:
-        if isinstance(annotations.get(key), str):
-            return str(annotations[key])
-    return _NAMES.get(media_type)
+        if not isinstance(annotations.get(key), str):
+            continue
+        title = str(annotations[key])
+        path = title
+        while path.startswith("./"):
+            path = path[2:].lstrip("/")
+        try:
+            check_relative_path(path)
+        except ValueError as error:
+            raise FetchError(
+                f"{what}: the layer {layer['digest']} is called {title!r}: {error}",
+                hints=("push the files by relative paths, from the folder that they are in",),
+            ) from None
+        return path
+    return None
 
 
 def _numbered(name: str, taken: set[str]) -> str:
@@ -59,15 +77,24 @@ def files_of(manifest: dict[str, Any], what: str) -> list[SourceFile]:
 
     Raises:
         FormatError: It is malformed, or has no layer that is a file.
+        FetchError: A layer's name is no path inside a model, or is another's as well.
     """
     files: dict[str, SourceFile] = {}
     try:
         for layer in manifest["layers"]:
             media_type = str(layer["mediaType"])
             algorithm, _, digest = str(layer["digest"]).partition(":")
-            name = _name(layer, media_type)
-            if name is None or media_type.endswith(_PACKED):
+            if media_type.endswith(_PACKED):
                 continue
+            title = _titled(layer, what)
+            name = title or _NAMES.get(media_type)
+            if name is None:
+                continue
+            if title in files:
+                raise FetchError(
+                    f"{what}: two layers are called {title!r}",
+                    hints=("some clients drop the folders of paths; push again with one that keeps them",),
+                )
             if algorithm != "sha256":
                 raise FormatError(f"{what}: the layer {name} has a digest of {algorithm}, not of sha256")
             free = _numbered(name, set(files))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from lftool.api import HTTPClient, Resolution, is_chosen
-from lftool.errors import FetchError, FormatError, RecipeError
+from lftool.errors import FetchError, FormatError
 from lftool_oci.credentials import PASSWORD, REGISTRY, USERNAME, basic_credentials, may_see_credentials
+from lftool_oci.indexes import choose
 from lftool_oci.layers import files_of
 from lftool_oci.reference import parse_reference
 
@@ -31,6 +32,7 @@ _INDEXES = (
 )
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 _MOST_MANIFEST = 4 * 1024 * 1024
+_MOST_INDEXES = 3  # an index may name another
 
 
 class RegistrySource:
@@ -38,6 +40,7 @@ class RegistrySource:
 
     def __init__(self, context: SourceContext) -> None:
         self._own = context.credentials
+        self._platform: str | None = context.options.platform
         self._clients: dict[str, HTTPClient] = {}
 
     def _client(self, reference: Reference, uri: str) -> HTTPClient:
@@ -75,31 +78,36 @@ class RegistrySource:
             raise FetchError(f"source {uri!r}: the registry's token service sent no token") from error
         return {"authorization": f"Bearer {token}"}
 
-    def _manifest(self, reference: Reference, uri: str) -> tuple[str, dict[str, Any]]:
-        """Return digest and content of the manifest, checked against the digest that was asked for."""
+    def _document(self, reference: Reference, wanted: str, uri: str) -> tuple[str, str, dict[str, Any]]:
+        """Return digest, media type and content of a manifest or index, checked against the digest that was asked for."""
         accept = {"accept": ", ".join((*_MANIFESTS, *_INDEXES))}
-        url = f"{reference.base}/manifests/{reference.wanted}"
+        url = f"{reference.base}/manifests/{wanted}"
         answer = self._client(reference, uri).ask(url, headers=accept, most=_MOST_MANIFEST)
         digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
-        named = (
-            reference.wanted if reference.wanted.startswith("sha256:") else answer.headers.get("docker-content-digest")
-        )
+        named = wanted if wanted.startswith("sha256:") else answer.headers.get("docker-content-digest")
         if named is not None and named.startswith("sha256:") and named != digest:
             raise FormatError(f"source {uri!r}: the manifest is {digest}, expected {named}")
         try:
-            manifest = json.loads(answer.body)
-            kind = manifest.get("mediaType") or answer.headers.get("content-type", "")
+            found = json.loads(answer.body)
+            return digest, str(found.get("mediaType") or answer.headers.get("content-type", "")), found
         except (ValueError, AttributeError) as error:
             raise FormatError(f"source {uri!r}: the manifest is no JSON object") from error
-        if kind in _INDEXES or "manifests" in manifest:
-            raise RecipeError(_ambiguous(manifest, uri))
-        return digest, manifest
+
+    def _manifest(self, reference: Reference, uri: str) -> tuple[str, dict[str, Any]]:
+        """Return digest and content of the manifest that is meant, looking into an index."""
+        wanted = reference.wanted
+        for _ in range(_MOST_INDEXES):
+            digest, kind, found = self._document(reference, wanted, uri)
+            if kind not in _INDEXES and "manifests" not in found:
+                return digest, found
+            wanted = choose(found, self._platform, uri)
+        raise FormatError(f"source {uri!r}: an index of indexes of indexes; name a manifest by its digest")
 
     def resolve(self, request: SourceRequest) -> Resolution:
         """Return the manifest that the tag names now, and the files of its layers.
 
         Raises:
-            RecipeError: The URI is wrong, or names an index of several manifests.
+            RecipeError: The URI is wrong, or names an index in which several manifests could be meant.
             FormatError: The manifest is not what its digest says, or no model.
             FetchError: Nothing is there, or there is no right to it.
             TransientError: The registry does not answer, for now.
@@ -121,13 +129,3 @@ class RegistrySource:
         reference = parse_reference(request.uri)
         url = f"{reference.base}/blobs/sha256:{file.sha256}"
         return self._client(reference, request.uri).read(url, offset=offset, size=size, whole=file.size)
-
-
-def _ambiguous(index: dict[str, Any], uri: str) -> str:
-    base = uri.partition("@")[0]
-    lines = []
-    for item in index.get("manifests") or ():
-        platform = item.get("platform") or {}
-        named = "/".join(str(platform[key]) for key in ("os", "architecture") if key in platform)
-        lines.append(f"  {item.get('digest')}{f'  {named}' if named else ''}")
-    return "\n".join([f"source {uri!r} is an index of several manifests; name one, as in {base}@sha256:…", *lines])
