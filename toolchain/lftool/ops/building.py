@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from lftool.api import LayoutType, Notice
-from lftool.errors import LockError, UsageError
+from lftool.errors import LockError, StorageError, UsageError
 from lftool.models.lock import LOCK_NAME
 from lftool.ops.freshness import check_lock
 from lftool.ops.recording import record_outputs
@@ -129,6 +130,18 @@ def _present(project: Project, lock: Lock, ports: Ports, options: BuildOptions) 
     )
 
 
+def _record(project: Project, lock: Lock, built: Sequence[BuiltBundle], ports: Ports) -> None:
+    """Write outputs into the lock; in a project that is read-only, the bundles are what was asked for."""
+    try:
+        record_outputs(project, lock, built)
+    except StorageError as error:
+        if getattr(error.__cause__, "errno", None) not in {errno.EROFS, errno.EACCES, errno.EPERM}:
+            raise
+        paths = " ".join(str(item.path) for item in built)
+        text = f"{error.message}: {LOCK_NAME} does not name these outputs yet; where it can be written: lftool lock --record {paths}"
+        ports.emit(Notice(text=text, warning=True))
+
+
 def build_project(project: Project, ports: Ports, options: BuildOptions) -> list[BuiltBundle]:
     """Build bundles.
 
@@ -156,7 +169,7 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
         request = BuildRequest(recipe=project.recipe, lock=lock, output=output, key=key)
         built = run_build(request, plan, ports)
         if not options.locked:
-            record_outputs(project, lock, built)
+            _record(project, lock, built, ports)
     if key is None:
         ports.emit(Notice(text="unsigned: the recipe has no [sign]" if options.sign else "unsigned: --no-sign"))
     collect_if_due(ports.store, options.cache_bytes)
