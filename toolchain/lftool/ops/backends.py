@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
+    from lftool.models.digest import Artifact
     from lftool.store.store import Store
 
 CPU = "cpu"
@@ -36,11 +37,19 @@ def native_runtimes(backend: str) -> list[str]:
 
 @frozen(kw_only=True)
 class FoundBackend:
-    """A backend and what it found; `plugin` is the distribution that provides it, None when none does."""
+    """A backend and what it found.
+
+    Attributes:
+        name: The backend.
+        plugin: The distribution that provides it; None when none does.
+        probe: What it found.
+        native: Semantics of the native runtimes for it that this machine has.
+    """
 
     name: str
     plugin: str | None
     probe: Probe
+    native: tuple[str, ...] = ()
 
 
 def probe_backend(name: str, registry: Registry, store: Store) -> FoundBackend:
@@ -52,13 +61,13 @@ def probe_backend(name: str, registry: Registry, store: Store) -> FoundBackend:
     registered = next((item for item in registry.all(BackendType) if item.record.name == name), None)
     if registered is None:
         missing = Probe(available=False, reason=f"the plugin lftool-{name} is not installed")
-        return FoundBackend(name=name, plugin=None, probe=missing)
+        return FoundBackend(name=name, plugin=None, probe=missing, native=_native_here(name, store))
     with store.in_use():
         try:
             probe = Isolated(store.temporary, Workers()).probe_backend(registered)
         except LftoolError as error:
             probe = Probe(available=False, reason=error.message.replace("\n", " "))
-    return FoundBackend(name=name, plugin=registered.origin.distribution, probe=probe)
+    return FoundBackend(name=name, plugin=registered.origin.distribution, probe=probe, native=_native_here(name, store))
 
 
 def confinement_here() -> Applied:
@@ -100,6 +109,15 @@ class Pick:
     why: str
 
 
+def _native_artifact(semantics: str, store: Store) -> Artifact | None:
+    made = store.actions.get(host_runtime(semantics))
+    return made["executable"] if made is not None and store.blobs.holds(made["executable"]) else None
+
+
+def _native_here(backend: str, store: Store) -> tuple[str, ...]:
+    return tuple(name for name in native_runtimes(backend) if _native_artifact(name, store) is not None)
+
+
 def host_executable(backend: str, store: Store) -> Path | None:
     """Return the native runtime for a backend that this machine has; None where it has none.
 
@@ -107,9 +125,9 @@ def host_executable(backend: str, store: Store) -> Path | None:
         StorageError: The cache cannot be used.
     """
     for semantics in native_runtimes(backend):
-        made = store.actions.get(host_runtime(semantics))
-        if made is not None and store.blobs.holds(made["executable"]):
-            return executable(made["executable"], store)
+        artifact = _native_artifact(semantics, store)
+        if artifact is not None:
+            return executable(artifact, store)
     return None
 
 

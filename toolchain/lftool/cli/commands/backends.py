@@ -33,8 +33,10 @@ def command(as_json: bool) -> None:
             say(f"       {device.name}{memory}{free}")
         if probe.versions:
             say("       " + ", ".join(f"{name} {version}" for name, version in sorted(probe.versions.items())))
-        if probe.available and not probe.library:
-            say("       the llama-cpp-python that is installed cannot use it; a native runtime can")
+        for semantics in item.native:
+            say(f"       native runtime {semantics}, compiled")
+        if probe.available and not probe.library and not item.native:
+            say("       the llama-cpp-python that is installed cannot use it")
 
 
 def _as_json(item: FoundBackend) -> dict[str, Any]:
@@ -47,5 +49,6 @@ def _as_json(item: FoundBackend) -> dict[str, Any]:
         "devices": [{"name": d.name, "memory": d.memory, "free": d.free} for d in probe.devices],
         "versions": dict(probe.versions),
         "library": probe.library,
+        "native": list(item.native),
         "fingerprint": probe.fingerprint or None,
     }
