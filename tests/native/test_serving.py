@@ -188,27 +188,61 @@ def test_the_model_is_listed_by_the_bundles_name(server):
 SHORT = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
-@pytest.mark.parametrize(("kind", "more"), [(KINDS[0], ("--", "--chat-template", SHORT)), (KINDS[2], ())])
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [(KINDS[0], ()), (KINDS[0], ("--", "--chat-template", SHORT)), (KINDS[2], ())],
+    ids=["native, a template that ends in text", "native, a template that ends in what is said", "llama-cpp-python"],
+)
 def test_a_json_schema_holds_the_answer(kind, more, story, native, tmp_path):
-    """llama-server cannot constrain after tiny-story's own template: its tokenizer writes the last word with a space before it."""
+    """llama-server by itself cannot constrain after tiny-story's own template: its tokenizer writes the last word with a space."""
     with serving(kind, story, native, *more, log=tmp_path / "log") as server:
-        _constrained(server)
+        schema = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}}
+        assert _constrained(server, response_format=schema)
+        assert _constrained(server, response_format=schema, stream=True)
+        if kind == KINDS[0]:  # llama-server's own way of asking
+            assert _constrained(server, extra_body={"json_schema": SCHEMA})
 
 
-def _constrained(server):
-    schema = {
-        "type": "object",
-        "properties": {"a": {"type": "boolean"}},
-        "required": ["a"],
-        "additionalProperties": False,
-    }
+def test_a_json_object_is_an_object_after_a_template_that_ends_in_text(story, native, tmp_path):
+    with serving(KINDS[0], story, native, log=tmp_path / "log") as server:
+        said = _answer(server, response_format={"type": "json_object"}, max_tokens=40)
+    assert said.lstrip().startswith("{")
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "boolean"}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+
+
+def _answer(server, **asked):
     answer = server.client().chat.completions.create(
-        model="story",
-        messages=[{"role": "user", "content": "Tell"}],
-        max_tokens=200,
-        response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
+        model="story", messages=[{"role": "user", "content": "Tell"}], **{"max_tokens": 200, **asked}
     )
-    assert re.fullmatch(r'\s*\{\s*"a"\s*:\s*(true|false)\s*\}\s*', answer.choices[0].message.content)
+    if asked.get("stream"):
+        return "".join(part.choices[0].delta.content or "" for part in answer if part.choices)
+    return answer.choices[0].message.content
+
+
+def _constrained(server, **asked) -> bool:
+    return re.fullmatch(r'\s*\{\s*"a"\s*:\s*(true|false)\s*\}\s*', _answer(server, **asked)) is not None
+
+
+@pytest.mark.parametrize("kind", KINDS[:2])
+def test_a_server_says_where_it_serves_and_leaves_out_the_engines_log(kind, story, native, tmp_path):
+    with serving(kind, story, native, log=tmp_path / "log") as server:
+        _answer(server, max_tokens=4)
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line for line in lines if re.match(r"[^ ]+: ", line)] == lines
+    assert lines[-1].endswith(f": serving on {server.url}/v1")
+
+
+def test_the_engines_log_is_there_for_those_who_ask(story, native, tmp_path):
+    with serving(KINDS[0], story, native, "--", "-lv", "3", log=tmp_path / "log"):
+        pass
+    assert "llama_server: model loaded" in (tmp_path / "log").read_text()
 
 
 def test_health_and_metrics_are_told(server):

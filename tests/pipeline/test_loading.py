@@ -80,6 +80,28 @@ def test_a_model_without_its_vocabulary_is_not_locked(loading):
     )
 
 
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ messages[0]['content'", "does not compile: unexpected end of template"),
+        ("no-such-name", "is 'no-such-name': neither a template, nor a name that llama.cpp knows"),
+    ],
+)
+def test_a_chat_template_that_cannot_be_used_is_a_warning(loading, template, said):
+    changed(loading.root / "model.gguf", entries={"tokenizer.chat_template": template})
+    for _ in range(2):  # what is known of weights that were tried is said again
+        done = loading.run("lock").assert_success()
+        assert f"warning  source 'base': the chat template {said}" in done.err
+        assert "bundles will complete texts (--raw), and will not chat\n" in done.err
+        loading.lock.unlink()
+
+
+@pytest.mark.parametrize("template", ["chatml", "{% for m in messages %}{{ m.content }}{% endfor %}"])
+def test_a_chat_template_that_can_be_used_is_not_mentioned(loading, template):
+    changed(loading.root / "model.gguf", entries={"tokenizer.chat_template": template})
+    assert loading.run("lock").err == "wrote lftool.lock\n"
+
+
 def test_a_model_whose_embedding_is_of_another_vocabulary_is_not_locked(loading):
     changed(loading.root / "model.gguf", entries={"llama.vocab_size": 31})
     done = loading.run("lock")

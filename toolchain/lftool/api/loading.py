@@ -29,8 +29,10 @@ class LoadReport:
         tool: What loaded it, and its version.
         context: Tokens of context that `context_bytes` is for.
         context_bytes: Memory that a context takes besides the weights: cache and intermediate results; None where not known.
+        warnings: What the model loads with, and will not do; sentences without a full stop.
     """
 
     tool: str
     context: int = field(default=0, validator=ge(0))
     context_bytes: int | None = field(default=None, validator=optional(ge(0)))
+    warnings: tuple[str, ...] = ()

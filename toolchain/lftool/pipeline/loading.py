@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 def _load(registered: Registered[BackendType], weights: Artifact, context: int | None, ports: Ports) -> LoadReport:
     plugin = "" if registered.origin.is_builtin else ports.registry.digest(registered.origin).hex
-    key = {"memo": "load", "plugin": plugin, "backend": registered.record.name, "context": context or 0}
+    key = {"memo": "load/2", "plugin": plugin, "backend": registered.record.name, "context": context or 0}
     memo = Digest.of(canonical_json({**key, "weights": weights.sha256.hex}))
     known = ports.store.actions.get(memo)
     if known is not None and ports.store.blobs.is_sound(known["report"]):
         path = ports.store.blobs.require(known["report"], "what loading found")
-        return LoadReport(**json.loads(path.read_bytes()))
+        told = json.loads(path.read_bytes())
+        return LoadReport(**{**told, "warnings": tuple(told["warnings"])})
     with files_to_plan({"weights": weights}, ports) as files:
         report = ports.isolated.load(registered, LoadRequest(weights=files["weights"].path, context=context))
     plain = canonical_json(attrs.asdict(report))
@@ -89,5 +90,7 @@ def try_loading(weights: Artifact, context: int | None, what: str, ports: Ports)
             notice = _too_large(report, context, _memory())
             if notice is not None:
                 ports.emit(notice)
+            for text in report.warnings:
+                ports.emit(Notice(text=f"{what}: {text}", warning=True))
             return
     ports.emit(Notice(text=f"loading the model was not tried: {why}"))

@@ -42,6 +42,27 @@ def _context(model: Any, tokens: int, log: EngineLog) -> tuple[int, int | None]:
     return (made, size) if tokens <= _MOST_TRIED else (tokens, size * tokens // made)
 
 
+def _template_warnings(model: Any) -> tuple[str, ...]:  # noqa: ANN401 - a pointer
+    """Return what is wrong with the model's chat template; texts are completed without it."""
+    found = llama_cpp.llama_model_chat_template(model, None)
+    if not found:
+        return ()
+    template = found.decode("utf-8", "replace")
+    if "{" not in template:  # a name of one of llama.cpp's own
+        said = (llama_cpp.llama_chat_message * 1)(llama_cpp.llama_chat_message(b"user", b"hello"))
+        if llama_cpp.llama_chat_apply_template(found, said, 1, True, None, 0) >= 0:  # noqa: FBT003 - llama.cpp's own
+            return ()
+        wrong = f"is {template[:80]!r}: neither a template, nor a name that llama.cpp knows"
+    else:
+        try:
+            llama_cpp.llama_chat_format.Jinja2ChatFormatter(template, eos_token="", bos_token="")
+        except Exception as error:  # noqa: BLE001 - whatever a model's own text makes of the library
+            wrong = f"does not compile: {error}"
+        else:
+            return ()
+    return (f"the chat template {wrong}; bundles will complete texts (--raw), and will not chat",)
+
+
 def load(request: LoadRequest) -> LoadReport:
     """Load a model without its data.
 
@@ -62,7 +83,11 @@ def load(request: LoadRequest) -> LoadReport:
         context, context_bytes = _context(
             model, request.context or max(0, llama_cpp.llama_model_n_ctx_train(model)), log
         )
+        warnings = _template_warnings(model)
         llama_cpp.llama_model_free(model)
     return LoadReport(
-        tool=f"llama-cpp-python {version('llama-cpp-python')}", context=context, context_bytes=context_bytes
+        tool=f"llama-cpp-python {version('llama-cpp-python')}",
+        context=context,
+        context_bytes=context_bytes,
+        warnings=warnings,
     )

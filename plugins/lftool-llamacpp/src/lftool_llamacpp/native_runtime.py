@@ -47,6 +47,7 @@ _SOURCES = (
     "talk",
     "gate",
     "connections",
+    "chat_params",
     "serve",
     "main",
 )

@@ -9,6 +9,8 @@
 
 #include <nlohmann/json.hpp>
 
+struct llama_model;
+
 namespace lftool {
 
 // Paths by which llama.cpp asks for contents of the bundle; no file has such a name.
@@ -59,5 +61,8 @@ class Bundle {
 
 // The bundle of this process, for the functions that take llama.cpp's place; set once by main().
 extern Bundle * own;
+
+// Returns the model that was loaded from the bundle's weights; null before that.
+const llama_model * loaded_model();
 
 }  // namespace lftool

@@ -15,7 +15,7 @@
 
 #include <cpp-httplib/httplib.h>
 
-#include "server-common.h"
+#include "log.h"
 
 int  llama_server(int argc, char ** argv);
 void llama_server_terminate();
@@ -98,6 +98,13 @@ void check_rest(const std::vector<std::string> & rest, bool has_key) {
             throw Problem(2, name + " may not stand behind --: a bundle serves its own model, and --host, --port and --api-key stand before --");
         }
     }
+}
+
+bool asks_for_log(const std::vector<std::string> & rest) {
+    return std::any_of(rest.begin(), rest.end(), [](const std::string & word) {
+        const std::string name = plain_name(word);
+        return name == "-lv" || name == "--verbosity" || name == "--log-verbosity";
+    });
 }
 
 // Ends the server when it is told to. Upstream's handler takes locks that the interrupted thread may hold; here a thread of its
@@ -191,7 +198,15 @@ int serve(const Bundle & bundle, const Options & options) {
         add("--mmproj", "/proc/self/fd/" + std::to_string(bundle.copy_to_memory(*projector)));
         fprintf(stderr, "%s: the projector is copied to memory: %.1f MB\n", bundle.name.c_str(), projector->size / 1e6);
     }
+    if (!asks_for_log(options.rest)) {
+        add("--verbosity", std::to_string(LOG_LEVEL_ERROR));
+    }
     words.insert(words.end(), options.rest.begin(), options.rest.end());
+    if (getenv("LFTOOL_BUNDLE") == nullptr) {  // `lftool serve` has said it already
+        const bool colons = options.host.find(':') != std::string::npos;
+        fprintf(stderr, "%s: serving on http://%s:%s/v1\n", bundle.name.c_str(),
+                (colons ? "[" + options.host + "]" : options.host).c_str(), options.port.c_str());
+    }
     std::vector<char *> argv;
     for (std::string & word : words) {
         argv.push_back(&word[0]);
@@ -209,57 +224,3 @@ int ask_health(const std::string & host, const std::string & port) {
 }
 
 }  // namespace lftool
-
-#define TEXT_OF(name) #name
-#define TEXT(name)    TEXT_OF(name)
-
-// The server asks clients for a system prompt and has none of its own: where a request brings none, the contract's is used.
-json wrap_chat_params(json & body, const server_chat_params & options, std::vector<raw_buffer> & files)
-    __asm__("__wrap_" TEXT(LFTOOL_CHAT_PARAMS));
-json real_chat_params(json & body, const server_chat_params & options, std::vector<raw_buffer> & files)
-    __asm__("__real_" TEXT(LFTOOL_CHAT_PARAMS));
-
-// A client's URL would have the server fetch whatever it can reach; upstream does not ask --offline.
-static void check_media(const json & body) {
-    if (!body.contains("messages") || !body.at("messages").is_array()) {
-        return;
-    }
-    for (const auto & message : body.at("messages")) {
-        if (!message.is_object() || !message.contains("content") || !message.at("content").is_array()) {
-            continue;
-        }
-        for (const auto & part : message.at("content")) {
-            const std::string text = part.dump();
-            if (part.is_object() && (text.find("\"http://") != std::string::npos || text.find("\"https://") != std::string::npos) &&
-                part.contains("type") && part.at("type").is_string() && part.at("type").get<std::string>() != "text") {
-                throw std::invalid_argument("media must come with the request, as data: URLs; this server fetches nothing");
-            }
-        }
-    }
-}
-
-json wrap_chat_params(json & body, const server_chat_params & options, std::vector<raw_buffer> & files) {
-    check_media(body);
-    const auto & contract = lftool::own->contract;
-    if (contract.contains("system") && body.contains("messages") && body.at("messages").is_array()) {
-        bool has_system = false;
-        for (const auto & message : body.at("messages")) {
-            if (message.is_object() && message.contains("role")) {
-                const std::string role = message.at("role").is_string() ? message.at("role").get<std::string>() : "";
-                has_system = has_system || role == "system" || role == "developer";
-            }
-        }
-        if (!has_system) {
-            json messages = json::array();
-            json message  = json::object();
-            message["role"]    = "system";
-            message["content"] = contract.at("system").get<std::string>();
-            messages.push_back(message);
-            for (const auto & given : body.at("messages")) {
-                messages.push_back(given);
-            }
-            body["messages"] = messages;
-        }
-    }
-    return real_chat_params(body, options, files);
-}

@@ -8,6 +8,20 @@
 
 using lftool::own;
 
+namespace {
+
+const llama_model * loaded = nullptr;
+
+}  // namespace
+
+namespace lftool {
+
+const llama_model * loaded_model() {
+    return loaded;
+}
+
+}  // namespace lftool
+
 extern "C" {
 
 llama_model *        __real_llama_model_load_from_file(const char * path, llama_model_params params);
@@ -19,7 +33,9 @@ llama_model * __wrap_llama_model_load_from_file(const char * path, llama_model_p
     if (strcmp(path, lftool::WEIGHTS) != 0) {
         return __real_llama_model_load_from_file(path, params);
     }
-    return llama_model_load_from_file_ptr(own->open(*own->find("weights")), params);
+    llama_model * model = llama_model_load_from_file_ptr(own->open(*own->find("weights")), params);
+    loaded              = model;
+    return model;
 }
 
 llama_adapter_lora * __wrap_llama_adapter_lora_init(llama_model * model, const char * path) {
