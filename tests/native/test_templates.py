@@ -23,7 +23,7 @@ HOSTILE = (
     + GROWS
     + "{% elif said == 'calls itself' %}"
     + CALLS_ITSELF
-    + "{% endif %}"
+    + "{% elif said == 'keeps much' %}{{ range(2000000)|list|length }}{% endif %}"
     "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
 )
 
@@ -67,11 +67,19 @@ def test_a_server_gives_it_up_and_goes_on(server, said):
     assert chat(server, PROMPT) == 200
 
 
-@pytest.mark.parametrize("said", ["loops", "grows", "calls itself"])
-def test_the_native_chat_gives_it_up(hostile, said):
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("loops", "takes longer than 5 s"),
+        ("grows", "takes"),
+        ("calls itself", "calls itself too deeply"),
+        ("keeps much", "makes too many values"),
+    ],
+)
+def test_the_native_chat_gives_it_up(hostile, said, why):
     done = start(bundle_of(hostile, KINDS[0]), "-p", said)
     assert done.returncode == 1
-    assert "the chat template" in done.stderr
+    assert f"the chat template {why}" in done.stderr
 
 
 @pytest.mark.parametrize("said", ["loops", "grows", "calls itself"])

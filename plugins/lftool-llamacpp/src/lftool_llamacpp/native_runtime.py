@@ -43,6 +43,7 @@ _SOURCES = (
     "neighbours",
     "kind",
     "options",
+    "throwing",
     "templates",
     "talk",
     "gate",
@@ -76,6 +77,8 @@ _WRAPPED = (
     "llama_encode",
     "llama_attach_threadpool",
     "_Znwm",
+    "_ZdlPv",
+    "_ZdlPvm",
     *_REPLACED.values(),
 )
 

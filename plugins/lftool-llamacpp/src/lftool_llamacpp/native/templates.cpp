@@ -1,59 +1,65 @@
 // A budget for chat templates: they come with the model, and a loop in one must not keep the server, or take its memory.
 //
 // llama.cpp gives templates no bounds of their own, but nothing in one goes on without memory: each step makes values. So the
-// linker puts functions of ours in place of those that render, and of operator new (-Wl,--wrap). While a thread renders, each
-// piece of memory is counted: against a deadline, against a sum, and against the stack, which a macro fills that calls itself.
+// linker puts functions of ours in place of those that render, and of operator new and delete (-Wl,--wrap). While a thread
+// renders, each piece of memory is counted: against a deadline, against a sum, against how many there may be at once, and
+// against the stack, which a macro fills that calls itself.
+//
+// Values that lie in each other give their memory back by calls as deep as they lie, where nothing can be refused any more. How
+// many there may be at once bounds that depth, and the thread that renders has a stack for it.
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <exception>
+#include <functional>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
+
+#include <pthread.h>
+#include <sys/mman.h>
 
 #include "chat.h"
 #include "llama.h"
+#include "throwing.h"
 
 namespace {
 
-const size_t MOST_BYTES   = size_t(1) << 20;  // of a template; lftool_llamacpp has the same bound for Python
-const int    MOST_SECONDS = 5;                // likewise
-const size_t MOST_MEMORY  = size_t(4) << 30;  // taken in all, also what has been given back
-const size_t MOST_STACK   = size_t(3) << 20;  // threads have 8 MiB
-const int    STEPS_A_LOOK = 16;
+const size_t  MOST_BYTES   = size_t(1) << 20;  // of a template; lftool_llamacpp has the same bound for Python
+const int     MOST_SECONDS = 5;                // likewise
+const size_t  MOST_MEMORY  = size_t(4) << 30;  // taken in all, also what has been given back
+const int64_t MOST_PIECES  = 1000 * 1000;      // at once
+const size_t  MOST_STACK   = size_t(3) << 20;  // of calls that can be refused
+const size_t  STACK        = size_t(512) << 20;  // 500 bytes for each piece; pages that are not touched are not there
+const int     STEPS_A_LOOK = 16;
 
 struct Budget {
     const char *                          stack;
     std::chrono::steady_clock::time_point until = std::chrono::steady_clock::now() + std::chrono::seconds(MOST_SECONDS);
-    size_t                                left  = MOST_MEMORY;
-    int                                   steps = 0;
+    size_t                                left   = MOST_MEMORY;
+    int64_t                               pieces = 0;
+    int                                   steps  = 0;
 };
 
 thread_local Budget * budget = nullptr;
 
-// Bounds what the calling thread renders while this lives.
-class Rendering {
-  public:
-    Rendering() : outer_(budget) {
-        own_.stack = static_cast<const char *>(__builtin_frame_address(0));
-        budget     = outer_ ? outer_ : &own_;
-    }
-    ~Rendering() { budget = outer_; }
-    Rendering(const Rendering &)             = delete;
-    Rendering & operator=(const Rendering &) = delete;
-
-  private:
-    Budget   own_;
-    Budget * outer_;
-};
-
-// Throws. What handles the error takes memory too, so the budget is off while it is made, and a little of it comes back.
-[[noreturn]] void refuse(const std::string & most) {
+// Throws, or returns where nothing can be thrown: then the next piece of memory is refused, or one after that. What handles the
+// error takes memory too, so the budget is off while it is made, and a little of it comes back.
+void refuse(const std::string & most) {
     Budget * spent = budget;
     budget         = nullptr;
+    if (!lftool::can_throw()) {
+        budget = spent;
+        return;
+    }
     std::runtime_error error("the chat template " + most);
-    spent->until = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
-    spent->left  = size_t(64) << 20;
-    budget       = spent;
+    spent->until  = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
+    spent->left   = size_t(64) << 20;
+    spent->pieces = MOST_PIECES - 10000;
+    budget        = spent;
     throw error;
 }
 
@@ -61,19 +67,78 @@ void count(size_t size) {
     const char * here  = static_cast<const char *>(__builtin_frame_address(0));
     const size_t depth = static_cast<size_t>(here < budget->stack ? budget->stack - here : here - budget->stack);
     if (depth > MOST_STACK) {
-        Budget * spent = budget;
-        budget         = nullptr;
-        std::runtime_error error("the chat template calls itself too deeply");
-        budget = spent;
-        throw error;
+        refuse("calls itself too deeply");
     }
     if (size > budget->left) {
         refuse("takes too much memory");
     }
-    budget->left -= size;
+    if (budget->pieces >= MOST_PIECES) {
+        refuse("makes too many values");
+    }
     if (++budget->steps % STEPS_A_LOOK == 0 && std::chrono::steady_clock::now() > budget->until) {
         refuse("takes longer than " + std::to_string(MOST_SECONDS) + " s");
     }
+    budget->left -= std::min(size, budget->left);
+    budget->pieces++;
+}
+
+// A stack that counts as memory only where it is used, also under a limit on data: that is why it is shared.
+class Stack {
+  public:
+    Stack() : base_(mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) {
+        if (base_ == MAP_FAILED || mprotect(base_, size_t(64) << 10, PROT_NONE) != 0) {
+            throw std::runtime_error("there is no memory for the stack of a chat template");
+        }
+    }
+    ~Stack() { munmap(base_, STACK); }
+    Stack(const Stack &)             = delete;
+    Stack & operator=(const Stack &) = delete;
+
+    void * base() const { return base_; }
+
+  private:
+    void * base_;
+};
+
+void * work(void * task) {
+    Budget own;
+    own.stack = static_cast<const char *>(__builtin_frame_address(0));
+    budget    = &own;
+    (*static_cast<std::function<void()> *>(task))();
+    budget = nullptr;
+    return nullptr;
+}
+
+// Returns what `render` returns, within the budget; throws what it throws.
+template <typename Result> Result bounded(const std::function<Result()> & render) {
+    if (budget != nullptr) {
+        return render();  // this thread renders already
+    }
+    std::optional<Result> result;
+    std::exception_ptr    error;
+    std::function<void()> task = [&] {
+        try {
+            result.emplace(render());
+        } catch (...) {
+            budget = nullptr;
+            error  = std::current_exception();
+        }
+    };
+    Stack          stack;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstack(&attributes, stack.base(), STACK);
+    pthread_t thread;
+    const int failed = pthread_create(&thread, &attributes, work, &task);
+    pthread_attr_destroy(&attributes);
+    if (failed != 0) {
+        throw std::runtime_error(std::string("there is no thread to be had for the chat template: ") + strerror(failed));
+    }
+    pthread_join(thread, nullptr);
+    if (error) {
+        std::rethrow_exception(error);
+    }
+    return std::move(*result);
 }
 
 void check_size(const llama_model * model) {
@@ -90,12 +155,30 @@ void check_size(const llama_model * model) {
 extern "C" {
 void * __real__Znwm(size_t size);
 void * __wrap__Znwm(size_t size);
+void   __real__ZdlPv(void * piece);
+void   __wrap__ZdlPv(void * piece);
+void   __real__ZdlPvm(void * piece, size_t size);
+void   __wrap__ZdlPvm(void * piece, size_t size);
 
 void * __wrap__Znwm(size_t size) {
     if (budget) {
         count(size);
     }
     return __real__Znwm(size);
+}
+
+void __wrap__ZdlPv(void * piece) {
+    if (budget && piece) {
+        budget->pieces--;
+    }
+    __real__ZdlPv(piece);
+}
+
+void __wrap__ZdlPvm(void * piece, size_t size) {
+    if (budget && piece) {
+        budget->pieces--;
+    }
+    __real__ZdlPvm(piece, size);
 }
 }
 
@@ -119,21 +202,17 @@ bool               wrap_thinking(const common_chat_templates * templates) WRAP(L
 
 common_chat_templates_ptr wrap_init(const llama_model * model, const std::string & text, const std::string & bos, const std::string & eos) {
     check_size(model);
-    Rendering bounded;
-    return real_init(model, text, bos, eos);
+    return bounded<common_chat_templates_ptr>([&] { return real_init(model, text, bos, eos); });
 }
 
 common_chat_params wrap_apply(const common_chat_templates * templates, const common_chat_templates_inputs & inputs) {
-    Rendering bounded;
-    return real_apply(templates, inputs);
+    return bounded<common_chat_params>([&] { return real_apply(templates, inputs); });
 }
 
 std::string wrap_example(const common_chat_templates * templates, bool jinja, const Words & words) {
-    Rendering bounded;
-    return real_example(templates, jinja, words);
+    return bounded<std::string>([&] { return real_example(templates, jinja, words); });
 }
 
 bool wrap_thinking(const common_chat_templates * templates) {
-    Rendering bounded;
-    return real_thinking(templates);
+    return bounded<bool>([&] { return real_thinking(templates); });
 }
