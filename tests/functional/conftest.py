@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,3 +56,20 @@ def locked_project(plain_project: ProjectFolder) -> ProjectFolder:
     """`plain_project`, locked."""
     plain_project.run("lock").assert_success()
     return plain_project
+
+
+def run_mounted(script: str, *arguments: object, project: ProjectFolder) -> subprocess.CompletedProcess[str]:
+    """Run a shell script that mounts something, and ends with 97 if it cannot, in a mount namespace of its own."""
+    if shutil.which("unshare") is None:
+        pytest.skip("there is no unshare here")
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", script, "sh", *map(str, arguments)],
+        cwd=project.root,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 97 or done.stderr.startswith("unshare:"):
+        pytest.skip("mounting is not allowed here")
+    return done

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 
 import pytest
+from tests.functional.conftest import run_mounted
 from tests.plugins.test_join import split
 
 from lftool.testing import tiny_gguf
@@ -36,22 +36,10 @@ def on_a_small_disk(project):
     """Lock and build with a cache on a disk of 24 MB: on_a_small_disk() -> (status, error)."""
     cache = project.cache.parent
     cache.mkdir(parents=True)
-    if shutil.which("unshare") is None:
-        pytest.skip("there is no unshare here")
     lftool = f"'{sys.executable}' -m lftool.cli.entry"
-    command = ["unshare", "--mount", "--map-root-user", "sh", "-c", SCRIPT, "sh", "24m", cache]
 
     def run() -> tuple[int, str]:
-        done = subprocess.run(
-            [*command, "sh", "-c", f"{lftool} lock && {lftool} build"],
-            cwd=project.root,
-            env=project.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode == 97 or done.stderr.startswith("unshare:"):
-            pytest.skip("mounting is not allowed here")
+        done = run_mounted(SCRIPT, "24m", cache, "sh", "-c", f"{lftool} lock && {lftool} build", project=project)
         return done.returncode, done.stderr[done.stderr.index("error:") :]
 
     return run

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 
 import pytest
+from tests.functional.conftest import run_mounted
 
 # Read-only in a mount namespace of its own.
 SCRIPT = """\
@@ -20,20 +20,10 @@ exec "$@"
 @pytest.fixture
 def read_only(locked_project):
     """Run lftool where the locked project cannot be written: read_only(*arguments) -> (status, error)."""
-    if shutil.which("unshare") is None:
-        pytest.skip("there is no unshare here")
 
     def run(*arguments: str) -> tuple[int, str]:
-        start = ["unshare", "--mount", "--map-root-user", "sh", "-c", SCRIPT, "sh", str(locked_project.root)]
-        done = subprocess.run(
-            [*start, sys.executable, "-m", "lftool.cli.entry", *arguments],
-            env=locked_project.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode == 97 or done.stderr.startswith("unshare:"):
-            pytest.skip("mounting is not allowed here")
+        command = (sys.executable, "-m", "lftool.cli.entry", *arguments)
+        done = run_mounted(SCRIPT, locked_project.root, *command, project=locked_project)
         return done.returncode, done.stderr
 
     return run
