@@ -95,7 +95,7 @@ def test_a_bundle_that_may_use_one_core_of_several_starts_one_thread(story, nati
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
-        with serving(KINDS[0], story, native, log=tmp_path / "log"):
+        with serving(KINDS[0], story, native, "--", "-lv", "3", log=tmp_path / "log"):
             pass
     finally:
         os.sched_setaffinity(0, before)

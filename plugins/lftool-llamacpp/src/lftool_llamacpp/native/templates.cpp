@@ -29,7 +29,7 @@
 namespace {
 
 const size_t  MOST_BYTES   = size_t(1) << 20;  // of a template; lftool_llamacpp has the same bound for Python
-const int     MOST_SECONDS = 5;                // likewise
+const int     MOST_SECONDS = 5;                // likewise; messages name it
 const size_t  MOST_MEMORY  = size_t(4) << 30;  // taken in all, also what has been given back
 const int64_t MOST_PIECES  = 1000 * 1000;      // at once
 const size_t  MOST_STACK   = size_t(3) << 20;  // of calls that can be refused
@@ -48,14 +48,14 @@ thread_local Budget * budget = nullptr;
 
 // Throws, or returns where nothing can be thrown: then the next piece of memory is refused, or one after that. What handles the
 // error takes memory too, so the budget is off while it is made, and a little of it comes back.
-void refuse(const std::string & most) {
+void refuse(const char * most) {
     Budget * spent = budget;
     budget         = nullptr;
     if (!lftool::can_throw()) {
         budget = spent;
         return;
     }
-    std::runtime_error error("the chat template " + most);
+    std::runtime_error error(std::string("the chat template ") + most);
     spent->until  = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
     spent->left   = size_t(64) << 20;
     spent->pieces = MOST_PIECES - 10000;
@@ -76,7 +76,7 @@ void count(size_t size) {
         refuse("makes too many values");
     }
     if (++budget->steps % STEPS_A_LOOK == 0 && std::chrono::steady_clock::now() > budget->until) {
-        refuse("takes longer than " + std::to_string(MOST_SECONDS) + " s");
+        refuse("takes longer than 5 s");
     }
     budget->left -= std::min(size, budget->left);
     budget->pieces++;
