@@ -35,11 +35,25 @@ def read_imatrix(path: Path) -> dict[str, array[float]]:
         magic = file.read(4)
     found = _read_gguf_imatrix(path) if magic == b"GGUF" else _read_legacy(path)
     for name, values in found.items():
-        if not math.isfinite(sum(values)):  # one that is not finite makes the sum so; finite ones cannot
+        total, least = _sum_and_least(values)
+        if not math.isfinite(total):  # one that is not finite makes the sum so; finite ones cannot
             raise FormatError(f"the importance matrix has a value for {name} that is not finite")
-        if values and min(values) < 0:
-            raise FormatError(f"the importance matrix has a value for {name} below zero: {min(values):g}")
+        if least < 0:
+            raise FormatError(f"the importance matrix has a value for {name} below zero: {least:g}")
     return found
+
+
+def _sum_and_least(values: array[float]) -> tuple[float, float]:
+    """Return the sum as binary64, and the least value; 0 and 0 of none."""
+    if not values:
+        return 0.0, 0.0
+    try:
+        import numpy as np
+    except ImportError:
+        return sum(values), min(values)
+    held = np.frombuffer(values, dtype=np.float32)
+    with np.errstate(all="ignore"):
+        return float(held.sum(dtype=np.float64)), float(held.min())
 
 
 def _divided(values: array[float], by: float) -> array[float]:
