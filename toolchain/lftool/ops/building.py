@@ -137,8 +137,8 @@ def _record(project: Project, lock: Lock, built: Sequence[BuiltBundle], ports: P
     except StorageError as error:
         if getattr(error.__cause__, "errno", None) not in {errno.EROFS, errno.EACCES, errno.EPERM}:
             raise
-        paths = " ".join(str(item.path) for item in built)
-        text = f"{error.message}: {LOCK_NAME} does not name these outputs yet; where it can be written: lftool lock --record {paths}"
+        record = " ".join(f"--record {item.path}" for item in built)
+        text = f"{error.message}: {LOCK_NAME} does not name these outputs yet; where it can be written: lftool lock {record}"
         ports.emit(Notice(text=text, warning=True))
 
 
