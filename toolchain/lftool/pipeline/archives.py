@@ -15,6 +15,7 @@ from lftool.errors import FormatError, IntegrityError, LockError
 from lftool.models.digest import Digest
 from lftool.models.lock import check_relative_path
 from lftool.models.recipe import SourceSpec
+from lftool.pipeline.identity import unpack_key
 from lftool.pipeline.stages.fetch import fetch_locked
 from lftool.pipeline.stages.resolve import resolve
 
@@ -100,21 +101,16 @@ def unpacked(archive: ToolArchive, pinned: LockedSource, name: str, lock: Lock, 
     """
     require_archive(pinned, archive, name)
     file = pinned.files[0]
-    action = Digest.of(
-        canonical_json({"memo": "unpack", "sha256": file.sha256.hex, "members": list(archive.members), "form": 1})
-    )
-    with ports.store.doing(action):
-        known = ports.store.actions.get(action)
-        if known is not None and ports.store.blobs.is_sound(known["members"]):
-            return known["members"]
+
+    def unpack() -> Artifact:
         source = source_of(name)
         fetch_locked(attrs.evolve(lock, sources={**lock.sources, source: pinned}), source, file, ports)
         path = ports.store.blobs.require(file.artifact, source)
-        made = ports.store.blobs.put_with(
+        return ports.store.blobs.put_with(
             lambda out: _repack(path, out, archive, f"{source}, file {file.path}"), lambda _: None
         )
-        ports.store.actions.put(action, {"members": made})
-        return made
+
+    return ports.store.remembered(unpack_key(file.artifact, archive.members), "members", unpack)
 
 
 def _repack(path: Path, out: Path, archive: ToolArchive, what: str) -> None:

@@ -9,8 +9,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from lftool.codec.canonical import canonical_json
-from lftool.models.digest import Digest
+from lftool.pipeline.identity import header_key
 from lftool.store.durable import scratch_directory
 
 if TYPE_CHECKING:
@@ -20,23 +19,20 @@ if TYPE_CHECKING:
     from lftool.models.digest import Artifact
     from lftool.pipeline.ports import Ports
 
-
-def _memo(weights: Artifact) -> Digest:
-    """Return the key under which the header of `weights` is remembered."""
-    return Digest.of(canonical_json({"memo": "header", "sha256": weights.sha256.hex, "size": weights.size}))
+_HEADER = "header"
 
 
-def remember_header(weights: Artifact, header: Artifact, ports: Ports) -> None:
-    """Remember the header of weights that this machine made; it is in the store."""
-    ports.store.actions.put(_memo(weights), {"header": header})
+def remember_header(weights: Artifact, header: bytes, ports: Ports) -> None:
+    """Remember the header of weights that this machine made."""
+    ports.store.remembered(header_key(weights), _HEADER, lambda: ports.store.blobs.put_bytes(header, "a header"))
 
 
 def header_of(weights: Artifact, ports: Ports) -> Path | None:
     """Return a file that begins as the weights do, up to their data; None when it is not known here."""
-    known = ports.store.actions.get(_memo(weights))
-    if known is None or not ports.store.blobs.is_sound(known["header"]):
+    known = (ports.store.actions.said(header_key(weights)) or {}).get(_HEADER)
+    if known is None or not ports.store.blobs.is_sound(known):
         return None
-    return ports.store.blobs.require(known["header"], "the header of converted weights")
+    return ports.store.blobs.require(known, "the header of converted weights")
 
 
 @contextlib.contextmanager

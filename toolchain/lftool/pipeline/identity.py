@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from lftool.codec.canonical import canonical_json
+from lftool.codec.options import canonical_options
 from lftool.models.digest import Artifact, Digest
 from lftool.models.rules import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lftool.api import RuntimeMember, TransformPlan
+    from lftool.api import RuntimeMember, SourceFile, TransformPlan
     from lftool.models.lock import LockedConvert, LockedQuantize, LockedRuntime, LockedSource, LockedTool
 
 
@@ -117,6 +118,58 @@ def compile_action(runtime: str, toolchain: str, files: Digest, archive: Digest)
     return _digest(
         {"memo": "runtime", "runtime": runtime, "toolchain": toolchain, "files": files.hex, "archive": archive.hex}
     )
+
+
+def unpack_key(archive: Artifact, members: Sequence[str]) -> Digest:
+    """Return the key under which the members of an archive are remembered, packed again."""
+    return _digest({"memo": "unpack", "sha256": archive.sha256.hex, "members": list(members), "form": 1})
+
+
+def fetch_key(uri: str, options: Mapping[str, Any], revision: str, file: SourceFile) -> Digest:
+    """Return the key of one version of a source's file, as far as the source can tell one version from another."""
+    return _digest(
+        {
+            "uri": uri,
+            "options": canonical_options(options),
+            "revision": revision,
+            "path": file.path,
+            "version": file.revision,
+            "size": file.size,
+            "sha256": file.sha256.hex if file.sha256 else None,
+        }
+    )
+
+
+def header_key(weights: Artifact) -> Digest:
+    """Return the key under which the header of weights is remembered."""
+    return _digest({"memo": "header", **_plain(weights)})
+
+
+def card_key(weights: Artifact) -> Digest:
+    """Return the key under which it is remembered what weights say of themselves."""
+    return _digest({"memo": "model card", "sha256": weights.sha256.hex, "form": 1})
+
+
+def load_key(plugin: str, backend: str, weights: Artifact, context: int | None) -> Digest:
+    """Return the key under which it is remembered what loading found.
+
+    Args:
+        plugin: Digest of the plugin whose engine loads; empty for a built-in.
+        backend: Its name.
+        weights: What is loaded.
+        context: Tokens of context; None for the model's own.
+    """
+    key = {"memo": "load", "form": 2, "plugin": plugin, "backend": backend, "context": context or 0}
+    return _digest({**key, "weights": weights.sha256.hex})
+
+
+def quality_key(
+    plugin: str, backend: str, context: int | None, weights: Artifact, reference: Artifact, text: Artifact
+) -> Digest:
+    """Return the key under which measured quality is remembered; `plugin` and `backend` as for `load_key`."""
+    key = {"memo": "quality", "plugin": plugin, "backend": backend, "context": str(context)}
+    parts = {"weights": weights, "reference": reference, "text": text}
+    return _digest({**key, **{name: part.sha256.hex for name, part in parts.items()}})
 
 
 def probe_action(tools: Sequence[dict[str, str]], use: str) -> Digest:

@@ -14,28 +14,26 @@ import attrs
 from lftool.api import BackendType, LoadReport, LoadRequest, Notice
 from lftool.codec.canonical import canonical_json
 from lftool.errors import FormatError, UnavailableError
-from lftool.models.digest import Artifact, Digest
+from lftool.pipeline.identity import load_key
 from lftool.pipeline.tools import files_to_plan
 
 if TYPE_CHECKING:
     from lftool.host.registry import Registered
+    from lftool.models.digest import Artifact
     from lftool.pipeline.ports import Ports
 
 
 def _load(registered: Registered[BackendType], weights: Artifact, context: int | None, ports: Ports) -> LoadReport:
     plugin = "" if registered.origin.is_builtin else ports.registry.digest(registered.origin).hex
-    key = {"memo": "load/2", "plugin": plugin, "backend": registered.record.name, "context": context or 0}
-    memo = Digest.of(canonical_json({**key, "weights": weights.sha256.hex}))
-    known = ports.store.actions.get(memo)
-    if known is not None and ports.store.blobs.is_sound(known["report"]):
-        path = ports.store.blobs.require(known["report"], "what loading found")
-        told = json.loads(path.read_bytes())
-        return LoadReport(**{**told, "warnings": tuple(told["warnings"])})
-    with files_to_plan({"weights": weights}, ports) as files:
-        report = ports.isolated.load(registered, LoadRequest(weights=files["weights"].path, context=context))
-    plain = canonical_json(attrs.asdict(report))
-    ports.store.actions.put(memo, {"report": ports.store.blobs.put_bytes(plain, "what loading found")})
-    return report
+
+    def make() -> bytes:
+        with files_to_plan({"weights": weights}, ports) as files:
+            report = ports.isolated.load(registered, LoadRequest(weights=files["weights"].path, context=context))
+        return canonical_json(attrs.asdict(report))
+
+    key = load_key(plugin, registered.record.name, weights, context)
+    told = json.loads(ports.store.remembered_bytes(key, "report", make))
+    return LoadReport(**{**told, "warnings": tuple(told["warnings"])})
 
 
 def _memory() -> int:

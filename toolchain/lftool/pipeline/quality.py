@@ -21,8 +21,9 @@ from lftool.api import (
 )
 from lftool.codec.canonical import canonical_json
 from lftool.errors import PolicyError, RecipeError, StorageError, UnavailableError
-from lftool.models.digest import Artifact, Digest
+from lftool.models.digest import Artifact
 from lftool.models.reals import as_decimal
+from lftool.pipeline.identity import quality_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,14 +139,8 @@ def measure(
     registered = ports.registry.get(BackendType, backend, UnavailableError)
     artifact = ports.store.blobs.put_bytes(text.data, f"the text {text.name}")
     plugin = "" if registered.origin.is_builtin else ports.registry.digest(registered.origin).hex
-    key = {"memo": "quality", "plugin": plugin, "backend": backend, "context": str(context)}
-    parts = {"weights": weights.sha256.hex, "reference": reference.sha256.hex, "text": artifact.sha256.hex}
-    memo = Digest.of(canonical_json({**key, **parts}))
-    known = ports.store.actions.get(memo)
-    if known is not None and ports.store.blobs.is_sound(known["figures"]):
-        plain = json.loads(ports.store.blobs.require(known["figures"], "remembered figures").read_bytes())
-        figures = _remembered(plain)
-    else:
+
+    def make() -> bytes:
         prepare()
         started = time.monotonic()
         ports.emit(StageStarted(stage="check", target=target, detail=f"quality on {text.name}"))
@@ -164,10 +159,12 @@ def measure(
                 TensorDone(stage="check", target=target, tensor="", index=index, count=count)
             ),
         )
-        plain = {name: str(value) for name, value in attrs.asdict(figures).items()}
-        ports.store.actions.put(memo, {"figures": ports.store.blobs.put_bytes(canonical_json(plain), "figures")})
         seconds = time.monotonic() - started
         ports.emit(StageFinished(stage="check", target=target, seconds=seconds, detail=f"quality on {text.name}"))
+        return canonical_json({name: str(value) for name, value in attrs.asdict(figures).items()})
+
+    key = quality_key(plugin, backend, context, weights, reference, artifact)
+    figures = _remembered(json.loads(ports.store.remembered_bytes(key, "figures", make)))
     return Quality(figures=figures, weights=weights, reference=reference, text=artifact, text_name=text.name)
 
 

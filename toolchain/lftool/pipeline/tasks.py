@@ -17,8 +17,9 @@ from lftool.codec.toml_in import structure
 from lftool.errors import RecipeError, UnavailableError
 from lftool.formats.gguf import MendableError, read_gguf
 from lftool.host.registry import Registered
-from lftool.models.digest import Artifact, Digest
+from lftool.models.digest import Artifact
 from lftool.pipeline.headers import header_of
+from lftool.pipeline.identity import card_key
 from lftool.pipeline.inputs import conversion_inputs, quantize_inputs
 from lftool.pipeline.overrides import expand_overrides
 from lftool.pipeline.selection import Weights, parts_of
@@ -147,16 +148,13 @@ def remembered_card(artifact: Artifact, ports: Ports) -> ModelCard:
     Raises:
         FormatError: They are no sound GGUF.
     """
-    memo = Digest.of(canonical_json({"memo": "model card", "sha256": artifact.sha256.hex, "form": 1}))
-    known = ports.store.actions.get(memo)
-    if known is not None and ports.store.blobs.is_sound(known["card"]):
-        path = ports.store.blobs.require(known["card"], "a model card")
-        plain = json.loads(path.read_bytes())
-        return ModelCard(facts=plain["facts"], bases=tuple(plain["bases"]))
-    card = model_card(weights_header(artifact, "the weights", ports))
-    plain = {"facts": dict(card.facts), "bases": [dict(base) for base in card.bases]}
-    ports.store.actions.put(memo, {"card": ports.store.blobs.put_bytes(canonical_json(plain), "a model card")})
-    return card
+
+    def make() -> bytes:
+        card = model_card(weights_header(artifact, "the weights", ports))
+        return canonical_json({"facts": dict(card.facts), "bases": [dict(base) for base in card.bases]})
+
+    plain = json.loads(ports.store.remembered_bytes(card_key(artifact), "card", make))
+    return ModelCard(facts=plain["facts"], bases=tuple(plain["bases"]))
 
 
 def _who_knows(target: TargetSpec, record: QuantizerType, ports: Ports) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lftool.models.lock import LockedTool
     from lftool.pipeline.ports import Ports
 
+_PLAN = "plan"  # what the record of a plan names
 _BUILT_IN = Digest.of(b"built-in")  # its files and version are in the identity
 
 
@@ -84,14 +86,8 @@ def fingerprint(tool: Tool, use: str, ports: Ports) -> Digest:
         PluginError: The plugin failed.
     """
     mixture = mixture_of(tool, ports)
-    action = probe_action([tool.key] if mixture is None else [tool.key, mixture.key], use)
-    with ports.store.doing(action):
-        known = ports.store.actions.get(action)
-        if known is None:
-            made = _make_fixed(tool, use, ports)
-            known = {"fingerprint": made}
-            ports.store.actions.put(action, known)
-    return known["fingerprint"].sha256
+    key = probe_action([tool.key] if mixture is None else [tool.key, mixture.key], use)
+    return ports.store.remembered(key, "fingerprint", lambda: _make_fixed(tool, use, ports)).sha256
 
 
 def _make_fixed(tool: Tool, use: str, ports: Ports) -> Artifact:
@@ -171,7 +167,8 @@ def plan_ahead(
 
     def remember(inputs: dict[str, Artifact]) -> None:
         for asked, what, plan in answers:
-            _remember_plan(asked, plan, plan_action(asked.key, encode_spec(what, options), inputs), ports)
+            key = plan_action(asked.key, encode_spec(what, options), inputs)
+            ports.store.remembered_bytes(key, _PLAN, functools.partial(_encoded, asked, plan))
 
     mixture = mixture_of(tool, ports) if checked else None
     return (_planned(tool, spec, ports, ask) if mixture is None else ask(mixture, spec)), remember
@@ -201,23 +198,17 @@ def spec_to_run(tool: Tool, spec: TransformSpec, plan: TransformPlan) -> Transfo
 def _own_plan(
     tool: Tool, spec: TransformSpec, options: dict[str, Any], inputs: dict[str, Artifact], ports: Ports
 ) -> TransformPlan:
-    action = plan_action(tool.key, encode_spec(spec, options), inputs)
-    with ports.store.doing(action):
-        known = ports.store.actions.get(action)
-        if known is not None and ports.store.blobs.is_sound(known["plan"]):
-            path = ports.store.blobs.require(known["plan"], "a remembered plan")
-            return decode_plan(json.loads(path.read_bytes()))
+    def make() -> bytes:
         with files_to_plan(inputs, ports) as files:
-            plan = ports.isolated.plan(tool.registered, spec, options, files)
-        _remember_plan(tool, plan, action, ports)
-    return plan
+            return _encoded(tool, ports.isolated.plan(tool.registered, spec, options, files))
+
+    key = plan_action(tool.key, encode_spec(spec, options), inputs)
+    return decode_plan(json.loads(ports.store.remembered_bytes(key, _PLAN, make)))
 
 
-def _remember_plan(tool: Tool, plan: TransformPlan, action: Digest, ports: Ports) -> None:
+def _encoded(tool: Tool, plan: TransformPlan) -> bytes:
     with guarded(tool.registered.origin):  # a plan with a float has no canonical form
-        encoded = canonical_json(encode_plan(plan))
-    made = ports.store.blobs.put_bytes(encoded, "a plan")
-    ports.store.actions.put(action, {"plan": made})
+        return canonical_json(encode_plan(plan))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from lftool.models.digest import Digest
+    from lftool.models.digest import Artifact, Digest
 
 _CACHEDIR_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by lftool; see https://bford.info/cachedir/\n"
 
@@ -61,3 +61,26 @@ class Store:
         """
         with advisory_lock(self.root / "locks" / action.hex, pulse=pulse) as held:
             yield held
+
+    def remembered(self, key: Digest, name: str, make: Callable[[], Artifact]) -> Artifact:
+        """Return what `make` puts into the store for `key`, now or at an earlier time; one process at a time makes it.
+
+        What is gone from the store, or is not what it was, is made again.
+
+        Args:
+            key: What decides the bytes; `pipeline/identity.py` makes keys.
+            name: What the bytes are to the key.
+            make: Makes them.
+        """
+        with self.doing(key):
+            known = (self.actions.said(key) or {}).get(name)
+            if known is not None and self.blobs.is_sound(known):
+                return known
+            made = make()
+            self.actions.put(key, {name: made})
+            return made
+
+    def remembered_bytes(self, key: Digest, name: str, make: Callable[[], bytes]) -> bytes:
+        """Return the bytes that `make` returns for `key`, now or at an earlier time; as `remembered`."""
+        artifact = self.remembered(key, name, lambda: self.blobs.put_bytes(make(), name))
+        return self.blobs.require(artifact, name).read_bytes()

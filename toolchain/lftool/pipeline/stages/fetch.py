@@ -11,13 +11,12 @@ import attrs
 from attrs import define, field, frozen
 
 from lftool.api import BytesFetched, Notice, Source, SourceFile, SourceRequest
-from lftool.codec.canonical import canonical_json
-from lftool.codec.options import canonical_options
 from lftool.errors import IntegrityError
 from lftool.host.guarding import checked_pieces, guarded
 from lftool.host.registry import Registered
 from lftool.models.digest import Artifact, Digest
 from lftool.models.recipe import SourceSpec
+from lftool.pipeline.identity import fetch_key
 from lftool.pipeline.opening import open_source
 from lftool.pipeline.pins import require_pinned_plugin
 from lftool.pipeline.ports import Ports
@@ -59,7 +58,7 @@ class SourceReader:
             IntegrityError: It is not what the lock, or the source itself, says; nothing is stored.
             FetchError: It cannot be fetched.
         """
-        identity = self._identity(file, revision)
+        identity = fetch_key(self.request.uri, self.options, revision, file)
         wanted = self._wanted(identity, file, revision)
         expected = Artifact(file.sha256, file.size) if file.sha256 is not None and file.size is not None else None
         listener = FetchListener(source=self.name, path=file.path, ports=ports)
@@ -91,19 +90,6 @@ class SourceReader:
     def remote(self, file: SourceFile, revision: str) -> RemoteFile:
         """Return a file as the engine reads it."""
         return RemoteFile(reader=self, file=file, revision=revision)
-
-    def _identity(self, file: SourceFile, revision: str) -> Digest:
-        """Return the digest of all that decides a file's bytes, as far as the source can tell one version from another."""
-        identity = {
-            "uri": self.request.uri,
-            "options": canonical_options(self.options),
-            "revision": revision,
-            "path": file.path,
-            "version": file.revision,
-            "size": file.size,
-            "sha256": file.sha256.hex if file.sha256 else None,
-        }
-        return Digest.of(canonical_json(identity))
 
     def _wanted(self, identity: Digest, file: SourceFile, revision: str) -> Wanted:
         one_version = file.sha256 is not None or _is_one_version(file, revision)

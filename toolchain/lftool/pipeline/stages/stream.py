@@ -241,8 +241,7 @@ class _Stream:
             ]
             work.append(pass_on)  # last: an interrupt before finds nothing that waits for a quantizer
             found = in_parallel(lambda step: step(), work, len(work), self.ports)
-        header_blob = self.ports.store.blobs.put_bytes(head, "a header")
-        remember_header(found[-1], header_blob, self.ports)
+        remember_header(found[-1], head, self.ports)
         return Streamed(weights=found[-1], made=tuple(found[:-1]))
 
 
