@@ -33,7 +33,8 @@ import pathlib
 
 def watch(event):
     with pathlib.Path({path!r}).open("a") as file:
-        file.write(type(event).__name__ + "\\n")
+        stage = [str(getattr(event, name)) for name in ("stage", "target", "cached") if hasattr(event, name)]
+        file.write(" ".join([type(event).__name__, *stage]) + "\\n")
     {action}
 
 def factory():
@@ -62,16 +63,26 @@ def build(site, lftool, seen):
     return run
 
 
-def test_observer_sees_the_stages_of_a_build(build, seen):
+def test_observer_sees_each_stage_of_a_build_begin_and_end(build, lftool, seen):
     build()
-    events = seen.read_text().split()
-    assert events.count("StageFinished") == 1
-    assert events[-1] == "Notice"
+    fetched, packed = ("fetch base True", "pack plain False")
+    assert seen.read_text().splitlines() == [
+        f"StageStarted {fetched}",
+        f"StageFinished {fetched}",
+        f"StageStarted {packed}",
+        f"StageFinished {packed}",
+        "Notice",
+    ]
+
+    seen.unlink()
+    lftool("build").assert_success()
+    stages = [line for line in seen.read_text().splitlines() if line.startswith("Stage")]
+    assert stages[-2:] == ["StageStarted pack plain True", "StageFinished pack plain True"]
 
 
 def test_observer_that_raises_is_dropped_and_the_build_goes_on(build, seen):
     done = build(action="raise ValueError('boom')")
-    assert len(seen.read_text().split()) == 1
+    assert len(seen.read_text().splitlines()) == 1
     assert done.err.count("plugin 'watching' of watching 1.0 failed: ValueError: boom\n") == 1
 
 

@@ -12,7 +12,7 @@ class Event:
 
 @frozen(kw_only=True)
 class StageStarted(Event):
-    """A stage of a target began; `cached` when its output is already in the store."""
+    """A stage of a target began; `cached` when its output is there already. A `StageFinished` follows, unless it fails."""
 
     stage: str
     target: str
@@ -28,6 +28,7 @@ class StageFinished(Event):
     target: str
     seconds: float
     detail: str = ""
+    cached: bool = False
 
 
 @frozen(kw_only=True)

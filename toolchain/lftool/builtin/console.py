@@ -97,7 +97,7 @@ class ConsoleObserver:
         match event:
             case StageStarted(stage=stage, target=target, detail=detail, cached=True):
                 return f"{stage:>9}  {target}  cached{f': {detail}' if detail else ''}"
-            case StageFinished(stage=stage, target=target, detail=detail, seconds=seconds):
+            case StageFinished(stage=stage, target=target, detail=detail, seconds=seconds, cached=False):
                 return f"{stage:>9}  {target}  {detail}{'  ' if detail else ''}{seconds:.1f} s"
             case Notice(text=text, warning=warning):
                 return f"{'warning' if warning else 'note':>9}  {text}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import StageFinished, StageStarted
 from lftool.ops.freshness import check_lock
 from lftool.pipeline.archives import with_archives
 from lftool.pipeline.parallel import in_parallel
@@ -40,11 +39,10 @@ def fetch_project(project: Project, ports: Ports) -> list[LockedFile]:
         name, file = item
         detail = f"{file.path}, {file.size / 1e6:.1f} MB"
         if ports.store.blobs.is_sound(file.artifact):
-            ports.emit(StageStarted(stage="fetch", target=name, detail=detail, cached=True))
-            return None
-        started = ports.clock()
-        fetch_locked(with_archives(lock), name, file, ports)
-        ports.emit(StageFinished(stage="fetch", target=name, seconds=ports.clock() - started, detail=detail))
+            with ports.stage("fetch", name, detail, cached=True):
+                return None
+        with ports.stage("fetch", name, detail):
+            fetch_locked(with_archives(lock), name, file, ports)
         return file
 
     with ports.store.in_use():

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import Factory, define, field
 
-from lftool.api import Credentials, Event, ProjectFiles
+from lftool.api import Credentials, Event, ProjectFiles, StageFinished, StageStarted
 from lftool.host.registry import Registry
 from lftool.host.workers import WorkerRules, Workers
 from lftool.pipeline.credentials import UserCredentials
@@ -23,6 +24,13 @@ from lftool.transfer.rules import TransferRules
 
 if TYPE_CHECKING:
     from lftool.host.isolated import Isolated
+
+
+@define
+class RunningStage:
+    """A stage in progress; `detail` is what is said of it when it has ended well."""
+
+    detail: str
 
 
 @define(kw_only=True)
@@ -69,6 +77,22 @@ class Ports:
 
         rules = attrs.evolve(self.worker_rules, notify=self.emit)
         return Isolated(self.store.temporary, self.workers, rules)
+
+    @contextlib.contextmanager
+    def stage(self, name: str, target: str, detail: str = "", *, cached: bool = False) -> Iterator[RunningStage]:
+        """Tell observers that a stage begins, and how long the block took if it ends well.
+
+        Args:
+            name: Which stage: `fetch`, `convert`, …
+            target: Of which target, source or role.
+            detail: What is said of it.
+            cached: Whether its output is there already.
+        """
+        started, running = self.clock(), RunningStage(detail)
+        self.emit(StageStarted(stage=name, target=target, detail=detail, cached=cached))
+        yield running
+        seconds = 0.0 if cached else self.clock() - started
+        self.emit(StageFinished(stage=name, target=target, seconds=seconds, detail=running.detail, cached=cached))
 
     def cancel(self) -> None:
         """End child processes and make running stages stop soon."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,8 +14,6 @@ from lftool.api import (
     Figures,
     QualityFigures,
     QualityRequest,
-    StageFinished,
-    StageStarted,
     TensorDone,
 )
 from lftool.codec.canonical import canonical_json
@@ -142,25 +139,22 @@ def measure(
 
     def make() -> bytes:
         prepare()
-        started = time.monotonic()
-        ports.emit(StageStarted(stage="check", target=target, detail=f"quality on {text.name}"))
-        request = QualityRequest(
-            weights=ports.store.blobs.require(weights, f"the weights of {target}"),
-            reference=ports.store.blobs.require(reference, "the unquantised weights"),
-            text=ports.store.blobs.require(artifact, f"the text {text.name}"),
-            text_name=text.name,
-            context=context,
-            threads=ports.threads,
-        )
-        figures = ports.isolated.measure(
-            registered,
-            request,
-            lambda _, index, count: ports.emit(
-                TensorDone(stage="check", target=target, tensor="", index=index, count=count)
-            ),
-        )
-        seconds = time.monotonic() - started
-        ports.emit(StageFinished(stage="check", target=target, seconds=seconds, detail=f"quality on {text.name}"))
+        with ports.stage("check", target, f"quality on {text.name}"):
+            request = QualityRequest(
+                weights=ports.store.blobs.require(weights, f"the weights of {target}"),
+                reference=ports.store.blobs.require(reference, "the unquantised weights"),
+                text=ports.store.blobs.require(artifact, f"the text {text.name}"),
+                text_name=text.name,
+                context=context,
+                threads=ports.threads,
+            )
+            figures = ports.isolated.measure(
+                registered,
+                request,
+                lambda _, index, count: ports.emit(
+                    TensorDone(stage="check", target=target, tensor="", index=index, count=count)
+                ),
+            )
         return canonical_json({name: str(value) for name, value in attrs.asdict(figures).items()})
 
     key = quality_key(plugin, backend, context, weights, reference, artifact)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 from attrs import frozen
 
-from lftool.api import StageFinished, StageStarted
 from lftool.bundle.copying import CorruptBlobError
 from lftool.errors import FormatError, IntegrityError, NotReproducibleError, StorageError
 from lftool.models.lock import Lock
@@ -70,20 +68,16 @@ class _Run:
     def fetch(self, step: Step) -> None:
         for name, file in needed_files(self.request.recipe, self.request.lock):
             if file.sha256.hex == step.key:
-                started = time.monotonic()
                 if step.cached and self.ports.store.blobs.is_sound(file.artifact):
-                    self.ports.emit(StageStarted(stage="fetch", target=name, detail=file.path, cached=True))
-                    return
-                self.ports.emit(StageStarted(stage="fetch", target=name, detail=file.path))
-                fetch_locked(self.request.lock, name, file, self.ports)
-                seconds = time.monotonic() - started
-                detail = f"{file.path}, {file.size / 1e6:.1f} MB"
-                self.ports.emit(StageFinished(stage="fetch", target=name, seconds=seconds, detail=detail))
+                    with self.ports.stage("fetch", name, file.path, cached=True):
+                        return
+                with self.ports.stage("fetch", name, f"{file.path}, {file.size / 1e6:.1f} MB"):
+                    fetch_locked(self.request.lock, name, file, self.ports)
 
     def compile(self, step: Step) -> None:
-        if step.cached:
-            self.ports.emit(StageStarted(stage="compile", target=step.key, cached=True))
-        runtime_pieces(step.key, self.request.lock, self.ports)
+        said = self.ports.stage("compile", step.key, cached=True) if step.cached else contextlib.nullcontext()
+        with said:
+            runtime_pieces(step.key, self.request.lock, self.ports)
 
     def inputs(self) -> None:
         """Make sure that what a quantizer reads is in the store: converted weights, or files of sources."""
@@ -103,7 +97,8 @@ class _Run:
         recipe, lock = self.request.recipe, self.request.lock
         role = next(name for name, item in lock.convert.items() if item.action.hex == step.key)
         if step.cached:
-            self.ports.emit(StageStarted(stage="convert", target=role, detail=step.detail, cached=True))
+            with self.ports.stage("convert", role, step.detail, cached=True):
+                pass
         if role == ROLE:
             self.inputs()
         elif not self._is_there(lock.convert[role]):
@@ -134,7 +129,8 @@ class _Run:
         made = done_already(locked, self.ports)
         if made is not None:
             for name in step.targets:
-                self.ports.emit(StageStarted(stage="quantize", target=name, detail=step.detail, cached=True))
+                with self.ports.stage("quantize", name, step.detail, cached=True):
+                    pass
         else:
             self.inputs()
             wanted = quantization(recipe, lock, target, self.ports, locked.quantizer)
@@ -184,7 +180,6 @@ class _Run:
 
     def pack(self, target: str) -> BuiltBundle:
         ports, key = self.ports, self.request.key
-        started = time.monotonic()
         recipe, lock = self.request.recipe, self.lock_with_outputs(target)
         beside = companions(recipe, lock)
         plan = plan_pack(recipe, lock, target, self.weights(target), beside, ports)
@@ -194,19 +189,18 @@ class _Run:
         remade = ports.records.rebuild
         finished = None if remade else find_finished(path, writer.manifest_digest, locked, key, plan, ports)
         if finished is not None:
-            ports.emit(StageStarted(stage="pack", target=target, detail=str(path.name), cached=True))
-            return self._built(target, path, writer.manifest_digest, finished.unsigned, finished.artifact)
-        ports.emit(StageStarted(stage="pack", target=target))
+            with ports.stage("pack", target, path.name, cached=True):
+                return self._built(target, path, writer.manifest_digest, finished.unsigned, finished.artifact)
         with storage_errors("write", path), durable_file(self.request.output, "bundle") as out:
-            unsigned = writer.write_body(out)
-            self._require(target, writer.manifest_digest, unsigned)
-            ports.emit(StageFinished(stage="pack", target=target, seconds=time.monotonic() - started, detail=path.name))
-            signatures = [] if key is None else [sign(plan, writer.manifest_digest, unsigned.sha256, key)]
+            with ports.stage("pack", target, path.name):
+                unsigned = writer.write_body(out)
+                self._require(target, writer.manifest_digest, unsigned)
+            signatures = []
+            if key is not None:
+                with ports.stage("sign", target, f"key {key.key_id[:16]}"):
+                    signatures = [sign(plan, writer.manifest_digest, unsigned.sha256, key)]
             artifact = writer.finish(out, signatures)
             out.commit(path, mode=0o755 if plan.manifest.prefix.role == "runtime" else 0o644)
-        if key is not None:
-            detail = f"key {key.key_id[:16]}"
-            ports.emit(StageFinished(stage="sign", target=target, seconds=0.0, detail=detail))
         return self._built(target, path, writer.manifest_digest, unsigned, artifact)
 
     def _built(self, target: str, path: Path, manifest: Digest, unsigned: Artifact, artifact: Artifact) -> BuiltBundle:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool.api import LayoutType, PlannedMember, RuntimeType, StageFinished, StageStarted, TensorDone
+from lftool.api import LayoutType, PlannedMember, RuntimeType, TensorDone
 from lftool.errors import LockError, NotReproducibleError, RecipeError, UnavailableError
 from lftool.host.guarding import guarded
 from lftool.models.digest import Artifact, Digest
@@ -131,20 +131,18 @@ def compile_runtime(registered: Registered[RuntimeType], archive: LockedSource, 
         known = ports.records.own(action, EXECUTABLE, None)
         if known is not None and ports.store.blobs.is_sound(known.output):
             return Compiled(output=known.output, toolchain=toolchain)
-        started = ports.clock()
-        ports.emit(StageStarted(stage="compile", target=semantics, detail=toolchain))
-        sources = unpacked(wanted, archive, semantics, lock, ports)
-        path = ports.store.blobs.require(sources, f"the sources of {semantics}")
+        with ports.stage("compile", semantics, toolchain) as running:
+            sources = unpacked(wanted, archive, semantics, lock, ports)
+            path = ports.store.blobs.require(sources, f"the sources of {semantics}")
 
-        def progress(what: str, done: int, count: int) -> None:
-            ports.emit(TensorDone(stage="compile", target=semantics, tensor=what, index=done, count=count))
+            def progress(what: str, done: int, count: int) -> None:
+                ports.emit(TensorDone(stage="compile", target=semantics, tensor=what, index=done, count=count))
 
-        made = ports.store.blobs.put_with(
-            lambda out: ports.isolated.compile(registered, path, out, ports.threads, progress), lambda _: None
-        )
+            made = ports.store.blobs.put_with(
+                lambda out: ports.isolated.compile(registered, path, out, ports.threads, progress), lambda _: None
+            )
+            running.detail = f"{made.size / 1e6:.1f} MB"
         ports.records.put(action, {EXECUTABLE: made})
-        detail = f"{made.size / 1e6:.1f} MB"
-        ports.emit(StageFinished(stage="compile", target=semantics, seconds=ports.clock() - started, detail=detail))
     return Compiled(output=made, toolchain=toolchain)
 
 

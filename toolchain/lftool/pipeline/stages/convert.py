@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from lftool.api import StageFinished, StageStarted
 from lftool.errors import NotReproducibleError
 from lftool.pipeline.archives import with_archive
 from lftool.pipeline.identity import plan_digest
@@ -41,24 +39,22 @@ def run_conversion(wanted: Conversion, tool: Tool, plan: TransformPlan, threads:
         FormatError: An input or the output is not sound.
         PluginError: The converter failed.
     """
-    started = time.monotonic()
     name = wanted.registered.record.name
     role = wanted.role
-    ports.emit(StageStarted(stage="convert", target=role, detail=f"{len(wanted.inputs)} files with {name}"))
-    made = ports.store.blobs.put_with(
-        lambda path: ports.isolated.run(
-            tool.registered,
-            spec_to_run(tool, wanted.spec, plan),
-            {},
-            input_files(wanted.inputs, ports),
-            path,
-            threads,
-            tensor_progress("convert", role, {}, ports),
-        ),
-        lambda path: check_output(path, plan, name),
-    )
-    detail = f"{made.size / 1e6:.1f} MB"
-    ports.emit(StageFinished(stage="convert", target=role, seconds=time.monotonic() - started, detail=detail))
+    with ports.stage("convert", role, f"{len(wanted.inputs)} files with {name}") as running:
+        made = ports.store.blobs.put_with(
+            lambda path: ports.isolated.run(
+                tool.registered,
+                spec_to_run(tool, wanted.spec, plan),
+                {},
+                input_files(wanted.inputs, ports),
+                path,
+                threads,
+                tensor_progress("convert", role, {}, ports),
+            ),
+            lambda path: check_output(path, plan, name),
+        )
+        running.detail = f"{made.size / 1e6:.1f} MB"
     return made
 
 

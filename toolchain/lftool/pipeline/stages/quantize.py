@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from lftool.api import StageFinished, StageStarted, TransformPlan, TransformSpec
+from lftool.api import TransformPlan, TransformSpec
 from lftool.errors import FormatError, NotReproducibleError
 from lftool.formats.fallbacks import outcome
 from lftool.formats.gguf import read_gguf
@@ -80,8 +79,8 @@ def quantize(task: QuantizeTask, tool: Tool, lock: Lock, threads: int, ports: Po
     with ports.store.doing(locked.action):
         known = ports.records.known(locked.action, "weights", locked.output)
         if known is not None and ports.store.blobs.is_sound(known.output):
-            ports.emit(StageStarted(stage="quantize", target=task.target, detail=task.spec.produces, cached=True))
-            return known.output
+            with ports.stage("quantize", task.target, task.spec.produces, cached=True):
+                return known.output
         require_pinned_tool(tool, locked, lock, ports)
         plan = plan_transform(tool, task.spec, task.options, task.inputs, ports)
         require_locked_plan(task, plan)
@@ -129,20 +128,17 @@ def require_locked_plan(task: QuantizeTask, plan: TransformPlan) -> None:
 
 
 def _run(task: QuantizeTask, tool: Tool, plan: TransformPlan, threads: int, ports: Ports) -> Artifact:
-    started = time.monotonic()
-    ports.emit(StageStarted(stage="quantize", target=task.target, detail=task.spec.produces))
     inputs = input_files(task.inputs, ports)
     spec = spec_to_run(tool, task.spec, plan)
     with inputs["weights"].path.open("rb") as file:
         header = read_gguf(file, inputs["weights"].artifact.size, "the weights")
     sizes = {tensor.name: tensor.size for tensor in header.tensors}
     progress = tensor_progress("quantize", task.target, sizes, ports)
-    made = ports.store.blobs.put_with(
-        lambda path: ports.isolated.run(tool.registered, spec, task.options, inputs, path, threads, progress),
-        lambda path: check_output(path, plan, tool.registered.record.name),
-    )
-    seconds = time.monotonic() - started
-    came = outcome(header.tensors, {item.tensor: item.type for item in plan.tensors}, task.spec.produces)
-    detail = f"{task.spec.produces}, {made.size / 1e6:.1f} MB, {came.sentence}"
-    ports.emit(StageFinished(stage="quantize", target=task.target, seconds=seconds, detail=detail))
+    with ports.stage("quantize", task.target, task.spec.produces) as running:
+        made = ports.store.blobs.put_with(
+            lambda path: ports.isolated.run(tool.registered, spec, task.options, inputs, path, threads, progress),
+            lambda path: check_output(path, plan, tool.registered.record.name),
+        )
+        came = outcome(header.tensors, {item.tensor: item.type for item in plan.tensors}, task.spec.produces)
+        running.detail = f"{task.spec.produces}, {made.size / 1e6:.1f} MB, {came.sentence}"
     return made

@@ -11,7 +11,6 @@ import fcntl
 import functools
 import hashlib
 import os
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING
 import attrs
 from attrs import define, frozen
 
-from lftool.api import GGUFTensor, InputFile, StageFinished, StageStarted, TransformPlan, TransformSpec
+from lftool.api import GGUFTensor, InputFile, TransformPlan, TransformSpec
 from lftool.errors import FormatError
 from lftool.formats.fallbacks import outcome
 from lftool.formats.gguf import read_gguf
@@ -179,9 +178,11 @@ class _Stream:
             )
 
     def consume(self, consumer: Consumer, weights: InputFile, pipe: FileIO, threads: int) -> Artifact:
-        ports, started = self.ports, time.monotonic()
-        ports.emit(StageStarted(stage="quantize", target=consumer.target, detail=consumer.spec.produces))
-        with pipe:  # should it not even start, nobody waits for it to read
+        ports, produces = self.ports, consumer.spec.produces
+        with (
+            pipe,  # should it not even start, nobody waits for it to read
+            ports.stage("quantize", consumer.target, produces) as running,
+        ):
             inputs = {**input_files(dict(consumer.inputs), ports), "weights": weights}
             made = ports.store.blobs.put_with(
                 lambda path: ports.isolated.run(
@@ -196,10 +197,8 @@ class _Stream:
                 ),
                 lambda path: check_output(path, consumer.plan, consumer.tool.registered.record.name),
             )
-        seconds = time.monotonic() - started
-        came = outcome(self.tensors, {item.tensor: item.type for item in consumer.plan.tensors}, consumer.spec.produces)
-        detail = f"{consumer.spec.produces}, {made.size / 1e6:.1f} MB, {came.sentence}"
-        ports.emit(StageFinished(stage="quantize", target=consumer.target, seconds=seconds, detail=detail))
+            came = outcome(self.tensors, {item.tensor: item.type for item in consumer.plan.tensors}, produces)
+            running.detail = f"{produces}, {made.size / 1e6:.1f} MB, {came.sentence}"
         return made
 
     def run(self, choose: Callable[[GGUFHeader, InputFile], Sequence[Consumer]]) -> Streamed:
@@ -265,10 +264,8 @@ def convert_and_quantize(
         FormatError: What the converter or a quantizer made is not sound.
         LftoolError: Whatever a plugin raises; nothing is stored then.
     """
-    started = time.monotonic()
     detail = f"{len(wanted.inputs)} files with {tool.registered.record.name}, not stored"
-    ports.emit(StageStarted(stage="convert", target=ROLE, detail=detail))
-    streamed = _Stream(wanted, tool, plan, ports).run(choose)
-    detail = f"{streamed.weights.size / 1e6:.1f} MB"
-    ports.emit(StageFinished(stage="convert", target=ROLE, seconds=time.monotonic() - started, detail=detail))
+    with ports.stage("convert", ROLE, detail) as running:
+        streamed = _Stream(wanted, tool, plan, ports).run(choose)
+        running.detail = f"{streamed.weights.size / 1e6:.1f} MB"
     return streamed
