@@ -35,7 +35,7 @@ def test_configuration(plain_project, encoding, cause):
 
 
 @pytest.mark.parametrize(("encoding", "cause"), ENCODINGS.items(), ids=ENCODINGS.keys())
-@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("name", ["config.json", pytest.param("tokenizer_config.json", marks=pytest.mark.slow)])
 def test_files_of_a_model(project, repository, name, encoding, cause):
     shutil.copytree(repository / "examples" / "tiny-story" / "tiny-story", project.root / "model")
     path = project.root / "model" / name
