@@ -10,7 +10,7 @@ from lftool.codec.locks import emit_lock, locked_recipe, parse_lock
 from lftool.codec.recipes import parse_recipe
 from lftool.pipeline.freshness import staleness, target_pack_action
 from lftool.pipeline.identity import transform_action
-from lftool.pipeline.inputs import conversion_inputs, quantize_inputs
+from lftool.pipeline.model_parts import model_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ def with_actions(lock: Lock, recipe: Recipe) -> Lock:
     lock = attrs.evolve(lock, recipe=locked_recipe(recipe))
     convert = {}
     for role, stage in lock.convert.items():
-        inputs, tool = conversion_inputs(role, recipe, lock), lock.tools[stage.semantics]
+        inputs, tool = model_parts(recipe, lock).conversion_inputs(role), lock.tools[stage.semantics]
         action = transform_action("convert", inputs, stage.semantics, stage.uses, tool, stage.plan)
         convert[role] = attrs.evolve(stage, action=action)
     lock = attrs.evolve(lock, convert=convert)
@@ -33,11 +33,11 @@ def with_actions(lock: Lock, recipe: Recipe) -> Lock:
     for name, target in lock.targets.items():
         stage = target.quantize
         if stage is not None:
-            inputs, tool = quantize_inputs(recipe, lock), lock.tools[stage.semantics]
+            inputs, tool = model_parts(recipe, lock).quantize_inputs, lock.tools[stage.semantics]
             action = transform_action("quantize", inputs, stage.semantics, stage.uses, tool, stage.plan)
             stage = attrs.evolve(stage, action=action)
         made = attrs.evolve(target, quantize=stage)
-        pack = attrs.evolve(target.pack, action=target_pack_action(recipe, lock, name, made))
+        pack = attrs.evolve(target.pack, action=target_pack_action(recipe, lock, model_parts(recipe, lock), name, made))
         targets[name] = attrs.evolve(made, pack=pack)
     return attrs.evolve(lock, targets=targets)
 

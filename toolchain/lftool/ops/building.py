@@ -16,6 +16,7 @@ from lftool.ops.recording import record_outputs
 from lftool.pipeline.finished import BuiltBundle, signed_with
 from lftool.pipeline.freshness import staleness
 from lftool.pipeline.local_files import require_unchanged
+from lftool.pipeline.model_parts import model_parts
 from lftool.pipeline.plan import BuildPlan, Present, plan_build
 from lftool.pipeline.quality import require_files
 from lftool.pipeline.recall import recall_outputs
@@ -105,7 +106,7 @@ def plan_project(project: Project, ports: Ports, options: BuildOptions) -> Build
         _require_outputs(lock, targets)
     ports.records.rebuild = options.rebuild
     present = _present(project, lock, ports, options)
-    return plan_build(project.recipe, lock, targets, present, signed=options.sign)
+    return plan_build(project.recipe, lock, model_parts(project.recipe, lock), targets, present, signed=options.sign)
 
 
 def _present(project: Project, lock: Lock, ports: Ports, options: BuildOptions) -> Present:
@@ -156,7 +157,8 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
     require_files(project.recipe, ports.files)
     with ports.store.in_use():
         lock = _fresh_lock(project, ports, options)
-        require_unchanged(project.recipe, lock, ports.files, ports.store)
+        parts = model_parts(project.recipe, lock)
+        require_unchanged(parts, lock, ports.files, ports.store)
         if options.locked:
             _require_outputs(lock, targets)
         signing = project.recipe.sign is not None and options.sign
@@ -164,9 +166,9 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
         ports.records.rebuild = options.rebuild
         recall_outputs(lock, targets, ports)
         present = _present(project, lock, ports, options)
-        plan = plan_build(project.recipe, lock, targets, present, signed=signing)
+        plan = plan_build(project.recipe, lock, parts, targets, present, signed=signing)
         output = options.output.absolute()
-        request = BuildRequest(recipe=project.recipe, lock=lock, output=output, key=key)
+        request = BuildRequest(recipe=project.recipe, lock=lock, parts=parts, output=output, key=key)
         built = run_build(request, plan, ports)
         if not options.locked:
             _record(project, lock, built, ports)

@@ -19,9 +19,9 @@ from lftool.models.reals import as_decimal
 from lftool.ops.answers import Question, served
 from lftool.ops.check_reports import CheckResult, quoted
 from lftool.ops.checking import check_opened
+from lftool.pipeline.model_parts import WEIGHTS, model_parts
 from lftool.pipeline.quality import increase, measure, require, text_of
 from lftool.pipeline.runner import prepare_weights
-from lftool.pipeline.selection import weights_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -238,15 +238,15 @@ def _perplexity(check: CheckSpec, bundle: Bundle, project: Project, ports: Ports
         if not ports.store.blobs.is_sound(weights):
             # built elsewhere: a backend measures files
             ports.store.blobs.put_with(lambda out: copy_weights(bundle, out), lambda _: None)
-        reference = weights_artifact(recipe, lock)
+        parts = model_parts(recipe, lock)
         found = measure(
             target,
             recipe.targets[target].backend,
             text_of(check, ports.files),
             check.context,
             weights,
-            reference,
-            lambda: prepare_weights(recipe, lock, ports),
+            parts.artifact(WEIGHTS),
+            lambda: prepare_weights(recipe, lock, parts, ports),
             ports,
         )
     figures = require(check, found, target)

@@ -11,6 +11,7 @@ from lftool.errors import LockError
 from lftool.models.lock import LOCK_NAME
 from lftool.pipeline.freshness import staleness
 from lftool.pipeline.local_files import require_unchanged
+from lftool.pipeline.model_parts import model_parts
 
 if TYPE_CHECKING:
     from lftool.api import ProjectFiles
@@ -26,7 +27,8 @@ def check_files(project: Project, files: ProjectFiles, store: Store) -> None:
         IntegrityError: One has other bytes.
         LockError: There is no lock, or it cannot be read.
     """
-    require_unchanged(project.recipe, project.require_lock(), files, store)
+    lock = project.require_lock()
+    require_unchanged(model_parts(project.recipe, lock), lock, files, store)
 
 
 def check_lock(project: Project) -> Lock:

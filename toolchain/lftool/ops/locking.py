@@ -13,6 +13,7 @@ from lftool.models.lock import Lock
 from lftool.ops.recording import with_outputs
 from lftool.pipeline.local_files import changed_files
 from lftool.pipeline.locker import check_upgrade, empty_lock, make_lock
+from lftool.pipeline.model_parts import model_parts
 from lftool.pipeline.pinning import ALL, Upgrade
 from lftool.pipeline.quality import require_files
 
@@ -61,7 +62,7 @@ def lock_project(
     chosen = Upgrade() if upgrade is None else check_upgrade(upgrade or {ALL}, project.recipe, base)
     with ports.store.in_use():
         lock = make_lock(project.recipe, base, chosen, ports)
-        for error in changed_files(project.recipe, lock, ports.files, ports.store):
+        for error in changed_files(model_parts(project.recipe, lock), lock, ports.files, ports.store):
             ports.emit(Notice(text=f"{error.message}; {error.hints[0]}", warning=True))
     if dry_run:
         return LockResult(lock=lock, changes=_changes(old, lock), written=False)

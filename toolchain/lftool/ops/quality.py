@@ -13,9 +13,9 @@ from lftool.api import Notice
 from lftool.bundle.reader import opened
 from lftool.errors import LockError, UsageError
 from lftool.ops.building import BuildOptions, build_project
+from lftool.pipeline.model_parts import WEIGHTS, model_parts
 from lftool.pipeline.quality import Quality, measure, read_text
 from lftool.pipeline.runner import prepare_weights
-from lftool.pipeline.selection import weights_artifact
 from lftool.pipeline.stages.sign import open_key
 from lftool.pipeline.tasks import weights_header
 from lftool.store.durable import write_durably
@@ -86,6 +86,8 @@ def measure_target(project: Project, ports: Ports, options: QualityOptions) -> M
     lock = project.read_lock()
     if lock is None or built.weights is None:
         raise LockError("the lock has gone while the bundle was built")
+    parts = model_parts(project.recipe, lock)
+    reference = parts.artifact(WEIGHTS)
     with ports.store.in_use():
         quality = measure(
             options.target,
@@ -93,11 +95,11 @@ def measure_target(project: Project, ports: Ports, options: QualityOptions) -> M
             read_text(options.text),
             options.context,
             built.weights,
-            weights_artifact(project.recipe, lock),
-            lambda: prepare_weights(project.recipe, lock, ports),
+            reference,
+            lambda: prepare_weights(project.recipe, lock, parts, ports),
             ports,
         )
-    _say_what_the_reference_is(weights_artifact(project.recipe, lock), ports)
+    _say_what_the_reference_is(reference, ports)
     sign = project.recipe.sign
     if sign is None or not options.build.sign:
         ports.emit(Notice(text="no statement is written: nobody signs it"))

@@ -14,8 +14,8 @@ from lftool.errors import LockError, NotReproducibleError, UsageError
 from lftool.models.manifest import LOCK_PATH, RECIPE_PATH
 from lftool.ops.documents import check_documents
 from lftool.ops.freshness import check_lock
+from lftool.pipeline.model_parts import WEIGHTS, model_parts
 from lftool.pipeline.runtimes import runtime_contents
-from lftool.pipeline.selection import companions, weights_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,13 +84,14 @@ def record_bundles(project: Project, paths: Sequence[Path], ports: Ports) -> tup
 def _require_contents(bundle: Bundle, project: Project, lock: Lock, locked: LockedTarget, ports: Ports) -> None:
     """What the bundle holds must be what the lock pins, not only what its own slices say."""
     name, manifest = bundle.name, bundle.manifest
-    output = locked.quantize.output if locked.quantize else weights_artifact(project.recipe, lock)
+    parts = model_parts(project.recipe, lock)
+    output = locked.quantize.output if locked.quantize else parts.artifact(WEIGHTS)
     weights = manifest.weights.artifact
     if weights != output:
         raise NotReproducibleError(
             f"{name}: its weights have sha256 {weights.sha256}, the lock gives {output.sha256 if output else 'none'}"
         )
-    beside = set(companions(project.recipe, lock).values())
+    beside = set(parts.companions.values())
     found_beside = {member.artifact for member in manifest.members if member.role in {"adapter", "projector"}}
     if beside != found_beside:
         raise NotReproducibleError(f"{name}: its adapter or projector is not the one that the lock gives")

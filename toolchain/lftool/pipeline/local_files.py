@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from lftool.api import local_file
 from lftool.errors import IntegrityError, StorageError
 from lftool.models.digest import Artifact, Digest
-from lftool.pipeline.inputs import needed_files
 
 if TYPE_CHECKING:
     from lftool.api import ProjectFiles
     from lftool.models.lock import Lock, LockedFile
-    from lftool.models.recipe import Recipe
+    from lftool.pipeline.model_parts import ModelParts
     from lftool.store.store import Store
 
 _SCHEME = "file:"
@@ -36,22 +35,22 @@ def _artifact(uri: str, file: LockedFile, files: ProjectFiles, store: Store) -> 
         return Artifact(found, after.st_size)
 
 
-def changed_files(recipe: Recipe, lock: Lock, files: ProjectFiles, store: Store) -> list[IntegrityError]:
+def changed_files(parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store) -> list[IntegrityError]:
     """Return an error for each file of a `file:` source that a stage reads and that has other bytes than the lock pins.
 
     A file that is not there any more is not among them: the store may have it, and fetching tells.
 
     Args:
-        recipe: Says which files are read.
+        parts: Say which files are read.
         lock: The lock; it is the recipe's.
         files: What may be opened: the project and the user's roots.
         store: Remembers digests by stamp, so that a file is read again only when something has touched it.
 
     Raises:
-        RecipeError: A source leads out of the project, or its files do not make a model.
+        RecipeError: A source leads out of the project.
     """
     found = []
-    for name, file in sorted(needed_files(recipe, lock), key=lambda each: (each[0], each[1].path)):
+    for name, file in sorted(parts.needed_files, key=lambda each: (each[0], each[1].path)):
         uri = lock.sources[name].uri
         if not uri.startswith(_SCHEME):
             continue
@@ -65,7 +64,7 @@ def changed_files(recipe: Recipe, lock: Lock, files: ProjectFiles, store: Store)
     return found
 
 
-def require_unchanged(recipe: Recipe, lock: Lock, files: ProjectFiles, store: Store) -> None:
+def require_unchanged(parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store) -> None:
     """Raise IntegrityError if a file of a `file:` source that a stage reads has other bytes than the lock pins."""
-    for error in changed_files(recipe, lock, files, store):
+    for error in changed_files(parts, lock, files, store):
         raise error

@@ -17,14 +17,13 @@ from lftool.pipeline.accelerating import accelerated, accelerators
 from lftool.pipeline.adapters import check_adapter
 from lftool.pipeline.headers import header_of
 from lftool.pipeline.identity import pack_action, plan_action, plan_digest, transform_action, use_of
-from lftool.pipeline.inputs import imatrix_input, needed_files
 from lftool.pipeline.license import check_license
 from lftool.pipeline.loading import try_loading
+from lftool.pipeline.model_parts import WEIGHTS, ModelParts, model_parts
 from lftool.pipeline.outcomes import of_target, tell_outcome
 from lftool.pipeline.overrides import check_overrides
 from lftool.pipeline.pinning import ALL, Pins, Upgrade
 from lftool.pipeline.ports import Ports
-from lftool.pipeline.selection import companions, parts_of, weights_artifact
 from lftool.pipeline.sources_checked import check_recognised
 from lftool.pipeline.stages.convert import ROLE, differs, run_conversion
 from lftool.pipeline.stages.fetch import bring, fetch_locked
@@ -87,7 +86,7 @@ class _Locker:
     pins: Pins
     ports: Ports
 
-    def convert(self, wanted: Conversion, pinned: Lock) -> LockedConvert:
+    def convert(self, wanted: Conversion, pinned: Lock, parts: ModelParts) -> LockedConvert:
         """Return how a part of the model becomes one GGUF, doing it if need be: the rest of the lock depends on it."""
         record = wanted.registered.record
         self.pins.pin_plugin(wanted.registered.origin)
@@ -104,7 +103,7 @@ class _Locker:
         else:
             require_pinned_fingerprint(tool, record.semantics, use, locked_tool, self.ports)
             if streams:
-                made = self._convert_and_quantize(wanted, tool, plan, pinned)
+                made = self._convert_and_quantize(wanted, tool, plan, pinned, parts)
             else:
                 made = run_conversion(wanted, tool, plan, self.ports.threads, self.ports)
             moves = self.pins.upgrade.tool(record.semantics, record.name)
@@ -144,8 +143,10 @@ class _Locker:
         there = bring(output, "converted", ROLE, self.ports)
         return output if there or (header and header_of(output, self.ports) is not None) else None
 
-    def _convert_and_quantize(self, wanted: Conversion, tool: Tool, plan: TransformPlan, pinned: Lock) -> Artifact:
-        imatrix = imatrix_input(self.recipe, pinned)
+    def _convert_and_quantize(
+        self, wanted: Conversion, tool: Tool, plan: TransformPlan, pinned: Lock, parts: ModelParts
+    ) -> Artifact:
+        imatrix = parts.imatrix_input
         asked_for: set[Digest] = set()
         memories: list[Callable[[dict[str, Artifact]], Digest]] = []
 
@@ -202,8 +203,8 @@ class _Locker:
             self.pins.pin_plugin(mixture.registered.origin)
         return tool
 
-    def quantize(self, target: str, pinned: Lock) -> LockedQuantize:
-        wanted = quantization(self.recipe, pinned, target, self.ports)
+    def quantize(self, target: str, parts: ModelParts) -> LockedQuantize:
+        wanted = quantization(self.recipe, parts, target, self.ports)
         tool = self._quantizer(wanted, target)
         record = wanted.registered.record
         with of_target(target):
@@ -237,14 +238,14 @@ class _Locker:
             raise RecipeError(f"targets.{name}.overrides: there is no quantize stage to apply them to")
         self.pins.runtime(name)
 
-    def target(self, name: str, pinned: Lock) -> LockedTarget:
+    def target(self, name: str, pinned: Lock, parts: ModelParts) -> LockedTarget:
         spec = self.recipe.targets[name]
-        weights = weights_artifact(self.recipe, pinned)
+        weights = parts.artifact(WEIGHTS)
         stage = None
         if spec.quantize is not None:
-            stage = self.quantize(name, pinned)
+            stage = self.quantize(name, parts)
         else:
-            weights_header(weights, f"source {self.recipe.model.weights!r}", self.ports)
+            weights_header(weights, f"source {parts.weights.source!r}", self.ports)
         runtime = self.pins.runtime(name)
         entry = (runtime, self.pins.runtimes[runtime]) if runtime else None
         part = slice_recipe(self.recipe, name)
@@ -282,27 +283,29 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports) -> Lock
     locker = _Locker(recipe, old, pins, ports)
     sources = {name: pins.source(name, spec) for name, spec in sorted(recipe.sources.items())}
     pinned = Lock(recipe=old.recipe, sources=sources, plugins=pins.plugins, targets={})
-    wanted = conversions(recipe, pinned, ports)  # before anything is fetched: perhaps nothing here can do it
+    parts = model_parts(recipe, pinned)
+    wanted = conversions(recipe, parts, ports)  # before anything is fetched: perhaps nothing here can do it
     for name in sorted(recipe.targets):
         locker.check(name)
-    for name, file in needed_files(recipe, pinned):
+    for name, file in parts.needed_files:
         known = old.sources.get(name)
         fetch_locked(pinned, name, file, ports, pinned=known is not None and file in known.files)
         check_recognised(name, file, ports)
-    for role, part in parts_of(recipe, pinned).items():
-        if part.format == "gguf":
-            check_part(role, part.files[0].artifact, recipe, ports)
-    converted = {role: locker.convert(item, pinned) for role, item in wanted.items()}
+    for part in parts.by_role.values():
+        if part.is_gguf:
+            check_part(part, parts.artifact(part.role), ports)
+    converted = {role: locker.convert(item, pinned, parts) for role, item in wanted.items()}
     pinned = attrs.evolve(pinned, tools=pins.tools, convert=converted)
-    for role, artifact in companions(recipe, pinned).items():
-        check_part(role, artifact, recipe, ports)
+    parts = attrs.evolve(parts, converted={role: stage.output for role, stage in converted.items()})
+    what = f"source {parts.weights.source!r}"
+    for role, part in parts.beside.items():
+        check_part(part, parts.artifact(role), ports)
         if role == "lora":
-            adapter = weights_header(artifact, "the adapter", ports)
-            weights = weights_header(weights_artifact(recipe, pinned), "the weights", ports)
-            check_adapter(adapter, weights, str(recipe.model.lora))
-    targets = {name: locker.target(name, pinned) for name in sorted(recipe.targets)}
-    context = recipe.run.context
-    try_loading(weights_artifact(recipe, pinned), context, f"source {recipe.model.weights!r}", ports)
+            adapter = weights_header(parts.artifact(role), "the adapter", ports)
+            weights = weights_header(parts.artifact(WEIGHTS), "the weights", ports)
+            check_adapter(adapter, weights, part.source)
+    targets = {name: locker.target(name, pinned, parts) for name in sorted(recipe.targets)}
+    try_loading(parts.artifact(WEIGHTS), recipe.run.context, what, ports)
     return Lock(
         recipe=locked_recipe(recipe),
         sources=sources,

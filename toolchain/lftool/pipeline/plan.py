@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from lftool.models.digest import Artifact, Digest
-from lftool.pipeline.inputs import imatrix_file
-from lftool.pipeline.selection import companions, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from lftool.models.lock import Lock, LockedConvert, LockedFile, LockedQuantize
     from lftool.models.recipe import Recipe
+    from lftool.pipeline.model_parts import ModelParts, Part
 
 StageName = Literal["compile", "fetch", "convert", "quantize", "pack", "sign"]
 
@@ -95,14 +94,13 @@ def _compile_steps(lock: Lock, targets: Sequence[str], present: Present) -> list
 
 
 def _input_steps(
-    recipe: Recipe, lock: Lock, users: Sequence[str], quantized: Collection[str], present: Present
+    lock: Lock, parts: ModelParts, users: Sequence[str], quantized: Collection[str], present: Present
 ) -> list[Step]:
     """Return the steps that bring the weights of `users` and the importance matrix of `quantized` into the store."""
-    imatrix = imatrix_file(recipe, lock)
-    steps = _part_steps("weights", recipe, lock, users, present)
-    if imatrix is not None and recipe.model.imatrix is not None and quantized:
+    steps = _part_steps(parts.weights, lock, users, present)
+    if parts.imatrix is not None and quantized:
         targets = [user for user in users if user in quantized]
-        steps.append(_fetch_step(recipe.model.imatrix, imatrix, targets, present))
+        steps.append(_fetch_step(*parts.imatrix, targets, present))
     return steps
 
 
@@ -116,11 +114,11 @@ def _is_made(conversion: LockedConvert, present: Present) -> bool:
     return present.made(conversion.action, "weights", conversion.output) is not None
 
 
-def _part_steps(role: str, recipe: Recipe, lock: Lock, targets: Sequence[str], present: Present) -> list[Step]:
+def _part_steps(part: Part, lock: Lock, targets: Sequence[str], present: Present) -> list[Step]:
     """Return the steps that bring a part of the model into the store."""
-    part, source, conversion = parts_of(recipe, lock)[role], getattr(recipe.model, role), lock.convert.get(role)
+    conversion = lock.convert.get(part.role)
     converted = conversion is not None and present.blob(conversion.output) and _is_made(conversion, present)
-    steps = [] if converted else [_fetch_step(source, file, targets, present) for file in part.files]
+    steps = [] if converted else [_fetch_step(*pinned, targets, present) for pinned in part.pinned]
     if conversion is not None:
         detail = f"{len(part.files)} files with {conversion.converter_name}"
         steps.append(
@@ -129,12 +127,15 @@ def _part_steps(role: str, recipe: Recipe, lock: Lock, targets: Sequence[str], p
     return steps
 
 
-def plan_build(recipe: Recipe, lock: Lock, targets: Sequence[str], present: Present, *, signed: bool) -> BuildPlan:
+def plan_build(
+    recipe: Recipe, lock: Lock, parts: ModelParts, targets: Sequence[str], present: Present, *, signed: bool
+) -> BuildPlan:
     """Return what a build of `targets` does.
 
     Args:
         recipe: The recipe.
         lock: Its fresh lock.
+        parts: What the model is made of.
         targets: Names of targets, in the order to build.
         present: What is already there.
         signed: Whether bundles are signed.
@@ -148,9 +149,9 @@ def plan_build(recipe: Recipe, lock: Lock, targets: Sequence[str], present: Pres
     if conversion is not None and not _is_made(conversion, present):
         users = set(targets)  # what was quantised from weights that nobody has converted proves nothing
     if users:
-        steps += _input_steps(recipe, lock, [t for t in targets if t in users], to_make, present)
-    for role in companions(recipe, lock):
-        steps += _part_steps(role, recipe, lock, targets, present)
+        steps += _input_steps(lock, parts, [t for t in targets if t in users], to_make, present)
+    for part in parts.beside.values():
+        steps += _part_steps(part, lock, targets, present)
     steps += quantizes
     for target in targets:
         layout = recipe.targets[target].layout

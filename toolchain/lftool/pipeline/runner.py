@@ -15,13 +15,12 @@ from lftool.errors import FormatError, IntegrityError, NotReproducibleError, Sto
 from lftool.models.lock import Lock
 from lftool.models.recipe import Recipe
 from lftool.pipeline.finished import BuiltBundle, find_finished
-from lftool.pipeline.inputs import conversion_files, imatrix_files, needed_files
+from lftool.pipeline.model_parts import WEIGHTS, ModelParts
 from lftool.pipeline.parallel import in_parallel
 from lftool.pipeline.plan import BuildPlan
 from lftool.pipeline.quality import measure, require, text_of
 from lftool.pipeline.recall import done_already
 from lftool.pipeline.runtimes import runtime_pieces
-from lftool.pipeline.selection import companions, weights_artifact
 from lftool.pipeline.stages.convert import ROLE, convert
 from lftool.pipeline.stages.fetch import fetch_locked
 from lftool.pipeline.stages.pack import plan_pack, writer_of
@@ -46,11 +45,13 @@ class BuildRequest:
 
     Attributes:
         lock: Must be fresh.
+        parts: What the model is made of.
         key: None for unsigned bundles.
     """
 
     recipe: Recipe
     lock: Lock
+    parts: ModelParts
     output: Path
     key: SigningKey | None
 
@@ -60,13 +61,14 @@ class _Run:
 
     def __init__(self, request: BuildRequest, plan: BuildPlan, ports: Ports) -> None:
         self.request = request
+        self.parts = request.parts
         self.plan = plan
         self.ports = ports
         self.quantized: dict[str, Artifact] = {}
         self._preparing = threading.Lock()
 
     def fetch(self, step: Step) -> None:
-        for name, file in needed_files(self.request.recipe, self.request.lock):
+        for name, file in self.parts.needed_files:
             if file.sha256.hex == step.key:
                 if step.cached and self.ports.store.blobs.is_sound(file.artifact):
                     with self.ports.stage("fetch", name, file.path, cached=True):
@@ -84,11 +86,11 @@ class _Run:
         recipe, lock = self.request.recipe, self.request.lock
         with self._preparing:
             converting = lock.convert.get(ROLE)
-            files = [] if self._is_there(converting) else conversion_files(ROLE, recipe, lock)
-            for name, file in [*files, *imatrix_files(recipe, lock)]:
+            files = [] if self._is_there(converting) else self.parts.conversion_files(ROLE)
+            for name, file in [*files, *self.parts.imatrix_files]:
                 fetch_locked(lock, name, file, self.ports)
             if converting is not None:
-                convert(conversions(recipe, lock, self.ports)[ROLE], converting, lock, self.ports)
+                convert(conversions(recipe, self.parts, self.ports)[ROLE], converting, lock, self.ports)
 
     def _is_there(self, converting: LockedConvert | None) -> bool:
         return converting is not None and done_already(converting, self.ports) is not None
@@ -102,9 +104,9 @@ class _Run:
         if role == ROLE:
             self.inputs()
         elif not self._is_there(lock.convert[role]):
-            for name, file in conversion_files(role, recipe, lock):
+            for name, file in self.parts.conversion_files(role):
                 fetch_locked(lock, name, file, self.ports)
-            convert(conversions(recipe, lock, self.ports)[role], lock.convert[role], lock, self.ports)
+            convert(conversions(recipe, self.parts, self.ports)[role], lock.convert[role], lock, self.ports)
 
     def stream(self) -> bool:
         """Convert and quantise in one go, where that can be; tell whether it was done."""
@@ -114,10 +116,10 @@ class _Run:
         first = {name: step.targets[0] for step in quantizes for name in step.targets}
         steps = [step for step in self.plan.of("convert") if step.key == lock.convert[ROLE].action.hex]
         users = {first.get(name, name) for step in steps for name in step.targets}
-        targets = to_stream(recipe, lock, sorted(users), self.ports)
+        targets = to_stream(recipe, lock, self.parts, sorted(users), self.ports)
         if not targets:
             return False
-        made = stream_targets(recipe, lock, targets, self.ports)
+        made = stream_targets(recipe, lock, self.parts, targets, self.ports)
         self.quantized |= {name: made[target] for name, target in first.items() if target in made}
         return True
 
@@ -133,7 +135,7 @@ class _Run:
                     pass
         else:
             self.inputs()
-            wanted = quantization(recipe, lock, target, self.ports, locked.quantizer)
+            wanted = quantization(recipe, self.parts, target, self.ports, locked.quantizer)
             task = QuantizeTask(
                 target=target,
                 backend=recipe.targets[target].backend,
@@ -149,7 +151,7 @@ class _Run:
     def check(self, check: CheckSpec, target: str) -> None:
         """Raise PolicyError unless a check holds for the quantised weights of a target."""
         recipe, ports = self.request.recipe, self.ports
-        reference = weights_artifact(recipe, self.request.lock)
+        reference = self.parts.artifact(WEIGHTS)
         text, backend = text_of(check, ports.files), recipe.targets[target].backend
         made = self.quantized[target]
         require(check, measure(target, backend, text, check.context, made, reference, self.inputs, ports), target)
@@ -157,9 +159,9 @@ class _Run:
     def weights(self, target: str) -> Artifact:
         if target in self.quantized:
             return self.quantized[target]
-        artifact = weights_artifact(self.request.recipe, self.request.lock)
+        artifact = self.parts.artifact(WEIGHTS)
         try:
-            weights_header(artifact, f"source {self.request.recipe.model.weights!r}", self.ports)
+            weights_header(artifact, f"source {self.parts.weights.source!r}", self.ports)
         except FormatError as error:  # of the source, or of a disk that rotted under an unchanged stamp
             try:
                 self.ports.store.blobs.check(artifact)
@@ -181,8 +183,7 @@ class _Run:
     def pack(self, target: str) -> BuiltBundle:
         ports, key = self.ports, self.request.key
         recipe, lock = self.request.recipe, self.lock_with_outputs(target)
-        beside = companions(recipe, lock)
-        plan = plan_pack(recipe, lock, target, self.weights(target), beside, ports)
+        plan = plan_pack(recipe, lock, target, self.weights(target), self.parts.companions, ports)
         path = self.request.output / plan.file_name
         locked = self.request.lock.targets[target].pack
         writer = writer_of(plan, ports)
@@ -242,13 +243,13 @@ class _Run:
             return self.pack(target)
 
 
-def prepare_weights(recipe: Recipe, lock: Lock, ports: Ports) -> None:
+def prepare_weights(recipe: Recipe, lock: Lock, parts: ModelParts, ports: Ports) -> None:
     """Bring the weights that quantizers start from into the store: fetched, and converted if need be.
 
     Raises:
         LftoolError: Whatever these stages raise.
     """
-    request = BuildRequest(recipe=recipe, lock=lock, output=ports.project, key=None)
+    request = BuildRequest(recipe=recipe, lock=lock, parts=parts, output=ports.project, key=None)
     _Run(request, BuildPlan(steps=()), ports).inputs()
 
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool.errors import FormatError, LockError, RecipeError
+from lftool.errors import FormatError, RecipeError
 from lftool.models.lock import LockedFile
 
 if TYPE_CHECKING:
-    from lftool.models.digest import Artifact
     from lftool.models.lock import Lock
     from lftool.models.recipe import Recipe
 
@@ -46,11 +45,11 @@ _ADAPTER = (_ADAPTER_CONFIG, _ADAPTER_WEIGHTS, "README.md")
 
 
 @frozen(kw_only=True)
-class Weights:
-    """The files that are a model's weights.
+class Chosen:
+    """Files of a source that are one thing.
 
     Attributes:
-        format: `gguf`, or what a converter must consume: `gguf-split` or `safetensors`.
+        format: `gguf`, or what a converter must consume: `gguf-split`, `safetensors` or `peft`.
         files: Sorted by path.
         folder: Where they stand within the source, with a slash behind it; empty for its root.
     """
@@ -60,7 +59,7 @@ class Weights:
     folder: str = ""
 
 
-def _parts(found: list[LockedFile], source: str) -> Weights | None:
+def _parts(found: list[LockedFile], source: str) -> Chosen | None:
     """Return the parts of one split GGUF, if that is what all candidates are.
 
     Raises:
@@ -79,10 +78,10 @@ def _parts(found: list[LockedFile], source: str) -> Weights | None:
         more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
         numbers = ", ".join(str(number) for number in missing[:_MOST_NAMED]) + more
         raise RecipeError(f"source {source!r}: {name}.gguf has {int(count)} parts; missing: {numbers}")
-    return Weights(format="gguf-split", files=tuple(found))
+    return Chosen(format="gguf-split", files=tuple(found))
 
 
-def _safetensors(files: tuple[LockedFile, ...], source: str) -> Weights | None:
+def _safetensors(files: tuple[LockedFile, ...], source: str) -> Chosen | None:
     """Return the one model of a source that is in safetensors, as far as a converter reads it.
 
     It is the folder that holds safetensors and is above all others that do, with the folders that belong to it.
@@ -104,7 +103,7 @@ def _safetensors(files: tuple[LockedFile, ...], source: str) -> Weights | None:
     below = [(file, file.path[len(top) :]) for file in files if file.path.startswith(top)]
     belongs = [file for file, name in below if "/" not in name or _MODULES.match(name)]
     chosen = tuple(file for file in belongs if file.path.endswith(_BESIDE_SAFETENSORS))
-    return Weights(format="safetensors", files=chosen, folder=top)
+    return Chosen(format="safetensors", files=chosen, folder=top)
 
 
 def _is_gguf(file: LockedFile) -> bool:
@@ -159,7 +158,7 @@ def pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple[
     )
 
 
-def weights_files(recipe: Recipe, lock: Lock) -> Weights:
+def weights_files(recipe: Recipe, lock: Lock) -> Chosen:
     """Return the locked files that are the weights of the recipe's model: one GGUF, the parts of one, or safetensors.
 
     Raises:
@@ -175,7 +174,7 @@ def weights_files(recipe: Recipe, lock: Lock) -> Weights:
     if models:  # what is none by its name is no candidate; what is none by its header is found out once it is here
         ggufs, files = models, tuple(file for file in files if file not in ggufs or file in models)
     found = _parts(ggufs, name) or (None if ggufs else _safetensors(files, name))
-    return found or Weights(format="gguf", files=(pick(files, name, "weights", (".gguf",)),))
+    return found or Chosen(format="gguf", files=(pick(files, name, "weights", (".gguf",)),))
 
 
 def _is_projector(file: LockedFile) -> bool:
@@ -183,7 +182,7 @@ def _is_projector(file: LockedFile) -> bool:
     return _is_gguf(file) and "mmproj" in file.path.rpartition("/")[2]
 
 
-def _lora_files(recipe: Recipe, lock: Lock) -> Weights | None:
+def lora_files(recipe: Recipe, lock: Lock) -> Chosen | None:
     """Return the locked files of the recipe's LoRA adapter; None when it names none.
 
     Raises:
@@ -196,17 +195,17 @@ def _lora_files(recipe: Recipe, lock: Lock) -> Weights | None:
     files = lock.sources[name].files
     folders = [file.path.removesuffix(_ADAPTER_CONFIG) for file in files if file.path.endswith(_ADAPTER_CONFIG)]
     if len(folders) != 1 or any(_is_gguf(file) for file in files):
-        return Weights(format="gguf", files=(pick(files, name, "LoRA adapter", (".gguf",)),))
+        return Chosen(format="gguf", files=(pick(files, name, "LoRA adapter", (".gguf",)),))
     paths = {folders[0] + part for part in _ADAPTER}
     found = tuple(file for file in files if file.path in paths)
     if folders[0] + _ADAPTER_WEIGHTS not in {file.path for file in found}:
         if any(file.path.endswith(_PICKLES) for file in files):
             pick(files, name, "LoRA adapter", (_ADAPTER_WEIGHTS,))  # says what is wrong with them
         raise RecipeError(f"source {name!r} has {_ADAPTER_CONFIG} of a LoRA adapter, and no {_ADAPTER_WEIGHTS}")
-    return Weights(format="peft", files=found)
+    return Chosen(format="peft", files=found)
 
 
-def _mmproj_files(recipe: Recipe, lock: Lock) -> Weights | None:
+def mmproj_files(recipe: Recipe, lock: Lock) -> Chosen | None:
     """Return the locked files that the recipe's projector is made of; None when it names none.
 
     Raises:
@@ -225,49 +224,4 @@ def _mmproj_files(recipe: Recipe, lock: Lock) -> Weights | None:
             hints=("name the source that has it, or leave mmproj out",),
         )
     found = None if ggufs else _safetensors(files, name)
-    return found or Weights(format="gguf", files=(pick(named or files, name, "projector", (".gguf",)),))
-
-
-def parts_of(recipe: Recipe, lock: Lock) -> dict[str, Weights]:
-    """Return role to files: `weights`, and `lora` and `mmproj` where the recipe names them.
-
-    Raises:
-        RecipeError: Something is not there, or ambiguous.
-        FormatError: A pickle checkpoint.
-    """
-    found = {
-        "weights": weights_files(recipe, lock),
-        "lora": _lora_files(recipe, lock),
-        "mmproj": _mmproj_files(recipe, lock),
-    }
-    return {role: files for role, files in found.items() if files is not None}
-
-
-def weights_artifact(recipe: Recipe, lock: Lock) -> Artifact:
-    """Return the GGUF that a build starts from: a file of the source, or what the lock says that a converter makes.
-
-    Raises:
-        RecipeError: As `weights_files`.
-        LockError: It must be converted, and the lock does not say to what.
-    """
-    return _artifact(weights_files(recipe, lock), "weights", lock)
-
-
-def _artifact(part: Weights, role: str, lock: Lock) -> Artifact:
-    if part.format == "gguf":
-        return part.files[0].artifact
-    converted = lock.convert.get(role)
-    if converted is None:
-        raise LockError(f"convert.{role}: not in the lock", hints=("lock again: lftool lock",))
-    return converted.output
-
-
-def companions(recipe: Recipe, lock: Lock) -> dict[str, Artifact]:
-    """Return role to GGUF of what travels beside the weights: `lora` and `mmproj`.
-
-    Raises:
-        RecipeError: As `parts_of`.
-        LockError: One must be converted, and the lock does not say to what.
-    """
-    parts = parts_of(recipe, lock)
-    return {role: _artifact(part, role, lock) for role, part in parts.items() if role != "weights"}
+    return found or Chosen(format="gguf", files=(pick(named or files, name, "projector", (".gguf",)),))

@@ -6,7 +6,6 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from lftool.pipeline.accelerating import accelerated
-from lftool.pipeline.inputs import conversion_files, imatrix_files, imatrix_input
 from lftool.pipeline.recall import done_already
 from lftool.pipeline.stages.convert import ROLE, pinned_converter, require_locked_output
 from lftool.pipeline.stages.fetch import fetch_locked
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from lftool.models.digest import Artifact
     from lftool.models.lock import Lock, LockedQuantize
     from lftool.models.recipe import Recipe
+    from lftool.pipeline.model_parts import ModelParts
     from lftool.pipeline.ports import Ports
 
 
@@ -31,12 +31,13 @@ def _stage(lock: Lock, target: str) -> LockedQuantize:
     return stage
 
 
-def to_stream(recipe: Recipe, lock: Lock, targets: Sequence[str], ports: Ports) -> tuple[str, ...]:
+def to_stream(recipe: Recipe, lock: Lock, parts: ModelParts, targets: Sequence[str], ports: Ports) -> tuple[str, ...]:
     """Return those of `targets` that are to be quantised while the weights are converted; none where that cannot be.
 
     Args:
         recipe: The recipe.
         lock: Its fresh lock.
+        parts: What the model is made of.
         targets: Targets that need the weights, quantised or not; one for each quantisation.
         ports: Store and registry.
     """
@@ -48,24 +49,26 @@ def to_stream(recipe: Recipe, lock: Lock, targets: Sequence[str], ports: Ports) 
     left = tuple(name for name in targets if done_already(_stage(lock, name), ports) is None)
     if not left:
         return ()
-    wanted = conversions(recipe, lock, ports)[ROLE]
+    wanted = conversions(recipe, parts, ports)[ROLE]
     quantizers = [quantizer_of(name, recipe.targets[name], ports, _stage(lock, name).quantizer) for name in left]
     streams = all(item.record.streams for item in quantizers)
     fits = len(left) <= most_consumers(ports)
     return left if streams and fits and wanted.registered.record.streams else ()
 
 
-def stream_targets(recipe: Recipe, lock: Lock, targets: Sequence[str], ports: Ports) -> dict[str, Artifact]:
+def stream_targets(
+    recipe: Recipe, lock: Lock, parts: ModelParts, targets: Sequence[str], ports: Ports
+) -> dict[str, Artifact]:
     """Convert the weights and quantise them for `targets` in one pass; return target to quantised weights.
 
     Raises:
         NotReproducibleError: Something came out otherwise than the lock says.
         LftoolError: Whatever a stage raises.
     """
-    converting, wanted = lock.convert[ROLE], conversions(recipe, lock, ports)[ROLE]
-    for name, file in [*conversion_files(ROLE, recipe, lock), *imatrix_files(recipe, lock)]:
+    converting, wanted = lock.convert[ROLE], conversions(recipe, parts, ports)[ROLE]
+    for name, file in [*parts.conversion_files(ROLE), *parts.imatrix_files]:
         fetch_locked(lock, name, file, ports)
-    imatrix = imatrix_input(recipe, lock)
+    imatrix = parts.imatrix_input
     actions = {_stage(lock, target).action for target in targets} | {converting.action}
     with contextlib.ExitStack() as stack:
         for action in sorted(actions, key=lambda item: item.hex):  # in one order, or two builds wait for each other

@@ -20,14 +20,12 @@ from lftool.host.registry import Registered
 from lftool.models.digest import Artifact
 from lftool.pipeline.headers import header_of
 from lftool.pipeline.identity import card_key
-from lftool.pipeline.inputs import conversion_inputs, quantize_inputs
 from lftool.pipeline.overrides import expand_overrides
-from lftool.pipeline.selection import Weights, parts_of
 
 if TYPE_CHECKING:
     from lftool.api import GGUFHeader
-    from lftool.models.lock import Lock
     from lftool.models.recipe import Recipe, TargetSpec
+    from lftool.pipeline.model_parts import ModelParts, Part
     from lftool.pipeline.ports import Ports
 
 
@@ -61,24 +59,23 @@ class Conversion:
     inputs: dict[str, Artifact]
 
 
-def conversions(recipe: Recipe, lock: Lock, ports: Ports) -> dict[str, Conversion]:
+def conversions(recipe: Recipe, parts: ModelParts, ports: Ports) -> dict[str, Conversion]:
     """Return how the weights of a recipe, and what travels beside them, become GGUFs; roles that are GGUFs are left out.
 
     Raises:
         UnavailableError: No installed plugin does it.
         RecipeError: A source has no such files, or several.
     """
-    parts = parts_of(recipe, lock)
-    if parts["weights"].format == "gguf" and recipe.model.intermediate is not None:
+    if parts.weights.is_gguf and recipe.model.intermediate is not None:
         raise RecipeError(
-            f"model.intermediate: source {recipe.model.weights!r} is a GGUF, so nothing is converted",
+            f"model.intermediate: source {parts.weights.source!r} is a GGUF, so nothing is converted",
             hints=("leave it out; a target's `quantize` gives the weights another type",),
         )
-    return {role: _conversion(role, part, recipe, lock, ports) for role, part in parts.items() if part.format != "gguf"}
+    return {role: _conversion(part, parts, recipe, ports) for role, part in parts.by_role.items() if not part.is_gguf}
 
 
-def _conversion(role: str, part: Weights, recipe: Recipe, lock: Lock, ports: Ports) -> Conversion:
-    source = getattr(recipe.model, role)
+def _conversion(part: Part, parts: ModelParts, recipe: Recipe, ports: Ports) -> Conversion:
+    role, source = part.role, part.source
     produces = recipe.model.intermediate if role == "weights" else None
     registered = ports.registry.converter(part.format, produces or KEEP_TYPES, _MAKES[role])
     if registered is None:
@@ -92,7 +89,7 @@ def _conversion(role: str, part: Weights, recipe: Recipe, lock: Lock, ports: Por
             f"the converter {registered.record.name!r} does not make the same bytes twice; a bundle cannot be locked"
         )
     spec = TransformSpec(produces=produces or KEEP_TYPES, name=model_name(recipe.sources[source].uri))
-    return Conversion(role=role, registered=registered, spec=spec, inputs=conversion_inputs(role, recipe, lock))
+    return Conversion(role=role, registered=registered, spec=spec, inputs=parts.conversion_inputs(role))
 
 
 def model_name(uri: str) -> str:
@@ -120,14 +117,14 @@ def weights_header(artifact: Artifact, what: str, ports: Ports) -> GGUFHeader:
             raise
 
 
-def check_part(role: str, artifact: Artifact, recipe: Recipe, ports: Ports) -> None:
+def check_part(part: Part, artifact: Artifact, ports: Ports) -> None:
     """Raise unless the weights, or what travels beside them, are a sound GGUF of the right kind.
 
     Raises:
         FormatError: It is no sound GGUF.
         RecipeError: It is something else: a model, an importance matrix, …
     """
-    source = getattr(recipe.model, role)
+    role, source = part.role, part.source
     header = weights_header(artifact, f"source {source!r}", ports)
     kind, expected = header.metadata.get("general.type"), _MAKES[role]
     # Projectors that older scripts of llama.cpp wrote say no type, and older models neither.
@@ -191,12 +188,14 @@ def quantizer_of(
     return ports.registry.quantizer(spec.quantize, quantizer or spec.quantizer)
 
 
-def quantization(recipe: Recipe, lock: Lock, target: str, ports: Ports, quantizer: str | None = None) -> Quantization:
+def quantization(
+    recipe: Recipe, parts: ModelParts, target: str, ports: Ports, quantizer: str | None = None
+) -> Quantization:
     """Return what `target` asks of its quantizer; its weights, or their header, must be in the store.
 
     Args:
         recipe: The recipe.
-        lock: Pins of its sources.
+        parts: What its model is made of.
         target: Name of the target.
         ports: Store and registry.
         quantizer: As `quantizer_of` takes it.
@@ -205,8 +204,8 @@ def quantization(recipe: Recipe, lock: Lock, target: str, ports: Ports, quantize
         RecipeError: Unknown file type, quantizer or option, or an override that cannot be met.
         FormatError: The weights are no sound GGUF.
     """
-    inputs = quantize_inputs(recipe, lock)
-    header = weights_header(inputs["weights"], f"source {recipe.model.weights!r}", ports)
+    inputs = parts.quantize_inputs
+    header = weights_header(inputs["weights"], f"source {parts.weights.source!r}", ports)
     return quantization_of(recipe, header, inputs, target, ports, quantizer)
 
 
