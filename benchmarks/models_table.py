@@ -93,8 +93,8 @@ def rows(project: Project, recipe: str, text: Path) -> list[str]:
         figures: dict[str, Any] = json.loads(project.run("quality", name, "--text", text, "--no-sign", "--json"))
         size, bits = weights_of(bundles[name])
         quality = (
-            f"cosine {float(figures['cosine_mean']):.5f}, least {float(figures['cosine_least']):.5f}"
-            if "cosine_mean" in figures
+            f"cosine {float(figures['cosine']['mean']):.5f}, least {float(figures['cosine']['least']):.5f}"
+            if "cosine" in figures
             else f"{float(figures['perplexity']):.3f} ({100 * float(figures['increase']):+.2f} %)"
         )
         found.append(f"| {kind} | {size / 1e6:.1f} MB | {bits:.2f} | {quality} |")

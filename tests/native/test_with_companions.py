@@ -10,7 +10,7 @@ import sys
 import pytest
 from tests.native.conftest import seed, start
 from tests.native.test_serving import KINDS, serving
-from tests.plugins.test_companions import RECIPE, STORY, VISION, safetensors_of, write_adapter, write_vision
+from tests.plugins.test_companions import RECIPE, STORY, VISION, write_adapter, write_vision
 
 from lftool.testing import ProjectFolder
 
@@ -54,18 +54,6 @@ def test_an_adapter_changes_the_answer_as_it_does_with_llama_cpp_python(story):
         text=True,
     )
     assert start(native, "--raw", "-p", "One day").stdout == python.stdout
-
-
-def test_an_adapter_of_another_model_is_refused_when_it_is_run(story):
-    (story.root / "adapter").mkdir()
-    name = "base_model.model.model.layers.0.self_attn.q_proj"
-    tensors = safetensors_of({f"{name}.lora_A.weight": (4, 64), f"{name}.lora_B.weight": (64, 4)})
-    (story.root / "adapter" / "adapter_model.safetensors").write_bytes(tensors)
-    (story.root / "adapter" / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "lora_alpha": 8}')
-    built(story, RECIPE.replace("[run]", f"{NATIVE}[run]"))
-    done = start(story.root / "dist" / "story-1-native.llamafile", "-p", "x")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "llama.cpp does not take the LoRA adapter: it is for another model" in done.stderr
 
 
 def test_a_projector_is_copied_to_memory_and_the_server_says_how_large_it_is(story, tmp_path):
