@@ -19,7 +19,7 @@ from lftool.pipeline.headers import header_of
 from lftool.pipeline.identity import pack_action, plan_action, plan_digest, transform_action, use_of
 from lftool.pipeline.license import check_license
 from lftool.pipeline.loading import try_loading
-from lftool.pipeline.model_parts import WEIGHTS, ModelParts, model_parts
+from lftool.pipeline.model_parts import LORA, WEIGHTS, ModelParts, model_parts
 from lftool.pipeline.outcomes import of_target, tell_outcome
 from lftool.pipeline.overrides import check_overrides
 from lftool.pipeline.pinning import ALL, Pins, Upgrade
@@ -300,7 +300,7 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports) -> Lock
     what = f"source {parts.weights.source!r}"
     for role, part in parts.beside.items():
         check_part(part, parts.artifact(role), ports)
-        if role == "lora":
+        if role == LORA:
             adapter = weights_header(parts.artifact(role), "the adapter", ports)
             weights = weights_header(parts.artifact(WEIGHTS), "the weights", ports)
             check_adapter(adapter, weights, part.source)
