@@ -199,6 +199,7 @@ def test_a_json_schema_holds_the_answer(kind, more, story, native, tmp_path):
         schema = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}}
         assert _constrained(server, response_format=schema)
         assert _constrained(server, response_format=schema, stream=True)
+        assert _constrained(server, response_format=schema, extra_body={"tools": []})
         if kind == KINDS[0]:  # llama-server's own way of asking
             assert _constrained(server, extra_body={"json_schema": SCHEMA})
 

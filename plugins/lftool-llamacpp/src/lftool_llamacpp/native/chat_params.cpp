@@ -102,7 +102,7 @@ json wrap_chat_params(json & body, const server_chat_params & options, std::vect
     check_media(body);
     add_system(body);
     const json schema = schema_of(body);
-    if (schema.is_null() || body.contains("tools")) {
+    if (schema.is_null() || !json_value(body, "tools", json::array()).empty()) {
         return real_chat_params(body, options, files);
     }
     json         given  = body;
