@@ -1,13 +1,18 @@
-"""The house stands: imports point down, heavy modules load late, modules stay small."""
+"""The house stands: imports point down, heavy modules load late, nothing goes in circles."""
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HEAVY = {
     "cattrs",
@@ -21,10 +26,6 @@ HEAVY = {
     "tomlkit",
     "zstandard",
 }
-MOST_LINES = 400
-# A module that grows past this is asked whether it is still one idea. An exception needs a reason.
-LONGER = {"toolchain/lftool/builtin/python_runtime/runner.py"}  # one file in every bundle, that needs nothing beside it
-
 LOADED = """\
 import json, sys
 from lftool.cli.entry import main
@@ -88,14 +89,61 @@ def test_a_build_never_loads_the_model_library_into_its_own_process(plain_projec
         assert done.returncode == 0, done.stderr
 
 
-def test_no_module_is_too_long(repository):
-    long = {
-        path.relative_to(repository).as_posix()
-        for path in sources(repository)
-        if len(path.read_text().splitlines()) > MOST_LINES
-    }
+def module_of(path: Path, repository: Path) -> str:
+    """Dotted name of a module."""
+    parts = path.relative_to(repository).with_suffix("").parts
+    parts = parts[1:] if parts[0] == "toolchain" else parts[3:]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
-    assert long == LONGER
+
+def imports(path: Path, repository: Path) -> Iterator[tuple[str, str]]:
+    """Module and name of what a module takes from others of the house, wherever the import stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("lftool") and not node.level:
+            for item in node.names:
+                yield node.module, item.name
+        if isinstance(node, ast.Import):
+            for item in node.names:
+                if item.name.startswith("lftool"):
+                    yield item.name, ""
+
+
+def test_no_module_imports_itself_through_others(repository):
+    """Also imports for type checkers, and late ones: two modules that name one another are one idea in two files."""
+    found = sources(repository)
+    modules = {module_of(path, repository) for path in found}
+    graph = {
+        module_of(path, repository): {
+            name if (name := f"{module}.{item}") in modules else module for module, item in imports(path, repository)
+        }
+        for path in found
+    }
+    assert [circle for circle in components(graph) if len(circle) > 1] == []
+
+
+def components(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Strongly connected components, each sorted."""
+    reach: dict[str, set[str]] = {}
+    for start in graph:
+        seen, left = set(), [start]
+        while left:
+            for name in graph.get(left.pop(), set()) - seen:
+                seen.add(name)
+                left.append(name)
+        reach[start] = seen
+    found = {tuple(sorted({other for other in reach[name] if name in reach[other]} | {name})) for name in graph}
+    return [list(component) for component in sorted(found)]
+
+
+def test_no_module_takes_a_private_name_of_another(repository):
+    private = [
+        f"{path.relative_to(repository)}: {module}.{name}"
+        for path in sources(repository)
+        for module, name in imports(path, repository)
+        if name.startswith("_") and not name.startswith("__")
+    ]
+
+    assert private == []
 
 
 def test_every_module_says_what_it_is_for(repository):

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from lftool.bundle import copying
-from lftool.bundle.copying import CorruptBlobError, copy_blob
+from lftool.bundle.copying import copy_blob
 from lftool.errors import StorageError
 from lftool.models.digest import Artifact
+from lftool.store.cas import CorruptBlobError
 from lftool.store.hashing import hash_bytes
 from lftool.testing import ProjectFolder
 

@@ -12,9 +12,10 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lftool.errors import IntegrityError, StorageError
+from lftool.errors import StorageError
 from lftool.models.manifest import CHUNK_SIZE
 from lftool.store.buffers import page_aligned_buffer
+from lftool.store.cas import CorruptBlobError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,16 +24,6 @@ if TYPE_CHECKING:
 
 _FICLONERANGE = 0x4020940D  # _IOW(0x94, 13, struct file_clone_range), include/uapi/linux/fs.h
 _MAX_COPY = 1 << 28  # between two pieces a cancelled copy notices
-
-
-class CorruptBlobError(IntegrityError):
-    """A blob of the store is not what its name says; the stage that made it can make it again."""
-
-    code = "corrupt-blob"
-
-    def __init__(self, artifact: Artifact, message: str) -> None:
-        super().__init__(message)
-        self.artifact = artifact
 
 
 class BlobFacts(Protocol):

@@ -8,30 +8,28 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool.api import LayoutType, Notice
+from lftool.api import Notice
 from lftool.errors import LockError, StorageError, UsageError
 from lftool.models.lock import LOCK_NAME
 from lftool.ops.freshness import check_lock
 from lftool.ops.recording import record_outputs
-from lftool.pipeline.finished import BuiltBundle, signed_with
 from lftool.pipeline.freshness import staleness
 from lftool.pipeline.local_files import require_unchanged
 from lftool.pipeline.model_parts import model_parts
-from lftool.pipeline.plan import BuildPlan, Present, plan_build
 from lftool.pipeline.quality import require_files
 from lftool.pipeline.recall import recall_outputs
-from lftool.pipeline.runner import BuildRequest, run_build
-from lftool.pipeline.runtimes import made_already
+from lftool.pipeline.runner import BuildRequest, plan_build, run_build
 from lftool.pipeline.stages.sign import open_key
 from lftool.store.collect import collect_if_due
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lftool.models.digest import Artifact, Digest
     from lftool.models.lock import Lock
     from lftool.ops.project import Project
+    from lftool.pipeline.finished import BuiltBundle
     from lftool.pipeline.ports import Ports
+    from lftool.pipeline.steps import Graph
 
 DEFAULT_CACHE_BYTES = 100 * 1024**3
 
@@ -94,8 +92,20 @@ def _require_outputs(lock: Lock, targets: Sequence[str]) -> None:
                 )
 
 
-def plan_project(project: Project, ports: Ports, options: BuildOptions) -> BuildPlan:
-    """Return what a build would do; nothing is written.
+def _request(project: Project, lock: Lock, targets: Sequence[str], options: BuildOptions) -> BuildRequest:
+    return BuildRequest(
+        recipe=project.recipe,
+        lock=lock,
+        parts=model_parts(project.recipe, lock),
+        targets=targets,
+        output=options.output.absolute(),
+        signed=options.sign,
+        rebuild=options.rebuild,
+    )
+
+
+def plan_project(project: Project, ports: Ports, options: BuildOptions) -> Graph:
+    """Return what is left of a build; nothing is written.
 
     Raises:
         LockError: The lock is missing or stale.
@@ -105,30 +115,7 @@ def plan_project(project: Project, ports: Ports, options: BuildOptions) -> Build
     if options.locked:
         _require_outputs(lock, targets)
     ports.records.rebuild = options.rebuild
-    present = _present(project, lock, ports, options)
-    return plan_build(project.recipe, lock, model_parts(project.recipe, lock), targets, present, signed=options.sign)
-
-
-def _present(project: Project, lock: Lock, ports: Ports, options: BuildOptions) -> Present:
-    info = project.recipe.bundle
-
-    def bundle(target: str) -> str | None:
-        if options.rebuild:
-            return None
-        suffix = ports.registry.get(LayoutType, project.recipe.targets[target].layout).record.suffix
-        path = options.output / f"{info.name}-{info.version}-{target}{suffix}"
-        return signed_with(path, lock.targets[target].pack, ports)
-
-    def made(action: Digest, name: str, expected: Artifact | None) -> Artifact | None:
-        found = ports.records.known(action, name, expected)
-        return None if found is None else found.output
-
-    return Present(
-        blob=ports.store.blobs.holds,
-        made=made,
-        runtime=lambda name: made_already(name, ports.registry.pinned_runtime(name), lock, ports),
-        bundle=bundle,
-    )
+    return plan_build(_request(project, lock, targets, options), ports).left
 
 
 def _record(project: Project, lock: Lock, built: Sequence[BuiltBundle], ports: Ports) -> None:
@@ -157,19 +144,15 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
     require_files(project.recipe, ports.files)
     with ports.store.in_use():
         lock = _fresh_lock(project, ports, options)
-        parts = model_parts(project.recipe, lock)
-        require_unchanged(parts, lock, ports.files, ports.store)
+        request = _request(project, lock, targets, options)
+        require_unchanged(request.parts, lock, ports.files, ports.store)
         if options.locked:
             _require_outputs(lock, targets)
         signing = project.recipe.sign is not None and options.sign
         key = open_key(project.recipe.sign, options.sign_key, ports) if signing and project.recipe.sign else None
         ports.records.rebuild = options.rebuild
         recall_outputs(lock, targets, ports)
-        present = _present(project, lock, ports, options)
-        plan = plan_build(project.recipe, lock, parts, targets, present, signed=signing)
-        output = options.output.absolute()
-        request = BuildRequest(recipe=project.recipe, lock=lock, parts=parts, output=output, key=key)
-        built = run_build(request, plan, ports)
+        built = run_build(request, key, ports)
         if not options.locked:
             _record(project, lock, built, ports)
     if key is None:

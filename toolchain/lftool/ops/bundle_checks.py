@@ -21,7 +21,7 @@ from lftool.ops.check_reports import CheckResult, quoted
 from lftool.ops.checking import check_opened
 from lftool.pipeline.model_parts import WEIGHTS, model_parts
 from lftool.pipeline.quality import increase, measure, require, text_of
-from lftool.pipeline.runner import prepare_weights
+from lftool.pipeline.runner import make_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -246,8 +246,8 @@ def _perplexity(check: CheckSpec, bundle: Bundle, project: Project, ports: Ports
             check.context,
             weights,
             parts.artifact(WEIGHTS),
-            lambda: prepare_weights(recipe, lock, parts, ports),
             ports,
+            lambda: make_weights(recipe, lock, parts, ports),
         )
     figures = require(check, found, target)
     return f"perplexity {figures.perplexity:.4f}, {increase(figures):+.2%}"

@@ -10,8 +10,8 @@ from lftool.errors import FetchError, UsageError
 from lftool.models.digest import Artifact, Digest
 from lftool.ops.fetching import fetch_project, locked_files
 from lftool.ops.freshness import check_lock
+from lftool.pipeline.model_parts import WEIGHTS
 from lftool.pipeline.parallel import in_parallel
-from lftool.pipeline.recall import WEIGHTS
 from lftool.pipeline.remote_store import PLACE
 from lftool.pipeline.runtimes import EXECUTABLE, compile_action_of
 from lftool.pipeline.stages.fetch import FetchListener

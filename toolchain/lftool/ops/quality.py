@@ -15,9 +15,9 @@ from lftool.errors import LockError, UsageError
 from lftool.ops.building import BuildOptions, build_project
 from lftool.pipeline.model_parts import WEIGHTS, model_parts
 from lftool.pipeline.quality import Quality, measure, read_text
-from lftool.pipeline.runner import prepare_weights
+from lftool.pipeline.runner import make_weights
 from lftool.pipeline.stages.sign import open_key
-from lftool.pipeline.tasks import weights_header
+from lftool.pipeline.weights import weights_header
 from lftool.store.durable import write_durably
 from lftool.trust.signing import sign_statement
 from lftool.trust.statement import QUALITY_TYPE, Statement
@@ -96,8 +96,8 @@ def measure_target(project: Project, ports: Ports, options: QualityOptions) -> M
             options.context,
             built.weights,
             reference,
-            lambda: prepare_weights(project.recipe, lock, parts, ports),
             ports,
+            lambda: make_weights(project.recipe, lock, parts, ports),
         )
     _say_what_the_reference_is(reference, ports)
     sign = project.recipe.sign

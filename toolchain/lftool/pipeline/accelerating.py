@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lftool.api import Notice, QuantizerType
 from lftool.errors import LftoolError, UnavailableError
-from lftool.pipeline.pins import require_pinned_plugin
+from lftool.pipeline.pinned import require_pinned_plugin
 from lftool.pipeline.tools import Tool, fingerprint, tool_of
 
 if TYPE_CHECKING:

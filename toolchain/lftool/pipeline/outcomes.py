@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from lftool.api import GGUFHeader, TransformPlan
     from lftool.pipeline.ports import Ports
-    from lftool.pipeline.tasks import Quantization
 
 
 @contextlib.contextmanager
@@ -29,9 +28,9 @@ def of_target(target: str) -> Iterator[None]:
         raise
 
 
-def tell_outcome(target: str, wanted: Quantization, header: GGUFHeader, plan: TransformPlan, ports: Ports) -> None:
+def tell_outcome(target: str, produces: str, header: GGUFHeader, plan: TransformPlan, ports: Ports) -> None:
     """Say so where tensors took other types than the file type's, since their rows are no multiple of its blocks."""
-    found = outcome(header.tensors, {item.tensor: item.type for item in plan.tensors}, wanted.spec.produces)
+    found = outcome(header.tensors, {item.tensor: item.type for item in plan.tensors}, produces)
     if found.fallen_back:
         ports.emit(
             Notice(

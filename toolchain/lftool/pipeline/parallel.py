@@ -21,7 +21,7 @@ _LISTEN_SECONDS = 0.02  # a signal that comes in on another thread is heard no l
 _STOP_SECONDS = 3.0  # no shorter than the patience of cli/interrupts.py: what is said then must be true
 
 
-def _next(finished: SimpleQueue[Future[T]]) -> Future[T]:
+def next_of(finished: SimpleQueue[Future[T]]) -> Future[T]:
     """Return what is finished next.
 
     Ctrl-C may come in on any thread, and only the main thread acts on it, when it runs: it must not wait without an end.
@@ -83,7 +83,7 @@ def in_parallel(work: Callable[[S], T], items: Sequence[S], workers: int, ports:
                 pending.append(pool.submit(work, item))
                 pending[-1].add_done_callback(finished.put)
             for _ in pending:
-                _next(finished).result()
+                next_of(finished).result()
             return [future.result() for future in pending]
         except BaseException:
             for future in pending:

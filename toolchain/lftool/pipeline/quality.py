@@ -18,7 +18,7 @@ from lftool.api import (
 )
 from lftool.codec.canonical import canonical_json
 from lftool.errors import PolicyError, RecipeError, StorageError, UnavailableError
-from lftool.models.digest import Artifact
+from lftool.models.digest import Artifact, Digest
 from lftool.models.reals import as_decimal
 from lftool.pipeline.identity import quality_key
 
@@ -114,8 +114,8 @@ def measure(
     context: int | None,
     weights: Artifact,
     reference: Artifact,
-    prepare: Callable[[], object],
     ports: Ports,
+    prepare: Callable[[], object] = lambda: None,
 ) -> Quality:
     """Return the quality of weights in the store, from memory or by measuring.
 
@@ -126,8 +126,8 @@ def measure(
         context: Tokens that are evaluated together; None for the backend's choice.
         weights: The quantised weights, in the store.
         reference: The unquantised ones.
-        prepare: Brings them into the store; called if there is something to measure.
         ports: Store, registry and threads.
+        prepare: Brings them into the store, if they may not be there; called if there is something to measure.
 
     Raises:
         UnavailableError: The backend is not installed, or measures nothing.
@@ -135,7 +135,6 @@ def measure(
     """
     registered = ports.registry.get(BackendType, backend, UnavailableError)
     artifact = ports.store.blobs.put_bytes(text.data, f"the text {text.name}")
-    plugin = "" if registered.origin.is_builtin else ports.registry.digest(registered.origin).hex
 
     def make() -> bytes:
         prepare()
@@ -157,9 +156,25 @@ def measure(
             )
         return canonical_json({name: str(value) for name, value in attrs.asdict(figures).items()})
 
-    key = quality_key(plugin, backend, context, weights, reference, artifact)
+    key = _key(backend, artifact, context, weights, reference, ports)
     figures = _remembered(json.loads(ports.store.remembered_bytes(key, "figures", make)))
     return Quality(figures=figures, weights=weights, reference=reference, text=artifact, text_name=text.name)
+
+
+def _key(
+    backend: str, text: Artifact, context: int | None, weights: Artifact, reference: Artifact, ports: Ports
+) -> Digest:
+    registered = ports.registry.get(BackendType, backend, UnavailableError)
+    plugin = "" if registered.origin.is_builtin else ports.registry.digest(registered.origin).hex
+    return quality_key(plugin, backend, context, weights, reference, text)
+
+
+def is_measured(
+    backend: str, text: Text, context: int | None, weights: Artifact, reference: Artifact, ports: Ports
+) -> bool:
+    """Tell whether `measure` would remember."""
+    key = _key(backend, Artifact.of(text.data), context, weights, reference, ports)
+    return ports.store.remembers(key, "figures")
 
 
 def increase(figures: QualityFigures) -> float:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from lftool.api import Notice
 from lftool.errors import FormatError
+from lftool.pipeline.model_parts import WEIGHTS
 from lftool.pipeline.parallel import in_parallel
-from lftool.pipeline.stages.convert import ROLE
 from lftool.pipeline.stages.fetch import bring
-from lftool.pipeline.tasks import weights_header
+from lftool.pipeline.weights import weights_header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from lftool.models.lock import Lock, LockedConvert, LockedQuantize
     from lftool.pipeline.ports import Ports
 
-WEIGHTS = "weights"  # the output of convert and quantize stages, as records name it
 _SLACK_BYTES = 64 * 1024 * 1024
 
 
@@ -80,5 +79,5 @@ def recall_outputs(lock: Lock, targets: Sequence[str], ports: Ports) -> None:
         if made is None or not made.by:
             continue
         ports.emit(Notice(text=f"convert.{role}: the GGUF was not made here; {made.by} vouches for it"))
-        if needed or role != ROLE:
+        if needed or role != WEIGHTS:
             bring(made.output, "converted", role, ports)

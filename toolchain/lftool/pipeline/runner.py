@@ -1,42 +1,34 @@
-"""Run a build plan: independent work in parallel, shared work once, a corrupted blob made again once."""
+"""Builds: what is left to do, as a graph, and having the executor do it."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
 from attrs import frozen
 
-from lftool.bundle.copying import CorruptBlobError
-from lftool.errors import FormatError, IntegrityError, NotReproducibleError, StorageError
+from lftool.api import LayoutType
 from lftool.models.lock import Lock
 from lftool.models.recipe import Recipe
-from lftool.pipeline.finished import BuiltBundle, find_finished
+from lftool.pipeline.bundling import Bundling
+from lftool.pipeline.executor import THREADS, Executor, Work
+from lftool.pipeline.finished import BuiltBundle, signed_with
+from lftool.pipeline.graph import Present, build_graph, fuse, prune, rebuild
 from lftool.pipeline.model_parts import WEIGHTS, ModelParts
-from lftool.pipeline.parallel import in_parallel
-from lftool.pipeline.plan import BuildPlan
-from lftool.pipeline.quality import measure, require, text_of
-from lftool.pipeline.recall import done_already
-from lftool.pipeline.runtimes import runtime_pieces
-from lftool.pipeline.stages.convert import ROLE, convert
-from lftool.pipeline.stages.fetch import fetch_locked
-from lftool.pipeline.stages.pack import plan_pack, writer_of
-from lftool.pipeline.stages.quantize import QuantizeTask, quantize
-from lftool.pipeline.stages.sign import SigningKey, sign
-from lftool.pipeline.streaming import stream_targets, to_stream
-from lftool.pipeline.tasks import conversions, quantization, weights_header
-from lftool.pipeline.tools import tool_of
-from lftool.store.durable import durable_file, storage_errors, sweep
+from lftool.pipeline.performing import Stages
+from lftool.pipeline.pins import LockedPins
+from lftool.pipeline.requests import requests_of
+from lftool.pipeline.runtimes import made_already
+from lftool.pipeline.steps import Convert, Graph, Product, Quantize, file_product
 
 if TYPE_CHECKING:
-    from lftool.models.checks import CheckSpec
+    from collections.abc import Collection
+
     from lftool.models.digest import Artifact, Digest
-    from lftool.models.lock import LockedConvert
-    from lftool.pipeline.plan import Step
     from lftool.pipeline.ports import Ports
+    from lftool.pipeline.stages.sign import SigningKey
+    from lftool.pipeline.steps import Measure
 
 
 @frozen(kw_only=True)
@@ -44,242 +36,118 @@ class BuildRequest:
     """What to build.
 
     Attributes:
-        lock: Must be fresh.
+        recipe: The recipe.
+        lock: Its fresh lock.
         parts: What the model is made of.
-        key: None for unsigned bundles.
+        targets: Names of targets, in the order to build.
+        output: Folder for bundles.
+        signed: Whether bundles are signed, if the recipe says with which key.
+        rebuild: Whether nothing is recalled.
     """
 
     recipe: Recipe
     lock: Lock
     parts: ModelParts
+    targets: Sequence[str]
     output: Path
-    key: SigningKey | None
+    signed: bool = False
+    rebuild: bool = False
 
 
-class _Run:
-    """One build in progress."""
+@frozen(kw_only=True)
+class BuildPlan:
+    """What a build does.
 
-    def __init__(self, request: BuildRequest, plan: BuildPlan, ports: Ports) -> None:
-        self.request = request
-        self.parts = request.parts
-        self.plan = plan
-        self.ports = ports
-        self.quantized: dict[str, Artifact] = {}
-        self._preparing = threading.Lock()
+    Attributes:
+        whole: Everything, from nothing.
+        left: What is left to do.
+    """
 
-    def fetch(self, step: Step) -> None:
-        for name, file in self.parts.needed_files:
-            if file.sha256.hex == step.key:
-                if step.cached and self.ports.store.blobs.is_sound(file.artifact):
-                    with self.ports.stage("fetch", name, file.path, cached=True):
-                        return
-                with self.ports.stage("fetch", name, f"{file.path}, {file.size / 1e6:.1f} MB"):
-                    fetch_locked(self.request.lock, name, file, self.ports)
-
-    def compile(self, step: Step) -> None:
-        said = self.ports.stage("compile", step.key, cached=True) if step.cached else contextlib.nullcontext()
-        with said:
-            runtime_pieces(step.key, self.request.lock, self.ports)
-
-    def inputs(self) -> None:
-        """Make sure that what a quantizer reads is in the store: converted weights, or files of sources."""
-        recipe, lock = self.request.recipe, self.request.lock
-        with self._preparing:
-            converting = lock.convert.get(ROLE)
-            files = [] if self._is_there(converting) else self.parts.conversion_files(ROLE)
-            for name, file in [*files, *self.parts.imatrix_files]:
-                fetch_locked(lock, name, file, self.ports)
-            if converting is not None:
-                convert(conversions(recipe, self.parts, self.ports)[ROLE], converting, lock, self.ports)
-
-    def _is_there(self, converting: LockedConvert | None) -> bool:
-        return converting is not None and done_already(converting, self.ports) is not None
-
-    def convert(self, step: Step) -> None:
-        recipe, lock = self.request.recipe, self.request.lock
-        role = next(name for name, item in lock.convert.items() if item.action.hex == step.key)
-        if step.cached:
-            with self.ports.stage("convert", role, step.detail, cached=True):
-                pass
-        if role == ROLE:
-            self.inputs()
-        elif not self._is_there(lock.convert[role]):
-            for name, file in self.parts.conversion_files(role):
-                fetch_locked(lock, name, file, self.ports)
-            convert(conversions(recipe, self.parts, self.ports)[role], lock.convert[role], lock, self.ports)
-
-    def stream(self) -> bool:
-        """Convert and quantise in one go, where that can be; tell whether it was done."""
-        recipe, lock, quantizes = self.request.recipe, self.request.lock, self.plan.of("quantize")
-        if ROLE not in lock.convert:
-            return False
-        first = {name: step.targets[0] for step in quantizes for name in step.targets}
-        steps = [step for step in self.plan.of("convert") if step.key == lock.convert[ROLE].action.hex]
-        users = {first.get(name, name) for step in steps for name in step.targets}
-        targets = to_stream(recipe, lock, self.parts, sorted(users), self.ports)
-        if not targets:
-            return False
-        made = stream_targets(recipe, lock, self.parts, targets, self.ports)
-        self.quantized |= {name: made[target] for name, target in first.items() if target in made}
-        return True
-
-    def quantize(self, step: Step, threads: int) -> None:
-        recipe, lock, target = self.request.recipe, self.request.lock, step.targets[0]
-        locked = lock.targets[target].quantize
-        if locked is None:
-            return
-        made = done_already(locked, self.ports)
-        if made is not None:
-            for name in step.targets:
-                with self.ports.stage("quantize", name, step.detail, cached=True):
-                    pass
-        else:
-            self.inputs()
-            wanted = quantization(recipe, self.parts, target, self.ports, locked.quantizer)
-            task = QuantizeTask(
-                target=target,
-                backend=recipe.targets[target].backend,
-                spec=wanted.spec,
-                options=wanted.options,
-                inputs=wanted.inputs,
-                locked=locked,
-            )
-            made = quantize(task, tool_of(wanted.registered, self.ports), lock, threads, self.ports)
-        for name in step.targets:
-            self.quantized[name] = made
-
-    def check(self, check: CheckSpec, target: str) -> None:
-        """Raise PolicyError unless a check holds for the quantised weights of a target."""
-        recipe, ports = self.request.recipe, self.ports
-        reference = self.parts.artifact(WEIGHTS)
-        text, backend = text_of(check, ports.files), recipe.targets[target].backend
-        made = self.quantized[target]
-        require(check, measure(target, backend, text, check.context, made, reference, self.inputs, ports), target)
-
-    def weights(self, target: str) -> Artifact:
-        if target in self.quantized:
-            return self.quantized[target]
-        artifact = self.parts.artifact(WEIGHTS)
-        try:
-            weights_header(artifact, f"source {self.parts.weights.source!r}", self.ports)
-        except FormatError as error:  # of the source, or of a disk that rotted under an unchanged stamp
-            try:
-                self.ports.store.blobs.check(artifact)
-            except IntegrityError as rot:
-                raise CorruptBlobError(artifact, rot.message) from error
-            raise
-        return artifact
-
-    def lock_with_outputs(self, target: str) -> Lock:
-        """The lock with this target's quantised weights filled in: a slice names them."""
-        locked = self.request.lock.targets[target]
-        if locked.quantize is None:
-            return self.request.lock
-        made = self.quantized[target]
-        stage = attrs.evolve(locked.quantize, sha256=made.sha256, size=made.size)
-        targets = {**self.request.lock.targets, target: attrs.evolve(locked, quantize=stage)}
-        return attrs.evolve(self.request.lock, targets=targets)
-
-    def pack(self, target: str) -> BuiltBundle:
-        ports, key = self.ports, self.request.key
-        recipe, lock = self.request.recipe, self.lock_with_outputs(target)
-        plan = plan_pack(recipe, lock, target, self.weights(target), self.parts.companions, ports)
-        path = self.request.output / plan.file_name
-        locked = self.request.lock.targets[target].pack
-        writer = writer_of(plan, ports)
-        remade = ports.records.rebuild
-        finished = None if remade else find_finished(path, writer.manifest_digest, locked, key, plan, ports)
-        if finished is not None:
-            with ports.stage("pack", target, path.name, cached=True):
-                return self._built(target, path, writer.manifest_digest, finished.unsigned, finished.artifact)
-        with storage_errors("write", path), durable_file(self.request.output, "bundle") as out:
-            with ports.stage("pack", target, path.name):
-                unsigned = writer.write_body(out)
-                self._require(target, writer.manifest_digest, unsigned)
-            signatures = []
-            if key is not None:
-                with ports.stage("sign", target, f"key {key.key_id[:16]}"):
-                    signatures = [sign(plan, writer.manifest_digest, unsigned.sha256, key)]
-            artifact = writer.finish(out, signatures)
-            out.commit(path, mode=0o755 if plan.manifest.prefix.role == "runtime" else 0o644)
-        return self._built(target, path, writer.manifest_digest, unsigned, artifact)
-
-    def _built(self, target: str, path: Path, manifest: Digest, unsigned: Artifact, artifact: Artifact) -> BuiltBundle:
-        return BuiltBundle(
-            target=target,
-            path=path,
-            manifest=manifest,
-            unsigned=unsigned,
-            artifact=artifact,
-            signed=self.request.key is not None,
-            weights=self.quantized.get(target),
-        )
-
-    def _require(self, target: str, manifest: Digest, unsigned: Artifact) -> None:
-        locked = self.request.lock.targets[target].pack
-        if locked is None or locked.output is None:
-            return
-        if (manifest, unsigned) != (locked.manifest, locked.output):
-            raise NotReproducibleError(
-                f"targets.{target}, stage pack: the lock names M {locked.manifest} and U {locked.output.sha256}"
-                f" ({locked.output.size} bytes), this build made M {manifest} and U {unsigned.sha256} ({unsigned.size} bytes)",
-                hints=("a lock of another lftool with the same rules must give the same bytes; please report this",),
-            )
-
-    def target_work(self, target: str) -> BuiltBundle:
-        """Pack a target; when a blob of the store turns out to be corrupted, set it aside, make it again, pack again."""
-        try:
-            return self.pack(target)
-        except CorruptBlobError as error:
-            with contextlib.suppress(IntegrityError, StorageError):  # check() sets it aside
-                self.ports.store.blobs.check(error.artifact)
-            for step in self.plan.steps:
-                if step.stage == "fetch" and target in step.targets:
-                    self.fetch(attrs.evolve(step, cached=False))
-                if step.stage == "convert" and target in step.targets:
-                    self.convert(attrs.evolve(step, cached=False))
-                if step.stage == "quantize" and target in step.targets:
-                    self.quantize(step, self.ports.threads)
-            return self.pack(target)
+    whole: Graph
+    left: Graph
 
 
-def prepare_weights(recipe: Recipe, lock: Lock, parts: ModelParts, ports: Ports) -> None:
-    """Bring the weights that quantizers start from into the store: fetched, and converted if need be.
+def plan_build(request: BuildRequest, ports: Ports, wanted: Collection[Product] = ()) -> BuildPlan:
+    """Return what a build does; nothing is written.
+
+    Args:
+        request: The build.
+        ports: Store and registry.
+        wanted: What is to be in the store besides.
 
     Raises:
-        LftoolError: Whatever these stages raise.
+        UnavailableError: A plugin that is needed is not installed.
     """
-    request = BuildRequest(recipe=recipe, lock=lock, parts=parts, output=ports.project, key=None)
-    _Run(request, BuildPlan(steps=()), ports).inputs()
+    recipe, lock, parts = request.recipe, request.lock, request.parts
+    requests = requests_of(recipe, lock, parts, request.targets, ports.registry)
+    whole = build_graph(recipe, lock, parts, request.targets, requests, signed=request.signed)
+    present = _present(request, ports)
+    left = prune(whole, rebuild(present) if request.rebuild else present, wanted)
+
+    def streams(convert: Convert, quantizes: Sequence[Quantize]) -> bool:
+        from lftool.pipeline.stages.stream import can_stream  # noqa: PLC0415 - most builds convert nothing
+
+        return not wanted and can_stream(convert, quantizes, ports)
+
+    return BuildPlan(whole=whole, left=fuse(left, streams))
 
 
-def run_build(request: BuildRequest, plan: BuildPlan, ports: Ports) -> list[BuiltBundle]:
-    """Do what `plan` says and return the bundles, in the plan's order.
+def _present(request: BuildRequest, ports: Ports) -> Present:
+    info, recipe, lock = request.recipe.bundle, request.recipe, request.lock
+
+    def bundle(target: str) -> str | None:
+        suffix = ports.registry.get(LayoutType, recipe.targets[target].layout).record.suffix
+        path = request.output / f"{info.name}-{info.version}-{target}{suffix}"
+        return signed_with(path, lock.targets[target].pack, ports)
+
+    def made(action: Digest, name: str, expected: Artifact | None) -> Artifact | None:
+        found = ports.records.known(action, name, expected)
+        return None if found is None else found.output
+
+    def measured(step: Measure, weights: Artifact) -> bool:
+        from lftool.pipeline.quality import is_measured, text_of  # noqa: PLC0415 - most recipes measure nothing
+
+        backend, reference = recipe.targets[step.target].backend, request.parts.artifact(WEIGHTS)
+        return is_measured(backend, text_of(step.check, ports.files), step.check.context, weights, reference, ports)
+
+    return Present(
+        blob=ports.store.blobs.holds,
+        made=made,
+        runtime=lambda name: made_already(name, ports.registry.pinned_runtime(name), lock, ports),
+        measured=measured,
+        bundle=bundle,
+    )
+
+
+def run_build(
+    request: BuildRequest, key: SigningKey | None, ports: Ports, executor: Executor = THREADS
+) -> list[BuiltBundle]:
+    """Build bundles, and return them in the order of the targets.
 
     Raises:
         NotReproducibleError: A stage made other bytes than the lock names.
         PolicyError: A check failed; then no bundle is made.
         LftoolError: Whatever a stage raises; nothing that existed before is changed.
     """
-    run = _Run(request, plan, ports)
-    quantizes = plan.of("quantize")
-    workers = max(1, min(ports.threads, len(quantizes) or 1))
-    with storage_errors("create", request.output):
-        request.output.mkdir(parents=True, exist_ok=True)
-    sweep(request.output)
+    plan = plan_build(request, ports)
+    recipe, lock, parts = request.recipe, request.lock, request.parts
+    bundling = Bundling(recipe=recipe, lock=lock, parts=parts, output=request.output, key=key, ports=ports)
+    with bundling:
+        pins = LockedPins(lock=lock, ports=ports)
+        stages = Stages(recipe=recipe, parts=parts, pins=pins, ports=ports, bundling=bundling)
+        work = Work(graph=plan.left, whole=plan.whole, performer=stages, ports=ports)
+        executor.run(work)
+    return [work.made[Product("bundle", target)] for target in request.targets]
 
-    in_parallel(run.compile, plan.of("compile"), 1, ports)
-    in_parallel(run.fetch, plan.of("fetch"), ports.transfer.files, ports)
-    streamed = request.lock.convert[ROLE].action.hex if run.stream() else None
-    in_parallel(run.convert, [step for step in plan.of("convert") if step.key != streamed], 1, ports)
-    threads = max(1, ports.threads // workers)
-    left = [step for step in quantizes if step.targets[0] not in run.quantized]
-    in_parallel(lambda step: run.quantize(step, threads), left, workers, ports)
-    checked = [
-        (check, name)
-        for check in request.recipe.measured
-        for name in sorted(run.quantized)
-        if name in (check.targets or run.quantized)
-    ]
-    in_parallel(lambda item: run.check(*item), checked, 1, ports)
-    return in_parallel(lambda step: run.target_work(step.key), plan.of("pack"), workers, ports)
+
+def make_weights(recipe: Recipe, lock: Lock, parts: ModelParts, ports: Ports) -> None:
+    """Bring the weights that quantizers start from into the store: fetched, and converted if need be.
+
+    Raises:
+        LftoolError: Whatever these stages raise.
+    """
+    weights = file_product(parts.weights.files[0]) if parts.weights.is_gguf else Product("gguf", WEIGHTS)
+    request = BuildRequest(recipe=recipe, lock=lock, parts=parts, targets=(), output=ports.project)
+    plan = plan_build(request, ports, (weights,))
+    stages = Stages(recipe=recipe, parts=parts, pins=LockedPins(lock=lock, ports=ports), ports=ports)
+    THREADS.run(Work(graph=plan.left, whole=plan.whole, performer=stages, ports=ports))

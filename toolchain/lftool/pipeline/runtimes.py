@@ -15,7 +15,7 @@ from lftool.models.lock import LockedRuntime
 from lftool.pipeline.archives import require_archive, unpacked
 from lftool.pipeline.identifying import identify
 from lftool.pipeline.identity import compile_action, runtime_digest
-from lftool.pipeline.pins import require_pinned_plugin, require_pinned_runtime
+from lftool.pipeline.pinned import require_pinned_plugin, require_pinned_runtime
 from lftool.pipeline.stages.fetch import bring
 
 if TYPE_CHECKING:

@@ -24,6 +24,26 @@ _DIGEST_BYTES = 32
 _KIND = "blob"
 
 
+class MissingBlobError(StorageError):
+    """A blob is not in the store; the step that made it can make it again."""
+
+    code = "missing-blob"
+
+    def __init__(self, artifact: Artifact, message: str) -> None:
+        super().__init__(message)
+        self.artifact = artifact
+
+
+class CorruptBlobError(IntegrityError):
+    """A blob of the store is not what its name says; the step that made it can make it again."""
+
+    code = "corrupt-blob"
+
+    def __init__(self, artifact: Artifact, message: str) -> None:
+        super().__init__(message)
+        self.artifact = artifact
+
+
 def _same_file(one: os.stat_result, other: os.stat_result) -> bool:
     """Tell whether two stats are of one file; its number alone is not enough, for a new file may get it again."""
     return (one.st_dev, one.st_ino, one.st_ctime_ns) == (other.st_dev, other.st_ino, other.st_ctime_ns)
@@ -180,7 +200,7 @@ class ContentStore:
         """Read a blob whole, rewrite its facts, and quarantine it if it is not what its name says.
 
         Raises:
-            IntegrityError: The content has another digest or size; the blob has been set aside.
+            CorruptBlobError: The content has another digest or size; the blob has been set aside.
             StorageError: It is not there or cannot be read.
         """
         path = self.path(artifact)
@@ -191,7 +211,10 @@ class ContentStore:
             after = os.fstat(file.fileno())
         if blob.artifact != artifact:
             self.quarantine(artifact, before)
-            artifact.require(blob.artifact, f"the cached blob {path} was corrupted and has been set aside")
+            try:
+                artifact.require(blob.artifact, f"the cached blob {path} was corrupted and has been set aside")
+            except IntegrityError as error:
+                raise CorruptBlobError(artifact, error.message) from None
         self._write_facts(blob)
         self._stamps.remember(before, after, _KIND, {"sha256": artifact.sha256.hex})
         return blob
@@ -200,14 +223,14 @@ class ContentStore:
         """Return the path of a blob whose content has been checked, now or under an unchanged stamp.
 
         Raises:
-            IntegrityError: The content is wrong; the blob has been set aside.
-            StorageError: It is not there.
+            CorruptBlobError: The content is wrong; the blob has been set aside.
+            MissingBlobError: It is not there.
         """
         path = self.path(artifact)
         try:
             status = path.stat()
         except OSError:
-            raise StorageError(f"{what} is not in the store ({path})") from None
+            raise MissingBlobError(artifact, f"{what} is not in the store ({path})") from None
         known = self._stamps.recall(status, _KIND)
         if status.st_size != artifact.size or known is None or known.get("sha256") != artifact.sha256.hex:
             self.check(artifact)

@@ -80,6 +80,11 @@ class Store:
             self.actions.put(key, {name: made})
             return made
 
+    def remembers(self, key: Digest, name: str) -> bool:
+        """Tell whether `remembered` would not have to make anything, as far as can be told without reading it."""
+        known = (self.actions.said(key) or {}).get(name)
+        return known is not None and self.blobs.holds(known)
+
     def remembered_bytes(self, key: Digest, name: str, make: Callable[[], bytes]) -> bytes:
         """Return the bytes that `make` returns for `key`, now or at an earlier time; as `remembered`."""
         artifact = self.remembered(key, name, lambda: self.blobs.put_bytes(make(), name))

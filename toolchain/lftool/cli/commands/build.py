@@ -20,7 +20,7 @@ from lftool.cli.options import (
 
 if TYPE_CHECKING:
     from lftool.pipeline.finished import BuiltBundle
-    from lftool.pipeline.plan import BuildPlan
+    from lftool.pipeline.steps import Graph
 
 
 @click.command("build")
@@ -110,13 +110,11 @@ def _as_json(item: BuiltBundle) -> dict[str, object]:
     }
 
 
-def _show_plan(plan: BuildPlan, as_json: bool) -> None:
+def _show_plan(graph: Graph, as_json: bool) -> None:
     if as_json:
-        steps = [
-            {"stage": s.stage, "targets": list(s.targets), "detail": s.detail, "cached": s.cached} for s in plan.steps
-        ]
+        steps = [{"stage": s.stage, "targets": list(s.targets), "detail": s.detail, "cached": s.cached} for s in graph]
         print_json({"steps": steps})
         return
-    for step in plan.steps:
+    for step in graph:
         state = "  cached" if step.cached else ""
         say(f"{step.stage:>9}  {', '.join(step.targets)}  {step.detail}{state}")

@@ -4,98 +4,121 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.errors import NotReproducibleError
-from lftool.pipeline.archives import with_archive
-from lftool.pipeline.identity import plan_digest
-from lftool.pipeline.pins import require_pinned_plugin
+from attrs import frozen
+
+from lftool.api import TransformPlan, TransformSpec
+from lftool.models.digest import Digest
+from lftool.models.lock import LockedConvert, LockedTool
+from lftool.pipeline.headers import header_of
+from lftool.pipeline.identity import plan_digest, transform_action
+from lftool.pipeline.model_parts import WEIGHTS
 from lftool.pipeline.progress import tensor_progress
-from lftool.pipeline.stages.quantize import check_output
-from lftool.pipeline.tools import input_files, plan_transform, require_pinned_fingerprint, spec_to_run, tool_of
+from lftool.pipeline.recall import done_already
+from lftool.pipeline.requests import convert_spec
+from lftool.pipeline.stages.fetch import bring
+from lftool.pipeline.stages.outputs import check_output
+from lftool.pipeline.steps import Convert
+from lftool.pipeline.tools import Tool, input_files, plan_transform, require_pinned_fingerprint, spec_to_run
 
 if TYPE_CHECKING:
-    from lftool.api import TransformPlan
     from lftool.models.digest import Artifact
-    from lftool.models.lock import Lock, LockedConvert
+    from lftool.pipeline.pins import Pins
     from lftool.pipeline.ports import Ports
-    from lftool.pipeline.tasks import Conversion
-    from lftool.pipeline.tools import Tool
-
-ROLE = "weights"
 
 
-def differs(role: str, locked: Artifact, made: Artifact, hint: str) -> NotReproducibleError:
-    """Return the error for a conversion that came out otherwise than the lock says."""
-    return NotReproducibleError(
-        f"stage convert, {role}: the lock names sha256 {locked.sha256} ({locked.size} bytes),"
-        f" what was made is sha256 {made.sha256} ({made.size} bytes)",
-        hints=(hint,),
-    )
+@frozen(kw_only=True)
+class Conversion:
+    """A convert step that was agreed on: its tool, its plan, its action."""
+
+    step: Convert
+    tool: Tool
+    spec: TransformSpec
+    plan: TransformPlan
+    pinned: LockedTool
+    action: Digest
+
+    def require_fingerprint(self, ports: Ports) -> None:
+        """Raise UnavailableError unless the tool makes the pinned bits."""
+        record = self.tool.registered.record
+        require_pinned_fingerprint(self.tool, record.semantics, self.spec.produces, self.pinned, ports)
+
+    def locked(self, made: Artifact) -> LockedConvert:
+        """Return its entry of a lock."""
+        record = self.tool.registered.record
+        return LockedConvert(
+            semantics=record.semantics,
+            uses=self.spec.produces,
+            converter_name=record.name,
+            plan=plan_digest(self.plan),
+            action=self.action,
+            sha256=made.sha256,
+            size=made.size,
+        )
 
 
-def run_conversion(wanted: Conversion, tool: Tool, plan: TransformPlan, threads: int, ports: Ports) -> Artifact:
-    """Convert, and return the GGUF, which is in the store.
+def agreed(step: Convert, pins: Pins, ports: Ports) -> Conversion:
+    """Return how a step is done, planned and agreed on with the pins; its inputs must be in the store.
+
+    Raises:
+        NotReproducibleError: The lock names another plan.
+        UnavailableError: The installed plugin or tool is not the pinned one.
+    """
+    tool, spec = pins.converter(step), convert_spec(step.request)
+    plan = plan_transform(tool, spec, {}, dict(step.inputs), ports)
+    pins.agree(step, tool, plan_digest(plan))
+    pinned, semantics = pins.fingerprints(tool, spec.produces), tool.registered.record.semantics
+    action = transform_action("convert", step.inputs, semantics, spec.produces, pinned, plan_digest(plan))
+    return Conversion(step=step, tool=tool, spec=spec, plan=plan, pinned=pinned, action=action)
+
+
+def made_before(wanted: Conversion, pins: Pins, ports: Ports, *, header: bool = False) -> Artifact | None:
+    """Return the GGUF that the lock names, if it counts as made and the store has it; with `header`, that is enough."""
+    output = pins.expected(wanted.step, wanted.action)
+    if output is None or ports.records.vouched(wanted.action, WEIGHTS, output) is None:
+        return None
+    there = bring(output, "converted", wanted.step.role, ports)
+    return output if there or (header and header_of(output, ports) is not None) else None
+
+
+def convert(step: Convert, pins: Pins, threads: int, ports: Ports) -> LockedConvert:
+    """Make sure that a GGUF is in the store, and was made by the agreed conversion; its inputs must be there.
 
     Raises:
         FormatError: An input or the output is not sound.
+        NotReproducibleError: What was made is not what the lock names.
+        UnavailableError: The installed plugin or tool is not the pinned one.
         PluginError: The converter failed.
     """
-    name = wanted.registered.record.name
-    role = wanted.role
-    with ports.stage("convert", role, f"{len(wanted.inputs)} files with {name}") as running:
+    if step.locked is not None and done_already(step.locked, ports) is not None:
+        if step.cached:
+            with ports.stage("convert", step.role, step.detail, cached=True):
+                pass
+        return step.locked
+    wanted = agreed(step, pins, ports)
+    with ports.store.doing(wanted.action):
+        made = made_before(wanted, pins, ports)
+        if made is None:
+            wanted.require_fingerprint(ports)
+            made = _run(wanted, threads, ports)
+            pins.accept(step, wanted.action, made)
+            ports.records.put(wanted.action, {WEIGHTS: made})
+    return wanted.locked(made)
+
+
+def _run(wanted: Conversion, threads: int, ports: Ports) -> Artifact:
+    step, name = wanted.step, wanted.tool.registered.record.name
+    with ports.stage("convert", step.role, f"{len(step.inputs)} files with {name}") as running:
         made = ports.store.blobs.put_with(
             lambda path: ports.isolated.run(
-                tool.registered,
-                spec_to_run(tool, wanted.spec, plan),
+                wanted.tool.registered,
+                spec_to_run(wanted.tool, wanted.spec, wanted.plan),
                 {},
-                input_files(wanted.inputs, ports),
+                input_files(dict(step.inputs), ports),
                 path,
                 threads,
-                tensor_progress("convert", role, {}, ports),
+                tensor_progress("convert", step.role, {}, ports),
             ),
-            lambda path: check_output(path, plan, name),
+            lambda path: check_output(path, wanted.plan, name),
         )
         running.detail = f"{made.size / 1e6:.1f} MB"
     return made
-
-
-def convert(wanted: Conversion, locked: LockedConvert, lock: Lock, ports: Ports) -> Artifact:
-    """Make sure that the locked GGUF is in the store, and was made by the locked conversion; its inputs must be there.
-
-    Raises:
-        NotReproducibleError: What was made is not what the lock names.
-        UnavailableError: The installed plugin or tool is not the pinned one.
-    """
-    with ports.store.doing(locked.action):
-        if ports.records.known(locked.action, "weights", locked.output) and ports.store.blobs.is_sound(locked.output):
-            return locked.output
-        tool, plan = pinned_converter(wanted, locked, lock, ports)
-        made = run_conversion(wanted, tool, plan, ports.threads, ports)
-        require_locked_output(wanted.role, locked, made)
-        ports.records.put(locked.action, {"weights": made})
-        return made
-
-
-def pinned_converter(wanted: Conversion, locked: LockedConvert, lock: Lock, ports: Ports) -> tuple[Tool, TransformPlan]:
-    """Return the converter and its plan, which are those that the lock names.
-
-    Raises:
-        NotReproducibleError: The plan is another one.
-        UnavailableError: The installed plugin or tool is not the pinned one.
-    """
-    require_pinned_plugin(wanted.registered.origin, lock, ports)
-    tool = tool_of(wanted.registered, ports)
-    tool = with_archive(tool, lock.tools[locked.semantics].archive, locked.semantics, lock, ports)
-    require_pinned_fingerprint(tool, locked.semantics, locked.uses, lock.tools[locked.semantics], ports)
-    plan = plan_transform(tool, wanted.spec, {}, wanted.inputs, ports)
-    if plan_digest(plan) != locked.plan:
-        raise NotReproducibleError(
-            f"stage convert, {wanted.role}: the lock names plan {locked.plan}, the tool plans {plan_digest(plan)}",
-            hints=("lock again: lftool lock --upgrade tool:" + locked.semantics,),
-        )
-    return tool, plan
-
-
-def require_locked_output(role: str, locked: LockedConvert, made: Artifact) -> None:
-    """Raise NotReproducibleError unless a conversion made what the lock names."""
-    if made != locked.output:
-        raise differs(role, locked.output, made, "the converter is not deterministic here; please report this")

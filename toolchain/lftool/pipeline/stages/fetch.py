@@ -18,7 +18,7 @@ from lftool.models.digest import Artifact, Digest
 from lftool.models.recipe import SourceSpec
 from lftool.pipeline.identity import fetch_key
 from lftool.pipeline.opening import open_source
-from lftool.pipeline.pins import require_pinned_plugin
+from lftool.pipeline.pinned import require_pinned_plugin
 from lftool.pipeline.ports import Ports
 from lftool.transfer.adoption import adopt
 from lftool.transfer.engine import Transfer

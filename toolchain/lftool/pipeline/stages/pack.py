@@ -25,9 +25,9 @@ from lftool.models.manifest import (
     BundleManifest,
     Role,
 )
-from lftool.pipeline.pins import require_pinned_plugin
+from lftool.pipeline.pinned import require_pinned_plugin
 from lftool.pipeline.runtimes import runtime_pieces
-from lftool.pipeline.tasks import remembered_card
+from lftool.pipeline.weights import remembered_card
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

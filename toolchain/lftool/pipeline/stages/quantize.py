@@ -2,143 +2,242 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from attrs import frozen
 
-from lftool.api import TransformPlan, TransformSpec
-from lftool.errors import FormatError, NotReproducibleError
+from lftool.api import GGUFHeader, TransformPlan, TransformSpec
+from lftool.codec.options import canonical_options
 from lftool.formats.fallbacks import outcome
-from lftool.formats.gguf import read_gguf
-from lftool.models.digest import Artifact
-from lftool.models.lock import LockedQuantize
+from lftool.models.digest import Artifact, Digest
+from lftool.models.lock import LockedQuantize, LockedTool
 from lftool.pipeline.accelerating import accelerated
-from lftool.pipeline.identity import plan_digest
-from lftool.pipeline.pins import require_pinned_plugin
+from lftool.pipeline.identity import plan_digest, transform_action, use_of
+from lftool.pipeline.model_parts import WEIGHTS
+from lftool.pipeline.outcomes import of_target, tell_outcome
+from lftool.pipeline.overrides import check_overrides
 from lftool.pipeline.progress import tensor_progress
+from lftool.pipeline.recall import done_already
+from lftool.pipeline.requests import quantize_spec
+from lftool.pipeline.stages.outputs import check_output
+from lftool.pipeline.steps import Quantize
 from lftool.pipeline.tools import (
     Tool,
     input_files,
-    mixture_of,
+    plan_ahead,
     plan_transform,
     require_pinned_fingerprint,
     spec_to_run,
 )
+from lftool.pipeline.weights import weights_header
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from lftool.models.lock import Lock
+    from lftool.api import InputFile
+    from lftool.pipeline.pins import Pins
     from lftool.pipeline.ports import Ports
 
 
 @frozen(kw_only=True)
-class QuantizeTask:
-    """One quantize stage: which target of which backend, what to make of which inputs, and what the lock expects."""
+class Quantization:
+    """A quantize step that was agreed on: its tool, its plan, and the header that it was planned from.
 
-    target: str
-    backend: str
+    Attributes:
+        imatrix: The importance matrix under its role; empty without one.
+        remember: Keeps the plan, once the weights have a name.
+    """
+
+    step: Quantize
+    tool: Tool
     spec: TransformSpec
-    options: dict[str, Any]
-    inputs: dict[str, Artifact]
-    locked: LockedQuantize
+    options: Mapping[str, Any]
+    imatrix: Mapping[str, Artifact]
+    header: GGUFHeader
+    plan: TransformPlan
+    pinned: LockedTool
+    remember: Callable[[dict[str, Artifact]], None] = lambda _: None
+
+    @property
+    def use(self) -> str:
+        """Which fingerprint it depends on."""
+        return use_of(self.spec.produces, self.imatrix)
+
+    def inputs(self, weights: Artifact) -> dict[str, Artifact]:
+        """Return role to artifact of what it reads."""
+        return {**self.imatrix, WEIGHTS: weights}
+
+    def action(self, weights: Artifact) -> Digest:
+        """Return its action."""
+        semantics = self.tool.registered.record.semantics
+        return transform_action(
+            "quantize", self.inputs(weights), semantics, self.use, self.pinned, plan_digest(self.plan)
+        )
+
+    def locked(self, weights: Artifact, made: Artifact | None) -> LockedQuantize:
+        """Return its entry of a lock."""
+        record = self.tool.registered.record
+        return LockedQuantize(
+            semantics=record.semantics,
+            uses=self.use,
+            quantizer=record.name,
+            plan=plan_digest(self.plan),
+            action=self.action(weights),
+            sha256=made.sha256 if made else None,
+            size=made.size if made else None,
+        )
+
+    def executing(self, pins: Pins, ports: Ports) -> Tool:
+        """Return what executes it: an accelerator in the tool's place, or the tool, whose fingerprint is the pinned one.
+
+        Raises:
+            UnavailableError: The tool makes other bits.
+        """
+        semantics = self.tool.registered.record.semantics
+        require_pinned_fingerprint(self.tool, semantics, self.use, self.pinned, ports)
+        expected = self.pinned.fingerprints[self.use]
+        return accelerated(self.tool, self.step.backend, self.use, expected, pins.lock, ports)
+
+    def detail(self, made: Artifact) -> str:
+        """Say what became of the weights."""
+        came = outcome(self.header.tensors, {item.tensor: item.type for item in self.plan.tensors}, self.spec.produces)
+        return f"{self.spec.produces}, {made.size / 1e6:.1f} MB, {came.sentence}"
 
 
-def check_output(path: Path, plan: TransformPlan, name: str) -> None:
-    """Raise FormatError unless what a transform made is a sound GGUF with exactly the tensors and types of its plan.
+def agreed(
+    step: Quantize,
+    weights: Artifact,
+    imatrix: Mapping[str, Artifact],
+    pins: Pins,
+    ports: Ports,
+) -> Quantization:
+    """Return how a step is done, planned and agreed on with the pins; its weights, or their header, are in the store.
+
+    Raises:
+        RecipeError: Unknown option, or an override that cannot be met.
+        NotReproducibleError: The lock names another plan.
+        UnavailableError: The installed plugin or tool is not the pinned one.
+    """
+    header = weights_header(weights, "the weights", ports)
+    inputs = {**imatrix, WEIGHTS: weights}
+    return _agreed(
+        step,
+        header,
+        imatrix,
+        lambda tool, spec, options: (plan_transform(tool, spec, options, inputs, ports), lambda _: None),
+        pins,
+        ports,
+    )
+
+
+def agreed_ahead(
+    step: Quantize,
+    header: GGUFHeader,
+    weights: InputFile,
+    imatrix: Mapping[str, Artifact],
+    pins: Pins,
+    ports: Ports,
+) -> Quantization:
+    """Return how a step is done whose weights are being made: `weights` begins as they will. May raise as `agreed` does."""
+    files = {**input_files(dict(imatrix), ports), WEIGHTS: weights}
+    checked = step.locked is not None
+    return _agreed(
+        step,
+        header,
+        imatrix,
+        lambda tool, spec, options: plan_ahead(tool, spec, options, files, ports, checked=checked),
+        pins,
+        ports,
+    )
+
+
+def _agreed(
+    step: Quantize,
+    header: GGUFHeader,
+    imatrix: Mapping[str, Artifact],
+    plan_with: Callable[
+        [Tool, TransformSpec, dict[str, Any]], tuple[TransformPlan, Callable[[dict[str, Artifact]], None]]
+    ],
+    pins: Pins,
+    ports: Ports,
+) -> Quantization:
+    target = step.targets[0]
+    spec = quantize_spec(step.request, header, target, ports.registry)
+    options = canonical_options(step.request.options)
+    tool = pins.quantizer(step)
+    with of_target(target):
+        plan, remember = plan_with(tool, spec, options)
+    pins.agree(step, tool, plan_digest(plan))
+    if step.locked is None:
+        check_overrides(spec.overrides, plan, target)
+        for name in step.targets:
+            tell_outcome(name, spec.produces, header, plan, ports)
+    return Quantization(
+        step=step,
+        tool=tool,
+        spec=spec,
+        options=options,
+        imatrix=imatrix,
+        header=header,
+        plan=plan,
+        pinned=pins.fingerprints(tool, use_of(spec.produces, imatrix)),
+        remember=remember,
+    )
+
+
+def quantize(
+    step: Quantize, weights: Artifact, imatrix: Mapping[str, Artifact], pins: Pins, threads: int, ports: Ports
+) -> LockedQuantize:
+    """Return the entry of quantised weights that are in the store, from the action cache or by making them.
 
     Args:
-        path: What it made.
-        plan: Its plan; one without tensors leaves them open.
-        name: Name of the transform.
-    """
-    what = f"the output of {name}"
-    with path.open("rb") as file:
-        header = read_gguf(file, path.stat().st_size, what)
-    made = {tensor.name: tensor.type.name for tensor in header.tensors}
-    if not made:
-        raise FormatError(f"{what} has no tensors")
-    planned = {item.tensor: item.type for item in plan.tensors}
-    if not planned:
-        return
-    wrong = sorted(name for name in made.keys() | planned.keys() if made.get(name) != planned.get(name))
-    if wrong:
-        name = wrong[0]
-        raise FormatError(f"{what}: tensor {name} is {made.get(name)}, planned was {planned.get(name)}")
-
-
-def quantize(task: QuantizeTask, tool: Tool, lock: Lock, threads: int, ports: Ports) -> Artifact:
-    """Return the quantised weights, from the action cache or by making them.
+        step: The step.
+        weights: What it starts from.
+        imatrix: The importance matrix under its role; empty without one.
+        pins: What it may use.
+        threads: How many it may use.
+        ports: Store, registry, child processes.
 
     Raises:
         NotReproducibleError: What was made is not what the lock names.
         UnavailableError: The installed plugin or tool is not the pinned one.
         FormatError: The input or the output is no sound GGUF.
     """
-    locked = task.locked
-    with ports.store.doing(locked.action):
-        known = ports.records.known(locked.action, "weights", locked.output)
-        if known is not None and ports.store.blobs.is_sound(known.output):
-            with ports.stage("quantize", task.target, task.spec.produces, cached=True):
-                return known.output
-        require_pinned_tool(tool, locked, lock, ports)
-        plan = plan_transform(tool, task.spec, task.options, task.inputs, ports)
-        require_locked_plan(task, plan)
-        expected = lock.tools[locked.semantics].fingerprints[locked.uses]
-        executing = accelerated(tool, task.backend, locked.uses, expected, lock, ports)
-        made = _run(task, executing, plan, threads, ports)
-        accept(task, made, ports)
-        return made
+    made = None if step.locked is None else done_already(step.locked, ports)
+    if made is not None and step.locked is not None:
+        for name in step.targets:
+            with ports.stage("quantize", name, step.detail, cached=True):
+                pass
+        return with_output(step.locked, made)
+    wanted = agreed(step, weights, imatrix, pins, ports)
+    action = wanted.action(weights)
+    with ports.store.doing(action):
+        known = ports.records.known(action, WEIGHTS, pins.expected(step, action))
+        if known is not None and ports.store.blobs.is_sound(known.output):  # made by another process meanwhile
+            with ports.stage("quantize", step.targets[0], step.detail, cached=True):
+                return wanted.locked(weights, known.output)
+        made = _run(wanted, wanted.executing(pins, ports), weights, threads, ports)
+        pins.accept(step, action, made)
+        ports.records.put(action, {WEIGHTS: made})
+    return wanted.locked(weights, made)
 
 
-def require_pinned_tool(tool: Tool, locked: LockedQuantize, lock: Lock, ports: Ports) -> None:
-    """Raise UnavailableError unless the quantizer, and the one that chooses its types, are the pinned ones."""
-    for needed in (tool, mixture_of(tool, ports)):
-        if needed is not None:
-            require_pinned_plugin(needed.registered.origin, lock, ports)
-    require_pinned_fingerprint(tool, locked.semantics, locked.uses, lock.tools[locked.semantics], ports)
+def with_output(stage: LockedQuantize, made: Artifact) -> LockedQuantize:
+    """Return a stage whose output is known."""
+    return attrs.evolve(stage, sha256=made.sha256, size=made.size)
 
 
-def accept(task: QuantizeTask, made: Artifact, ports: Ports) -> None:
-    """Remember what was made, if it is what the lock names.
-
-    Raises:
-        NotReproducibleError: It is not.
-    """
-    locked = task.locked
-    if locked.output is not None and made != locked.output:
-        raise NotReproducibleError(
-            f"targets.{task.target}, stage quantize: the lock names sha256 {locked.output.sha256}"
-            f" ({locked.output.size} bytes), this build made sha256 {made.sha256} ({made.size} bytes)",
-            hints=(
-                "what this build made is in the cache; the tool or the machine differs in a way its fingerprint does not show",
-            ),
-        )
-    ports.records.put(locked.action, {"weights": made})
-
-
-def require_locked_plan(task: QuantizeTask, plan: TransformPlan) -> None:
-    """Raise NotReproducibleError unless `plan` is the one that the lock names."""
-    got = plan_digest(plan)
-    if got != task.locked.plan:
-        raise NotReproducibleError(
-            f"targets.{task.target}, stage quantize: the lock names plan {task.locked.plan}, the tool plans {got}",
-            hints=("lock again: lftool lock --upgrade tool:" + task.locked.semantics,),
-        )
-
-
-def _run(task: QuantizeTask, tool: Tool, plan: TransformPlan, threads: int, ports: Ports) -> Artifact:
-    inputs = input_files(task.inputs, ports)
-    spec = spec_to_run(tool, task.spec, plan)
-    with inputs["weights"].path.open("rb") as file:
-        header = read_gguf(file, inputs["weights"].artifact.size, "the weights")
-    sizes = {tensor.name: tensor.size for tensor in header.tensors}
-    progress = tensor_progress("quantize", task.target, sizes, ports)
-    with ports.stage("quantize", task.target, task.spec.produces) as running:
+def _run(wanted: Quantization, tool: Tool, weights: Artifact, threads: int, ports: Ports) -> Artifact:
+    target, produces = wanted.step.targets[0], wanted.spec.produces
+    inputs, spec = input_files(wanted.inputs(weights), ports), spec_to_run(tool, wanted.spec, wanted.plan)
+    sizes = {tensor.name: tensor.size for tensor in wanted.header.tensors}
+    progress = tensor_progress("quantize", target, sizes, ports)
+    with ports.stage("quantize", target, produces) as running:
         made = ports.store.blobs.put_with(
-            lambda path: ports.isolated.run(tool.registered, spec, task.options, inputs, path, threads, progress),
-            lambda path: check_output(path, plan, tool.registered.record.name),
+            lambda path: ports.isolated.run(
+                tool.registered, spec, dict(wanted.options), inputs, path, threads, progress
+            ),
+            lambda path: check_output(path, wanted.plan, tool.registered.record.name),
         )
-        came = outcome(header.tensors, {item.tensor: item.type for item in plan.tensors}, task.spec.produces)
-        running.detail = f"{task.spec.produces}, {made.size / 1e6:.1f} MB, {came.sentence}"
+        running.detail = wanted.detail(made)
     return made

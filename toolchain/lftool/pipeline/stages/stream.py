@@ -7,226 +7,194 @@ has passed: it says which tensors there will be.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
-import hashlib
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from io import FileIO
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
-from attrs import define, frozen
+from attrs import define, field
 
-from lftool.api import GGUFTensor, InputFile, TransformPlan, TransformSpec
+from lftool.api import InputFile
 from lftool.errors import FormatError
-from lftool.formats.fallbacks import outcome
 from lftool.formats.gguf import read_gguf
-from lftool.models.digest import Artifact, Digest
+from lftool.models.digest import Artifact
 from lftool.pipeline.headers import remember_header, skeleton
+from lftool.pipeline.model_parts import WEIGHTS
 from lftool.pipeline.parallel import in_parallel
+from lftool.pipeline.passing import Passing, open_pipe, pass_on, path_of
+from lftool.pipeline.pins import Pins
 from lftool.pipeline.ports import Ports
 from lftool.pipeline.progress import tensor_progress
-from lftool.pipeline.stages.convert import ROLE
-from lftool.pipeline.stages.quantize import check_output
-from lftool.pipeline.tasks import Conversion
+from lftool.pipeline.recall import done_already
+from lftool.pipeline.requests import converter_of, quantizer_of
+from lftool.pipeline.stages.convert import Conversion, made_before
+from lftool.pipeline.stages.convert import agreed as agreed_conversion
+from lftool.pipeline.stages.outputs import check_output
+from lftool.pipeline.stages.quantize import Quantization, agreed, agreed_ahead, with_output
+from lftool.pipeline.steps import Quantize
 from lftool.pipeline.tools import Tool, input_files, spec_to_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from io import FileIO
 
-    from lftool.api import GGUFHeader
+    from lftool.models.lock import LockedConvert, LockedQuantize
+    from lftool.pipeline.steps import Convert, Stream
 
-_PIECE = 1 << 20
 _MOST_CONSUMERS = 4
 
 
-def most_consumers(ports: Ports) -> int:
-    """Return how many quantisations one pass may serve: each has a process and buffers of its own."""
-    return max(_MOST_CONSUMERS, ports.threads)
+def can_stream(convert: Convert, quantizes: Sequence[Quantize], ports: Ports) -> bool:
+    """Tell whether a converter and quantizers can do it, and one pass can serve so many: each has a process and buffers.
 
-
-@frozen(kw_only=True)
-class Consumer:
-    """A quantize stage that reads weights while they are made.
-
-    Attributes:
-        target: What messages call it.
-        tool: The quantizer.
-        spec: What it makes.
-        options: As the recipe wrote them.
-        inputs: What it reads besides the weights.
-        plan: Its plan.
+    Raises:
+        UnavailableError: One is not installed.
     """
-
-    target: str
-    tool: Tool
-    spec: TransformSpec
-    options: Mapping[str, object]
-    inputs: Mapping[str, Artifact]
-    plan: TransformPlan
-
-
-@frozen(kw_only=True)
-class Streamed:
-    """What came of it: the weights that passed, and what was made of them, in the order of the consumers."""
-
-    weights: Artifact
-    made: tuple[Artifact, ...]
-
-
-@define
-class _Passing:
-    """A pipe as a file that can be read again as far as it has been read: the header is, by its reader."""
-
-    pipe: FileIO
-    seen: bytearray = attrs.field(factory=bytearray)
-    position: int = 0
-    ended: bool = False
-
-    def seek(self, position: int) -> int:
-        self.position = position
-        return position
-
-    def read(self, count: int) -> bytes:
-        end = self.position + count
-        while len(self.seen) < end and not self.ended:
-            piece = self.pipe.read(_PIECE)
-            self.ended = not piece
-            self.seen += piece
-        found = bytes(self.seen[self.position : end])
-        self.position += len(found)
-        return found
-
-
-def _pipe(stack: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
-    """Return both ends of a pipe; they are closed with `stack`, or before."""
-    read, write = os.pipe()
-    ends = stack.enter_context(FileIO(read, "r")), stack.enter_context(FileIO(write, "w"))
-    if hasattr(fcntl, "F_SETPIPE_SZ"):
-        with contextlib.suppress(OSError):  # an administrator's limit
-            fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, _PIECE)
-    return ends
-
-
-def _path(end: FileIO) -> Path:
-    return Path(f"/dev/fd/{end.fileno()}")
-
-
-def _write(end: FileIO, view: memoryview) -> bool:
-    """Write to a quantizer; False when it reads no more: if something is wrong with it, that shows elsewhere."""
-    try:
-        while view:
-            view = view[end.write(view) :]
-    except BrokenPipeError:
+    if len(quantizes) > max(_MOST_CONSUMERS, ports.threads):
         return False
-    return True
+    tools = [converter_of(convert.request, ports.registry)]
+    return all(
+        item.record.streams for item in [*tools, *(quantizer_of(step.request, ports.registry) for step in quantizes)]
+    )
 
 
-def _pass_on(passing: _Passing, size: int, ends: list[FileIO], ports: Ports) -> Artifact | None:
-    """Hash what passes, and hand it to every quantizer; None as soon as it is more than `size` bytes."""
-    digest, seen = hashlib.sha256(), 0
-    buffer = memoryview(bytearray(_PIECE))
-    piece, open_ends = memoryview(passing.seen), ends
-    while piece:
-        ports.check_cancelled()
-        digest.update(piece)
-        seen += len(piece)
-        if seen > size:
-            return None
-        open_ends = [end for end in open_ends if _write(end, piece)]
-        piece = buffer[: passing.pipe.readinto(buffer)]
-    if seen == size:  # quantizers of less would take the end for the whole
-        for end in ends:
-            end.close()
-    return Artifact(Digest(digest.hexdigest()), seen)
+def stream(
+    step: Stream, imatrix: Mapping[str, Artifact], pins: Pins, ports: Ports
+) -> tuple[LockedConvert, list[LockedQuantize]]:
+    """Convert weights, hash them, and have every quantizer read them, in one pass; what is made already stays.
+
+    Args:
+        step: The step; the converter's inputs are in the store.
+        imatrix: The importance matrix under its role; empty without one.
+        pins: What it may use.
+        ports: Store, registry, child processes.
+
+    Raises:
+        FormatError: What the converter or a quantizer made is not sound.
+        NotReproducibleError: Something came out otherwise than the lock says.
+        LftoolError: Whatever a plugin raises; nothing is stored then.
+    """
+    wanted = agreed_conversion(step.convert, pins, ports)
+    actions = {wanted.action} | {item.locked.action for item in step.quantizes if item.locked is not None}
+    with contextlib.ExitStack() as stack:
+        for action in sorted(actions, key=lambda item: item.hex):  # in one order, or two builds wait for each other
+            stack.enter_context(ports.store.doing(action))
+        weights = made_before(wanted, pins, ports, header=True)
+        if weights is not None and all(item.locked is None for item in step.quantizes):
+            plans = [agreed(item, weights, imatrix, pins, ports) for item in step.quantizes]
+            return wanted.locked(weights), [plan.locked(weights, None) for plan in plans]
+        done = {item.name: _done(item, ports) for item in step.quantizes}
+        left = [item for item in step.quantizes if done[item.name] is None]
+        if left or step.convert.locked is None:
+            wanted.require_fingerprint(ports)
+            made, found = _Streaming(wanted, left, imatrix, pins, ports).run()
+            done |= {item.name: stage for item, stage in zip(left, found, strict=True)}
+            return wanted.locked(made), [stage for stage in done.values() if stage is not None]
+        return step.convert.locked, [stage for stage in done.values() if stage is not None]
+
+
+def _done(step: Quantize, ports: Ports) -> LockedQuantize | None:
+    made = None if step.locked is None else done_already(step.locked, ports)
+    return None if made is None or step.locked is None else with_output(step.locked, made)
 
 
 @define
-class _Stream:
-    """One conversion in progress.
+class _Streaming:
+    """One pass in progress.
 
     Attributes:
         sizes: Bytes of every tensor, once the header has passed.
-        tensors: Of the weights, likewise.
     """
 
     wanted: Conversion
-    tool: Tool
-    plan: TransformPlan
+    steps: list[Quantize]
+    imatrix: Mapping[str, Artifact]
+    pins: Pins
     ports: Ports
-    sizes: dict[str, int] = attrs.field(factory=dict)
-    tensors: list[GGUFTensor] = attrs.field(factory=list)
+    sizes: dict[str, int] = field(factory=dict)
 
     def _cancel(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:  # before the pool waits for a converter that nobody reads
             self.ports.cancel()
 
-    def convert(self, output: FileIO) -> None:
+    def _convert(self, output: FileIO) -> None:
+        wanted = self.wanted
         with output:  # should it not even start, nobody waits for it to write
             self.ports.isolated.run(
-                self.tool.registered,
-                spec_to_run(self.tool, self.wanted.spec, self.plan),
+                wanted.tool.registered,
+                spec_to_run(wanted.tool, wanted.spec, wanted.plan),
                 {},
-                input_files(self.wanted.inputs, self.ports),
-                _path(output),
+                input_files(dict(wanted.step.inputs), self.ports),
+                path_of(output),
                 self.ports.threads,
-                tensor_progress("convert", ROLE, self.sizes, self.ports),
+                tensor_progress("convert", wanted.step.role, self.sizes, self.ports),
                 handed=[output],
             )
 
-    def consume(self, consumer: Consumer, weights: InputFile, pipe: FileIO, threads: int) -> Artifact:
-        ports, produces = self.ports, consumer.spec.produces
+    def _quantize(self, asked: Quantization, tool: Tool, weights: InputFile, pipe: FileIO, threads: int) -> Artifact:
+        ports, target = self.ports, asked.step.targets[0]
         with (
             pipe,  # should it not even start, nobody waits for it to read
-            ports.stage("quantize", consumer.target, produces) as running,
+            ports.stage("quantize", target, asked.spec.produces) as running,
         ):
-            inputs = {**input_files(dict(consumer.inputs), ports), "weights": weights}
+            inputs = {**input_files(dict(self.imatrix), ports), WEIGHTS: weights}
             made = ports.store.blobs.put_with(
                 lambda path: ports.isolated.run(
-                    consumer.tool.registered,
-                    spec_to_run(consumer.tool, consumer.spec, consumer.plan),
-                    dict(consumer.options),
+                    tool.registered,
+                    spec_to_run(tool, asked.spec, asked.plan),
+                    dict(asked.options),
                     inputs,
                     path,
                     threads,
-                    tensor_progress("quantize", consumer.target, self.sizes, ports),
+                    tensor_progress("quantize", target, self.sizes, ports),
                     handed=[pipe],
                 ),
-                lambda path: check_output(path, consumer.plan, consumer.tool.registered.record.name),
+                lambda path: check_output(path, asked.plan, tool.registered.record.name),
             )
-            came = outcome(self.tensors, {item.tensor: item.type for item in consumer.plan.tensors}, produces)
-            running.detail = f"{produces}, {made.size / 1e6:.1f} MB, {came.sentence}"
+            running.detail = asked.detail(made)
         return made
 
-    def run(self, choose: Callable[[GGUFHeader, InputFile], Sequence[Consumer]]) -> Streamed:
-        what = f"the output of {self.wanted.registered.record.name}"
+    def run(self) -> tuple[Artifact, list[LockedQuantize]]:
+        """Do it, and return the weights that passed and what was made of them, written down."""
+        wanted, name = self.wanted, self.wanted.tool.registered.record.name
+        detail = f"{len(wanted.step.inputs)} files with {name}, not stored"
+        with self.ports.stage("convert", wanted.step.role, detail) as running:
+            weights, made, asked = self._pass()
+            running.detail = f"{weights.size / 1e6:.1f} MB"
+        self.pins.accept(wanted.step, wanted.action, weights)
+        self.ports.records.put(wanted.action, {WEIGHTS: weights})
+        for item, output in zip(asked, made, strict=True):
+            action = item.action(weights)
+            self.pins.accept(item.step, action, output)
+            self.ports.records.put(action, {WEIGHTS: output})
+            item.remember(item.inputs(weights))
+        return weights, [item.locked(weights, output) for item, output in zip(asked, made, strict=True)]
+
+    def _pass(self) -> tuple[Artifact, list[Artifact], list[Quantization]]:
+        what = f"the output of {self.wanted.tool.registered.record.name}"
         with contextlib.ExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="convert"))
             stack.push(self._cancel)
-            source, output = _pipe(stack)
-            converting = pool.submit(self.convert, output)
-            passing = _Passing(source)
+            source, output = open_pipe(stack)
+            converting = pool.submit(self._convert, output)
+            passing = Passing(source)
             try:
                 header = read_gguf(passing, None, what)  # type: ignore[arg-type]  # it seeks and reads, no more
             except FormatError:
                 if passing.ended:
                     converting.result()  # its error, if it has one, says more than what is missing
                 raise
-            self.tensors.extend(header.tensors)
             self.sizes.update({tensor.name: tensor.size for tensor in header.tensors})
-            head = bytes(passing.seen[: header.data_offset])
-            size = header.size
+            head, size = bytes(passing.seen[: header.data_offset]), header.size
             path = stack.enter_context(skeleton(head, size, self.ports))
             weights = InputFile(path=path, artifact=attrs.evolve(Artifact.of(head), size=size))
-            consumers = choose(header, weights)
-            threads = max(1, self.ports.threads // len(consumers))
-            pipes = [_pipe(stack) for _ in consumers]
+            asked = [agreed_ahead(step, header, weights, self.imatrix, self.pins, self.ports) for step in self.steps]
+            tools = [item.executing(self.pins, self.ports) for item in asked]
+            threads = max(1, self.ports.threads // len(asked))
+            pipes = [open_pipe(stack) for _ in asked]
 
-            def pass_on() -> Artifact:
-                passed = _pass_on(passing, size, [end for _, end in pipes], self.ports)
+            def passed_on() -> Artifact:
+                passed = pass_on(passing, size, [end for _, end in pipes], self.ports)
                 if passed is None or passed.size < size:
                     if passed is not None:
                         converting.result()  # it has ended; its error says more than what is missing
@@ -235,37 +203,10 @@ class _Stream:
                 return passed
 
             work: list[Callable[[], Artifact]] = [
-                functools.partial(self.consume, consumer, attrs.evolve(weights, pipe=_path(pipe)), pipe, threads)
-                for consumer, (pipe, _) in zip(consumers, pipes, strict=True)
+                functools.partial(self._quantize, item, tool, attrs.evolve(weights, pipe=path_of(pipe)), pipe, threads)
+                for item, tool, (pipe, _) in zip(asked, tools, pipes, strict=True)
             ]
-            work.append(pass_on)  # last: an interrupt before finds nothing that waits for a quantizer
-            found = in_parallel(lambda step: step(), work, len(work), self.ports)
-        remember_header(found[-1], head, self.ports)
-        return Streamed(weights=found[-1], made=tuple(found[:-1]))
-
-
-def convert_and_quantize(
-    wanted: Conversion,
-    tool: Tool,
-    plan: TransformPlan,
-    choose: Callable[[GGUFHeader, InputFile], Sequence[Consumer]],
-    ports: Ports,
-) -> Streamed:
-    """Convert weights, hash them, and have every consumer quantise them, in one pass.
-
-    Args:
-        wanted: The conversion; its inputs are in the store.
-        tool: The converter; it streams.
-        plan: Its plan.
-        choose: Returns the consumers, at least one, given the header and a file that plans can be made from.
-        ports: Store, registry and threads.
-
-    Raises:
-        FormatError: What the converter or a quantizer made is not sound.
-        LftoolError: Whatever a plugin raises; nothing is stored then.
-    """
-    detail = f"{len(wanted.inputs)} files with {tool.registered.record.name}, not stored"
-    with ports.stage("convert", ROLE, detail) as running:
-        streamed = _Stream(wanted, tool, plan, ports).run(choose)
-        running.detail = f"{streamed.weights.size / 1e6:.1f} MB"
-    return streamed
+            work.append(passed_on)  # last: an interrupt before finds nothing that waits for a quantizer
+            *made, whole = in_parallel(lambda step: step(), work, len(work), self.ports)
+        remember_header(whole, head, self.ports)
+        return whole, made, asked

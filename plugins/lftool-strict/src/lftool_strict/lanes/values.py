@@ -6,14 +6,12 @@ written. Nothing here contracts, reassociates or replaces a division.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llvmlite import ir
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from lftool_strict.lanes.program import Program
 
 FLOAT = ir.FloatType()
 HALF = ir.HalfType()
@@ -27,13 +25,22 @@ def element(kind: ir.Type) -> ir.Type:
     return kind.element if isinstance(kind, ir.VectorType) else kind
 
 
+class Emitter(Protocol):
+    """What values are added to: a program, as its values see it."""
+
+    builder: Any
+
+    def like(self, other: Value | Number, model: Value) -> Value:
+        """Return `other` as a value of the type of `model`."""
+
+
 class Value:
     """One LLVM value and the program that it belongs to; a Python number as an operand takes the type of the other."""
 
     __slots__ = ("ir", "program")
     __hash__ = None  # type: ignore[assignment]  # comparisons make masks
 
-    def __init__(self, program: Program, value: Any) -> None:  # noqa: ANN401 - llvmlite has no types
+    def __init__(self, program: Emitter, value: Any) -> None:  # noqa: ANN401 - llvmlite has no types
         self.program = program
         self.ir = value
 
