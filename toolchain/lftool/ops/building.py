@@ -13,6 +13,7 @@ from lftool.errors import LockError, StorageError, UsageError
 from lftool.models.lock import LOCK_NAME
 from lftool.ops.freshness import check_lock
 from lftool.ops.recording import record_outputs
+from lftool.pipeline.executor import THREADS, Executor
 from lftool.pipeline.freshness import staleness
 from lftool.pipeline.local_files import require_unchanged
 from lftool.pipeline.model_parts import model_parts
@@ -47,6 +48,7 @@ class BuildOptions:
         sign: Sign when the recipe says with which key.
         sign_key: Path of the private key that the user names; before the recipe's.
         cache_bytes: Bound of the store, kept after the build.
+        executor: Runs the graph.
     """
 
     targets: tuple[str, ...] = ()
@@ -57,6 +59,7 @@ class BuildOptions:
     sign: bool = True
     sign_key: Path | None = None
     cache_bytes: int = DEFAULT_CACHE_BYTES
+    executor: Executor = THREADS
 
 
 def _chosen(project: Project, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -75,7 +78,7 @@ def _fresh_lock(project: Project, ports: Ports, options: BuildOptions) -> Lock:
             ports.emit(Notice(text=f"{LOCK_NAME} {why}; locking"))
             from lftool.ops.locking import lock_project  # noqa: PLC0415 - most builds need no locking
 
-            return lock_project(project, ports).lock
+            return lock_project(project, ports, executor=options.executor).lock
         return lock
     return check_lock(project)
 
@@ -152,7 +155,7 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
         key = open_key(project.recipe.sign, options.sign_key, ports) if signing and project.recipe.sign else None
         ports.records.rebuild = options.rebuild
         recall_outputs(lock, targets, ports)
-        built = run_build(request, key, ports)
+        built = run_build(request, key, ports, options.executor)
         if not options.locked:
             _record(project, lock, built, ports)
     if key is None:

@@ -11,6 +11,7 @@ from lftool.codec.locks import differences
 from lftool.codec.recipes import flatten
 from lftool.models.lock import Lock
 from lftool.ops.recording import with_outputs
+from lftool.pipeline.executor import THREADS, Executor
 from lftool.pipeline.local_files import changed_files
 from lftool.pipeline.locker import check_upgrade, empty_lock, make_lock
 from lftool.pipeline.model_parts import model_parts
@@ -42,7 +43,12 @@ def _changes(old: Lock | None, new: Lock) -> tuple[str, ...]:
 
 
 def lock_project(
-    project: Project, ports: Ports, *, upgrade: Collection[str] | None = None, dry_run: bool = False
+    project: Project,
+    ports: Ports,
+    *,
+    upgrade: Collection[str] | None = None,
+    dry_run: bool = False,
+    executor: Executor = THREADS,
 ) -> LockResult:
     """Make or renew the lock of `project`.
 
@@ -51,6 +57,7 @@ def lock_project(
         ports: Its ports.
         upgrade: None moves no pin; an empty collection moves all; else names of sources, `tool:` and `plugin:` names.
         dry_run: Write nothing.
+        executor: Runs the graph.
 
     Raises:
         RecipeError: A check names a file that is not there.
@@ -61,7 +68,7 @@ def lock_project(
     base = old or empty_lock(project.recipe)
     chosen = Upgrade() if upgrade is None else check_upgrade(upgrade or {ALL}, project.recipe, base)
     with ports.store.in_use():
-        lock = make_lock(project.recipe, base, chosen, ports)
+        lock = make_lock(project.recipe, base, chosen, ports, executor)
         for error in changed_files(model_parts(project.recipe, lock), lock, ports.files, ports.store):
             ports.emit(Notice(text=f"{error.message}; {error.hints[0]}", warning=True))
     if dry_run:

@@ -114,6 +114,7 @@ def build_graph(
                 beside=(*companions, *compiled),
                 after=tuple(product for step in (*quantizes, *measures) for product in step.makes),
                 signed=signed,
+                locked=lock.targets[target].pack if target in lock.targets else None,
             )
         )
         if signed and recipe.sign is not None:

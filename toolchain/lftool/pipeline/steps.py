@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from lftool.models.checks import CheckSpec
 from lftool.models.digest import Artifact, Digest
-from lftool.models.lock import LockedConvert, LockedFile, LockedQuantize
+from lftool.models.lock import LockedConvert, LockedFile, LockedPack, LockedQuantize
 
 Kind = Literal["runtime", "file", "gguf", "quantized", "figures", "unsigned", "bundle"]
 Share = Literal["network", "machine", "part"]
@@ -91,8 +91,13 @@ class Step:
         return self.needs
 
     @property
+    def action(self) -> Digest | None:
+        """What the lock calls what it does; None where there is no action, or the lock does not name it yet."""
+        return None
+
+    @property
     def output(self) -> Artifact | None:
-        """The blob that it makes; None where there is none, or the lock does not name it yet."""
+        """What it makes; None where that has no digest, or the lock does not name it yet."""
         return None
 
     @property
@@ -197,6 +202,10 @@ class Convert(Step):
         return (Product("gguf", self.role),)
 
     @property
+    def action(self) -> Digest | None:
+        return None if self.locked is None else self.locked.action
+
+    @property
     def output(self) -> Artifact | None:
         return None if self.locked is None else self.locked.output
 
@@ -250,7 +259,6 @@ class Quantize(Step):
 
     @property
     def action(self) -> Digest | None:
-        """What the lock calls it."""
         return None if self.locked is None else self.locked.action
 
     @property
@@ -356,6 +364,7 @@ class Pack(Step):
         beside: What else goes into it: companions, a compiled runtime.
         after: What must have gone well before any bundle is written: what all targets quantise, and checks.
         signed: Whether a `Sign` step follows.
+        locked: What the lock says of it; None while there is none.
     """
 
     stage = "pack"
@@ -367,6 +376,7 @@ class Pack(Step):
     beside: tuple[Product, ...] = ()
     after: tuple[Product, ...] = ()
     signed: bool = False
+    locked: LockedPack | None = None
 
     @property
     def reads(self) -> tuple[Product, ...]:
@@ -383,6 +393,14 @@ class Pack(Step):
     @property
     def makes(self) -> tuple[Product, ...]:
         return (Product("unsigned" if self.signed else "bundle", self.target),)
+
+    @property
+    def action(self) -> Digest | None:
+        return None if self.locked is None else self.locked.action
+
+    @property
+    def output(self) -> Artifact | None:
+        return None if self.locked is None else self.locked.output
 
     @property
     def detail(self) -> str:

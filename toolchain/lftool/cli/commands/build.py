@@ -20,7 +20,7 @@ from lftool.cli.options import (
 
 if TYPE_CHECKING:
     from lftool.pipeline.finished import BuiltBundle
-    from lftool.pipeline.steps import Graph
+    from lftool.pipeline.steps import Graph, Step
 
 
 @click.command("build")
@@ -44,7 +44,12 @@ if TYPE_CHECKING:
 )
 @click.option("--trust-vendor", is_flag=True, help="What the records of --vendor say was made counts as made.")
 @click.option("--rebuild", is_flag=True, help="Recall nothing: do every stage again, and compare with the lock.")
-@click.option("--dry-run", is_flag=True, help="Print the plan, build nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the steps that are left, build nothing.")
+@click.option(
+    "--graph",
+    type=click.Choice(["mermaid", "svg"]),
+    help="With --dry-run: draw the steps, as Mermaid or SVG, on standard output.",
+)
 @sign_key_option
 @click.option("--no-sign", is_flag=True, help="Stop at the unsigned bundle.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Threads to use; never changes a byte.")
@@ -61,6 +66,7 @@ def command(
     trust_vendor: bool,
     rebuild: bool,
     dry_run: bool,
+    graph: str | None,
     sign_key: Path | None,
     no_sign: bool,
     jobs: int | None,
@@ -83,13 +89,15 @@ def command(
     )
     if trust_vendor and vendor is None:
         raise click.UsageError("--trust-vendor goes with --vendor")
+    if graph is not None and (not dry_run or as_json):
+        raise click.UsageError("--graph goes with --dry-run, and without --json")
     ports = open_ports(found, online=not (offline or frozen), threads=jobs)
     if vendor is not None and not dry_run:
         from lftool.ops.vendoring import take_in_vendored
 
         apart(lambda: take_in_vendored(found, vendor, ports, trust=trust_vendor), ports)
     if dry_run:
-        _show_plan(plan_project(found, ports, options), as_json)
+        _show_graph(plan_project(found, ports, options), graph, as_json=as_json)
         return
     built = apart(lambda: build_project(found, ports, options), ports)
     if as_json:
@@ -110,11 +118,32 @@ def _as_json(item: BuiltBundle) -> dict[str, object]:
     }
 
 
-def _show_plan(graph: Graph, as_json: bool) -> None:
+def _show_graph(graph: Graph, form: str | None, *, as_json: bool) -> None:
+    if form is not None:
+        from lftool.cli.graphs import mermaid, svg
+
+        click.echo(mermaid(graph) if form == "mermaid" else svg(graph), nl=False)
+        return
     if as_json:
-        steps = [{"stage": s.stage, "targets": list(s.targets), "detail": s.detail, "cached": s.cached} for s in graph]
-        print_json({"steps": steps})
+        before: dict[str, list[str]] = {}
+        for one, other in graph.edges:
+            before.setdefault(other.name, []).append(one.name)
+        print_json({"steps": [_step_as_json(step, before.get(step.name, [])) for step in graph]})
         return
     for step in graph:
         state = "  cached" if step.cached else ""
         say(f"{step.stage:>9}  {', '.join(step.targets)}  {step.detail}{state}")
+
+
+def _step_as_json(step: Step, before: list[str]) -> dict[str, object]:
+    output = step.output
+    return {
+        "name": step.name,
+        "stage": step.stage,
+        "targets": list(step.targets),
+        "detail": step.detail,
+        "cached": step.cached,
+        "after": before,
+        "action": None if step.action is None else step.action.hex,
+        "output": None if output is None else {"sha256": output.sha256.hex, "size": output.size},
+    }
