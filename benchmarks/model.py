@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lftool.formats.gguf import GGUFArray, padding, read_gguf
+from lftool.formats.gguf_read import GGUFArray, padding, read_gguf
 from lftool.formats.gguf_write import TensorData, gguf_header
 
 if TYPE_CHECKING:

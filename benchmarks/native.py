@@ -89,9 +89,9 @@ def _sources() -> Path:
     """Return the ZIP of llama.cpp's sources that the runtime is compiled from."""
     os.environ["XDG_CACHE_HOME"] = str(CACHE / "native")
     from lftool.ops.project import open_ports
-    from lftool.ops.runtimes import lock_of
-    from lftool.pipeline.archives import resolve_archive, unpacked
-    from lftool.pipeline.runtimes import archive_of
+    from lftool.ops.runtime import lock_of
+    from lftool.pipeline.tools.archives import resolve_archive, unpacked
+    from lftool.pipeline.tools.runtimes import archive_of
 
     ports = open_ports(None)
     registered = ports.registry.runtime("native", "cpu")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.formats.gguf import read_gguf
+from lftool.formats.gguf_read import read_gguf
 from lftool.formats.gguf_write import copied_header, metadata_entry
 
 if TYPE_CHECKING:

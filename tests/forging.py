@@ -8,9 +8,9 @@ import attrs
 
 from lftool.codec.locks import emit_lock, locked_recipe, parse_lock
 from lftool.codec.recipes import parse_recipe
-from lftool.pipeline.freshness import staleness, target_pack_action
 from lftool.pipeline.identity import transform_action
-from lftool.pipeline.model_parts import model_parts
+from lftool.pipeline.locking.staleness import staleness, target_pack_action
+from lftool.pipeline.model.parts import model_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

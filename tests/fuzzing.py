@@ -32,7 +32,7 @@ from lftool.codec.manifests import parse_manifest
 from lftool.codec.policies import parse_policy
 from lftool.codec.recipes import parse_recipe
 from lftool.errors import LftoolError
-from lftool.formats.gguf import read_gguf
+from lftool.formats.gguf_read import read_gguf
 from lftool.formats.safetensors import read_safetensors
 from lftool.testing import ProjectFolder, tiny_gguf
 from lftool.trust.envelope import decode_envelope

@@ -19,7 +19,7 @@ from lftool.pipeline.identity import host_runtime
 from lftool.store.executables import executable as executable_of
 from lftool.store.store import Store
 from lftool.testing import ProjectFolder
-from lftool.testing.backends import BackendConformance
+from lftool.testing.backend_kit import BackendConformance
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RECIPE = """\

@@ -16,7 +16,7 @@ import lftool_rocm.backend as rocm
 from lftool.api import Device, LaunchRequest, ModelSize, Probe
 from lftool.host import isolated
 from lftool.host.registry import Registry
-from lftool.ops.backends import known_backends, probe_all, probe_backend
+from lftool.ops.run.backends import known_backends, probe_all, probe_backend
 from lftool.store.store import Store
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -19,8 +19,8 @@ import pytest
 from attrs import Factory, define
 
 from lftool.formats.gguf_write import TensorData, write_gguf
-from lftool.ops.trusting import policy_of_key
-from lftool.ops.verifying import VerifyOptions, verify_descriptor
+from lftool.ops.bundles.trust import policy_of_key
+from lftool.ops.bundles.verify import VerifyOptions, verify_descriptor
 from lftool.testing import ProjectFolder
 
 if TYPE_CHECKING:

@@ -106,7 +106,7 @@ def test_a_member_that_would_take_the_place_of_the_prefix_is_refused(release, la
 CUT_WHILE_EXTRACTING = """\
 import os, sys
 from pathlib import Path
-from lftool.bundle.extract import extract
+from lftool.bundle.extraction import extract
 from lftool.bundle.reader import opened
 from lftool.errors import LftoolError
 

@@ -6,8 +6,8 @@ import pytest
 
 from lftool.api import ModelSize
 from lftool.bundle.model_size import model_size
-from lftool.formats.gguf import read_gguf
-from lftool.models.run import RunContract
+from lftool.formats.gguf_read import read_gguf
+from lftool.models.run_contract import RunContract
 from lftool.testing import tiny_gguf
 
 MATRIX, NORM = 2 * 256 * 256, 4 * 256

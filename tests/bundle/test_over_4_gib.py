@@ -31,7 +31,7 @@ from lftool.models.manifest import (
     Prefix,
     member_order,
 )
-from lftool.models.run import RunContract
+from lftool.models.run_contract import RunContract
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from lftool.codec.manifests import emit_manifest, parse_manifest
 from lftool.errors import ExitStatus, FormatError
 from lftool.models.digest import Digest
 from lftool.models.manifest import BundleManifest, Member, Prefix
-from lftool.models.run import RunContract
+from lftool.models.run_contract import RunContract
 
 ONE, TWO = "1" * 64, "2" * 64
 PATHS = {

@@ -6,7 +6,7 @@ from lftool.codec.recipes import emit_recipe, flatten, parse_recipe, recipe_dige
 from lftool.errors import ExitStatus, RecipeError
 from lftool.models.digest import Digest
 from lftool.models.recipe import BundleInfo, ModelSpec, Recipe, SignSpec, SourceSpec, TargetSpec
-from lftool.models.run import RunContract
+from lftool.models.run_contract import RunContract
 
 BASE = """\
 [bundle]

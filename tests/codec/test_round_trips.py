@@ -22,7 +22,7 @@ from lftool.models.lock import (
 )
 from lftool.models.reals import as_decimal, canonical_real
 from lftool.models.recipe import BundleInfo, ModelSpec, Recipe, SignSpec, SourceSpec, TargetSpec
-from lftool.models.run import RunContract
+from lftool.models.run_contract import RunContract
 
 TEXT = st.text(max_size=12)
 SOME_TEXT = st.text(min_size=1, max_size=12)

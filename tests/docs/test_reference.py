@@ -10,7 +10,7 @@ import pytest
 import lftool.api
 from lftool.api import FILE_TYPES, HOOKS
 from lftool.codec.configurations import parse_configuration
-from lftool.codec.credentials import parse_credentials
+from lftool.codec.credential_files import parse_credentials
 from lftool.codec.locks import parse_lock
 from lftool.codec.policies import parse_policy
 from lftool.codec.problems import keys_of

@@ -6,7 +6,7 @@ import pytest
 
 from lftool.formats.fallbacks import Outcome, outcome
 from lftool.formats.ggml_types import BY_NAME
-from lftool.formats.gguf import GGUFTensor
+from lftool.formats.gguf_read import GGUFTensor
 
 
 def tensor(name: str, *dimensions: int, kind: str = "F16") -> GGUFTensor:

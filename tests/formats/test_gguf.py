@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lftool.errors import FormatError
 from lftool.formats import gguf
 from lftool.formats.ggml_types import BY_NAME
-from lftool.formats.gguf import GGUFArray, GGUFHeader, GGUFTensor, read_gguf
+from lftool.formats.gguf_read import GGUFArray, GGUFHeader, GGUFTensor, read_gguf
 
 U8, U32, I32, F32, BOOL, STRING, ARRAY, U64 = 0, 4, 5, 6, 7, 8, 9, 10
 MIB = 1024 * 1024

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lftool.formats.ggml_types import BY_NAME
-from lftool.formats.gguf import MAX_NAME_BYTES, GGUFArray, read_gguf
+from lftool.formats.gguf_read import MAX_NAME_BYTES, GGUFArray, read_gguf
 from lftool.formats.gguf_write import TensorData, gguf_header, write_gguf
 from lftool.testing import tiny_gguf
 

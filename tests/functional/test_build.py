@@ -270,19 +270,58 @@ def test_a_dry_run_prints_the_plan_with_what_is_cached_and_builds_nothing(quanti
     assert not (quantized_project.root / "dist").exists()
 
 
-def test_a_dry_run_in_json_is_the_same_plan(locked_project):
+def test_a_dry_run_in_json_has_steps_with_what_they_wait_for_their_actions_and_outputs(locked_project):
     locked_project.write_recipe(locked_project.recipe.read_text() + '\n[sign]\nkey = "env:SOME_KEY"\n')
 
     outcome = locked_project.run("build", "--dry-run", "--json").assert_success()
 
-    size = (locked_project.root / "model.gguf").stat().st_size / 1e6
+    lock = tomllib.loads(locked_project.lock.read_text())
+    (file,) = lock["sources"]["base"]["files"]
+    common = {"targets": ["plain"], "output": None, "action": None}
     assert outcome.json() == {
         "steps": [
-            {"stage": "fetch", "targets": ["plain"], "detail": f"base/model.gguf, {size:.1f} MB", "cached": True},
-            {"stage": "pack", "targets": ["plain"], "detail": "layout gguf", "cached": False},
-            {"stage": "sign", "targets": ["plain"], "detail": "env:SOME_KEY", "cached": False},
+            {
+                **common,
+                "name": "fetch base/model.gguf",
+                "stage": "fetch",
+                "detail": f"base/model.gguf, {file['size'] / 1e6:.1f} MB",
+                "cached": True,
+                "after": [],
+                "output": {"sha256": file["sha256"], "size": file["size"]},
+            },
+            {
+                **common,
+                "name": "pack plain",
+                "stage": "pack",
+                "detail": "layout gguf",
+                "cached": False,
+                "after": ["fetch base/model.gguf"],
+                "action": lock["targets"]["plain"]["pack"]["action"],
+            },
+            {
+                **common,
+                "name": "sign plain",
+                "stage": "sign",
+                "detail": "env:SOME_KEY",
+                "cached": False,
+                "after": ["pack plain"],
+            },
         ]
     }
+
+
+def test_the_steps_of_a_dry_run_can_be_drawn(locked_project):
+    drawn = locked_project.run("build", "--dry-run", "--graph", "mermaid").assert_success()
+    assert drawn.out.splitlines()[0] == "flowchart LR"
+    assert '["pack plain<br/>layout gguf"]' in drawn.out
+    assert locked_project.run("build", "--dry-run", "--graph", "svg").assert_success().out.startswith("<svg ")
+
+
+@pytest.mark.parametrize("arguments", [["--graph", "svg"], ["--dry-run", "--json", "--graph", "svg"]])
+def test_a_drawing_goes_with_a_dry_run_and_is_no_json(locked_project, arguments):
+    outcome = locked_project.run("build", *arguments)
+    assert outcome.status == 2
+    assert "--graph goes with --dry-run, and without --json" in outcome.err
 
 
 def test_after_a_build_the_plan_says_that_quantised_weights_are_cached(quantized_project):

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from tests.chat_models import give_template
 
-from lftool.ops.answers import Question, served
+from lftool.ops.run.served_model import Question, served
 from lftool.store.store import Store
 from lftool.testing import ProjectFolder
 

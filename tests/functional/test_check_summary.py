@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lftool.errors import PolicyError, UnavailableError
-from lftool.ops.check_reports import CheckReport, CheckResult, raise_if_failed
+from lftool.ops.checks.report import CheckReport, CheckResult, raise_if_failed
 
 
 def result(name: str, failure: str | None = None, *, made: bool = True) -> CheckResult:

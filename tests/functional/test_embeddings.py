@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.embedding_models import TEXTS, cosine, make_model
 
-from lftool.ops.answers import served
+from lftool.ops.run.served_model import served
 from lftool.store.store import Store
 from lftool.testing import ProjectFolder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lftool.formats.gguf import read_gguf
+from lftool.formats.gguf_read import read_gguf
 from lftool.testing import tiny_gguf
 
 HINT = "  hint: write a sound copy: lftool gguf repair IN OUT\n"

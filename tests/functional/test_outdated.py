@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lftool.testing import FileServer, tiny_gguf
-from lftool.testing.conformance import RECIPE, large_model
 from lftool.testing.hub import HubServer
+from lftool.testing.source_kit import RECIPE, large_model
 
 
 @pytest.fixture

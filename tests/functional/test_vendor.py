@@ -10,7 +10,7 @@ import pytest
 
 from lftool.models.digest import Digest
 from lftool.testing import FileServer
-from lftool.testing.conformance import BUNDLE, RECIPE, large_model
+from lftool.testing.source_kit import BUNDLE, RECIPE, large_model
 
 
 @pytest.fixture

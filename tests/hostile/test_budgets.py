@@ -14,7 +14,7 @@ import pytest
 from lftool.bundle.reader import MAX_DOCUMENTS
 from lftool.codec.toml_in import MOST_LOCK_BYTES, MOST_RECIPE_BYTES, parse_toml, read_bytes
 from lftool.errors import FormatError, LftoolError, RecipeError
-from lftool.formats.gguf import MAX_KEPT_BYTES, read_gguf
+from lftool.formats.gguf_read import MAX_KEPT_BYTES, read_gguf
 from lftool.formats.safetensors import read_safetensors
 from lftool.models.globs import is_chosen, parse_glob
 from lftool.models.manifest import PROVENANCE_PATH, RECIPE_PATH, SBOM_PATH

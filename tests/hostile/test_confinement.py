@@ -11,7 +11,7 @@ from attrs import frozen
 from tests.sites import lftool_of
 
 from lftool.host.confinement import Applied, Confinement, for_inputs
-from lftool.ops.backends import confinement_here
+from lftool.ops.run.backends import confinement_here
 from lftool.testing import Outcome, ProjectFolder, tiny_gguf
 from lftool.testing.loopback import LoopbackServer
 

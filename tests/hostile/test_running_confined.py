@@ -19,7 +19,7 @@ from attrs import frozen
 from tests.hostile.test_confinement import Listening, needs_landlock
 from tests.sites import lftool_of
 
-from lftool.ops.answers import Question, served
+from lftool.ops.run.served_model import Question, served
 from lftool.store.store import Store
 from lftool.testing import Outcome, ProjectFolder, tiny_gguf
 

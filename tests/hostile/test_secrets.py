@@ -8,7 +8,7 @@ import pytest
 from lftool.api import Credential, SourceContext, SourceRequest
 from lftool.codec.locks import emit_lock, parse_lock
 from lftool.errors import LftoolError, RecipeError, UnavailableError, UsageError
-from lftool.pipeline.credentials import UserCredentials
+from lftool.pipeline.user_credentials import UserCredentials
 from lftool.testing import FileServer, tiny_gguf
 from lftool.testing.loopback import LoopbackServer
 

@@ -5,7 +5,7 @@ import pytest
 
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import REQUIRED, BundleManifest, Member, Prefix, is_large, member_order
-from lftool.models.run import RunContract
+from lftool.models.run_contract import RunContract
 
 DIGEST = Digest("0" * 64)
 

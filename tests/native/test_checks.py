@@ -18,10 +18,10 @@ from lftool.api import ProjectFiles
 from lftool.errors import RecipeError, UnavailableError
 from lftool.models.checks import CheckSpec
 from lftool.ops import answers
-from lftool.ops.bundle_checks import _embedding, _NotHeldError
-from lftool.ops.check_reports import CheckReport, CheckResult
-from lftool.ops.json_schemas import difference, read_schema
-from lftool.ops.junit import junit_xml
+from lftool.ops.checks.check import _embedding, _NotHeldError
+from lftool.ops.checks.json_schemas import difference, read_schema
+from lftool.ops.checks.junit import junit_xml
+from lftool.ops.checks.report import CheckReport, CheckResult
 from lftool.store.store import Store
 from lftool.testing import ProjectFolder
 from lftool.testing.loopback import LoopbackServer

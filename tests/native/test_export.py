@@ -16,7 +16,7 @@ from tests.native.conftest import NAME, PROMPT, root_command, start
 
 from lftool.api import ModelSize
 from lftool.errors import IntegrityError
-from lftool.ops.deployments import Deployment, compose, kubernetes, label_of, memory_of
+from lftool.ops.export.manifests import Deployment, compose, kubernetes, label_of, memory_of
 from lftool.store.store import Store
 
 IMAGE = "registry.example.com/story:1"
@@ -235,7 +235,7 @@ def test_an_image_on_another_file_system_is_copied_through_memory(story, native,
 
 
 def test_a_copy_of_a_bundle_that_gets_shorter_ends(tmp_path):
-    from lftool.ops.containers import _copy
+    from lftool.ops.export.container import _copy
 
     (tmp_path / "short").write_bytes(b"x" * 10)
     with (
@@ -251,7 +251,7 @@ def test_an_executable_that_needs_a_linker_is_refused(story, native, tmp_path):
     import attrs
 
     from lftool.bundle.reader import opened
-    from lftool.ops.containers import _has_interpreter
+    from lftool.ops.export.container import _has_interpreter
 
     with opened(native) as bundle, open(os.path.realpath("/bin/ls"), "rb") as other:  # noqa: PTH123 - a descriptor
         assert not _has_interpreter(bundle)

@@ -26,9 +26,9 @@ OF_CMAKE = ("CMAKE_", "BUILD_SHARED_LIBS", "LLAMA_BUILD_NUMBER", "LLAMA_BUILD_CO
 def sources(tmp_path_factory) -> Path:
     """llama.cpp's sources, as the runtime's lock entry pins them."""
     from lftool.ops.project import open_ports
-    from lftool.ops.runtimes import lock_of
-    from lftool.pipeline.archives import resolve_archive, unpacked
-    from lftool.pipeline.runtimes import archive_of
+    from lftool.ops.runtime import lock_of
+    from lftool.pipeline.tools.archives import resolve_archive, unpacked
+    from lftool.pipeline.tools.runtimes import archive_of
 
     before = os.environ.get("XDG_CACHE_HOME")
     os.environ["XDG_CACHE_HOME"] = str(CACHE.parent)

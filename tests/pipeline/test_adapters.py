@@ -8,7 +8,7 @@ import pytest
 
 from lftool.api import TensorData, read_gguf, write_gguf
 from lftool.errors import RecipeError
-from lftool.pipeline.adapters import check_adapter
+from lftool.pipeline.model.adapters import check_adapter
 
 
 def header(architecture: str, tensors: dict[str, tuple[int, ...]]):

@@ -19,11 +19,11 @@ from tests.plugins.test_join import split
 
 from lftool.errors import FetchError
 from lftool.models.digest import Artifact
-from lftool.ops.building import BuildOptions, build_project
-from lftool.ops.locking import lock_project
+from lftool.ops.build import BuildOptions, build_project
+from lftool.ops.lock import lock_project
 from lftool.ops.project import find_project, open_ports
-from lftool.pipeline.executor import Threads, Work
-from lftool.pipeline.steps import Graph, Product, Step
+from lftool.pipeline.graph.executor import Threads, Work
+from lftool.pipeline.graph.steps import Graph, Product, Step
 from lftool.store.cas import MissingBlobError
 from lftool.testing import tiny_gguf
 

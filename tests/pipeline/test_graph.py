@@ -21,9 +21,9 @@ from lftool.models.lock import (
     LockedTarget,
     LockedTool,
 )
-from lftool.pipeline.graph import Present, Requests, build_graph, fuse, only_pins, prune, rebuild
-from lftool.pipeline.model_parts import model_parts
-from lftool.pipeline.steps import Convert, Fetch, Graph, Pack, Product, Quantize, Sign, TransformRequest
+from lftool.pipeline.graph.graphs import Present, Requests, build_graph, fuse, only_pins, prune, rebuild
+from lftool.pipeline.graph.steps import Convert, Fetch, Graph, Pack, Product, Quantize, Sign, TransformRequest
+from lftool.pipeline.model.parts import model_parts
 
 RECIPE = """\
 [bundle]

@@ -14,7 +14,7 @@ import attrs
 import pytest
 from tests.plugins.test_join import split
 
-from lftool.formats.gguf import read_gguf
+from lftool.formats.gguf_read import read_gguf
 from lftool.formats.gguf_write import copied_header, metadata_entry
 from lftool.testing import ProjectFolder, tiny_gguf
 

@@ -10,7 +10,7 @@ from lftool.api import Anonymous, RemoteStoreType, StoredObject
 from lftool.errors import PluginError
 from lftool.host.origin import Origin
 from lftool.host.registry import Registered
-from lftool.pipeline.remote_store import GuardedStore
+from lftool.pipeline.sources.guarded_store import GuardedStore
 
 
 class Wrong:

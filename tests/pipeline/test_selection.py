@@ -7,7 +7,7 @@ import pytest
 from lftool.errors import RecipeError
 from lftool.models.digest import Digest
 from lftool.models.lock import LockedFile
-from lftool.pipeline.selection import _safetensors
+from lftool.pipeline.model.selection import _safetensors
 
 
 def chosen(*paths: str) -> tuple[str, tuple[str, ...]]:

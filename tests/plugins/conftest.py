@@ -26,7 +26,7 @@ from lftool.host.isolated import Isolated
 from lftool.host.registry import Registry
 from lftool.host.workers import Workers
 from lftool.models.digest import Artifact
-from lftool.pipeline.archives import _repack
+from lftool.pipeline.tools.archives import _repack
 from lftool_llamacpp.converter import HuggingFaceConverter
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 
 from lftool.api import ConverterType, QuantizerType, TensorData, write_gguf
 from lftool.testing import tiny_gguf
-from lftool.testing.transforms import StreamingConformance, TransformConformance, Work
+from lftool.testing.transform_kit import StreamingConformance, TransformConformance, Work
 from lftool_llamacpp.probe_files import write_adapter_files, write_projector_files
 
 STORY = Path(__file__).parents[2] / "examples" / "tiny-story" / "tiny-story"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.embedding_models import TEXTS, cosine
 
-from lftool.ops.answers import Question, served
+from lftool.ops.run.served_model import Question, served
 from lftool.store.store import Store
 from lftool.testing import ProjectFolder
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from lftool.cli.main import run
 from lftool.testing import FaultProxy, FileServer
-from lftool.testing.conformance import RECIPE, large_model
 from lftool.testing.faults import answer
+from lftool.testing.source_kit import RECIPE, large_model
 
 SECRETS = st.text(
     alphabet=st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='"\\#?&% '), min_size=12, max_size=40

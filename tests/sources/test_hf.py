@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lftool.testing import FaultProxy
-from lftool.testing.conformance import RECIPE, Served, SourceConformance, large_model
 from lftool.testing.hub import HubServer
+from lftool.testing.source_kit import RECIPE, Served, SourceConformance, large_model
 
 FILES = {"README.md": b"# a model\n", "config.json": b"{}", "model.gguf": large_model()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lftool.testing import FaultProxy
-from lftool.testing.conformance import Served, SourceConformance, large_model
+from lftool.testing.source_kit import Served, SourceConformance, large_model
 
 
 class TestNginx(SourceConformance):

@@ -17,7 +17,7 @@ import attrs
 import pytest
 
 from lftool.testing import FaultProxy, FileServer, tiny_gguf
-from lftool.testing.conformance import RECIPE, Served, SourceConformance, large_model
+from lftool.testing.source_kit import RECIPE, Served, SourceConformance, large_model
 from lftool_oci.credentials import may_see_credentials
 
 OCI = "application/vnd.oci.image.manifest.v1+json"

@@ -19,7 +19,7 @@ from lftool.models.digest import Digest
 from lftool.testing import FaultProxy, tiny_gguf
 from lftool.testing.faults import answer, stall
 from lftool.testing.loopback import LoopbackServer
-from lftool.testing.remote_stores import BUNDLE, RECIPE, RemotePlace, RemoteStoreConformance, bf16_weights
+from lftool.testing.remote_store_kit import BUNDLE, RECIPE, RemotePlace, RemoteStoreConformance, bf16_weights
 
 from .buckets import KEYS, new_bucket, store_of
 

@@ -8,7 +8,7 @@ import obstore
 import pytest
 
 from lftool.testing import FaultProxy
-from lftool.testing.conformance import RECIPE, Served, SourceConformance, large_model
+from lftool.testing.source_kit import RECIPE, Served, SourceConformance, large_model
 
 from .buckets import KEYS, keep_versions, new_bucket, store_of
 

@@ -42,16 +42,16 @@ ALLOWED = {
     # The reader of standard output has gone: what is still to be written goes nowhere.
     ("cli/main.py", "_run", "open"),
     # Weights of a bundle on their way into the store: the durable file that they are written to has no name yet.
-    ("bundle/extract.py", "copy_weights", "open"),
+    ("bundle/extraction.py", "copy_weights", "open"),
     # What a server that is being checked printed; it has no name, and goes with its descriptor.
-    ("ops/answers.py", "served", "tempfile.TemporaryFile"),
+    ("ops/run/served_model.py", "served", "tempfile.TemporaryFile"),
     # Not a file's `open`: a source's, which reads.
-    ("testing/remote_stores.py", "RemoteStoreConformance.pushing", "write_bytes"),
-    ("pipeline/remote_store.py", "GuardedStore.open", "open"),
+    ("testing/remote_store_kit.py", "RemoteStoreConformance.pushing", "write_bytes"),
+    ("pipeline/sources/guarded_store.py", "GuardedStore.open", "open"),
     ("transfer/remote_store.py", "_Object.open", "open"),
     ("transfer/remote_store.py", "CheckedStore._small", "open"),
-    ("pipeline/stages/fetch.py", "RemoteFile.open", "open"),
-    ("transfer/parallel.py", "ParallelTransfer._stream", "open"),
+    ("pipeline/sources/fetch.py", "RemoteFile.open", "open"),
+    ("transfer/chunks.py", "ParallelTransfer._stream", "open"),
     # A file in the making and its journal: chunks count only when their CRC-32 is right, whatever became of a write.
     ("store/partial.py", "PartialFile.__init__", "os.open"),
     ("store/partial.py", "PartialFile.__init__", "os.truncate"),
@@ -70,24 +70,24 @@ ALLOWED = {
     ("formats/probe_model.py", "write_probe_imatrix", "open"),
     ("formats/probe_model.py", "write_probe_model", "open"),
     # A file that plans are made from, in a scratch folder, gone with it.
-    ("pipeline/headers.py", "skeleton", "write_bytes"),
-    ("pipeline/headers.py", "skeleton", "os.truncate"),
+    ("pipeline/model/headers.py", "skeleton", "write_bytes"),
+    ("pipeline/model/headers.py", "skeleton", "os.truncate"),
     # `tarfile.open`, which reads; what is kept goes into a durable file.
-    ("pipeline/archives.py", "_repack", "open"),
+    ("pipeline/tools/archives.py", "_repack", "open"),
     # Arranges tests; nothing here has to survive a power cut.
-    ("testing/conformance.py", "large_model", "tempfile.TemporaryDirectory"),
+    ("testing/source_kit.py", "large_model", "tempfile.TemporaryDirectory"),
     ("testing/bundles.py", "rewrite_bundle", "write_bytes"),
     (
-        "testing/transforms.py",
+        "testing/transform_kit.py",
         "TransformConformance.test_weights_that_are_cut_off_are_an_error_for_people",
         "write_bytes",
     ),
-    ("testing/transforms.py", "_read_from_a_pipe", "write_bytes"),
-    ("testing/transforms.py", "_read_from_a_pipe", "os.truncate"),
+    ("testing/transform_kit.py", "_read_from_a_pipe", "write_bytes"),
+    ("testing/transform_kit.py", "_read_from_a_pipe", "os.truncate"),
     ("testing/models.py", "tiny_gguf", "open"),
-    ("testing/project.py", "ProjectFolder.write_recipe", "write_text"),
-    ("testing/project.py", "ProjectFolder.write_credentials", "write_text"),
-    ("testing/project.py", "ProjectFolder.write_configuration", "write_text"),
+    ("testing/project_folder.py", "ProjectFolder.write_recipe", "write_text"),
+    ("testing/project_folder.py", "ProjectFolder.write_credentials", "write_text"),
+    ("testing/project_folder.py", "ProjectFolder.write_configuration", "write_text"),
 }
 
 ALWAYS_WRITES = {

@@ -6,7 +6,7 @@ import pytest
 
 from lftool.models.digest import Digest
 from lftool.testing import FaultProxy, FileServer
-from lftool.testing.conformance import BUNDLE, RECIPE, large_model
+from lftool.testing.source_kit import BUNDLE, RECIPE, large_model
 
 SHA256 = Digest.of(large_model()).hex
 PLACES = {

@@ -14,8 +14,8 @@ import pytest
 
 from lftool.models.digest import Digest
 from lftool.testing import FaultProxy, FileServer, ProjectFolder
-from lftool.testing.conformance import BUNDLE, RECIPE, large_model
 from lftool.testing.faults import Request, Response, answer, change_version, corrupt
+from lftool.testing.source_kit import BUNDLE, RECIPE, large_model
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from lftool.models.digest import Digest
 from lftool.models.manifest import CHUNK_SIZE
 from lftool.store.buffers import page_aligned_buffer
 from lftool.store.partial import partial_file, remove_old_partials
-from lftool.transfer.parallel import segments
+from lftool.transfer.chunks import segments
 
 KEY = Digest.of(b"key")
 SIZE = 2 * CHUNK_SIZE + 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lftool.errors import FetchError, TransientError, UsageError
-from lftool.transfer.rules import TransferRules, rules_from_environment, wait_before
+from lftool.transfer.fetch_rules import TransferRules, rules_from_environment, wait_before
 
 RULES = TransferRules(attempts=4, first_wait=1.0, most_wait=5.0)
 

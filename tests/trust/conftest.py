@@ -8,14 +8,14 @@ import pytest
 from attrs import frozen
 
 from lftool.api import SignerContext
-from lftool.builtin.keys import KeySigner, P256Verifier
+from lftool.builtin.p256_keys import KeySigner, P256Verifier
 from lftool.bundle.contents import unsigned_artifact
 from lftool.bundle.reader import manifest_entries, opened, signature_path
 from lftool.bundle.structure import arrange
 from lftool.codec.canonical import parse_canonical_json
 from lftool.models.manifest import PROVENANCE_PATH
 from lftool.models.policy import TrustedKey, TrustPolicy
-from lftool.ops.trusting import claim_of
+from lftool.ops.bundles.trust import claim_of
 from lftool.testing import ProjectFolder, tiny_gguf
 from lftool.testing.plugin import PLAIN_RECIPE
 from lftool.trust.signing import sign_statement

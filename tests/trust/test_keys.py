@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lftool.builtin.keys import P256Verifier
+from lftool.builtin.p256_keys import P256Verifier
 from lftool.errors import TrustError
-from lftool.trust.keys import generate_key_pair
+from lftool.trust.key_pairs import generate_key_pair
 
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 DATA = b"sample"

@@ -9,11 +9,11 @@ import json
 import attrs
 import pytest
 
-from lftool.builtin.keys import P256Verifier
+from lftool.builtin.p256_keys import P256Verifier
 from lftool.errors import FormatError, IntegrityError, PolicyError, TrustError
 from lftool.models.digest import Digest
 from lftool.models.policy import P256, TrustPolicy
-from lftool.ops.verifying import VerifyOptions, verify_bundle
+from lftool.ops.bundles.verify import VerifyOptions, verify_bundle
 from lftool.trust.envelope import Envelope, decode_envelope, encode_envelope
 from lftool.trust.signing import sign_statement
 from lftool.trust.verification import SignatureReport, SignatureResult, check_signatures

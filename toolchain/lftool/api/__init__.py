@@ -18,12 +18,13 @@ from __future__ import annotations
 
 from lftool.api.credentials import Anonymous, Credential, Credentials
 from lftool.api.events import BytesFetched, Event, Notice, StageFinished, StageStarted, TensorDone, WorkStopped
+from lftool.api.figures import EmbeddingFigures, Figures, QualityFigures, QualityRequest
 from lftool.api.files import ProjectFiles, local_file, local_files
 from lftool.api.hookspecs import HOOKS, hookimpl
 from lftool.api.http import HTTPClient
 from lftool.api.http_answers import HTTPAnswer, masked_url
 from lftool.api.launching import Device, LaunchCommand, LaunchRequest, ModelSize, Probe, ServeOptions
-from lftool.api.loading import LoadReport, LoadRequest
+from lftool.api.load_report import LoadReport, LoadRequest
 from lftool.api.protocols import (
     Backend,
     CompiledRuntime,
@@ -36,7 +37,6 @@ from lftool.api.protocols import (
     Transform,
     Verifier,
 )
-from lftool.api.quality import EmbeddingFigures, Figures, QualityFigures, QualityRequest
 from lftool.api.records import (
     BackendType,
     ConverterType,
@@ -74,10 +74,10 @@ from lftool.api.values import (
     TransformPlan,
     TransformSpec,
 )
-from lftool.codec.text import decode_utf8
+from lftool.codec.utf8 import decode_utf8
 from lftool.formats.file_types import FILE_TYPES
 from lftool.formats.ggml_types import BY_NAME as GGML_TYPES
-from lftool.formats.gguf import GGUFArray, GGUFHeader, GGUFTensor, padding, read_gguf
+from lftool.formats.gguf_read import GGUFArray, GGUFHeader, GGUFTensor, padding, read_gguf
 from lftool.formats.gguf_write import TensorData, copied_header, metadata_entry, write_gguf
 from lftool.formats.imatrix import read_imatrix
 from lftool.formats.model_kind import ENCODERS, ModelKind, model_kind

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from lftool.api.figures import Figures, QualityRequest
     from lftool.api.launching import LaunchCommand, LaunchRequest, Probe
-    from lftool.api.loading import LoadReport, LoadRequest
-    from lftool.api.quality import Figures, QualityRequest
+    from lftool.api.load_report import LoadReport, LoadRequest
     from lftool.api.values import (
         InputFile,
         LayoutInputs,

@@ -82,13 +82,13 @@ def _python_runtime() -> Runtime:
 
 
 def _key_signer(context: SignerContext) -> Signer:
-    from lftool.builtin.keys import KeySigner  # noqa: PLC0415 - imported when used
+    from lftool.builtin.p256_keys import KeySigner  # noqa: PLC0415 - imported when used
 
     return KeySigner(context)
 
 
 def _p256_verifier() -> Verifier:
-    from lftool.builtin.keys import P256Verifier  # noqa: PLC0415 - imported when used
+    from lftool.builtin.p256_keys import P256Verifier  # noqa: PLC0415 - imported when used
 
     return P256Verifier()
 

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from lftool.bundle.reader import read_exactly
 from lftool.errors import FormatError, IntegrityError
-from lftool.formats.gguf import GGUFHeader, read_gguf
+from lftool.formats.gguf_read import GGUFHeader, read_gguf
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import CHUNK_SIZE, CHUNKS_PATH, Member, Prefix, is_large
 from lftool.store.buffers import page_aligned_buffer

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from lftool.api import ModelSize
 
 if TYPE_CHECKING:
-    from lftool.formats.gguf import GGUFHeader
-    from lftool.models.run import RunContract
+    from lftool.formats.gguf_read import GGUFHeader
+    from lftool.models.run_contract import RunContract
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _F16 = 2

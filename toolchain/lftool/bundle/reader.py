@@ -29,7 +29,7 @@ from lftool.bundle.structure import (
 )
 from lftool.codec.manifests import parse_manifest
 from lftool.errors import FormatError, StorageError
-from lftool.formats.gguf import read_gguf
+from lftool.formats.gguf_read import read_gguf
 from lftool.formats.recognised import HEAD_BYTES, recognised
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import (
@@ -41,7 +41,7 @@ from lftool.models.manifest import (
     BundleManifest,
     is_large,
 )
-from lftool.store.opening import open_for_reading
+from lftool.store.reading import open_for_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

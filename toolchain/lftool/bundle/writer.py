@@ -22,7 +22,7 @@ from lftool.models.manifest import (
     is_large,
     member_order,
 )
-from lftool.models.run import RunContract
+from lftool.models.run_contract import RunContract
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lftool.pipeline.steps import Graph, Step
+    from lftool.pipeline.graph.steps import Graph, Step
 
 _WIDTH, _HEIGHT, _ACROSS, _DOWN, _MARGIN = 260, 44, 60, 16, 16  # pixels
 _LETTERS = 38  # that fit into a box

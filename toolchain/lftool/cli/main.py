@@ -87,7 +87,7 @@ def cli(context: click.Context, traceback: bool, no_plugins: bool) -> None:
 
 
 def _show(error: LftoolError) -> None:
-    from lftool.cli.options import note
+    from lftool.cli.shared_options import note
 
     note(f"error: {error.message}")
     for hint in error.hints:

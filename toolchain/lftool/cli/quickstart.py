@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from lftool import __version__
 from lftool.errors import LftoolError
-from lftool.store.opening import open_for_reading
 from lftool.store.places import cache_root, user_policy
+from lftool.store.reading import open_for_reading
 from lftool.store.stamps import Stamps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from lftool.ops.running import ReadyToRun
+    from lftool.ops.run.prepare import ReadyToRun
 
 _KIND = "start"
 _VALUES = {"-p": "--prompt", "--prompt": "--prompt", "--max-tokens": "--max-tokens"}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lftool.errors import LftoolError
-from lftool.codec.text import decode_utf8
+from lftool.codec.utf8 import decode_utf8
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from lftool.formats.ggml_types import BY_NAME
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from lftool.formats.gguf import GGUFTensor
+    from lftool.formats.gguf_read import GGUFTensor
 
 _OUTPUT, _EMBEDDING = "output.weight", "token_embd.weight"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from attrs import frozen
 
 from lftool.formats.ggml_types import BY_NAME
-from lftool.formats.gguf import DEFAULT_ALIGNMENT, MAGIC, MAX_NAME_BYTES, GGUFTensor, padding
+from lftool.formats.gguf_read import DEFAULT_ALIGNMENT, MAGIC, MAX_NAME_BYTES, GGUFTensor, padding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ from array import array
 from typing import TYPE_CHECKING, NoReturn
 
 from lftool.errors import FormatError
-from lftool.formats.gguf import read_gguf
+from lftool.formats.gguf_read import read_gguf
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from lftool.formats.gguf import GGUFHeader
+    from lftool.formats.gguf_read import GGUFHeader
 
 Does = Literal["generates", "embeds", "ranks"]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lftool.models.policy import TrustedKey, TrustPolicy
 
 # The built-in scheme by module and class: verifying needs no registry, which would double its start-up time.
-_BUILTIN = {P256: ("lftool.builtin.keys", "P256Verifier")}
+_BUILTIN = {P256: ("lftool.builtin.p256_keys", "P256Verifier")}
 
 
 def _load(key: TrustedKey) -> Verifier:

@@ -12,7 +12,7 @@ from attrs.validators import ge
 from lftool.models.digest import Artifact, Digest
 from lftool.models.names import check_member_path, check_name
 from lftool.models.rules import RULES
-from lftool.models.run import RunContract
+from lftool.models.run_contract import RunContract
 
 if TYPE_CHECKING:
     from attrs import Attribute

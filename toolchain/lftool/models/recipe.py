@@ -10,7 +10,7 @@ from attrs.validators import in_, min_len, optional
 
 from lftool.models.checks import PERPLEXITY, CheckSpec
 from lftool.models.names import check_name
-from lftool.models.run import RunContract
+from lftool.models.run_contract import RunContract
 
 if TYPE_CHECKING:
     from attrs import Attribute

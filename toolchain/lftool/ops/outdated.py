@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from lftool.models.recipe import SourceSpec
-from lftool.ops.freshness import check_lock
+from lftool.ops.lock_check import check_lock
 from lftool.pipeline.parallel import in_parallel
-from lftool.pipeline.stages.resolve import ask
+from lftool.pipeline.sources.resolve import ask
 
 if TYPE_CHECKING:
     from lftool.api import Resolution, SourceFile
     from lftool.models.lock import LockedFile, LockedSource
     from lftool.ops.project import Project
     from lftool.pipeline.ports import Ports
-    from lftool.pipeline.stages.fetch import SourceReader
+    from lftool.pipeline.sources.fetch import SourceReader
 
 
 @frozen(kw_only=True)

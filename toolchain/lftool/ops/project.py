@@ -22,14 +22,14 @@ from lftool.host.registry import Registry
 from lftool.host.workers import WorkerRules
 from lftool.models.lock import LOCK_NAME, RECIPE_NAME
 from lftool.models.recipe import Recipe
-from lftool.ops.caching import open_store
-from lftool.ops.configuration import read_configuration
+from lftool.ops.user_configuration import read_configuration
+from lftool.ops.user_store import open_store
 from lftool.pipeline.ports import Ports
-from lftool.pipeline.remote_store import RemoteRecords, remote_store_from_environment
-from lftool.pipeline.stages.fetch import FetchListener
+from lftool.pipeline.sources.fetch import FetchListener
+from lftool.pipeline.sources.guarded_store import RemoteRecords, remote_store_from_environment
 from lftool.store.durable import write_durably
 from lftool.store.locking import advisory_lock
-from lftool.transfer.rules import rules_from_environment
+from lftool.transfer.fetch_rules import rules_from_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

@@ -12,12 +12,12 @@ from attrs import frozen
 from lftool.api import Notice
 from lftool.bundle.reader import opened
 from lftool.errors import LockError, UsageError
-from lftool.ops.building import BuildOptions, build_project
-from lftool.pipeline.model_parts import WEIGHTS, model_parts
-from lftool.pipeline.quality import Quality, measure, read_text
-from lftool.pipeline.runner import make_weights
+from lftool.ops.build import BuildOptions, build_project
+from lftool.pipeline.building.builds import make_weights
+from lftool.pipeline.model.parts import WEIGHTS, model_parts
+from lftool.pipeline.model.weights import weights_header
+from lftool.pipeline.stages.measure import Quality, measure, read_text
 from lftool.pipeline.stages.sign import open_key
-from lftool.pipeline.weights import weights_header
 from lftool.store.durable import write_durably
 from lftool.trust.signing import sign_statement
 from lftool.trust.statement import QUALITY_TYPE, Statement

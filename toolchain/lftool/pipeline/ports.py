@@ -16,11 +16,11 @@ from attrs import Factory, define, field
 from lftool.api import Credentials, Event, ProjectFiles, StageFinished, StageStarted
 from lftool.host.registry import Registry
 from lftool.host.workers import WorkerRules, Workers
-from lftool.pipeline.credentials import UserCredentials
-from lftool.pipeline.records import Records
+from lftool.pipeline.action_records import Records
+from lftool.pipeline.user_credentials import UserCredentials
 from lftool.store.store import Store
+from lftool.transfer.fetch_rules import TransferRules
 from lftool.transfer.remote_store import CheckedStore
-from lftool.transfer.rules import TransferRules
 
 if TYPE_CHECKING:
     from lftool.host.isolated import Isolated

@@ -9,6 +9,6 @@ from lftool.testing.bundles import rewrite_bundle
 from lftool.testing.faults import FaultProxy
 from lftool.testing.files import FileServer
 from lftool.testing.models import tiny_gguf
-from lftool.testing.project import Outcome, ProjectFolder
+from lftool.testing.project_folder import Outcome, ProjectFolder
 
 __all__ = ["FaultProxy", "FileServer", "Outcome", "ProjectFolder", "rewrite_bundle", "tiny_gguf"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lftool.testing.models import tiny_gguf
-from lftool.testing.project import ProjectFolder
+from lftool.testing.project_folder import ProjectFolder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,14 +10,14 @@ from lftool.errors import ChangedError, FetchError, IntegrityError, RangeError, 
 from lftool.models.digest import Artifact
 from lftool.models.manifest import CHUNK_SIZE
 from lftool.store.partial import partial_file
-from lftool.transfer.parallel import ParallelTransfer
-from lftool.transfer.rules import wait_before
+from lftool.transfer.chunks import ParallelTransfer
+from lftool.transfer.fetch_rules import wait_before
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lftool.store.store import Store
-    from lftool.transfer.rules import TransferRules
+    from lftool.transfer.fetch_rules import TransferRules
     from lftool.transfer.wanted import Listener, Remote, Wanted
 
 

@@ -21,7 +21,7 @@ from lftool.models.digest import Artifact, Digest
 from lftool.store.actions import decode_outputs, encode_outputs
 from lftool.store.durable import durable_file
 from lftool.transfer.engine import Transfer
-from lftool.transfer.rules import wait_before
+from lftool.transfer.fetch_rules import wait_before
 from lftool.transfer.transit import ENCODING, compress, decompressed, pays
 from lftool.transfer.wanted import Listener, Wanted
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lftool.store.store import Store
-    from lftool.transfer.rules import TransferRules
+    from lftool.transfer.fetch_rules import TransferRules
 
 T = TypeVar("T")
 

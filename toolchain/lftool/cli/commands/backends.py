@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftool.cli.options import json_option, print_json, say
+from lftool.cli.shared_options import json_option, print_json, say
 
 if TYPE_CHECKING:
-    from lftool.ops.backends import FoundBackend
+    from lftool.ops.run.backends import FoundBackend
 
 
 @click.command("backends")
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def command(as_json: bool) -> None:
     """Show what each backend finds on this machine, and why one cannot be used."""
     from lftool.host.registry import Registry
-    from lftool.ops.backends import confinement_here, probe_all
-    from lftool.ops.caching import open_store
+    from lftool.ops.run.backends import confinement_here, probe_all
+    from lftool.ops.user_store import open_store
 
     found = probe_all(Registry.discovered(), open_store())
     if as_json:

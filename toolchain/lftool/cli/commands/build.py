@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lftool.cli.options import (
+from lftool.cli.shared_options import (
     chosen_sign_key,
     json_option,
     print_json,
@@ -19,8 +19,8 @@ from lftool.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from lftool.pipeline.finished import BuiltBundle
-    from lftool.pipeline.steps import Graph, Step
+    from lftool.pipeline.graph.steps import Graph, Step
+    from lftool.pipeline.stages.finished import BuiltBundle
 
 
 @click.command("build")
@@ -73,7 +73,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Build bundles: resolve, fetch, convert, quantize, pack, sign. All targets unless some are named."""
-    from lftool.ops.building import BuildOptions, build_project, plan_project
+    from lftool.ops.build import BuildOptions, build_project, plan_project
     from lftool.ops.project import find_project, open_ports
     from lftool.pipeline.parallel import apart
 
@@ -93,7 +93,7 @@ def command(
         raise click.UsageError("--graph goes with --dry-run, and without --json")
     ports = open_ports(found, online=not (offline or frozen), threads=jobs)
     if vendor is not None and not dry_run:
-        from lftool.ops.vendoring import take_in_vendored
+        from lftool.ops.vendor import take_in_vendored
 
         apart(lambda: take_in_vendored(found, vendor, ports, trust=trust_vendor), ports)
     if dry_run:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lftool.cli.options import json_option, note, print_json, project_option, say, size_text
+from lftool.cli.shared_options import json_option, note, print_json, project_option, say, size_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ class SizeType(click.ParamType[int]):
 
 
 def _store() -> Store:
-    from lftool.ops.caching import open_store
+    from lftool.ops.user_store import open_store
 
     return open_store()
 
@@ -127,7 +127,7 @@ def collect(max_size: int, as_json: bool) -> None:
 def push(project: Path | None, force: bool, as_json: bool) -> None:
     """Give what the lock pins, and what was built from it, to the remote store in LFTOOL_REMOTE_STORE."""
     from lftool.ops.project import find_project, open_ports
-    from lftool.ops.pushing import push_project
+    from lftool.ops.push import push_project
     from lftool.pipeline.parallel import apart
 
     found = find_project(project)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lftool.cli.options import json_option, note, print_json, project_option, say
+from lftool.cli.shared_options import json_option, note, print_json, project_option, say
 
 if TYPE_CHECKING:
-    from lftool.ops.check_reports import CheckReport
+    from lftool.ops.checks.report import CheckReport
 
 
 @click.command("check")
@@ -26,9 +26,9 @@ def command(
 ) -> None:
     """Hold bundles against the recipe's [[checks]]: answers, formats, embeddings, perplexity, time to first token."""
     from lftool.errors import LftoolError
-    from lftool.ops.bundle_checks import check_bundle
-    from lftool.ops.check_reports import CheckReport, raise_if_failed
-    from lftool.ops.junit import junit_xml
+    from lftool.ops.checks.check import check_bundle
+    from lftool.ops.checks.junit import junit_xml
+    from lftool.ops.checks.report import CheckReport, raise_if_failed
     from lftool.ops.project import find_project, open_ports
     from lftool.store.durable import write_durably
 
@@ -83,7 +83,7 @@ def _as_json(report: CheckReport) -> dict[str, object]:
 
 
 def _show(report: CheckReport) -> None:
-    from lftool.ops.check_reports import beginning
+    from lftool.ops.checks.report import beginning
 
     nothing = f": no check is for target {report.target}" if report.error is None else ": not checked"
     asked = f"  ({report.asked})" if report.asked else ""

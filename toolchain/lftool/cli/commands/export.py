@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lftool.cli.options import bundle_argument, json_option, note, print_json, say, size_text
+from lftool.cli.shared_options import bundle_argument, json_option, note, print_json, say, size_text
 
 image_option = click.option(
     "--image", required=True, metavar="REF", help="Reference of the image, such as registry.example.com/name:1."
@@ -32,8 +32,8 @@ def container(bundle: Path, directory: Path, ref: str | None, as_json: bool) -> 
 
     The image has one layer with one file; the same bundle gives the same bytes, whatever it is called.
     """
-    from lftool.ops.caching import open_store
-    from lftool.ops.containers import export_container
+    from lftool.ops.export.container import export_container
+    from lftool.ops.user_store import open_store
 
     made = export_container(bundle, directory, open_store(), ref)
     if as_json:
@@ -58,8 +58,8 @@ def container(bundle: Path, directory: Path, ref: str | None, as_json: bool) -> 
 @output_option
 def compose(bundle: Path, image: str, output: Path | None) -> None:
     """Print a Compose file that serves an image of BUNDLE, with memory computed from its model."""
-    from lftool.ops.caching import open_store
-    from lftool.ops.deployments import compose, deployment_of
+    from lftool.ops.export.manifests import compose, deployment_of
+    from lftool.ops.user_store import open_store
 
     _write(compose(deployment_of(bundle, image, open_store())), output)
 
@@ -70,8 +70,8 @@ def compose(bundle: Path, image: str, output: Path | None) -> None:
 @output_option
 def k8s(bundle: Path, image: str, output: Path | None) -> None:
     """Print Kubernetes manifests that serve an image of BUNDLE, with probes and resources computed from its model."""
-    from lftool.ops.caching import open_store
-    from lftool.ops.deployments import deployment_of, kubernetes
+    from lftool.ops.export.manifests import deployment_of, kubernetes
+    from lftool.ops.user_store import open_store
 
     _write(kubernetes(deployment_of(bundle, image, open_store())), output)
 

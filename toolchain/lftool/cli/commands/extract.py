@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lftool.cli.options import bundle_argument, json_option, print_json, say
+from lftool.cli.shared_options import bundle_argument, json_option, print_json, say
 
 
 @click.command("extract")
@@ -15,7 +15,7 @@ from lftool.cli.options import bundle_argument, json_option, print_json, say
 @json_option
 def command(bundle: Path, directory: Path, as_json: bool) -> None:
     """Write prefix and members of BUNDLE into DIRECTORY, once every content has been checked."""
-    from lftool.ops.extracting import extract_bundle
+    from lftool.ops.bundles.extract import extract_bundle
 
     written = extract_bundle(bundle, directory)
     if as_json:

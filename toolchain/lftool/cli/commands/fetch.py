@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lftool.cli.options import json_option, note, print_json, project_option, size_text
+from lftool.cli.shared_options import json_option, note, print_json, project_option, size_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @json_option
 def command(project: Path | None, as_json: bool) -> None:
     """Fetch every file that the lock pins; afterwards a build needs no network."""
-    from lftool.ops.fetching import fetch_project
+    from lftool.ops.fetch import fetch_project
     from lftool.ops.project import find_project, open_ports
     from lftool.pipeline.parallel import apart
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lftool.cli.options import json_option, note, print_json, say
+from lftool.cli.shared_options import json_option, note, print_json, say
 
 
 @click.group("gguf")
@@ -23,7 +23,7 @@ def repair(source: Path, destination: Path, as_json: bool) -> None:
 
     Text that is not UTF-8, padding that is missing at the end, bytes behind the last tensor. No weight changes.
     """
-    from lftool.ops.repairing import repair_gguf
+    from lftool.ops.gguf import repair_gguf
 
     changes = repair_gguf(source, destination)
     if as_json:

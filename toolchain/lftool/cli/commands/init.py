@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lftool.cli.options import note
+from lftool.cli.shared_options import note
 
 
 @click.command("init")
@@ -14,6 +14,6 @@ from lftool.cli.options import note
 @click.option("--name", help="Name of the bundle; default: name of the folder.")
 def command(directory: Path, name: str | None) -> None:
     """Write a recipe to start from into DIRECTORY (default: here)."""
-    from lftool.ops.starting import start_project
+    from lftool.ops.init import start_project
 
     note(f"wrote {start_project(directory, name)}; next: lftool lock")

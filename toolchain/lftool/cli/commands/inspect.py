@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftool.cli.options import bundle_argument, json_option, print_json, say, size_text
+from lftool.cli.shared_options import bundle_argument, json_option, print_json, say, size_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lftool.ops.inspecting import Inspection
+    from lftool.ops.bundles.inspect import Inspection
 
 
 _DOES = {"generates": "text generation", "embeds": "text embedding", "ranks": "reranking"}
@@ -22,7 +22,7 @@ _DOES = {"generates": "text generation", "embeds": "text embedding", "ranks": "r
 @json_option
 def command(bundle: Path, as_json: bool) -> None:
     """Show members, tensors, run contract, provenance and signers of BUNDLE; checks structure, trusts nobody."""
-    from lftool.ops.inspecting import inspect_bundle
+    from lftool.ops.bundles.inspect import inspect_bundle
 
     found = inspect_bundle(bundle)
     if as_json:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lftool.cli.options import json_option, note, print_json
+from lftool.cli.shared_options import json_option, note, print_json
 
 
 @click.command("keygen")
@@ -22,7 +22,7 @@ from lftool.cli.options import json_option, note, print_json
 @json_option
 def command(prefix: Path, as_json: bool) -> None:
     """Make a P-256 key pair for signing; existing files are never overwritten."""
-    from lftool.ops.keys import make_key_pair
+    from lftool.ops.keygen import make_key_pair
 
     private, public = make_key_pair(prefix)
     if as_json:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lftool.cli.options import json_option, note, print_json, project_option, say
+from lftool.cli.shared_options import json_option, note, print_json, project_option, say
 
 
 @click.command("lock")
@@ -33,10 +33,10 @@ def command(
     project: Path | None, check: bool, upgrade: tuple[str, ...], record: tuple[Path, ...], dry_run: bool, as_json: bool
 ) -> None:
     """Pin every input and tool that the recipe names; keep pins and outputs that still fit."""
-    from lftool.ops.caching import open_store
-    from lftool.ops.configuration import read_configuration
-    from lftool.ops.freshness import check_files, check_lock
+    from lftool.ops.lock_check import check_files, check_lock
     from lftool.ops.project import files_of, find_project, open_ports
+    from lftool.ops.user_configuration import read_configuration
+    from lftool.ops.user_store import open_store
     from lftool.pipeline.parallel import apart
 
     if sum([check, bool(upgrade), bool(record)]) > 1 or (dry_run and (check or record)):
@@ -54,7 +54,7 @@ def command(
         return
     ports = open_ports(found)
     if record:
-        from lftool.ops.recording import record_bundles
+        from lftool.ops.lock_record import record_bundles
 
         targets = apart(lambda: record_bundles(found, record, ports), ports)
         if as_json:
@@ -62,7 +62,7 @@ def command(
         else:
             note(f"recorded: {', '.join(targets)}")
         return
-    from lftool.ops.locking import lock_project
+    from lftool.ops.lock import lock_project
 
     result = apart(lambda: lock_project(found, ports, upgrade=_names(upgrade), dry_run=dry_run), ports)
     if as_json:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lftool.cli.options import json_option, print_json, project_option, say
+from lftool.cli.shared_options import json_option, print_json, project_option, say
 
 if TYPE_CHECKING:
     from pathlib import Path

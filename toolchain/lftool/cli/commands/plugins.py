@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftool.cli.options import json_option, print_json, say
+from lftool.cli.shared_options import json_option, print_json, say
 
 if TYPE_CHECKING:
     from lftool.host.discovery import Plugin

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lftool.cli.options import chosen_sign_key, json_option, print_json, project_option, say, sign_key_option
+from lftool.cli.shared_options import chosen_sign_key, json_option, print_json, project_option, say, sign_key_option
 
 
 @click.command("quality")
@@ -39,11 +39,11 @@ def command(
 ) -> None:
     """Measure how well TARGET's weights predict a text, against the unquantised weights, and sign what was found."""
     from lftool.api import EmbeddingFigures
-    from lftool.ops.building import BuildOptions
+    from lftool.ops.build import BuildOptions
     from lftool.ops.project import find_project, open_ports
     from lftool.ops.quality import QualityOptions, measure_target
     from lftool.pipeline.parallel import apart
-    from lftool.pipeline.quality import decimal, increase
+    from lftool.pipeline.stages.measure import decimal, increase
 
     found = find_project(project)
     relock = sys.stdin.isatty() and sys.stderr.isatty()

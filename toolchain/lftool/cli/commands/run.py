@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lftool.cli.options import bundle_argument, chosen_policy, note, trust_options
+from lftool.cli.shared_options import bundle_argument, chosen_policy, note, trust_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,12 +32,12 @@ def command(
 
     Of a folder, the bundle is taken whose backend is here.
     """
+    from lftool.cli.handover import start
     from lftool.cli.quickstart import remember
-    from lftool.cli.starting import start
     from lftool.host.registry import Registry
-    from lftool.ops.caching import open_store
-    from lftool.ops.picking import pick_bundle
-    from lftool.ops.running import prepare_run
+    from lftool.ops.run.pick import pick_bundle
+    from lftool.ops.run.prepare import prepare_run
+    from lftool.ops.user_store import open_store
 
     policy = chosen_policy(key, trust, own=True)
     picked = pick_bundle(bundle, backend, Registry.discovered(), store := open_store(), trusting=policy is not None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lftool.cli.options import json_option, note, print_json, project_option, say, size_text
+from lftool.cli.shared_options import json_option, note, print_json, project_option, say, size_text
 
 
 @click.group("runtime")
@@ -30,7 +30,7 @@ def build(
     and compared.
     """
     from lftool.ops.project import find_nearest, open_ports
-    from lftool.ops.runtimes import build_runtime, write_executable
+    from lftool.ops.runtime import build_runtime, write_executable
     from lftool.pipeline.parallel import apart
 
     found = find_nearest(project)

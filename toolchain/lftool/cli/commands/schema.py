@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lftool.cli.options import print_json
+from lftool.cli.shared_options import print_json
 
 
 @click.command("schema")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lftool.cli.options import bundle_argument, chosen_policy, note, trust_options
+from lftool.cli.shared_options import bundle_argument, chosen_policy, note, trust_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,12 +35,12 @@ def command(
 ) -> None:
     """Serve the model in BUNDLE: the OpenAI-compatible API, /health and /metrics. Ctrl-C or SIGTERM stops it."""
     from lftool.api import ServeOptions
-    from lftool.cli.starting import start
+    from lftool.cli.handover import start
     from lftool.errors import UsageError
     from lftool.host.registry import Registry
-    from lftool.ops.caching import open_store
-    from lftool.ops.picking import pick_bundle
-    from lftool.ops.running import prepare_run
+    from lftool.ops.run.pick import pick_bundle
+    from lftool.ops.run.prepare import prepare_run
+    from lftool.ops.user_store import open_store
 
     secret = api_key or os.environ.get("LLAMA_API_KEY")
     if secret and not all("!" <= letter <= "~" and letter != "," for letter in secret):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lftool.cli.options import json_option, note, print_json, project_option, size_text
+from lftool.cli.shared_options import json_option, note, print_json, project_option, size_text
 
 
 @click.command("vendor")
@@ -16,7 +16,7 @@ from lftool.cli.options import json_option, note, print_json, project_option, si
 def command(destination: Path, project: Path | None, as_json: bool) -> None:
     """Write all that a locked build reads into a folder or an archive, for `build --vendor` without a network."""
     from lftool.ops.project import find_project, open_ports
-    from lftool.ops.vendoring import vendor_project
+    from lftool.ops.vendor import vendor_project
     from lftool.pipeline.parallel import apart
 
     found = find_project(project)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftool.cli.options import chosen_policy, json_option, print_json, say, trust_options
+from lftool.cli.shared_options import chosen_policy, json_option, print_json, say, trust_options
 
 if TYPE_CHECKING:
-    from lftool.ops.verifying import Verification, VerifyOptions
+    from lftool.ops.bundles.verify import Verification, VerifyOptions
 
 
 @click.command("verify")
@@ -39,7 +39,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Check every byte of each BUNDLE, and that somebody you trust signed it; the first that fails ends it."""
-    from lftool.ops.verifying import VerifyOptions, verify_bundle
+    from lftool.ops.bundles.verify import VerifyOptions, verify_bundle
 
     if quality is not None and len(bundles) > 1:
         raise click.UsageError("a statement of quality is about one bundle")

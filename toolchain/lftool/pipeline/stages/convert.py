@@ -9,21 +9,21 @@ from attrs import frozen
 from lftool.api import TransformPlan, TransformSpec
 from lftool.models.digest import Digest
 from lftool.models.lock import LockedConvert, LockedTool
-from lftool.pipeline.headers import header_of
+from lftool.pipeline.graph.steps import Convert
 from lftool.pipeline.identity import plan_digest, transform_action
-from lftool.pipeline.model_parts import WEIGHTS
+from lftool.pipeline.model.headers import header_of
+from lftool.pipeline.model.parts import WEIGHTS
 from lftool.pipeline.progress import tensor_progress
-from lftool.pipeline.recall import done_already
-from lftool.pipeline.requests import convert_spec
-from lftool.pipeline.stages.fetch import bring
+from lftool.pipeline.sources.fetch import bring
 from lftool.pipeline.stages.outputs import check_output
-from lftool.pipeline.steps import Convert
-from lftool.pipeline.tools import Tool, input_files, plan_transform, require_pinned_fingerprint, spec_to_run
+from lftool.pipeline.stages.recall import done_already
+from lftool.pipeline.tools.requests import convert_spec
+from lftool.pipeline.tools.tool import Tool, input_files, plan_transform, require_pinned_fingerprint, spec_to_run
 
 if TYPE_CHECKING:
     from lftool.models.digest import Artifact
-    from lftool.pipeline.pins import Pins
     from lftool.pipeline.ports import Ports
+    from lftool.pipeline.tools.pins import Pins
 
 
 @frozen(kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.errors import FormatError
-from lftool.formats.gguf import read_gguf
+from lftool.formats.gguf_read import read_gguf
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,9 +25,9 @@ from lftool.models.manifest import (
     BundleManifest,
     Role,
 )
+from lftool.pipeline.model.weights import remembered_card
 from lftool.pipeline.pinned import require_pinned_plugin
-from lftool.pipeline.runtimes import runtime_pieces
-from lftool.pipeline.weights import remembered_card
+from lftool.pipeline.tools.runtimes import runtime_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,17 +13,18 @@ from lftool.codec.options import canonical_options
 from lftool.formats.fallbacks import outcome
 from lftool.models.digest import Artifact, Digest
 from lftool.models.lock import LockedQuantize, LockedTool
-from lftool.pipeline.accelerating import accelerated
+from lftool.pipeline.graph.steps import Quantize
 from lftool.pipeline.identity import plan_digest, transform_action, use_of
-from lftool.pipeline.model_parts import WEIGHTS
-from lftool.pipeline.outcomes import of_target, tell_outcome
-from lftool.pipeline.overrides import check_overrides
+from lftool.pipeline.model.overrides import check_overrides
+from lftool.pipeline.model.parts import WEIGHTS
+from lftool.pipeline.model.weights import weights_header
 from lftool.pipeline.progress import tensor_progress
-from lftool.pipeline.recall import done_already
-from lftool.pipeline.requests import quantize_spec
+from lftool.pipeline.stages.outcomes import of_target, tell_outcome
 from lftool.pipeline.stages.outputs import check_output
-from lftool.pipeline.steps import Quantize
-from lftool.pipeline.tools import (
+from lftool.pipeline.stages.recall import done_already
+from lftool.pipeline.tools.accelerators import accelerated
+from lftool.pipeline.tools.requests import quantize_spec
+from lftool.pipeline.tools.tool import (
     Tool,
     input_files,
     plan_ahead,
@@ -31,12 +32,11 @@ from lftool.pipeline.tools import (
     require_pinned_fingerprint,
     spec_to_run,
 )
-from lftool.pipeline.weights import weights_header
 
 if TYPE_CHECKING:
     from lftool.api import InputFile
-    from lftool.pipeline.pins import Pins
     from lftool.pipeline.ports import Ports
+    from lftool.pipeline.tools.pins import Pins
 
 
 @frozen(kw_only=True)

@@ -17,29 +17,29 @@ from attrs import define, field
 
 from lftool.api import InputFile
 from lftool.errors import FormatError
-from lftool.formats.gguf import read_gguf
+from lftool.formats.gguf_read import read_gguf
 from lftool.models.digest import Artifact
-from lftool.pipeline.headers import remember_header, skeleton
-from lftool.pipeline.model_parts import WEIGHTS
+from lftool.pipeline.graph.steps import Quantize
+from lftool.pipeline.model.headers import remember_header, skeleton
+from lftool.pipeline.model.parts import WEIGHTS
 from lftool.pipeline.parallel import in_parallel
-from lftool.pipeline.passing import Passing, open_pipe, pass_on, path_of
-from lftool.pipeline.pins import Pins
 from lftool.pipeline.ports import Ports
 from lftool.pipeline.progress import tensor_progress
-from lftool.pipeline.recall import done_already
-from lftool.pipeline.requests import converter_of, quantizer_of
 from lftool.pipeline.stages.convert import Conversion, made_before
 from lftool.pipeline.stages.convert import agreed as agreed_conversion
 from lftool.pipeline.stages.outputs import check_output
+from lftool.pipeline.stages.passing import Passing, open_pipe, pass_on, path_of
 from lftool.pipeline.stages.quantize import Quantization, agreed, agreed_ahead, with_output
-from lftool.pipeline.steps import Quantize
-from lftool.pipeline.tools import Tool, input_files, spec_to_run
+from lftool.pipeline.stages.recall import done_already
+from lftool.pipeline.tools.pins import Pins
+from lftool.pipeline.tools.requests import converter_of, quantizer_of
+from lftool.pipeline.tools.tool import Tool, input_files, spec_to_run
 
 if TYPE_CHECKING:
     from io import FileIO
 
     from lftool.models.lock import LockedConvert, LockedQuantize
-    from lftool.pipeline.steps import Convert, Stream
+    from lftool.pipeline.graph.steps import Convert, Stream
 
 _MOST_CONSUMERS = 4
 

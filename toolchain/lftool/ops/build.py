@@ -1,0 +1,164 @@
+"""`lftool build`: from a fresh lock to bundles, recording outputs the first time and comparing ever after."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from lftool.api import Notice
+from lftool.errors import LockError, StorageError, UsageError
+from lftool.models.lock import LOCK_NAME
+from lftool.ops.lock_check import check_lock
+from lftool.ops.lock_record import record_outputs
+from lftool.pipeline.building.builds import BuildRequest, plan_build, run_build
+from lftool.pipeline.graph.executor import THREADS, Executor
+from lftool.pipeline.locking.staleness import staleness
+from lftool.pipeline.model.parts import model_parts
+from lftool.pipeline.sources.local_files import require_unchanged
+from lftool.pipeline.stages.measure import require_files
+from lftool.pipeline.stages.recall import recall_outputs
+from lftool.pipeline.stages.sign import open_key
+from lftool.store.collect import collect_if_due
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lftool.models.lock import Lock
+    from lftool.ops.project import Project
+    from lftool.pipeline.graph.steps import Graph
+    from lftool.pipeline.ports import Ports
+    from lftool.pipeline.stages.finished import BuiltBundle
+
+DEFAULT_CACHE_BYTES = 100 * 1024**3
+
+
+@frozen(kw_only=True)
+class BuildOptions:
+    """How to build.
+
+    Attributes:
+        targets: Names of targets; all when empty.
+        output: Folder for bundles.
+        locked: The lock must be fresh and hold every output; it is not written.
+        relock: Make or renew the lock if need be, as on a terminal; else a missing or stale lock is an error.
+        rebuild: Recall nothing: do every stage, and compare with the lock.
+        sign: Sign when the recipe says with which key.
+        sign_key: Path of the private key that the user names; before the recipe's.
+        cache_bytes: Bound of the store, kept after the build.
+        executor: Runs the graph.
+    """
+
+    targets: tuple[str, ...] = ()
+    output: Path = Path("dist")
+    locked: bool = False
+    relock: bool = False
+    rebuild: bool = False
+    sign: bool = True
+    sign_key: Path | None = None
+    cache_bytes: int = DEFAULT_CACHE_BYTES
+    executor: Executor = THREADS
+
+
+def _chosen(project: Project, wanted: Sequence[str]) -> tuple[str, ...]:
+    unknown = [name for name in wanted if name not in project.recipe.targets]
+    if unknown:
+        valid = ", ".join(sorted(project.recipe.targets))
+        raise UsageError(f"the recipe has no target {unknown[0]!r}; it has {valid}")
+    return tuple(sorted(set(wanted))) or tuple(sorted(project.recipe.targets))
+
+
+def _fresh_lock(project: Project, ports: Ports, options: BuildOptions) -> Lock:
+    if options.relock and not options.locked:
+        lock = project.read_lock()
+        if lock is None or staleness(project.recipe, lock):
+            why = "is missing" if lock is None else "is stale"
+            ports.emit(Notice(text=f"{LOCK_NAME} {why}; locking"))
+            from lftool.ops.lock import lock_project  # noqa: PLC0415 - most builds need no locking
+
+            return lock_project(project, ports, executor=options.executor).lock
+        return lock
+    return check_lock(project)
+
+
+def _require_outputs(lock: Lock, targets: Sequence[str]) -> None:
+    for name in targets:
+        locked = lock.targets[name]
+        stages = {"quantize": locked.quantize, "pack": locked.pack}
+        for stage, entry in stages.items():
+            if entry is not None and entry.output is None:
+                raise LockError(
+                    f"{LOCK_NAME} has no output for targets.{name}, stage {stage}; --locked compares with what is locked",
+                    hints=("build once without --locked, or `lftool lock --record BUNDLE`, and commit the lock",),
+                )
+
+
+def _request(project: Project, lock: Lock, targets: Sequence[str], options: BuildOptions) -> BuildRequest:
+    return BuildRequest(
+        recipe=project.recipe,
+        lock=lock,
+        parts=model_parts(project.recipe, lock),
+        targets=targets,
+        output=options.output.absolute(),
+        signed=options.sign,
+        rebuild=options.rebuild,
+    )
+
+
+def plan_project(project: Project, ports: Ports, options: BuildOptions) -> Graph:
+    """Return what is left of a build; nothing is written.
+
+    Raises:
+        LockError: The lock is missing or stale.
+    """
+    lock = check_lock(project)
+    targets = _chosen(project, options.targets)
+    if options.locked:
+        _require_outputs(lock, targets)
+    ports.records.rebuild = options.rebuild
+    return plan_build(_request(project, lock, targets, options), ports).left
+
+
+def _record(project: Project, lock: Lock, built: Sequence[BuiltBundle], ports: Ports) -> None:
+    """Write outputs into the lock; in a project that is read-only, the bundles are what was asked for."""
+    try:
+        record_outputs(project, lock, built)
+    except StorageError as error:
+        if getattr(error.__cause__, "errno", None) not in {errno.EROFS, errno.EACCES, errno.EPERM}:
+            raise
+        record = " ".join(f"--record {item.path}" for item in built)
+        text = f"{error.message}: {LOCK_NAME} does not name these outputs yet; where it can be written: lftool lock {record}"
+        ports.emit(Notice(text=text, warning=True))
+
+
+def build_project(project: Project, ports: Ports, options: BuildOptions) -> list[BuiltBundle]:
+    """Build bundles.
+
+    Raises:
+        LockError: The lock is missing, stale, or without an output that `locked` needs.
+        RecipeError: A check names a file that is not there.
+        IntegrityError: A file beside the recipe is not the one that the lock pins.
+        NotReproducibleError: A stage made other bytes than the lock names.
+        LftoolError: Whatever a stage raises; what existed before is unchanged.
+    """
+    targets = _chosen(project, options.targets)
+    require_files(project.recipe, ports.files)
+    with ports.store.in_use():
+        lock = _fresh_lock(project, ports, options)
+        request = _request(project, lock, targets, options)
+        require_unchanged(request.parts, lock, ports.files, ports.store)
+        if options.locked:
+            _require_outputs(lock, targets)
+        signing = project.recipe.sign is not None and options.sign
+        key = open_key(project.recipe.sign, options.sign_key, ports) if signing and project.recipe.sign else None
+        ports.records.rebuild = options.rebuild
+        recall_outputs(lock, targets, ports)
+        built = run_build(request, key, ports, options.executor)
+        if not options.locked:
+            _record(project, lock, built, ports)
+    if key is None:
+        ports.emit(Notice(text="unsigned: the recipe has no [sign]" if options.sign else "unsigned: --no-sign"))
+    collect_if_due(ports.store, options.cache_bytes)
+    return built

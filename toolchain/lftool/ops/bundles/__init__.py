@@ -1,0 +1,1 @@
+"""Reading bundles: verify, inspect, extract."""

@@ -1,0 +1,141 @@
+"""`lftool verify`: is this file what it says, and has somebody we trust signed it? No third-party plugin is loaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from lftool.bundle.contents import check_flat_digests, hashing_contents, unsigned_artifact
+from lftool.bundle.reader import Bundle, read_bundle
+from lftool.errors import IntegrityError, TrustError
+from lftool.host.verifiers import load_verifiers
+from lftool.models.digest import Artifact, Digest
+from lftool.models.manifest import BundleManifest
+from lftool.models.policy import TrustPolicy
+from lftool.ops.bundles.claims import check_documents
+from lftool.ops.bundles.slices import check_claims
+from lftool.ops.bundles.trust import require_trust, signature_report, today_utc, trusted_quality
+from lftool.store.reading import open_for_reading
+from lftool.trust.verification import SignatureReport
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+
+@frozen(kw_only=True)
+class VerifyOptions:
+    """How to verify.
+
+    Attributes:
+        policy: Whom to trust; None only together with `allow_unsigned`.
+        full: Also recompute flat digests, CRC-32s and sha256(U).
+        allow_unsigned: Check integrity only, and say so.
+        allow_other_signatures: Signatures that no trusted key verifies do not fail the verification.
+        quality: A statement of `lftool quality` to check as well; needs a policy.
+        threads: How many to hash with; all processors by default.
+    """
+
+    policy: TrustPolicy | None
+    full: bool = False
+    allow_unsigned: bool = False
+    allow_other_signatures: bool = False
+    quality: Path | None = None
+    threads: int | None = None
+
+
+@frozen(kw_only=True)
+class Verification:
+    """What was found. `signatures` is None when only integrity was asked for; `quality` is a statement's predicate."""
+
+    path: Path
+    manifest: BundleManifest
+    manifest_digest: Digest
+    unsigned: Artifact | None
+    signatures: SignatureReport | None
+    full: bool
+    quality: Any = None
+
+    @property
+    def signed_by(self) -> tuple[str, ...]:
+        """Names of the trusted keys that signed, sorted."""
+        if self.signatures is None:
+            return ()
+        return tuple(sorted({result.key_name for result in self.signatures.of("trusted")}))
+
+
+def _check_unsigned_subject(report: SignatureReport, unsigned: Artifact, name: str) -> None:
+    for result in report.of("trusted"):
+        if result.unsigned != unsigned.sha256:
+            raise IntegrityError(f"{name}: the signature names U {result.unsigned}, the file gives {unsigned.sha256}")
+
+
+def verify_descriptor(
+    descriptor: int, path: Path, options: VerifyOptions, today: dt.date
+) -> tuple[Bundle, Verification]:
+    """Verify the bundle behind an open descriptor; use its content through that descriptor only.
+
+    The order is that of docs/reference/bundle-format.md: structure, signatures over raw bytes, M, contents, policy.
+
+    Raises:
+        FormatError: Not a canonical bundle.
+        IntegrityError: A content is not what the manifest names.
+        TrustError: No trusted signature.
+        PolicyError: A valid signature that the policy refuses.
+    """
+    bundle = read_bundle(descriptor, path.name)
+    check_documents(bundle)
+    with hashing_contents(bundle, threads=options.threads):
+        report = None if options.policy is None else signature_report(bundle, options.policy, today)
+    unsigned = None
+    if options.full:
+        check_flat_digests(bundle)
+        unsigned = unsigned_artifact(bundle)
+        if report is not None:
+            _check_unsigned_subject(report, unsigned, path.name)
+    check_claims(bundle)
+    if report is not None and (report.results or not options.allow_unsigned):
+        require_trust(
+            report,
+            path.name,
+            allow_other=options.allow_other_signatures,
+            unsigned_hint="to check integrity only, and know that: --allow-unsigned",
+        )
+    if report is None and not options.allow_unsigned:
+        raise TrustError(
+            f"{path.name}: nobody said whom to trust", hints=("give --key PUB, --trust FILE, or --allow-unsigned",)
+        )
+    quality = None
+    if options.quality is not None:
+        if options.policy is None:
+            raise TrustError(f"{options.quality}: nobody said whom to trust", hints=("give --key PUB or --trust FILE",))
+        stated = trusted_quality(bundle, options.quality, options.policy, today)
+        if unsigned is not None and stated.unsigned != unsigned.sha256:
+            raise IntegrityError(f"{options.quality}: it names U {stated.unsigned}, the file gives {unsigned.sha256}")
+        quality = stated.predicate
+    return bundle, Verification(
+        path=path,
+        manifest=bundle.manifest,
+        manifest_digest=bundle.manifest_digest,
+        unsigned=unsigned,
+        signatures=report,
+        full=options.full,
+        quality=quality,
+    )
+
+
+def verify_bundle(path: Path, options: VerifyOptions, today: dt.date | None = None) -> Verification:
+    """Verify the bundle at `path`; see `verify_descriptor`.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    if options.policy is not None:
+        load_verifiers(options.policy)  # a faulty key is said at once, not after the whole bundle has been hashed
+    descriptor = open_for_reading(path)
+    try:
+        return verify_descriptor(descriptor, path, options, today or today_utc())[1]
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The checks of a recipe, made on bundles."""

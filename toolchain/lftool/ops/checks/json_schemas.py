@@ -1,0 +1,77 @@
+"""JSON Schemas of checks: read from files of a project, and held against answers. Nothing is fetched: `$ref` reaches what is in the file."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from lftool.codec.utf8 import decode_utf8
+from lftool.errors import RecipeError
+
+if TYPE_CHECKING:
+    from lftool.api import ProjectFiles
+
+_MOST_BYTES = 4 * 1024 * 1024
+
+try:
+    import jsonschema
+    from jsonschema_specifications import REGISTRY  # which fetches nothing
+    from referencing.exceptions import Unresolvable
+except ImportError:
+    raise RecipeError("checks of kind 'json-schema' need jsonschema", hints=("pip install 'lftool[checks]'",)) from None
+
+
+def read_schema(name: str, files: ProjectFiles) -> Any:  # noqa: ANN401 - JSON
+    """Return a JSON Schema.
+
+    Args:
+        name: Path of the file, relative to the recipe.
+        files: Opens files of the project.
+
+    Raises:
+        StorageError: It cannot be read.
+        RecipeError: It is no JSON Schema.
+    """
+    try:
+        schema = _require_form(json.loads(decode_utf8(files.read(name, "checks", _MOST_BYTES), name, RecipeError)))
+        jsonschema.validators.validator_for(schema).check_schema(schema)
+    except (ValueError, RecursionError, jsonschema.SchemaError) as error:
+        raise RecipeError(f"checks: {name} is no JSON Schema: {error}") from None
+    return schema
+
+
+def _require_form(schema: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return what the library can look at: it takes the form for granted."""
+    named = schema.get("$schema", "") if isinstance(schema, dict) else ""
+    if isinstance(schema, dict | bool) and isinstance(named, str):
+        return schema
+    raise ValueError("a schema is an object, true or false, and its $schema a URI")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def difference(text: str, schema: Any, name: str) -> str | None:  # noqa: ANN401 - JSON
+    """Return in what way a text is not what a schema asks for; None if it is.
+
+    Args:
+        text: Should be JSON (RFC 8259: without NaN and infinities).
+        schema: The schema.
+        name: Of its file, for messages.
+
+    Raises:
+        RecipeError: The schema refers to what is not in it, or has a pattern that is no regular expression.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+        checked = jsonschema.validators.validator_for(schema)(schema, registry=REGISTRY)
+        error = jsonschema.exceptions.best_match(checked.iter_errors(value))
+    except (ValueError, RecursionError):
+        return "the answer is not JSON"
+    except Unresolvable as failed:
+        raise RecipeError(f"checks: {name} refers to what is not in it: {failed}") from None
+    except re.error as failed:
+        raise RecipeError(f"checks: {name} has a pattern that is no regular expression: {failed}") from None
+    return None if error is None else f"{error.json_path}: {error.message}"

@@ -1,0 +1,1 @@
+"""Bundles for others to run: container images, compose files, Kubernetes manifests."""

@@ -1,0 +1,81 @@
+"""`lftool lock`: make and upgrade a project's lock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from lftool.api import Notice
+from lftool.codec.locks import differences
+from lftool.codec.recipes import flatten
+from lftool.models.lock import Lock
+from lftool.ops.lock_record import with_outputs
+from lftool.pipeline.graph.executor import THREADS, Executor
+from lftool.pipeline.locking.locker import check_upgrade, empty_lock, make_lock
+from lftool.pipeline.locking.new_pins import ALL, Upgrade
+from lftool.pipeline.model.parts import model_parts
+from lftool.pipeline.sources.local_files import changed_files
+from lftool.pipeline.stages.measure import require_files
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from lftool.ops.project import Project
+    from lftool.pipeline.ports import Ports
+
+
+@frozen(kw_only=True)
+class LockResult:
+    """What locking did: the differences to the lock before, and whether it was written."""
+
+    lock: Lock
+    changes: tuple[str, ...]
+    written: bool
+
+
+def _changes(old: Lock | None, new: Lock) -> tuple[str, ...]:
+    from lftool.codec.converter import to_plain  # noqa: PLC0415 - cattrs is heavy; see the start-up test
+
+    before = dict(flatten(to_plain(old))) if old else {}
+    after = dict(flatten(to_plain(new)))
+    return tuple(line for line in differences(before, after) if not line.startswith("recipe.fields"))
+
+
+def lock_project(
+    project: Project,
+    ports: Ports,
+    *,
+    upgrade: Collection[str] | None = None,
+    dry_run: bool = False,
+    executor: Executor = THREADS,
+) -> LockResult:
+    """Make or renew the lock of `project`.
+
+    Args:
+        project: The project.
+        ports: Its ports.
+        upgrade: None moves no pin; an empty collection moves all; else names of sources, `tool:` and `plugin:` names.
+        dry_run: Write nothing.
+        executor: Runs the graph.
+
+    Raises:
+        RecipeError: A check names a file that is not there.
+        LftoolError: Whatever resolving raises; the lock is then as it was.
+    """
+    require_files(project.recipe, ports.files)
+    old = project.read_lock()
+    base = old or empty_lock(project.recipe)
+    chosen = Upgrade() if upgrade is None else check_upgrade(upgrade or {ALL}, project.recipe, base)
+    with ports.store.in_use():
+        lock = make_lock(project.recipe, base, chosen, ports, executor)
+        for error in changed_files(model_parts(project.recipe, lock), lock, ports.files, ports.store):
+            ports.emit(Notice(text=f"{error.message}; {error.hints[0]}", warning=True))
+    if dry_run:
+        return LockResult(lock=lock, changes=_changes(old, lock), written=False)
+    with project.exclusively():
+        current = project.read_lock()  # a build may have recorded outputs while we were pinning
+        lock = with_outputs(lock, current.targets if current else {})
+        ports.check_cancelled()  # last chance: what was interrupted writes nothing
+        written = project.write_lock(lock)
+    return LockResult(lock=lock, changes=_changes(old, lock), written=written)

@@ -1,0 +1,1 @@
+"""Running bundles: on which backend, checked before, and asked questions."""

@@ -1,0 +1,120 @@
+"""What `lftool run` must know of a bundle before anything opens its weights: checked now, or remembered of these bytes.
+
+Remembered are facts about the content only: M, the backend, the key ids that its signatures claim. Whether anybody
+trusts those keys is asked every time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import attrs
+from attrs import frozen
+
+from lftool.api import ModelSize
+
+if TYPE_CHECKING:
+    from lftool.bundle.reader import Bundle
+    from lftool.models.policy import TrustPolicy
+    from lftool.store.store import Store
+
+_KIND = "contents-2"
+
+
+@frozen(kw_only=True)
+class CheckedBundle:
+    """A bundle whose every byte is what its manifest says.
+
+    Attributes:
+        backend: The backend that its manifest names.
+        key_ids: Key ids that its signatures claim, unproven.
+        runtime: Name and number of the runtime that it begins with; None for a GGUF.
+        size: What of the model takes memory.
+    """
+
+    backend: str
+    key_ids: tuple[str, ...]
+    runtime: str | None
+    size: ModelSize
+
+
+def recall(descriptor: int, store: Store) -> CheckedBundle | None:
+    """Return what was remembered when these very bytes were checked; None when they were not, or have changed."""
+    known = store.stamps.recall(os.fstat(descriptor), _KIND)
+    if known is None or not {"manifest", "backend", "keys", "runtime", "size"} <= known.keys():
+        return None
+    size = json.loads(known["size"])
+    return CheckedBundle(
+        backend=known["backend"],
+        key_ids=tuple(known["keys"].split()),
+        runtime=known["runtime"] or None,
+        size=ModelSize(**{**size, "layers": tuple(size["layers"]), "cache": tuple(size["cache"])}),
+    )
+
+
+def check(descriptor: int, name: str, store: Store) -> CheckedBundle:
+    """Check structure and every content of the bundle behind `descriptor`, unless these very bytes were checked before.
+
+    Raises:
+        FormatError: Not a canonical bundle.
+        IntegrityError: A content is not what the manifest names.
+    """
+    known = recall(descriptor, store)
+    if known is not None:
+        return known
+    from lftool.bundle.reader import read_bundle  # noqa: PLC0415 - a later start recalls, and does not need it
+
+    return check_opened(read_bundle(descriptor, name), store)
+
+
+def check_opened(bundle: Bundle, store: Store) -> CheckedBundle:
+    """Check every content of a bundle whose structure has been read, unless these very bytes were checked before.
+
+    Raises:
+        FormatError: Its documents are not canonical.
+        IntegrityError: A content is not what the manifest names.
+    """
+    from lftool.bundle.contents import check_contents, weights_header  # noqa: PLC0415 - a later start recalls instead
+    from lftool.bundle.model_size import model_size  # noqa: PLC0415 - likewise
+    from lftool.ops.bundles.claims import check_documents, runtime_name, signer_hints  # noqa: PLC0415 - likewise
+    from lftool.ops.bundles.slices import check_claims  # noqa: PLC0415 - likewise
+
+    known = recall(bundle.descriptor, store)
+    if known is not None:
+        return known
+    check_documents(bundle)
+    check_contents(bundle)
+    check_claims(bundle)
+    found = CheckedBundle(
+        backend=bundle.manifest.backend,
+        key_ids=signer_hints(bundle),
+        runtime=runtime_name(bundle),
+        size=model_size(weights_header(bundle), bundle.manifest.run),
+    )
+    facts = {
+        "manifest": bundle.manifest_digest.hex,
+        "backend": found.backend,
+        "keys": " ".join(found.key_ids),
+        "runtime": found.runtime or "",
+        "size": json.dumps(attrs.asdict(found.size)),
+    }
+    store.stamps.remember(bundle.status, os.fstat(bundle.descriptor), _KIND, facts)
+    return found
+
+
+def trusted_signers(descriptor: int, name: str, policy: TrustPolicy) -> tuple[str, ...]:
+    """Return the names of the trusted keys that signed; asked anew every time, of the bytes that are there now.
+
+    Raises:
+        FormatError: Not a canonical bundle.
+        TrustError: No trusted key signed.
+        PolicyError: A valid signature that the policy refuses.
+    """
+    from lftool.bundle.reader import read_bundle  # noqa: PLC0415 - only where somebody said whom to trust
+    from lftool.ops.bundles.trust import require_trust, signature_report, today_utc  # noqa: PLC0415 - likewise
+
+    report = signature_report(read_bundle(descriptor, name), policy, today_utc())
+    require_trust(report, name)
+    return tuple(sorted({result.key_name for result in report.of("trusted")}))

@@ -1,0 +1,196 @@
+"""`lftool run`: check integrity, always; signatures where somebody said whom to trust; then hand over to a backend."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from lftool.api import BackendType, LaunchCommand, LaunchRequest
+from lftool.errors import PluginError, UnavailableError
+from lftool.host.confinement import Confinement, for_running
+from lftool.host.guarding import guarded
+from lftool.host.registry import KNOWN_BACKENDS, Registered, Registry
+from lftool.ops.run.backends import AUTO, CPU, host_executable, known_backends, native_runtimes, pick, probe_backend
+from lftool.ops.run.integrity import CheckedBundle, check, trusted_signers
+from lftool.ops.user_configuration import read_configuration
+from lftool.pipeline.identity import host_runtime
+from lftool.store.places import user_configuration
+from lftool.store.reading import open_for_reading
+
+if TYPE_CHECKING:
+    from lftool.api import Probe, ServeOptions
+    from lftool.models.policy import TrustPolicy
+    from lftool.store.store import Store
+
+
+@frozen(kw_only=True)
+class ReadyToRun:
+    """A checked bundle and the process that runs it. The descriptor must be handed down to that process.
+
+    Attributes:
+        bundle: The argument of the command that opens the descriptor.
+        confinement: What the process may do; None where the user's configuration turns that off.
+        files: Files that decided the command: the runner, the modules of the backend's plugin, the user's configuration.
+        steady: Whether it may be started the same way again without a look at the machine: on the processor.
+        told: What to tell the user: who signed, why this backend, what runs where.
+    """
+
+    command: LaunchCommand
+    descriptor: int
+    bundle: str
+    confinement: Confinement | None
+    files: tuple[str, ...]
+    steady: bool
+    told: tuple[str, ...]
+
+
+def _trust(checked: CheckedBundle, signers: tuple[str, ...] | None) -> str:
+    if signers is not None:
+        return f"signed by {', '.join(signers)}, trusted"
+    if not checked.key_ids:
+        return "unsigned: integrity checked, no signature to verify"
+    named = ", ".join(key[:16] for key in checked.key_ids)
+    return f"claims to be signed with key {named}; the signature was not verified (give --key or --trust)"
+
+
+def _runner(registry: Registry) -> Path:
+    """Return the script that backends start; ours, never the one inside the bundle."""
+    runtime: Any = registry.runtime("python", "cpu").record.factory()
+    runner: Path | None = runtime.runner()
+    if runner is None:
+        raise UnavailableError("the runtime python has no runner")
+    return runner
+
+
+def _modules_of(module: str) -> list[str]:
+    """Return the files of a plugin's package that are loaded: those that had a say."""
+    top = module.partition(".")[0]
+    loaded = [item for name, item in sys.modules.items() if name.partition(".")[0] == top]
+    return [file for item in loaded if (file := getattr(item, "__file__", None))]
+
+
+def _launch(registered: Registered[BackendType], request: LaunchRequest) -> LaunchCommand:
+    with guarded(registered.origin):
+        command = registered.record.factory().launch(request)
+    if request.bundle not in command.argv:
+        raise PluginError(f"{registered.origin}: launch() must pass {request.bundle} on to the process")
+    return command
+
+
+def _confinement(registered: Registered[BackendType], request: LaunchRequest, command: LaunchCommand) -> Confinement:
+    """Return what the process of a launch may do."""
+    return for_running(
+        registered.origin.module,
+        (command.argv[0], *command.reads),
+        (request.bundle,),
+        command.writes,
+        request.size.served.total,
+        gpu=registered.record.name != CPU,
+        port=None if request.serve is None else request.serve.port,
+    )
+
+
+def confined(ready: ReadyToRun) -> tuple[str, ...]:
+    """Return the command as one that confines itself before it becomes the backend's process."""
+    if ready.confinement is None:
+        return ready.command.argv
+    wanted = json.dumps(ready.confinement.plain())
+    return (sys.executable, "-I", "-m", "lftool.host.confining", wanted, *ready.command.argv)
+
+
+def _executable(
+    backend: str, checked: CheckedBundle, descriptor: int, signers: tuple[str, ...] | None, store: Store
+) -> Path | None:
+    """Return the native runtime that may be started: this machine's own, else the bundle's if somebody trusted signed it.
+
+    Code of a bundle that nobody vouches for is not started: `lftool run` checks integrity, and everybody has that.
+    """
+    own = Path(f"/dev/fd/{descriptor}")
+    mine = host_executable(backend, store)
+    if mine is None and checked.runtime in native_runtimes(backend) and signers and os.access(own, os.X_OK):
+        return own
+    return mine
+
+
+def _probe(name: str, registry: Registry, store: Store) -> Probe | None:
+    """Return what a backend finds; the processor is not looked for, since it is there."""
+    return None if name == CPU else probe_backend(name, registry, store).probe
+
+
+def _chosen(
+    backend: str | None, checked: CheckedBundle, signers: tuple[str, ...] | None, registry: Registry, store: Store
+) -> tuple[str, Probe | None, str]:
+    """Return name, probe and why it was chosen."""
+    if backend == AUTO:
+        brought = signers and checked.runtime in native_runtimes(checked.backend)
+        found = pick(known_backends(registry), registry, store, {checked.backend} if brought else ())
+        return found.found.name, found.found.probe, found.why
+    name = backend or checked.backend
+    return name, _probe(name, registry, store), ""
+
+
+def prepare_run(
+    path: Path,
+    policy: TrustPolicy | None,
+    store: Store,
+    backend: str | None = None,
+    serve: ServeOptions | None = None,
+) -> ReadyToRun:
+    """Check a bundle and return the process that runs it.
+
+    Args:
+        path: The bundle.
+        policy: Whom to trust; None reports who signed and asks nobody.
+        store: Remembers digests by stamp.
+        backend: Which backend; `auto` for the best that is here; the bundle's own by default.
+        serve: Set to serve it.
+
+    Raises:
+        IntegrityError: The bundle is not what it says.
+        TrustError: A policy was given, and no trusted key signed.
+        UnavailableError: The backend is not installed or cannot be used here.
+    """
+    descriptor = open_for_reading(path)
+    try:
+        checked = check(descriptor, path.name, store)
+        signers = None if policy is None else trusted_signers(descriptor, path.name, policy)
+        registry = Registry.discovered()
+        name, probe, why = _chosen(backend, checked, signers, registry, store)
+        try:
+            registered = registry.get(BackendType, name, UnavailableError)
+        except UnavailableError as error:
+            extra = name if name in KNOWN_BACKENDS else CPU
+            hints = (f"install one: pip install 'lftool[{extra}]'", *error.hints)
+            raise UnavailableError(error.message, hints=hints) from None
+        opened = f"/dev/fd/{descriptor}"
+        request = LaunchRequest(
+            bundle=opened,
+            runner=_runner(registry),
+            executable=_executable(name, checked, descriptor, signers, store),
+            probe=probe,
+            size=checked.size,
+            serve=serve,
+        )
+        command = _launch(registered, request)
+        compiled = [str(store.actions.path(host_runtime(semantics))) for semantics in native_runtimes(name)]
+        decided = (str(request.executable or request.runner), str(user_configuration()))
+        files = (*decided, *compiled, *_modules_of(registered.origin.module))
+        confinement = _confinement(registered, request, command) if read_configuration().plugins.confine else None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    told = [text for text in (_trust(checked, signers), why, command.sentence) if text]
+    return ReadyToRun(
+        command=command,
+        descriptor=descriptor,
+        bundle=opened,
+        confinement=confinement,
+        files=files,
+        steady=probe is None,
+        told=tuple(told),
+    )

@@ -1,0 +1,95 @@
+"""`lftool runtime build`: the executable of a compiled runtime, as the project's lock pins it or as it is made now."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from lftool.models.digest import Digest
+from lftool.models.lock import Lock, LockedPlugin, LockedRecipe, LockedRuntime, LockedSource
+from lftool.pipeline.identity import host_runtime
+from lftool.pipeline.tools.archives import resolve_archive
+from lftool.pipeline.tools.runtimes import archive_of, compile_runtime, locked_compiled, require_compiled
+from lftool.store.durable import durable_file, storage_errors
+
+if TYPE_CHECKING:
+    from lftool.host.origin import Origin
+    from lftool.ops.project import Project
+    from lftool.pipeline.ports import Ports
+
+NAME = "native"
+
+
+@frozen(kw_only=True)
+class BuiltRuntime:
+    """An executable in the store.
+
+    Attributes:
+        semantics: Name and number, such as `native-cpu/1`.
+        locked: What a lock says of it.
+        pinned: Whether the project's lock pins it.
+        path: Where it is in the store.
+    """
+
+    semantics: str
+    locked: LockedRuntime
+    pinned: bool
+    path: Path
+
+
+def lock_of(origin: Origin, archive: LockedSource, ports: Ports) -> Lock:
+    """Return a lock that pins the plugins that compile and fetch as they are installed, and nothing else."""
+    origins = [origin, ports.registry.source(archive.uri.partition(":")[0]).origin]
+    plugins = {
+        item.distribution: LockedPlugin(version=item.version, sha256=ports.registry.digest(item))
+        for item in origins
+        if not item.is_builtin
+    }
+    return Lock(recipe=LockedRecipe(sha256=Digest.of(b"")), sources={}, plugins=plugins, targets={})
+
+
+def build_runtime(backend: str, project: Project | None, ports: Ports) -> BuiltRuntime:
+    """Return the native runtime of a backend: the one that the project's lock pins, else what this machine compiles.
+
+    Raises:
+        RecipeError: No installed plugin has a native runtime.
+        UnavailableError: None has it for that backend, or it cannot be compiled here.
+        NotReproducibleError: The lock names another executable than the one that is compiled here.
+    """
+    registered = ports.registry.runtime(NAME, backend)
+    semantics = registered.record.semantics
+    lock = None if project is None else project.read_lock()
+    with ports.store.in_use():
+        if lock is not None and semantics in lock.runtimes:
+            output, pinned, locked = (
+                require_compiled(semantics, registered, lock, ports),
+                True,
+                lock.runtimes[semantics],
+            )
+        else:
+            archive = resolve_archive(archive_of(registered), None, semantics, ports)
+            unpinned = lock_of(registered.origin, archive, ports)
+            made = compile_runtime(registered, archive, unpinned, ports)
+            output, pinned, locked = made.output, False, locked_compiled(made, archive)
+        ports.store.actions.put(host_runtime(semantics), {"executable": output})  # what `lftool run` starts here
+        return BuiltRuntime(
+            semantics=semantics, locked=locked, pinned=pinned, path=ports.store.blobs.require(output, semantics)
+        )
+
+
+def write_executable(path: Path, destination: Path) -> None:
+    """Copy an executable out of the store.
+
+    Raises:
+        StorageError: It cannot be written; what was there is unchanged.
+    """
+    with (
+        storage_errors("write", destination),
+        durable_file(destination.parent, "extract") as out,
+        path.open("rb") as file,
+    ):
+        shutil.copyfileobj(file, out.file, 1 << 20)
+        out.commit(destination, mode=0o755)

@@ -1,0 +1,153 @@
+"""Builds: what is left to do, as a graph, and having the executor do it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from lftool.api import LayoutType
+from lftool.models.lock import Lock
+from lftool.models.recipe import Recipe
+from lftool.pipeline.graph.executor import THREADS, Executor, Work
+from lftool.pipeline.graph.graphs import Present, build_graph, fuse, prune, rebuild
+from lftool.pipeline.graph.steps import Convert, Graph, Product, Quantize, file_product
+from lftool.pipeline.model.parts import WEIGHTS, ModelParts
+from lftool.pipeline.stages.bundling import Bundling
+from lftool.pipeline.stages.finished import BuiltBundle, signed_with
+from lftool.pipeline.stages.performing import Stages
+from lftool.pipeline.tools.pins import LockedPins
+from lftool.pipeline.tools.requests import requests_of
+from lftool.pipeline.tools.runtimes import made_already
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from lftool.models.digest import Artifact, Digest
+    from lftool.pipeline.graph.steps import Measure
+    from lftool.pipeline.ports import Ports
+    from lftool.pipeline.stages.sign import SigningKey
+
+
+@frozen(kw_only=True)
+class BuildRequest:
+    """What to build.
+
+    Attributes:
+        recipe: The recipe.
+        lock: Its fresh lock.
+        parts: What the model is made of.
+        targets: Names of targets, in the order to build.
+        output: Folder for bundles.
+        signed: Whether bundles are signed, if the recipe says with which key.
+        rebuild: Whether nothing is recalled.
+    """
+
+    recipe: Recipe
+    lock: Lock
+    parts: ModelParts
+    targets: Sequence[str]
+    output: Path
+    signed: bool = False
+    rebuild: bool = False
+
+
+@frozen(kw_only=True)
+class BuildPlan:
+    """What a build does.
+
+    Attributes:
+        whole: Everything, from nothing.
+        left: What is left to do.
+    """
+
+    whole: Graph
+    left: Graph
+
+
+def plan_build(request: BuildRequest, ports: Ports, wanted: Collection[Product] = ()) -> BuildPlan:
+    """Return what a build does; nothing is written.
+
+    Args:
+        request: The build.
+        ports: Store and registry.
+        wanted: What is to be in the store besides.
+
+    Raises:
+        UnavailableError: A plugin that is needed is not installed.
+    """
+    recipe, lock, parts = request.recipe, request.lock, request.parts
+    requests = requests_of(recipe, lock, parts, request.targets, ports.registry)
+    whole = build_graph(recipe, lock, parts, request.targets, requests, signed=request.signed)
+    present = _present(request, ports)
+    left = prune(whole, rebuild(present) if request.rebuild else present, wanted)
+
+    def streams(convert: Convert, quantizes: Sequence[Quantize]) -> bool:
+        from lftool.pipeline.stages.stream import can_stream  # noqa: PLC0415 - most builds convert nothing
+
+        return not wanted and can_stream(convert, quantizes, ports)
+
+    return BuildPlan(whole=whole, left=fuse(left, streams))
+
+
+def _present(request: BuildRequest, ports: Ports) -> Present:
+    info, recipe, lock = request.recipe.bundle, request.recipe, request.lock
+
+    def bundle(target: str) -> str | None:
+        suffix = ports.registry.get(LayoutType, recipe.targets[target].layout).record.suffix
+        path = request.output / f"{info.name}-{info.version}-{target}{suffix}"
+        return signed_with(path, lock.targets[target].pack, ports)
+
+    def made(action: Digest, name: str, expected: Artifact | None) -> Artifact | None:
+        found = ports.records.known(action, name, expected)
+        return None if found is None else found.output
+
+    def measured(step: Measure, weights: Artifact) -> bool:
+        from lftool.pipeline.stages.measure import is_measured, text_of  # noqa: PLC0415 - most recipes measure nothing
+
+        backend, reference = recipe.targets[step.target].backend, request.parts.artifact(WEIGHTS)
+        return is_measured(backend, text_of(step.check, ports.files), step.check.context, weights, reference, ports)
+
+    return Present(
+        blob=ports.store.blobs.holds,
+        made=made,
+        runtime=lambda name: made_already(name, ports.registry.pinned_runtime(name), lock, ports),
+        measured=measured,
+        bundle=bundle,
+    )
+
+
+def run_build(
+    request: BuildRequest, key: SigningKey | None, ports: Ports, executor: Executor = THREADS
+) -> list[BuiltBundle]:
+    """Build bundles, and return them in the order of the targets.
+
+    Raises:
+        NotReproducibleError: A stage made other bytes than the lock names.
+        PolicyError: A check failed; then no bundle is made.
+        LftoolError: Whatever a stage raises; nothing that existed before is changed.
+    """
+    plan = plan_build(request, ports)
+    recipe, lock, parts = request.recipe, request.lock, request.parts
+    bundling = Bundling(recipe=recipe, lock=lock, parts=parts, output=request.output, key=key, ports=ports)
+    with bundling:
+        pins = LockedPins(lock=lock, ports=ports)
+        stages = Stages(recipe=recipe, parts=parts, pins=pins, ports=ports, bundling=bundling)
+        work = Work(graph=plan.left, whole=plan.whole, performer=stages, ports=ports)
+        executor.run(work)
+    return [work.made[Product("bundle", target)] for target in request.targets]
+
+
+def make_weights(recipe: Recipe, lock: Lock, parts: ModelParts, ports: Ports) -> None:
+    """Bring the weights that quantizers start from into the store: fetched, and converted if need be.
+
+    Raises:
+        LftoolError: Whatever these stages raise.
+    """
+    weights = file_product(parts.weights.files[0]) if parts.weights.is_gguf else Product("gguf", WEIGHTS)
+    request = BuildRequest(recipe=recipe, lock=lock, parts=parts, targets=(), output=ports.project)
+    plan = plan_build(request, ports, (weights,))
+    stages = Stages(recipe=recipe, parts=parts, pins=LockedPins(lock=lock, ports=ports), ports=ports)
+    THREADS.run(Work(graph=plan.left, whole=plan.whole, performer=stages, ports=ports))

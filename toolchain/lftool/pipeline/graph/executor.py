@@ -1,0 +1,203 @@
+"""Run a graph: order, threads, memory, the first failure, and what was lost made again. What a step does, its performer knows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import define, field, frozen
+
+from lftool.api import WorkStopped
+from lftool.errors import IntegrityError, StorageError
+from lftool.pipeline.graph.steps import Graph, Product
+from lftool.pipeline.parallel import next_of
+from lftool.pipeline.ports import Ports
+from lftool.store.cas import CorruptBlobError, MissingBlobError
+
+if TYPE_CHECKING:
+    from lftool.models.digest import Artifact
+    from lftool.pipeline.graph.steps import Step
+
+Results = Mapping["Product", Any]
+
+
+class Performer(Protocol):
+    """Does steps. A step that was done before is done by looking."""
+
+    def perform(self, step: Step, made: Results, threads: int) -> Results:
+        """Do a step.
+
+        Args:
+            step: The step; everything that it reads has been made, or was there.
+            made: What steps have made so far.
+            threads: How many it may use.
+
+        Raises:
+            MissingBlobError: A blob that it reads is not in the store; it can be done once that is there again.
+            CorruptBlobError: Likewise, where one is not what its name says.
+            LftoolError: Whatever the step raises.
+        """
+
+    def memory_bytes(self, step: Step, made: Results) -> int:
+        """Return how much memory a step takes that grows with the model."""
+
+
+@define
+class Work:
+    """A graph that is being run.
+
+    Attributes:
+        graph: What is to be done.
+        whole: The graph before anything was left out: who makes what, should it be lost.
+        performer: Does the steps.
+        ports: Store, and the word to stop.
+        made: What has been made so far.
+    """
+
+    graph: Graph
+    whole: Graph
+    performer: Performer
+    ports: Ports
+    made: dict[Product, Any] = field(factory=dict)
+    _begun: set[str] = field(factory=set)
+
+    def ready(self) -> list[Step]:
+        """Return the steps that can be done now, and have not begun."""
+        waiting = [step for step in self.graph if step.name not in self._begun]
+        coming = {product for step in self.graph for product in step.makes} - self.made.keys()
+        return [step for step in waiting if not coming.intersection(step.needs)]
+
+    def begin(self, step: Step) -> None:
+        """Take a step: it is not ready any more."""
+        self._begun.add(step.name)
+
+    def do(self, step: Step, threads: int) -> None:
+        """Do a step that is ready; a blob that turns out to be lost is made again, once.
+
+        Raises:
+            LftoolError: Whatever the step raises.
+        """
+        self.made.update(self._performed(step, threads, frozenset()))
+
+    def _performed(self, step: Step, threads: int, lost: frozenset[Artifact]) -> Results:
+        try:
+            return self.performer.perform(step, self.made, threads)
+        except (MissingBlobError, CorruptBlobError) as error:
+            artifact = error.artifact
+            if artifact in lost:
+                raise
+        with contextlib.suppress(IntegrityError, StorageError):  # sets it aside, if it is there
+            self.ports.store.blobs.check(artifact)
+        maker = self._maker(artifact)
+        if maker is not None and maker.name != step.name:
+            self._performed(maker, threads, lost | {artifact})
+        return self._performed(step, threads, lost | {artifact})
+
+    def _maker(self, artifact: Artifact) -> Step | None:
+        for step in self.whole:
+            outputs = [step.output, *(getattr(self.made.get(product), "output", None) for product in step.makes)]
+            if artifact in outputs:
+                return step
+        return None
+
+
+class Executor(Protocol):
+    """Runs graphs. It decides which step is done when, where, and with how many threads; never what a step does."""
+
+    def run(self, work: Work) -> None:
+        """Do all steps.
+
+        Raises:
+            LftoolError: The first that a step raised; what has not begun is not done.
+        """
+
+
+def _physical_memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@frozen(kw_only=True)
+class Threads:
+    """Threads of this process.
+
+    Files are fetched side by side; so are quantisations and bundles, sharing the processors; what uses all processors is done
+    alone. A step whose memory does not fit beside what is running waits.
+
+    Attributes:
+        memory: Bytes that steps may take at once.
+    """
+
+    memory: int = field(factory=_physical_memory)
+
+    def run(self, work: Work) -> None:
+        """Do all steps. May raise as `Executor.run` does."""
+        room = _Room(ports=work.ports, graph=work.graph, memory=self.memory)
+        running: dict[Future[None], Step] = {}
+        finished: SimpleQueue[Future[None]] = SimpleQueue()
+        slots = work.ports.threads + work.ports.transfer.files + 1
+        with ThreadPoolExecutor(slots, thread_name_prefix="stage") as pool:
+            try:
+                for _ in work.graph:
+                    for step in room.admitted(work):
+                        work.begin(step)
+                        future = pool.submit(work.do, step, room.threads(step))
+                        running[future] = step
+                        future.add_done_callback(finished.put)
+                    future = next_of(finished)
+                    room.leave(running.pop(future))
+                    future.result()
+            except BaseException:
+                for future in running:
+                    future.cancel()
+                work.ports.cancel()
+                work.ports.emit(WorkStopped())
+                raise
+
+
+@define(kw_only=True)
+class _Room:
+    """What steps share: connections, processors, memory."""
+
+    ports: Ports
+    graph: Graph
+    memory: int
+    taken: dict[str, tuple[str, int, int]] = field(factory=dict)  # step to share, threads and bytes
+
+    def threads(self, step: Step) -> int:
+        """How many threads a step may use."""
+        if step.share != "part":
+            return self.ports.threads
+        alike = sum(other.stage == step.stage and not other.cached for other in self.graph)
+        return max(1, self.ports.threads // max(1, min(alike, self.ports.threads)))
+
+    def admitted(self, work: Work) -> list[Step]:
+        """Take room for the steps that may begin, in the graph's order; nothing overtakes what waits for processors."""
+        found, full = [], False
+        for step in work.ready():
+            network = step.share == "network"
+            if network:
+                fits = sum(share == "network" for share, _, _ in self.taken.values()) < self.ports.transfer.files
+                wanted = (step.share, 0, 0)
+            else:
+                threads = 0 if step.cached else self.threads(step)
+                size = 0 if step.cached else work.performer.memory_bytes(step, work.made)
+                busy = sum(count for _, count, _ in self.taken.values())
+                used = sum(count for _, _, count in self.taken.values())
+                fits = not full and (not busy or (busy + threads <= self.ports.threads and used + size <= self.memory))
+                full = full or not fits
+                wanted = (step.share, threads, size)
+            if fits:
+                self.taken[step.name] = wanted
+                found.append(step)
+        return found
+
+    def leave(self, step: Step) -> None:
+        """Give back what a step took."""
+        del self.taken[step.name]
+
+
+THREADS = Threads()

@@ -1,0 +1,1 @@
+"""Making a lock, and telling whether one is stale."""

@@ -1,0 +1,150 @@
+"""Make a lock: pin what is new, keep what still fits, move only what was asked to move; then run the graph of what it names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from lftool.api import LayoutType
+from lftool.codec.locks import locked_recipe
+from lftool.codec.recipes import recipe_digest, slice_recipe
+from lftool.errors import RecipeError, UsageError
+from lftool.models.lock import Lock, LockedPack, LockedQuantize, LockedTarget
+from lftool.pipeline.graph.executor import THREADS, Executor, Work
+from lftool.pipeline.graph.graphs import build_graph, fuse, only_pins
+from lftool.pipeline.graph.steps import Convert, Graph, Product, Quantize
+from lftool.pipeline.identity import pack_action
+from lftool.pipeline.locking.license import check_license
+from lftool.pipeline.locking.new_pins import ALL, NewPins, Upgrade
+from lftool.pipeline.locking.trial_load import try_loading
+from lftool.pipeline.model.adapters import check_adapter
+from lftool.pipeline.model.parts import LORA, WEIGHTS, ModelParts, model_parts
+from lftool.pipeline.model.weights import check_part, weights_header
+from lftool.pipeline.stages.performing import Stages
+from lftool.pipeline.stages.stream import can_stream
+from lftool.pipeline.tools.requests import requests_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from lftool.models.recipe import Recipe
+    from lftool.pipeline.ports import Ports
+
+
+def check_upgrade(names: Collection[str], recipe: Recipe, lock: Lock) -> Upgrade:
+    """Return the upgrade that `names` mean.
+
+    Raises:
+        UsageError: A name that is neither a source, nor a tool, runtime or plugin of the lock.
+    """
+    tools = {f"tool:{name}" for name in lock.tools} | {
+        f"tool:{name}" for item in lock.tools.values() for name in item.providers
+    }
+    tools |= {f"tool:{name}" for name in lock.runtimes}
+    valid = set(recipe.sources) | tools | {f"plugin:{name}" for name in lock.plugins}
+    unknown = sorted(set(names) - valid - {ALL})
+    if unknown:
+        raise UsageError(f"nothing called {unknown[0]!r} to upgrade; valid: {', '.join(sorted(valid))}")
+    return Upgrade(names=frozenset(names))
+
+
+def empty_lock(recipe: Recipe) -> Lock:
+    """Return a lock of `recipe` that pins nothing yet."""
+    return Lock(recipe=locked_recipe(recipe), sources={}, targets={})
+
+
+def _check_targets(recipe: Recipe, pins: NewPins, ports: Ports) -> dict[str, str]:
+    """Raise what is wrong with targets as far as it can be told before anything is fetched.
+
+    Returns:
+        Targets whose runtime is compiled, and its name and number.
+    """
+    compiled = {}
+    for name, spec in sorted(recipe.targets.items()):
+        pins.pin_plugin(ports.registry.get(LayoutType, spec.layout).origin)
+        ports.registry.check_backend(spec.backend)
+        if spec.quantize is None and spec.overrides:
+            raise RecipeError(f"targets.{name}.overrides: there is no quantize stage to apply them to")
+        runtime = pins.runtime(name)
+        if runtime is not None and runtime.record.compiled:
+            compiled[name] = runtime.record.semantics
+    return compiled
+
+
+def _check_companions(parts: ModelParts, ports: Ports) -> None:
+    """Raise unless what travels with the weights is of the right kind, and an adapter is of these weights."""
+    for role, part in parts.beside.items():
+        check_part(part, parts.artifact(role), ports)
+        if role == LORA:
+            adapter = weights_header(parts.artifact(role), "the adapter", ports)
+            weights = weights_header(parts.artifact(WEIGHTS), "the weights", ports)
+            check_adapter(adapter, weights, part.source)
+
+
+def _target(
+    name: str, stage: LockedQuantize | None, lock: Lock, recipe: Recipe, parts: ModelParts, pins: NewPins
+) -> LockedTarget:
+    """Return the lock entry of a target, with the outputs of the old lock where their action is unchanged."""
+    weights = parts.artifact(WEIGHTS)
+    if stage is not None:
+        output = pins.output(name, stage.action)
+        stage = attrs.evolve(stage, sha256=output.sha256 if output else None, size=output.size if output else None)
+    else:
+        weights_header(weights, f"source {parts.weights.source!r}", pins.ports)
+    registered = pins.runtime(name)
+    runtime = None if registered is None else registered.record.semantics
+    entry = (runtime, pins.runtimes[runtime]) if runtime else None
+    part = slice_recipe(recipe, name)
+    used = {source: lock.sources[source] for source in part.sources}
+    action = pack_action(recipe_digest(part), used, stage or weights, entry, lock.convert)
+    old = pins.old.targets.get(name)
+    kept = old.pack if old and old.pack and old.pack.action == action else None
+    return LockedTarget(runtime=runtime, quantize=stage, pack=kept or LockedPack(action=action))
+
+
+def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports, executor: Executor = THREADS) -> Lock:
+    """Return the lock of `recipe`.
+
+    Pins of `old` are kept where the recipe still asks for the same, outputs where their action is unchanged.
+
+    Raises:
+        RecipeError: The recipe cannot be built.
+        FetchError: A source does not deliver.
+        UnavailableError: A pinned plugin is not the installed one.
+    """
+    check_license(recipe.bundle.license)
+    pins = NewPins(recipe, old, upgrade, ports)
+    for name, spec in sorted(recipe.sources.items()):
+        pins.source(name, spec)
+    pinned = Lock(recipe=old.recipe, sources=pins.sources, targets={})
+    pins.parts = parts = model_parts(recipe, pinned)
+    targets = sorted(recipe.targets)
+    requests = requests_of(recipe, pinned, parts, targets, ports.registry)  # before anything is fetched
+    requests = attrs.evolve(requests, compiled=_check_targets(recipe, pins, ports))
+    whole = build_graph(recipe, pinned, parts, targets, requests, signed=False)
+    graph = only_pins(fuse(whole, lambda convert, quantizes: can_stream(convert, quantizes, ports)))
+    stages = Stages(recipe=recipe, parts=parts, pins=pins, ports=ports)
+    work = Work(graph=graph, whole=whole, performer=stages, ports=ports)
+    executor.run(work)
+    converted = {step.role: work.made[step.makes[0]] for step in whole if isinstance(step, Convert)}
+    parts = attrs.evolve(parts, converted={role: stage.output for role, stage in converted.items()})
+    _check_companions(parts, ports)
+    pinned = attrs.evolve(pinned, tools=pins.tools, convert=converted)
+    stages_of = _quantized(whole, work.made)
+    made = {name: _target(name, stages_of.get(name), pinned, recipe, parts, pins) for name in targets}
+    try_loading(parts.artifact(WEIGHTS), recipe.run.context, f"source {parts.weights.source!r}", ports)
+    return Lock(
+        recipe=locked_recipe(recipe),
+        sources=pins.sources,
+        plugins=pins.plugins,
+        tools=pins.tools,
+        runtimes=pins.runtimes,
+        convert=converted,
+        targets=made,
+    )
+
+
+def _quantized(whole: Graph, made: Mapping[Product, Any]) -> dict[str, LockedQuantize]:
+    """Return target to its quantize stage."""
+    return {target: made[step.quantized] for step in whole if isinstance(step, Quantize) for target in step.targets}

@@ -1,0 +1,94 @@
+"""Try to load a model before it is locked: what no engine loads must not be built, signed and verified first.
+
+Nothing of it enters the lock: it depends on the engine of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import attrs
+
+from lftool.api import BackendType, LoadReport, LoadRequest, Notice
+from lftool.codec.canonical import canonical_json
+from lftool.errors import FormatError, UnavailableError
+from lftool.pipeline.identity import load_key
+from lftool.pipeline.tools.tool import files_to_plan
+
+if TYPE_CHECKING:
+    from lftool.host.registry import Registered
+    from lftool.models.digest import Artifact
+    from lftool.pipeline.ports import Ports
+
+
+def _load(registered: Registered[BackendType], weights: Artifact, context: int | None, ports: Ports) -> LoadReport:
+    plugin = "" if registered.origin.is_builtin else ports.registry.digest(registered.origin).hex
+
+    def make() -> bytes:
+        with files_to_plan({"weights": weights}, ports) as files:
+            report = ports.isolated.load(registered, LoadRequest(weights=files["weights"].path, context=context))
+        return canonical_json(attrs.asdict(report))
+
+    key = load_key(plugin, registered.record.name, weights, context)
+    told = json.loads(ports.store.remembered_bytes(key, "report", make))
+    return LoadReport(**{**told, "warnings": tuple(told["warnings"])})
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _too_large(report: LoadReport, context: int | None, memory: int) -> Notice | None:
+    """Return what to say of a context that this machine can never hold."""
+    if report.context_bytes is None or report.context_bytes <= memory:
+        return None
+    what = "[run] context" if context else "the context that the model was trained with"
+    then = "choose a smaller one" if context else "set [run] context"
+    return Notice(
+        text=f"{what}, {report.context} tokens, takes {report.context_bytes / 1e9:.1f} GB of memory, and this machine has"
+        f" {memory / 1e9:.1f} GB: bundles will not run here; {then}",
+        warning=True,
+    )
+
+
+def try_loading(weights: Artifact, context: int | None, what: str, ports: Ports) -> None:
+    """Have an installed engine load the vocabulary and the list of tensors of weights, but none of their data.
+
+    Without an engine that can, it says that loading was not tried.
+
+    Args:
+        weights: In the store, or its header is.
+        context: Tokens of context that the run contract asks for; None for the model's own.
+        what: What messages call the weights.
+        ports: Store, registry, child processes.
+
+    Raises:
+        FormatError: The engine cannot load them.
+    """
+    if not ports.load:
+        return
+    engine = next((found for found in ports.registry.all(BackendType) if found.record.loads), None)
+    why = "no installed plugin has an engine"
+    if engine is not None:
+        try:
+            report = _load(engine, weights, context, ports)
+        except UnavailableError as error:
+            why = error.message
+        except FormatError as error:
+            raise FormatError(
+                f"{what}: {error.message}",
+                hints=(
+                    *error.hints,
+                    "if another engine can load it, lock without trying: LFTOOL_LOAD=0 lftool lock",
+                ),
+            ) from error
+        else:
+            notice = _too_large(report, context, _memory())
+            if notice is not None:
+                ports.emit(notice)
+            for text in report.warnings:
+                ports.emit(Notice(text=f"{what}: {text}", warning=True))
+            return
+    ports.emit(Notice(text=f"loading the model was not tried: {why}"))

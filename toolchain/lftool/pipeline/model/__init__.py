@@ -1,0 +1,1 @@
+"""A recipe's model: which files are its parts, and what their headers say."""

@@ -1,0 +1,167 @@
+"""The parts of a recipe's model among the files that a lock pins, found once: what converters, quantizers and bundles take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from lftool.errors import LockError, RecipeError
+from lftool.models.digest import Artifact
+from lftool.models.lock import LockedFile
+from lftool.pipeline.model.selection import lora_files, mmproj_files, pick, weights_files
+
+if TYPE_CHECKING:
+    from lftool.models.lock import Lock
+    from lftool.models.recipe import Recipe
+
+WEIGHTS, LORA, MMPROJ, IMATRIX = "weights", "lora", "mmproj", "imatrix"
+
+
+@frozen(kw_only=True)
+class Part:
+    """A part of a model, as a source has it.
+
+    Attributes:
+        role: `weights`, `lora` or `mmproj`.
+        source: Name of the source.
+        format: `gguf`, or what a converter must consume: `gguf-split`, `safetensors` or `peft`.
+        files: Sorted by path.
+        folder: Where they stand within the source, with a slash behind it; empty for its root.
+    """
+
+    role: str
+    source: str
+    format: str
+    files: tuple[LockedFile, ...]
+    folder: str = ""
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it is one GGUF, which nobody converts."""
+        return self.format == "gguf"
+
+    @property
+    def pinned(self) -> tuple[tuple[str, LockedFile], ...]:
+        """Its files, each with the name of the source."""
+        return tuple((self.source, file) for file in self.files)
+
+
+@frozen(kw_only=True)
+class ModelParts:
+    """All parts of a model.
+
+    Attributes:
+        weights: What it computes with.
+        beside: What travels with the weights, by role: `lora`, `mmproj`.
+        imatrix: Source and file of the importance matrix, where there is one.
+        converted: Role to the GGUF that the lock says a converter makes.
+    """
+
+    weights: Part
+    beside: Mapping[str, Part]
+    imatrix: tuple[str, LockedFile] | None
+    converted: Mapping[str, Artifact]
+
+    @property
+    def by_role(self) -> dict[str, Part]:
+        """The weights, and what travels with them."""
+        return {WEIGHTS: self.weights, **self.beside}
+
+    def artifact(self, role: str) -> Artifact:
+        """Return the GGUF that a part is, or that the lock says a converter makes of it.
+
+        Raises:
+            LockError: It must be converted, and the lock does not say to what.
+        """
+        part = self.by_role[role]
+        if part.is_gguf:
+            return part.files[0].artifact
+        if role not in self.converted:
+            raise LockError(f"convert.{role}: not in the lock", hints=("lock again: lftool lock",))
+        return self.converted[role]
+
+    @property
+    def companions(self) -> dict[str, Artifact]:
+        """Role to GGUF of what travels beside the weights. May raise LockError, as `artifact` does."""
+        return {role: self.artifact(role) for role in self.beside}
+
+    @property
+    def imatrix_input(self) -> dict[str, Artifact]:
+        """The importance matrix under its role; empty without one."""
+        return {} if self.imatrix is None else {IMATRIX: self.imatrix[1].artifact}
+
+    @property
+    def quantize_inputs(self) -> dict[str, Artifact]:
+        """Role to artifact of what a quantizer reads. May raise LockError, as `artifact` does."""
+        return {WEIGHTS: self.artifact(WEIGHTS), **self.imatrix_input}
+
+    @property
+    def imatrix_files(self) -> list[tuple[str, LockedFile]]:
+        """(source, file) of the importance matrix; empty without one."""
+        return [] if self.imatrix is None else [self.imatrix]
+
+    def conversion_inputs(self, role: str) -> dict[str, Artifact]:
+        """Return what a converter reads for a role, named by paths within the source.
+
+        An adapter's files stand under `adapter/`, the configuration of its model under `base/`.
+
+        Raises:
+            RecipeError: An adapter in PEFT's format is to be converted, and the weights have no configuration.
+        """
+        return {name: file.artifact for name, _, file in self._conversion_files(role)}
+
+    def conversion_files(self, role: str) -> list[tuple[str, LockedFile]]:
+        """Return (source, file) of what a converter reads for a role.
+
+        Raises:
+            RecipeError: As `conversion_inputs`.
+        """
+        return [(source, file) for _, source, file in self._conversion_files(role)]
+
+    def _conversion_files(self, role: str) -> list[tuple[str, str, LockedFile]]:
+        part = self.by_role[role]
+        if role != LORA:
+            return [(file.path, source, file) for source, file in part.pinned]
+        weights = self.weights
+        config = next((file for file in weights.files if file.path == f"{weights.folder}config.json"), None)
+        if config is None:
+            raise RecipeError(
+                f"source {part.source!r} is an adapter in PEFT's format; converting it needs the config.json of its"
+                f" model, and source {weights.source!r} has none",
+                hints=("start from the model's safetensors files, or take the adapter as GGUF",),
+            )
+        adapter = [(f"adapter/{file.path.rpartition('/')[2]}", source, file) for source, file in part.pinned]
+        return [*adapter, ("base/config.json", weights.source, config)]
+
+    @property
+    def needed_files(self) -> list[tuple[str, LockedFile]]:
+        """(source, file) of all that a build reads, each once."""
+        found = dict.fromkeys(pinned for part in self.by_role.values() for pinned in part.pinned)
+        return list(found | dict.fromkeys(self.imatrix_files))
+
+
+def model_parts(recipe: Recipe, lock: Lock) -> ModelParts:
+    """Return the parts of the recipe's model among the pinned files.
+
+    Raises:
+        RecipeError: One is not there, or ambiguous.
+        FormatError: A pickle checkpoint.
+    """
+    model, imatrix = recipe.model, None
+    chosen = {
+        WEIGHTS: (model.weights, weights_files(recipe, lock)),
+        LORA: (model.lora, lora_files(recipe, lock)),
+        MMPROJ: (model.mmproj, mmproj_files(recipe, lock)),
+    }
+    parts = {
+        role: Part(role=role, source=source, format=found.format, files=found.files, folder=found.folder)
+        for role, (source, found) in chosen.items()
+        if source is not None and found is not None
+    }
+    if model.imatrix is not None:
+        files = lock.sources[model.imatrix].files
+        imatrix = model.imatrix, pick(files, model.imatrix, "importance matrix", (".imatrix", ".dat", ".gguf"))
+    converted = {role: stage.output for role, stage in lock.convert.items()}
+    return ModelParts(weights=parts.pop(WEIGHTS), beside=parts, imatrix=imatrix, converted=converted)

@@ -1,0 +1,77 @@
+"""Weights in the store: their header, whether they are what a role needs, and what they say of themselves."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from lftool.bundle.model_card import ModelCard, model_card
+from lftool.codec.canonical import canonical_json
+from lftool.errors import RecipeError
+from lftool.formats.gguf_read import MendableError, read_gguf
+from lftool.pipeline.identity import card_key
+from lftool.pipeline.model.headers import header_of
+from lftool.pipeline.model.parts import MMPROJ, WEIGHTS
+from lftool.pipeline.tools.requests import MAKES
+
+if TYPE_CHECKING:
+    from lftool.api import GGUFHeader
+    from lftool.models.digest import Artifact
+    from lftool.pipeline.model.parts import Part
+    from lftool.pipeline.ports import Ports
+
+
+def weights_header(artifact: Artifact, what: str, ports: Ports) -> GGUFHeader:
+    """Return the header of weights in the store.
+
+    Of weights that were converted and quantised in one go, only the header is there.
+
+    Raises:
+        FormatError: They are no sound GGUF.
+        StorageError: They are not there.
+    """
+    header = None if ports.store.blobs.holds(artifact) else header_of(artifact, ports)
+    path = header or ports.store.blobs.require(artifact, what)
+    with path.open("rb") as file:
+        try:
+            return read_gguf(file, artifact.size, what)
+        except MendableError as error:
+            error.hints = ("write a sound copy: lftool gguf repair IN OUT",)
+            raise
+
+
+def check_part(part: Part, artifact: Artifact, ports: Ports) -> None:
+    """Raise unless the weights, or what travels beside them, are a sound GGUF of the right kind.
+
+    Raises:
+        FormatError: It is no sound GGUF.
+        RecipeError: It is something else: a model, an importance matrix, …
+    """
+    role, source = part.role, part.source
+    header = weights_header(artifact, f"source {source!r}", ports)
+    kind, expected = header.metadata.get("general.type"), MAKES[role]
+    # Projectors that older scripts of llama.cpp wrote say no type, and older models neither.
+    untyped = role == WEIGHTS or (role == MMPROJ and _architecture(header) == "clip")
+    if kind != expected and not (kind is None and untyped):
+        raise RecipeError(
+            f"model.{role}: the GGUF of source {source!r} has general.type {kind!r}, expected {expected!r}"
+        )
+
+
+def _architecture(header: GGUFHeader) -> object:
+    return header.metadata.get("general.architecture")
+
+
+def remembered_card(artifact: Artifact, ports: Ports) -> ModelCard:
+    """Return what weights in the store say of themselves; large vocabularies take a while to pass over, once.
+
+    Raises:
+        FormatError: They are no sound GGUF.
+    """
+
+    def make() -> bytes:
+        card = model_card(weights_header(artifact, "the weights", ports))
+        return canonical_json({"facts": dict(card.facts), "bases": [dict(base) for base in card.bases]})
+
+    plain = json.loads(ports.store.remembered_bytes(card_key(artifact), "card", make))
+    return ModelCard(facts=plain["facts"], bases=tuple(plain["bases"]))

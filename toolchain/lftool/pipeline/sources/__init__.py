@@ -1,0 +1,1 @@
+"""Sources: opened, asked what a reference means, and files of theirs fetched."""

@@ -1,0 +1,204 @@
+"""fetch: pinned files of a source come into the store; bytes that are not the pinned ones do not."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from attrs import define, field, frozen
+
+from lftool.api import BytesFetched, Notice, Source, SourceFile, SourceRequest
+from lftool.errors import IntegrityError
+from lftool.host.guarding import checked_pieces, guarded
+from lftool.host.registry import Registered
+from lftool.models.digest import Artifact, Digest
+from lftool.models.recipe import SourceSpec
+from lftool.pipeline.identity import fetch_key
+from lftool.pipeline.pinned import require_pinned_plugin
+from lftool.pipeline.ports import Ports
+from lftool.pipeline.sources.opening import open_source
+from lftool.transfer.adoption import adopt
+from lftool.transfer.engine import Transfer
+from lftool.transfer.wanted import Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lftool.models.lock import Lock, LockedFile
+
+_LOOK_SECONDS = 0.2
+_FILE = "file"  # what the record of a fetched version names
+
+
+@frozen(kw_only=True)
+class SourceReader:
+    """An opened source and the request that it answers; `name` is the recipe's name for it, `options` are the recipe's."""
+
+    registered: Registered[Any]
+    source: Source
+    request: SourceRequest
+    name: str
+    options: Mapping[str, Any] = field(factory=dict)
+
+    def fetch(self, file: SourceFile, revision: str, ports: Ports, *, locked: bool = False) -> Artifact:
+        """Bring one file into the store; a process that is doing so already is waited for.
+
+        A file of unknown digest is not fetched again while the source says that it is the version that came before.
+
+        Args:
+            file: Which one.
+            revision: What the request meant.
+            ports: The store, and the rules of fetching.
+            locked: Whether a lock pins what it must be; else the source says so, or the recipe.
+
+        Raises:
+            IntegrityError: It is not what the lock, or the source itself, says; nothing is stored.
+            FetchError: It cannot be fetched.
+        """
+        identity = fetch_key(self.request.uri, self.options, revision, file)
+        wanted = self._wanted(identity, file, revision)
+        expected = Artifact(file.sha256, file.size) if file.sha256 is not None and file.size is not None else None
+        listener = FetchListener(source=self.name, path=file.path, ports=ports)
+        rules = attrs.evolve(ports.transfer, attempts=1) if self.registered.record.local else ports.transfer
+        remote = self.remote(file, revision)
+        with ports.store.doing(wanted.key, pulse=lambda: listener.wait(_LOOK_SECONDS)) as held:
+            if not held:  # no locks here: nobody else may go on with the file that we begin
+                wanted = attrs.evolve(wanted, key=Digest.of(secrets.token_bytes(32)))
+            there = expected or _came_before(identity, file, revision, ports)
+            if there is not None and ports.store.blobs.is_sound(there):
+                return there
+            transfer = Transfer(wanted, remote, ports.store, rules, listener)
+            try:
+                came = transfer.run()
+            except IntegrityError as error:
+                if expected is None:
+                    raise
+                if not locked:
+                    raise IntegrityError(
+                        f"{error.message}; the expected digest comes from the source, or from #sha256= in its uri",
+                        hints=("compare the digest with the one that the file's owner publishes",),
+                    ) from error
+                hint = f"if the change is wanted: lftool lock --upgrade {self.name}"
+                raise IntegrityError(f"{error.message}; it has changed since it was locked", hints=(hint,)) from error
+            if expected is None and transfer.pinned and _is_one_version(file, revision):
+                ports.store.actions.put(identity, {_FILE: came})
+            return came
+
+    def remote(self, file: SourceFile, revision: str) -> RemoteFile:
+        """Return a file as the engine reads it."""
+        return RemoteFile(reader=self, file=file, revision=revision)
+
+    def _wanted(self, identity: Digest, file: SourceFile, revision: str) -> Wanted:
+        one_version = file.sha256 is not None or _is_one_version(file, revision)
+        return Wanted(
+            what=f"source {self.name!r}, file {file.path}",
+            key=identity,
+            size=file.size,
+            sha256=file.sha256,
+            ranges=self.registered.record.ranges and one_version,
+        )
+
+
+def _is_one_version(file: SourceFile, revision: str) -> bool:
+    """Tell whether what the source says of a file names one version of it."""
+    return bool(revision) or (file.revision is not None and file.exact)
+
+
+def _came_before(identity: Digest, file: SourceFile, revision: str, ports: Ports) -> Artifact | None:
+    """Return what came when this very version was fetched before, if no other version can be called the same."""
+    said = ports.store.actions.said(identity) if _is_one_version(file, revision) else None
+    return said.get(_FILE) if said else None
+
+
+@frozen(kw_only=True)
+class RemoteFile:
+    """A file of a source, as the engine reads it."""
+
+    reader: SourceReader
+    file: SourceFile
+    revision: str
+
+    @contextlib.contextmanager
+    def open(self, offset: int, size: int | None, *, pinned: bool) -> Iterator[Iterator[bytes]]:
+        """Yield its bytes; what the plugin raises, now or while iterating, names the plugin."""
+        reader = self.reader
+        file = self.file if pinned else attrs.evolve(self.file, revision=None)
+        with (
+            guarded(reader.registered.origin),
+            reader.source.open(reader.request, self.revision, file, offset, size) as pieces,
+        ):
+            yield checked_pieces(pieces, reader.registered.origin)
+
+
+@define(kw_only=True)
+class FetchListener:
+    """Passes progress on as events of a source's file."""
+
+    source: str
+    path: str
+    ports: Ports
+
+    def progress(self, done: int, total: int | None) -> None:
+        """Emit how far it is."""
+        self.ports.emit(BytesFetched(source=self.source, path=self.path, done=done, total=total))
+
+    def notice(self, text: str) -> None:
+        """Emit a warning."""
+        self.ports.emit(Notice(text=text, warning=True))
+
+    def wait(self, seconds: float) -> None:
+        """Wait, unless the build is cancelled."""
+        self.ports.wait(seconds)
+
+
+def bring(artifact: Artifact, source: str, path: str, ports: Ports) -> bool:
+    """Make sure that an output that counts as made is in the store, asking the remote store; return whether it is.
+
+    Args:
+        artifact: The output.
+        source: What progress calls it.
+        path: Which part of that.
+        ports: Store and remote store.
+    """
+    if ports.store.blobs.is_sound(artifact):
+        return True
+    if ports.remote_store is None:
+        return False
+    return ports.remote_store.fetch(artifact, FetchListener(source=source, path=path, ports=ports))
+
+
+def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports, *, pinned: bool = True) -> Artifact:
+    """Make sure that a pinned file of source `name` is in the store and sound; a corrupted blob is fetched again.
+
+    Other tools' files on this machine come first, then the remote store, then the source.
+    What is asked for stands in the lock; options are the recipe's. With `pinned` false the lock is in the making, and the digest
+    is what the source says.
+
+    Raises:
+        IntegrityError: The source delivers other bytes than the pinned ones.
+        FetchError: The source does not deliver.
+        UnavailableError: Offline, or the installed source plugin is not the pinned one.
+    """
+    ports.check_cancelled()
+    if ports.store.blobs.is_sound(wanted.artifact):
+        return wanted.artifact
+    whose = adopt(wanted.artifact, ports.store.blobs)
+    if whose is not None:
+        ports.emit(Notice(text=f"source {name!r}, file {wanted.path}: taken from {whose}"))
+        return wanted.artifact
+    if ports.remote_store is not None:
+        listener = FetchListener(source=name, path=wanted.path, ports=ports)
+        if ports.remote_store.fetch(wanted.artifact, listener):
+            return wanted.artifact
+    locked = lock.sources[name]
+    options = ports.source_options.get(name, {})
+    spec = SourceSpec(uri=locked.uri, include=locked.include, exclude=locked.exclude, options=options)
+    registered, source = open_source(spec, name, ports)
+    require_pinned_plugin(registered.origin, lock, ports)
+    request = SourceRequest(uri=locked.uri, include=locked.include, exclude=locked.exclude)
+    reader = SourceReader(registered=registered, source=source, request=request, name=name, options=options)
+    file = SourceFile(path=wanted.path, size=wanted.size, sha256=wanted.sha256, revision=wanted.revision)
+    return reader.fetch(file, locked.revision, ports, locked=pinned)

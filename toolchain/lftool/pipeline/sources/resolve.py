@@ -1,0 +1,108 @@
+"""resolve: a request becomes an immutable revision and files of known size and digest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from lftool.api import Resolution, Source, SourceFile, SourceRequest
+from lftool.codec.file_lists import content_digest
+from lftool.codec.options import canonical_options
+from lftool.errors import FetchError, PluginError, TransientError
+from lftool.host.guarding import guarded
+from lftool.models.digest import Artifact
+from lftool.models.lock import LockedFile, LockedSource, check_relative_path
+from lftool.pipeline.parallel import in_parallel
+from lftool.pipeline.sources.fetch import SourceReader
+from lftool.pipeline.sources.opening import open_source
+from lftool.transfer.fetch_rules import wait_before
+
+if TYPE_CHECKING:
+    from lftool.host.registry import Registered
+    from lftool.models.recipe import SourceSpec
+    from lftool.pipeline.ports import Ports
+
+
+def _ask(registered: Registered[Any], source: Source, request: SourceRequest, name: str, ports: Ports) -> Resolution:
+    """Ask until the source answers, or has failed often enough."""
+    rules = attrs.evolve(ports.transfer, attempts=1) if registered.record.local else ports.transfer
+    failed = 0
+    while True:
+        try:
+            with guarded(registered.origin):
+                found = source.resolve(request)
+        except TransientError as error:
+            failed += 1
+            ports.wait(wait_before(failed, error, rules, f"source {name!r}"))
+            continue
+        if not getattr(found, "files", ()):
+            raise PluginError(f"{registered.origin}: resolve() must return a Resolution with at least one file")
+        return found
+
+
+def ask(spec: SourceSpec, name: str, ports: Ports) -> tuple[SourceReader, Resolution]:
+    """Return what a source of the recipe means now, and what reads its files.
+
+    Raises:
+        RecipeError: The request is wrong.
+        FetchError: The source has nothing there, or does not answer.
+        UnavailableError: It needs a network, and the build is offline.
+        PluginError: The plugin failed, or names files that no lock can hold.
+    """
+    registered, source = open_source(spec, name, ports)
+    request = SourceRequest(uri=spec.uri, include=spec.include, exclude=spec.exclude)
+    found = _ask(registered, source, request, name, ports)
+    with guarded(registered.origin):
+        _check_paths(found)
+    _check_cases(found, name)
+    reader = SourceReader(registered=registered, source=source, request=request, name=name, options=spec.options)
+    return reader, found
+
+
+def _check_paths(found: Resolution) -> None:
+    """Raise ValueError for files that no lock can hold, before any of them is fetched."""
+    for file in found.files:
+        check_relative_path(file.path)
+    if len({file.path for file in found.files}) != len(found.files):
+        raise ValueError("resolve() names a path twice")
+
+
+def _vouched(file: SourceFile) -> Artifact | None:
+    return None if file.sha256 is None or file.size is None else Artifact(file.sha256, file.size)
+
+
+def _check_cases(found: Resolution, name: str) -> None:
+    folded: dict[str, str] = {}
+    for path in sorted(file.path for file in found.files):
+        other = folded.setdefault(path.casefold(), path)
+        if other != path:
+            raise FetchError(
+                f"source {name!r}: {other!r} and {path!r} differ in case only, and would be one file on some disks",
+                hints=("leave one out with `exclude`",),
+            )
+
+
+def resolve(spec: SourceSpec, name: str, ports: Ports) -> LockedSource:
+    """Resolve one source. Files whose digest the remote does not vouch for are fetched and hashed.
+
+    Raises:
+        RecipeError: The request is wrong.
+        FetchError: The source has nothing there, or does not answer.
+        UnavailableError: It needs a network, and the build is offline.
+    """
+    reader, found = ask(spec, name, ports)
+
+    def pin(file: SourceFile) -> LockedFile:
+        artifact = _vouched(file) or reader.fetch(file, found.revision or "", ports)
+        return LockedFile(path=file.path, size=artifact.size, sha256=artifact.sha256, revision=file.revision)
+
+    files = in_parallel(pin, sorted(found.files, key=lambda item: item.path), ports.transfer.files, ports)
+    return LockedSource(
+        uri=spec.uri,
+        include=spec.include,
+        exclude=spec.exclude,
+        options=canonical_options(spec.options),
+        revision=found.revision or f"sha256:{content_digest(files)}",
+        files=tuple(files),
+    )

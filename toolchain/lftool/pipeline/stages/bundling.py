@@ -1,0 +1,187 @@
+"""pack and sign, as steps: a bundle is written into a file without a name, and gets its name when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import attrs
+from attrs import define, field, frozen
+
+from lftool.bundle.writer import BundleWriter
+from lftool.errors import FormatError, IntegrityError, NotReproducibleError
+from lftool.models.lock import Lock
+from lftool.models.recipe import Recipe
+from lftool.pipeline.model.parts import ModelParts
+from lftool.pipeline.model.weights import weights_header
+from lftool.pipeline.ports import Ports
+from lftool.pipeline.stages.finished import BuiltBundle, find_finished
+from lftool.pipeline.stages.pack import PackPlan, plan_pack, writer_of
+from lftool.pipeline.stages.quantize import with_output
+from lftool.pipeline.stages.sign import SigningKey, sign
+from lftool.store.cas import CorruptBlobError
+from lftool.store.durable import DurableFile, durable_file, storage_errors, sweep
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from lftool.models.digest import Artifact, Digest
+    from lftool.models.lock import LockedQuantize
+
+
+@frozen(kw_only=True)
+class Unsigned:
+    """A bundle that is written, or was found finished.
+
+    Attributes:
+        bundle: What is known of it; of a finished one, everything.
+        finish: Where it is written, unless it was finished.
+    """
+
+    bundle: BuiltBundle
+    finish: _Writing | None
+
+
+@frozen(kw_only=True)
+class _Writing:
+    plan: PackPlan
+    writer: BundleWriter
+    file: DurableFile
+    close: contextlib.ExitStack
+
+
+@define(kw_only=True)
+class Bundling:
+    """Packs and signs the bundles of one build. As a context manager: files that got no name are removed at its end."""
+
+    recipe: Recipe
+    lock: Lock
+    parts: ModelParts
+    output: Path
+    key: SigningKey | None
+    ports: Ports
+    _open: list[contextlib.ExitStack] = field(factory=list)
+    _opening: threading.Lock = field(factory=threading.Lock)
+
+    def __enter__(self) -> Self:
+        with storage_errors("create", self.output):
+            self.output.mkdir(parents=True, exist_ok=True)
+        sweep(self.output)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for stack in self._open:
+            stack.__exit__(kind, error, trace)
+
+    def pack(self, target: str, quantized: LockedQuantize | None) -> Unsigned:
+        """Write a bundle without its signature, unless the finished one is there.
+
+        Args:
+            target: Name of the target.
+            quantized: Its quantize stage, with its output; None where weights are packed as they are.
+
+        Raises:
+            CorruptBlobError: A blob of the store is not what its name says.
+            NotReproducibleError: It is not the bundle that the lock names.
+        """
+        ports = self.ports
+        weights = self._checked_weights() if quantized is None or quantized.output is None else quantized.output
+        lock = self.lock if quantized is None else _with_stage(self.lock, target, quantized)
+        plan = plan_pack(self.recipe, lock, target, weights, self.parts.companions, ports)
+        path, writer = self.output / plan.file_name, writer_of(plan, ports)
+        bundle = BuiltBundle(
+            target=target,
+            path=path,
+            manifest=writer.manifest_digest,
+            unsigned=weights,
+            artifact=weights,
+            signed=self.key is not None,
+            weights=None if quantized is None else quantized.output,
+        )
+        locked = self.lock.targets[target].pack
+        finished = (
+            None
+            if ports.records.rebuild
+            else find_finished(path, writer.manifest_digest, locked, self.key, plan, ports)
+        )
+        if finished is not None:
+            with ports.stage("pack", target, path.name, cached=True):
+                found = attrs.evolve(bundle, unsigned=finished.unsigned, artifact=finished.artifact)
+                return Unsigned(bundle=found, finish=None)
+        stack = contextlib.ExitStack()
+        with self._opening:
+            self._open.append(stack)
+        stack.enter_context(storage_errors("write", path))
+        file = stack.enter_context(durable_file(self.output, "bundle"))
+        with ports.stage("pack", target, path.name):
+            unsigned = writer.write_body(file)
+            self._require(target, writer.manifest_digest, unsigned)
+        return Unsigned(
+            bundle=attrs.evolve(bundle, unsigned=unsigned),
+            finish=_Writing(plan=plan, writer=writer, file=file, close=stack),
+        )
+
+    def sign(self, made: Unsigned) -> BuiltBundle:
+        """Sign a bundle, and give it its name.
+
+        Raises:
+            TrustError: The signature does not verify.
+        """
+        if made.finish is None or self.key is None:
+            return self.finish(made)
+        bundle = made.bundle
+        with self.ports.stage("sign", bundle.target, f"key {self.key.key_id[:16]}"):
+            signature = sign(made.finish.plan, bundle.manifest, bundle.unsigned.sha256, self.key)
+        return self.finish(made, signature)
+
+    def finish(self, made: Unsigned, *signatures: bytes) -> BuiltBundle:
+        """Give a bundle its name.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        if made.finish is None:
+            return made.bundle
+        writing = made.finish
+        with writing.close:
+            artifact = writing.writer.finish(writing.file, list(signatures))
+            mode = 0o755 if writing.plan.manifest.prefix.role == "runtime" else 0o644
+            writing.file.commit(made.bundle.path, mode=mode)
+        return attrs.evolve(made.bundle, artifact=artifact)
+
+    def _checked_weights(self) -> Artifact:
+        """Return weights that are packed as they are."""
+        artifact = self.parts.artifact("weights")
+        try:
+            weights_header(artifact, f"source {self.parts.weights.source!r}", self.ports)
+        except FormatError as error:  # of the source, or of a disk that rotted under an unchanged stamp
+            try:
+                self.ports.store.blobs.check(artifact)
+            except IntegrityError as rot:
+                raise CorruptBlobError(artifact, rot.message) from error
+            raise
+        return artifact
+
+    def _require(self, target: str, manifest: Digest, unsigned: Artifact) -> None:
+        locked = self.lock.targets[target].pack
+        if locked is None or locked.output is None:
+            return
+        if (manifest, unsigned) != (locked.manifest, locked.output):
+            raise NotReproducibleError(
+                f"targets.{target}, stage pack: the lock names M {locked.manifest} and U {locked.output.sha256}"
+                f" ({locked.output.size} bytes), this build made M {manifest} and U {unsigned.sha256} ({unsigned.size} bytes)",
+                hints=("a lock of another lftool with the same rules must give the same bytes; please report this",),
+            )
+
+
+def _with_stage(lock: Lock, target: str, stage: LockedQuantize) -> Lock:
+    """Return the lock with a target's quantised weights filled in: a slice names them."""
+    locked, made = lock.targets[target], stage.output
+    if locked.quantize is None or made is None:
+        return lock
+    filled = attrs.evolve(locked, quantize=with_output(locked.quantize, made))
+    return attrs.evolve(lock, targets={**lock.targets, target: filled})

@@ -1,0 +1,166 @@
+"""What each step does, and what it gives to others: stages called with what earlier steps made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import define
+
+from lftool.errors import LftoolError
+from lftool.models.digest import Artifact
+from lftool.models.recipe import Recipe
+from lftool.pipeline.graph.steps import (
+    Compile,
+    Convert,
+    Fetch,
+    Measure,
+    Pack,
+    Plan,
+    Product,
+    Quantize,
+    Sign,
+    Step,
+    Stream,
+)
+from lftool.pipeline.model.parts import IMATRIX, ModelParts
+from lftool.pipeline.ports import Ports
+from lftool.pipeline.stages.bundling import Bundling
+from lftool.pipeline.tools.pins import Pins
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from lftool.models.lock import LockedQuantize
+    from lftool.pipeline.graph.executor import Results
+
+_BYTES_AN_ELEMENT = 8  # a tensor as 32-bit floats, and what is made of it
+
+
+@define(kw_only=True)
+class Stages:
+    """Does the steps of a build, or of a lock.
+
+    Attributes:
+        recipe: The recipe.
+        parts: What the model is made of.
+        pins: What steps may use.
+        ports: Store, registry, child processes.
+        bundling: Packs and signs; None for a graph without such steps.
+    """
+
+    recipe: Recipe
+    parts: ModelParts
+    pins: Pins
+    ports: Ports
+    bundling: Bundling | None = None
+
+    def perform(self, step: Step, made: Results, threads: int) -> Results:
+        """Do a step. May raise whatever its stage raises."""
+        self.ports.check_cancelled()
+        results = _PERFORMERS[type(step)](self, step, made, threads)
+        return dict(zip(step.makes, results, strict=True))
+
+    def memory_bytes(self, step: Step, made: Results) -> int:
+        """Return how much memory a step takes that grows with the model."""
+        if isinstance(step, Measure):
+            return sum(self._artifact(product, made).size for product in step.reads)
+        if isinstance(step, Quantize):
+            return self._largest_tensor(step, made)
+        return 0
+
+    def _largest_tensor(self, step: Quantize, made: Results) -> int:
+        from lftool.pipeline.model.weights import weights_header  # noqa: PLC0415 - most builds quantise nothing
+
+        try:
+            header = weights_header(self._artifact(step.weights, made), "the weights", self.ports)
+        except LftoolError:  # the step says so, better
+            return 0
+        elements = (tensor.size // tensor.type.block_bytes * tensor.type.block_elements for tensor in header.tensors)
+        return _BYTES_AN_ELEMENT * max(elements, default=0)
+
+    def _artifact(self, product: Product, made: Results) -> Artifact:
+        """Return the blob that a product is."""
+        if product in made:
+            found = made[product]
+            return found if isinstance(found, Artifact) else found.output
+        if product.kind == "file":
+            return next(file.artifact for _, file in self.parts.needed_files if file.sha256.hex == product.name)
+        return self.parts.artifact(product.name)
+
+    def _imatrix(self, step: Quantize, made: Results) -> dict[str, Artifact]:
+        return {} if step.imatrix is None else {IMATRIX: self._artifact(step.imatrix, made)}
+
+    def compile(self, step: Compile, made: Results, threads: int) -> list[Any]:  # noqa: ARG002 - one signature for all
+        """Bring a runtime into the store."""
+        self.pins.compile(step)
+        return [None]
+
+    def fetch(self, step: Fetch, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
+        """Bring a file into the store."""
+        self.pins.fetch(step)
+        return [step.output]
+
+    def convert(self, step: Convert, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
+        """Make one GGUF of a source's files."""
+        from lftool.pipeline.stages.convert import convert  # noqa: PLC0415 - as above
+
+        return [convert(step, self.pins, threads, self.ports)]
+
+    def quantize(self, step: Quantize, made: Results, threads: int) -> list[Any]:
+        """Give weights other types."""
+        from lftool.pipeline.stages.quantize import quantize  # noqa: PLC0415 - as above
+
+        weights, imatrix = self._artifact(step.weights, made), self._imatrix(step, made)
+        return [quantize(step, weights, imatrix, self.pins, threads, self.ports)]
+
+    def plan(self, step: Plan, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
+        """Plan what a quantize step would do."""
+        from lftool.pipeline.stages.quantize import agreed  # noqa: PLC0415 - as above
+
+        weights, imatrix = self._artifact(step.of.weights, made), self._imatrix(step.of, made)
+        return [agreed(step.of, weights, imatrix, self.pins, self.ports).locked(weights, None)]
+
+    def stream(self, step: Stream, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
+        """Convert weights and quantise them in one pass."""
+        from lftool.pipeline.stages.stream import stream  # noqa: PLC0415 - as above
+
+        converted, quantized = stream(step, self._imatrix(step.quantizes[0], made), self.pins, self.ports)
+        return [converted, *quantized]
+
+    def measure(self, step: Measure, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
+        """Raise PolicyError unless a check holds."""
+        from lftool.pipeline.stages.measure import measure, require, text_of  # noqa: PLC0415 - as above
+
+        ports, check = self.ports, step.check
+        backend = self.recipe.targets[step.target].backend
+        weights, reference = self._artifact(step.weights, made), self._artifact(step.reference, made)
+        text = text_of(check, ports.files)
+        return [
+            require(check, measure(step.target, backend, text, check.context, weights, reference, ports), step.target)
+        ]
+
+    def pack(self, step: Pack, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
+        """Write a bundle."""
+        assert self.bundling is not None  # noqa: S101 - who makes a graph with such steps gives it
+        quantized: LockedQuantize | None = made[step.weights] if step.weights.kind == "quantized" else None
+        packed = self.bundling.pack(step.target, quantized)
+        return [packed if step.signed else self.bundling.finish(packed)]
+
+    def sign(self, step: Sign, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
+        """Sign a bundle."""
+        assert self.bundling is not None  # noqa: S101 - as above
+        (unsigned,) = step.reads
+        return [self.bundling.sign(made[unsigned])]
+
+
+_PERFORMERS: Mapping[type[Step], Callable[[Stages, Any, Results, int], list[Any]]] = {
+    Compile: Stages.compile,
+    Fetch: Stages.fetch,
+    Convert: Stages.convert,
+    Quantize: Stages.quantize,
+    Plan: Stages.plan,
+    Stream: Stages.stream,
+    Measure: Stages.measure,
+    Pack: Stages.pack,
+    Sign: Stages.sign,
+}

@@ -1,0 +1,83 @@
+"""Take outputs of stages from where the user trusts records, instead of making them.
+
+A remote store's records count where the user says so (`LFTOOL_REMOTE_STORE_ACTIONS`), a vendor folder's under
+`--trust-vendor`. Nothing of that is written down here: the next build asks again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lftool.api import Notice
+from lftool.errors import FormatError
+from lftool.pipeline.model.parts import WEIGHTS
+from lftool.pipeline.model.weights import weights_header
+from lftool.pipeline.parallel import in_parallel
+from lftool.pipeline.sources.fetch import bring
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lftool.models.digest import Artifact, Digest
+    from lftool.models.lock import Lock, LockedConvert, LockedQuantize
+    from lftool.pipeline.ports import Ports
+
+_SLACK_BYTES = 64 * 1024 * 1024
+
+
+def made_already(stage: LockedConvert | LockedQuantize, ports: Ports) -> bool:
+    """Tell whether a stage's output counts as made: the one that the lock names, if it names one."""
+    return ports.records.known(stage.action, WEIGHTS, stage.output) is not None
+
+
+def done_already(stage: LockedConvert | LockedQuantize, ports: Ports) -> Artifact | None:
+    """Return the output of a stage that need not be done again: it counts as made, and is in the store, checked."""
+    made = ports.records.known(stage.action, WEIGHTS, stage.output)
+    return made.output if made is not None and ports.store.blobs.is_sound(made.output) else None
+
+
+def _recall(stage: LockedQuantize, target: str, most: int, ports: Ports) -> None:
+    """Ask for a stage that this machine has not done, and bring what a voucher says that it made."""
+    made = ports.records.vouched(stage.action, WEIGHTS, stage.output)
+    if made is None or not made.by:
+        return
+    if made.output.size > most or not bring(made.output, target, WEIGHTS, ports):
+        ports.records.doubt(stage.action, WEIGHTS)
+        return
+    if stage.output is None:
+        try:
+            weights_header(made.output, f"{made.by}, what it says of targets.{target}", ports)
+        except FormatError as error:
+            ports.emit(Notice(text=f"{error.message}; going on without it", warning=True))
+            ports.records.doubt(stage.action, WEIGHTS)
+            return
+    ports.emit(Notice(text=f"targets.{target}: quantised weights were not made here; {made.by} vouches for them"))
+
+
+def recall_outputs(lock: Lock, targets: Sequence[str], ports: Ports) -> None:
+    """Ask vouchers for what targets need and this machine has not made; what they say counts for this build.
+
+    Quantised weights come into the store. Converted weights do only if a stage that must be done reads them, or if they
+    travel in the bundle.
+
+    Args:
+        lock: The lock.
+        targets: Names of targets.
+        ports: Without vouchers, nothing is asked.
+    """
+    stages: dict[Digest, tuple[LockedQuantize, str]] = {}
+    for target in targets:
+        stage = lock.targets[target].quantize
+        if stage is not None and not made_already(stage, ports):
+            stages.setdefault(stage.action, (stage, target))
+    most = 2 * sum(file.size for source in lock.sources.values() for file in source.files) + _SLACK_BYTES
+    in_parallel(lambda item: _recall(*item, most, ports), list(stages.values()), ports.transfer.files, ports)
+    left = any(done_already(stage, ports) is None for stage, _ in stages.values())
+    needed = left or any(lock.targets[target].quantize is None for target in targets)
+    for role, converted in lock.convert.items():
+        made = ports.records.vouched(converted.action, WEIGHTS, converted.output)
+        if made is None or not made.by:
+            continue
+        ports.emit(Notice(text=f"convert.{role}: the GGUF was not made here; {made.by} vouches for it"))
+        if needed or role != WEIGHTS:
+            bring(made.output, "converted", role, ports)

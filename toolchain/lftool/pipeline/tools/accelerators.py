@@ -1,0 +1,51 @@
+"""Quantizers that work in the place of another on some device: chosen when they are there and make the locked bits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lftool.api import Notice, QuantizerType
+from lftool.errors import LftoolError, UnavailableError
+from lftool.pipeline.pinned import require_pinned_plugin
+from lftool.pipeline.tools.tool import Tool, fingerprint, tool_of
+
+if TYPE_CHECKING:
+    from lftool.host.registry import Registered
+    from lftool.models.digest import Digest
+    from lftool.models.lock import Lock
+    from lftool.pipeline.ports import Ports
+
+
+def accelerators(quantizer: str, backend: str, ports: Ports) -> list[Registered[QuantizerType]]:
+    """Return the installed quantizers that may work in the place of `quantizer` for targets of `backend`."""
+    found = ports.registry.all(QuantizerType)
+    return [item for item in found if (item.record.accelerates, item.record.backend) == (quantizer, backend)]
+
+
+def accelerated(tool: Tool, backend: str, use: str, expected: Digest, lock: Lock, ports: Ports) -> Tool:
+    """Return what executes a quantisation: an accelerator of `tool` that the lock pins, where it can be used, else `tool`.
+
+    Args:
+        tool: The quantizer that the lock names.
+        backend: Of the target.
+        use: Which fingerprint the target depends on.
+        expected: That fingerprint.
+        lock: Pins of plugins.
+        ports: Store and registry; told why the processor has to do it.
+    """
+    for registered in accelerators(tool.registered.record.name, backend, ports):
+        name = registered.record.name
+        if use.removesuffix("+imatrix") not in registered.record.produces:
+            continue
+        try:
+            if registered.origin.distribution not in lock.plugins:
+                raise UnavailableError("the lock does not pin its plugin; lock where it is installed")
+            require_pinned_plugin(registered.origin, lock, ports)
+            found = tool_of(registered, ports)
+            if fingerprint(found, use, ports) == expected:
+                return found
+            why = f"it does not make the bits of {tool.registered.record.semantics} for {use} on this device"
+        except LftoolError as error:  # a missing device, or a driver that fails: the result is the same without
+            why = error.message.splitlines()[0]
+        ports.emit(Notice(text=f"quantising without {name!r}: {why}", warning=True))
+    return tool

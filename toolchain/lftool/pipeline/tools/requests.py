@@ -1,0 +1,171 @@
+"""From a recipe and a lock to what converters and quantizers are asked: by name, with options, overrides expanded."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import attrs
+
+from lftool.api import ConverterType, QuantizerType, TransformSpec
+from lftool.codec.toml_in import structure
+from lftool.errors import RecipeError, UnavailableError
+from lftool.pipeline.graph.graphs import Requests
+from lftool.pipeline.graph.steps import TransformRequest
+from lftool.pipeline.model.overrides import expand_overrides
+from lftool.pipeline.model.parts import LORA, MMPROJ, WEIGHTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lftool.api import GGUFHeader
+    from lftool.host.registry import Registered, Registry
+    from lftool.models.lock import Lock
+    from lftool.models.recipe import Recipe, TargetSpec
+    from lftool.pipeline.model.parts import ModelParts, Part
+
+KEEP_TYPES = "source"  # what a converter produces when weights keep their types
+MAKES = {WEIGHTS: "model", LORA: "adapter", MMPROJ: "mmproj"}  # role in a recipe to GGUF's `general.type`
+
+
+def requests_of(recipe: Recipe, lock: Lock, parts: ModelParts, targets: Sequence[str], registry: Registry) -> Requests:
+    """Return what the transforms of `targets` are asked for. Where the lock names them, the registry is not asked.
+
+    Raises:
+        UnavailableError: No installed plugin does it.
+        RecipeError: Unknown file type or quantizer; or the recipe asks to convert a GGUF.
+    """
+    if parts.weights.is_gguf and recipe.model.intermediate is not None:
+        raise RecipeError(
+            f"model.intermediate: source {parts.weights.source!r} is a GGUF, so nothing is converted",
+            hints=("leave it out; a target's `quantize` gives the weights another type",),
+        )
+    return Requests(
+        convert={
+            role: _conversion(part, recipe, lock, registry) for role, part in parts.by_role.items() if not part.is_gguf
+        },
+        quantize={
+            name: _quantization(name, recipe.targets[name], lock, registry)
+            for name in targets
+            if recipe.targets[name].quantize is not None
+        },
+        compiled={
+            name: runtime
+            for name in targets
+            if (runtime := _runtime(name, lock)) is not None and lock.runtimes[runtime].output is not None
+        },
+    )
+
+
+def _runtime(target: str, lock: Lock) -> str | None:
+    locked = lock.targets.get(target)
+    return None if locked is None else locked.runtime
+
+
+def _conversion(part: Part, recipe: Recipe, lock: Lock, registry: Registry) -> TransformRequest:
+    role, source = part.role, part.source
+    produces = recipe.model.intermediate if role == WEIGHTS else None
+    locked = lock.convert.get(role)
+    name = None if locked is None else locked.converter_name
+    if name is None:
+        registered = registry.converter(part.format, produces or KEEP_TYPES, MAKES[role])
+        if registered is None:
+            kept = "" if produces is None else f" of type {produces}"
+            raise UnavailableError(
+                f"source {source!r} holds {part.format}, and no installed plugin converts that to GGUF{kept}",
+                hints=("install one: pip install 'lftool[cpu,convert]'", "or point the source at a GGUF file"),
+            )
+        if not registered.record.deterministic:
+            raise RecipeError(
+                f"the converter {registered.record.name!r} does not make the same bytes twice; a bundle cannot be locked"
+            )
+        name = registered.record.name
+    return TransformRequest(
+        transform=name, produces=produces or KEEP_TYPES, name=model_name(recipe.sources[source].uri)
+    )
+
+
+def _quantization(target: str, spec: TargetSpec, lock: Lock, registry: Registry) -> TransformRequest:
+    locked = lock.targets.get(target)
+    name = None if locked is None or locked.quantize is None else locked.quantize.quantizer
+    return TransformRequest(
+        transform=name or registry.quantizer(spec.quantize or "", spec.quantizer).record.name,
+        produces=spec.quantize or "",
+        overrides=dict(spec.overrides),
+        options=dict(spec.options),
+    )
+
+
+def model_name(uri: str) -> str:
+    """Return what a source's address calls the model: the last part of its path, without revision and fragment."""
+    path = re.split("[@?#]", uri.partition(":")[2])[0]
+    return path.rstrip("/").rpartition("/")[2] or "model"
+
+
+def converter_of(request: TransformRequest, registry: Registry) -> Registered[ConverterType]:
+    """Return the converter that is asked.
+
+    Raises:
+        UnavailableError: It is not installed.
+    """
+    return registry.get(ConverterType, request.transform, UnavailableError)
+
+
+def quantizer_of(request: TransformRequest, registry: Registry) -> Registered[QuantizerType]:
+    """Return the quantizer that is asked.
+
+    Raises:
+        RecipeError: Unknown file type or quantizer.
+    """
+    return registry.quantizer(request.produces, request.transform)
+
+
+def convert_spec(request: TransformRequest) -> TransformSpec:
+    """Return what a converter is to make."""
+    return TransformSpec(produces=request.produces, name=request.name)
+
+
+def quantize_spec(request: TransformRequest, header: GGUFHeader, target: str, registry: Registry) -> TransformSpec:
+    """Return what a quantizer is to make, given the header of the weights.
+
+    Raises:
+        RecipeError: Unknown file type, quantizer or option, or an override that cannot be met.
+    """
+    record = quantizer_of(request, registry).record
+    if not record.deterministic:
+        raise RecipeError(
+            f"the quantizer {record.name!r} does not make the same bytes twice; a bundle cannot be locked"
+        )
+    if record.alignment not in {None, header.alignment}:
+        raise RecipeError(
+            f"targets.{target}: tensors of the weights are aligned to {header.alignment} bytes, and the quantizer"
+            f" {record.name!r} makes broken files of all but {record.alignment}",
+            hints=("leave `quantizer` out, or choose a file type that another quantizer makes: lftool plugins list",),
+        )
+    where = f"lftool.toml: targets.{target}.options"
+    if record.options is None and request.options:
+        raise RecipeError(
+            f"{where}: the quantizer {record.name!r} has no options", hints=_who_knows(request, record, registry)
+        )
+    try:
+        options = structure(dict(request.options), record.options, where, RecipeError) if record.options else None
+    except RecipeError as error:
+        error.hints = (*error.hints, *_who_knows(request, record, registry))
+        raise
+    overrides = expand_overrides(request.overrides, header, target)
+    return TransformSpec(produces=request.produces, overrides=overrides, options=options)
+
+
+def _who_knows(request: TransformRequest, record: QuantizerType, registry: Registry) -> tuple[str, ...]:
+    """Return hints that name other quantizers which have the options that `record` has not."""
+    unknown = set(request.options) - _option_names(record)
+    return tuple(
+        f'the quantizer {other.record.name!r} has the option {name}: quantizer = "{other.record.name}"'
+        for other in registry.all(QuantizerType)
+        if request.produces in other.record.produces
+        for name in sorted(unknown & _option_names(other.record))
+    )
+
+
+def _option_names(record: QuantizerType) -> set[str]:
+    return {field.name for field in attrs.fields(record.options)} if record.options else set()

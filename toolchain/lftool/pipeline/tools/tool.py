@@ -1,0 +1,267 @@
+"""Tools: what executes a transform, its fingerprint, its plan; the slow answers remembered in the action cache."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from attrs import frozen
+
+from lftool.api import InputFile, QuantizerType, ToolIdentity, TransformPlan, TransformSpec, TransformType
+from lftool.codec.canonical import canonical_json
+from lftool.errors import PluginError, UnavailableError
+from lftool.formats.gguf_read import read_gguf
+from lftool.formats.safetensors import read_safetensors
+from lftool.host.guarding import guarded
+from lftool.host.registry import Registered
+from lftool.host.wire import decode_plan, encode_plan, encode_spec
+from lftool.models.digest import Artifact, Digest
+from lftool.pipeline.identity import plan_action, probe_action
+from lftool.pipeline.model.headers import header_of, skeleton
+from lftool.pipeline.tools.identifying import identify
+from lftool.store.durable import scratch_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lftool.models.lock import LockedTool
+    from lftool.pipeline.ports import Ports
+
+_PLAN = "plan"  # what the record of a plan names
+_BUILT_IN = Digest.of(b"built-in")  # its files and version are in the identity
+
+
+@frozen(kw_only=True)
+class Tool:
+    """A converter or quantizer as it is installed here: its record, version, and the digest of what executes.
+
+    Attributes:
+        archive: What it needs of an archive that was fetched; see `lftool.pipeline.tools.archives`.
+    """
+
+    registered: Registered[TransformType]
+    identity: ToolIdentity
+    files: Digest
+    plugin: Digest
+    archive: Path | None = None
+
+    @property
+    def key(self) -> dict[str, str]:
+        """What tells it from others: record, version, and digests of what executes."""
+        record = self.registered.record
+        return {
+            "kind": type(record).__name__,
+            "name": record.name,
+            "version": self.identity.version,
+            "files": self.files.hex,
+            "plugin": self.plugin.hex,
+        }
+
+
+def tool_of(registered: Registered[TransformType], ports: Ports) -> Tool:
+    """Return the tool behind a quantizer.
+
+    Raises:
+        UnavailableError: What it runs is not installed.
+        PluginError: The plugin failed.
+    """
+    identity, files = identify(registered, ports)
+    return Tool(
+        registered=registered,
+        identity=identity,
+        files=files,
+        plugin=_BUILT_IN if registered.origin.is_builtin else ports.registry.digest(registered.origin),
+    )
+
+
+def fingerprint(tool: Tool, use: str, ports: Ports) -> Digest:
+    """Return the sha256 of the file that the tool makes of its fixed input for `use`, from memory or by making it.
+
+    Raises:
+        PluginError: The plugin failed.
+    """
+    mixture = mixture_of(tool, ports)
+    key = probe_action([tool.key] if mixture is None else [tool.key, mixture.key], use)
+    return ports.store.remembered(key, "fingerprint", lambda: _make_fixed(tool, use, ports)).sha256
+
+
+def _make_fixed(tool: Tool, use: str, ports: Ports) -> Artifact:
+    """Return what a tool makes of its fixed input for `use`."""
+    with scratch_directory(ports.store.temporary) as folder:
+        paths = ports.isolated.probe_inputs(tool.registered, use, folder)
+        inputs = {role: InputFile(path=path, artifact=_artifact(path)) for role, path in paths.items()}
+        spec = TransformSpec(produces=use.removesuffix("+imatrix"), name="fingerprint", archive=tool.archive)
+        mixture = mixture_of(tool, ports)
+        if mixture is not None:
+            spec = spec_to_run(tool, spec, ports.isolated.plan(mixture.registered, spec, {}, inputs))
+        return ports.store.blobs.put_with(
+            lambda path: ports.isolated.run(tool.registered, spec, {}, inputs, path, ports.threads, lambda *_: None),
+            lambda _: None,
+        )
+
+
+def _artifact(path: Path) -> Artifact:
+    with path.open("rb") as file:
+        return Artifact(Digest(hashlib.file_digest(file, "sha256").hexdigest()), path.stat().st_size)
+
+
+def mixture_of(tool: Tool, ports: Ports) -> Tool | None:
+    """Return the quantizer that chooses the types for `tool`; None when it does so itself.
+
+    Raises:
+        UnavailableError: It is not installed.
+    """
+    record = tool.registered.record
+    if not isinstance(record, QuantizerType) or record.mixture is None:
+        return None
+    return tool_of(ports.registry.get(QuantizerType, record.mixture, UnavailableError), ports)
+
+
+def plan_transform(
+    tool: Tool, spec: TransformSpec, options: dict[str, Any], inputs: dict[str, Artifact], ports: Ports
+) -> TransformPlan:
+    """Return the tool's plan for inputs in the store, from memory or by asking it.
+
+    With a mixture, it is the plan of the quantizer that chooses the types; the tool is asked whether it can make them.
+
+    Raises:
+        RecipeError: The spec cannot be met.
+        PluginError: The plugin failed.
+    """
+    return _planned(tool, spec, ports, lambda asked, what: _own_plan(asked, what, options, inputs, ports))
+
+
+def plan_ahead(
+    tool: Tool,
+    spec: TransformSpec,
+    options: dict[str, Any],
+    files: dict[str, InputFile],
+    ports: Ports,
+    *,
+    checked: bool = False,
+) -> tuple[TransformPlan, Callable[[dict[str, Artifact]], None]]:
+    """Return the tool's plan for weights that are being made, and what remembers it once their names are known.
+
+    Args:
+        tool: The tool.
+        spec: What to make.
+        options: As the recipe wrote them.
+        files: Role to file; of the weights, the header is enough.
+        ports: What runs tools.
+        checked: Whether it is known that the tool can make the types that another chooses: a lock says so.
+
+    Raises:
+        RecipeError: The spec cannot be met.
+        PluginError: The plugin failed.
+    """
+    answers: list[tuple[Tool, TransformSpec, TransformPlan]] = []
+
+    def ask(asked: Tool, what: TransformSpec) -> TransformPlan:
+        answers.append((asked, what, ports.isolated.plan(asked.registered, what, options, files)))
+        return answers[-1][2]
+
+    def remember(inputs: dict[str, Artifact]) -> None:
+        for asked, what, plan in answers:
+            key = plan_action(asked.key, encode_spec(what, options), inputs)
+            ports.store.remembered_bytes(key, _PLAN, functools.partial(_encoded, asked, plan))
+
+    mixture = mixture_of(tool, ports) if checked else None
+    return (_planned(tool, spec, ports, ask) if mixture is None else ask(mixture, spec)), remember
+
+
+def _planned(
+    tool: Tool, spec: TransformSpec, ports: Ports, ask: Callable[[Tool, TransformSpec], TransformPlan]
+) -> TransformPlan:
+    mixture = mixture_of(tool, ports)
+    if mixture is None:
+        return ask(tool, spec)
+    chosen = ask(mixture, spec)
+    planned = ask(tool, spec_to_run(tool, spec, chosen))
+    if planned.tensors != chosen.tensors:
+        name = mixture.registered.record.name
+        raise PluginError(f"{tool.registered.origin}: its plan has other types than {name!r} chose")
+    return chosen
+
+
+def spec_to_run(tool: Tool, spec: TransformSpec, plan: TransformPlan) -> TransformSpec:
+    """Return what a tool is asked to make: with its archive, and the types of its plan where another chose them."""
+    record = tool.registered.record
+    mixed = isinstance(record, QuantizerType) and record.mixture is not None
+    return attrs.evolve(spec, types=plan.tensors if mixed else (), archive=tool.archive)
+
+
+def _own_plan(
+    tool: Tool, spec: TransformSpec, options: dict[str, Any], inputs: dict[str, Artifact], ports: Ports
+) -> TransformPlan:
+    def make() -> bytes:
+        with files_to_plan(inputs, ports) as files:
+            return _encoded(tool, ports.isolated.plan(tool.registered, spec, options, files))
+
+    key = plan_action(tool.key, encode_spec(spec, options), inputs)
+    return decode_plan(json.loads(ports.store.remembered_bytes(key, _PLAN, make)))
+
+
+def _encoded(tool: Tool, plan: TransformPlan) -> bytes:
+    with guarded(tool.registered.origin):  # a plan with a float has no canonical form
+        return canonical_json(encode_plan(plan))
+
+
+@contextlib.contextmanager
+def files_to_plan(inputs: dict[str, Artifact], ports: Ports) -> Iterator[dict[str, InputFile]]:
+    """Yield files to plan from: those of the store, or the header of weights that were not stored.
+
+    They are not stored where all that reads them streams; then a header is enough.
+
+    Raises:
+        StorageError: An input is not in the store.
+    """
+    weights = inputs.get("weights")
+    header = None if weights is None or ports.store.blobs.holds(weights) else header_of(weights, ports)
+    if header is None or weights is None:
+        yield input_files(inputs, ports)
+        return
+    with skeleton(header.read_bytes(), weights.size, ports) as path:
+        others = {role: artifact for role, artifact in inputs.items() if role != "weights"}
+        yield {**input_files(others, ports), "weights": InputFile(path=path, artifact=weights)}
+
+
+def input_files(inputs: dict[str, Artifact], ports: Ports) -> dict[str, InputFile]:
+    """Return checked, read-only files of inputs in the store; headers of weights are read within budgets first.
+
+    Raises:
+        FormatError: A file of weights is not sound.
+        IntegrityError: A blob was corrupted.
+    """
+    found = {}
+    for role, artifact in inputs.items():
+        path = ports.store.blobs.require(artifact, f"the {role}")
+        with path.open("rb") as file:
+            # A converter's roles are paths within the source: names that people know.
+            what = f"the {role} (sha256 {artifact.sha256})" if role in {"weights", "imatrix"} else role
+            if role.endswith(".safetensors"):
+                read_safetensors(file, artifact.size, what)
+            elif role == "weights" or role.endswith(".gguf") or (role == "imatrix" and file.read(4) == b"GGUF"):
+                file.seek(0)
+                read_gguf(file, artifact.size, what)
+        found[role] = InputFile(path=path, artifact=artifact)
+    return found
+
+
+def require_pinned_fingerprint(tool: Tool, semantics: str, use: str, locked: LockedTool, ports: Ports) -> None:
+    """Raise UnavailableError unless the installed tool makes the bits that the lock's fingerprint stands for."""
+    got, expected = fingerprint(tool, use, ports), locked.fingerprints[use]
+    if got != expected:
+        made_with = ", ".join(f"{name} {version}" for name, version in sorted(locked.providers.items()))
+        raise UnavailableError(
+            f"{tool.registered.record.name} {tool.identity.version} does not make the bits of {semantics} for {use}:"
+            f" the lock pins fingerprint {expected}, this machine's is {got}",
+            hints=(
+                f"the lock was made with {made_with}; what changes bits: docs/explanation/determinism.md",
+                f"or accept this tool's bits: lftool lock --upgrade tool:{semantics}",
+            ),
+        )

@@ -1,0 +1,147 @@
+"""What every backend must do: inherit the class, say what a machine with a device looks like, and let pytest run it.
+
+class TestMine(BackendConformance):
+    name = "npu"
+    probe = Probe(available=True, devices=(Device(name="NPU 1", memory=8 << 30, free=8 << 30),), library=True)
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+import pytest
+
+from lftool.api import BackendType, LaunchRequest, ModelSize, Probe, ServeOptions
+from lftool.builtin.python_runtime import PythonRuntime
+from lftool.errors import UnavailableError
+from lftool.host.registry import Registry
+from lftool.ops.run.backends import probe_backend
+from lftool.store.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lftool.api import Backend, LaunchCommand
+
+_GIB = 1 << 30
+_SECONDS = 120
+# A model of 4 GiB in 32 blocks, whose cache takes 1 GiB for the whole context.
+SIZE = ModelSize(weights=4 * _GIB, layers=(_GIB // 8,) * 32, cache=(4096,) * 32, context=8192)
+
+
+class BackendConformance:
+    """Tests of one backend. `model` is a bundle that commands are tried with, and `executable` a native runtime, if any."""
+
+    name: ClassVar[str]
+    probe: ClassVar[Probe]
+    needs_device: ClassVar[bool] = True
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        """The backend's object."""
+        return Registry.discovered().get(BackendType, self.name).record.factory()
+
+    @pytest.fixture
+    def model(self) -> Path | None:
+        """A small bundle to run; tests that need one are skipped without it."""
+        return None
+
+    @pytest.fixture
+    def executable(self) -> Path | None:
+        """A native runtime; likewise."""
+        return None
+
+    def request_for(
+        self, bundle: str, *, executable: Path | None = None, serve: ServeOptions | None = None
+    ) -> LaunchRequest:
+        """Return a request to run `bundle` on the machine that `probe` describes."""
+        return LaunchRequest(
+            bundle=bundle,
+            runner=PythonRuntime().runner(),
+            executable=executable,
+            probe=self.probe,
+            size=SIZE,
+            serve=serve,
+        )
+
+    def test_it_says_what_is_here_or_why_it_is_not(self, tmp_path: Path) -> None:
+        """In a process of its own, and within its time, whatever this machine has."""
+        found = probe_backend(self.name, Registry.discovered(), Store(tmp_path)).probe
+        assert found.available == bool(found.devices)
+        assert bool(found.reason) != found.available
+        assert bool(found.fingerprint) == found.available
+
+    def test_it_does_not_fail_where_nothing_is_installed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """No tool of a driver can be found."""
+        monkeypatch.setenv("PATH", str(tmp_path))
+        found = probe_backend(self.name, Registry.discovered(), Store(tmp_path / "store"))
+        assert isinstance(found.probe, Probe)
+        assert found.probe.available or found.probe.reason
+
+    def test_the_command_opens_the_bundle_that_was_checked(self, backend: Backend) -> None:
+        """And says what runs where."""
+        command = backend.launch(self.request_for("/dev/fd/7"))
+        assert command.argv.count("/dev/fd/7") == 1
+        assert command.sentence
+
+    def test_the_sentence_names_the_device(self, backend: Backend) -> None:
+        """A person must see what is used."""
+        sentence = backend.launch(self.request_for("/dev/fd/7")).sentence
+        named = [device.name for device in self.probe.devices] if self.needs_device else ["processor"]
+        assert all(name in sentence for name in named)
+
+    def test_a_server_listens_where_it_is_asked_to(self, backend: Backend) -> None:
+        """No key stands in the command line."""
+        command = backend.launch(self.request_for("/dev/fd/7", serve=ServeOptions(host="127.0.0.9", port=8123)))
+        text = " ".join(command.argv)
+        assert "--host 127.0.0.9" in text
+        assert "--port 8123" in text
+        assert "key" not in text
+
+    def test_a_device_that_is_missing_is_an_error_with_reason_and_way_out(self, backend: Backend) -> None:
+        """Never a silent fall to the processor."""
+        if not self.needs_device:
+            return
+        missing = Probe(available=False, reason="the driver is on strike")
+        with pytest.raises(UnavailableError, match="the driver is on strike") as caught:
+            backend.launch(attrs.evolve(self.request_for("/dev/fd/7"), probe=missing))
+        assert any("--backend cpu" in hint for hint in caught.value.hints)
+
+    def _require_answer(self, command: LaunchCommand) -> None:
+        """Where the device is missing, the command is refused; without `--require-device` it answers on the processor."""
+        if self.needs_device:
+            assert "--require-device" in command.argv
+            refused = self._answer(command.argv, command)
+            assert (refused.returncode, refused.stdout) == (8, ""), refused.stderr
+            assert "there is no device here that this" in refused.stderr
+        argv = tuple(word for word in command.argv if word != "--require-device")
+        done = self._answer(argv, command)
+        assert (done.returncode, bool(done.stdout.strip())) == (0, True), done.stderr
+
+    def _answer(self, argv: tuple[str, ...], command: LaunchCommand) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*argv, "--prompt", "Once", "--max-tokens", "3"],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **command.environment},
+        )
+
+    def test_llama_cpp_python_takes_the_command_line(self, backend: Backend, model: Path | None) -> None:
+        """It starts inference; without the device llama.cpp computes on the processor."""
+        if model is None:
+            pytest.skip("the test gives no model")
+        self._require_answer(backend.launch(self.request_for(str(model))))
+
+    def test_the_native_runtime_takes_the_command_line(
+        self, backend: Backend, model: Path | None, executable: Path | None
+    ) -> None:
+        """It starts inference; an executable for the processor takes the options of all devices."""
+        if model is None or executable is None:
+            pytest.skip("the test gives no model, or no native runtime")
+        self._require_answer(backend.launch(self.request_for(str(model), executable=executable)))
