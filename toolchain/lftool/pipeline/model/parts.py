@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lftool.models.recipe import Recipe
 
 WEIGHTS, LORA, MMPROJ, IMATRIX = "weights", "lora", "mmproj", "imatrix"
+GGUF_TYPES = {WEIGHTS: "model", LORA: "adapter", MMPROJ: "mmproj"}  # role to `general.type`
 
 
 @frozen(kw_only=True)

@@ -11,8 +11,7 @@ from lftool.errors import RecipeError
 from lftool.formats.gguf_read import MendableError, read_gguf
 from lftool.pipeline.identity import card_key
 from lftool.pipeline.model.headers import header_of
-from lftool.pipeline.model.parts import MMPROJ, WEIGHTS
-from lftool.pipeline.tools.requests import MAKES
+from lftool.pipeline.model.parts import GGUF_TYPES, MMPROJ, WEIGHTS
 
 if TYPE_CHECKING:
     from lftool.api import GGUFHeader
@@ -49,7 +48,7 @@ def check_part(part: Part, artifact: Artifact, ports: Ports) -> None:
     """
     role, source = part.role, part.source
     header = weights_header(artifact, f"source {source!r}", ports)
-    kind, expected = header.metadata.get("general.type"), MAKES[role]
+    kind, expected = header.metadata.get("general.type"), GGUF_TYPES[role]
     # Projectors that older scripts of llama.cpp wrote say no type, and older models neither.
     untyped = role == WEIGHTS or (role == MMPROJ and _architecture(header) == "clip")
     if kind != expected and not (kind is None and untyped):

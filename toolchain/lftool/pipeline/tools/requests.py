@@ -13,7 +13,7 @@ from lftool.errors import RecipeError, UnavailableError
 from lftool.pipeline.graph.graphs import Requests
 from lftool.pipeline.graph.steps import TransformRequest
 from lftool.pipeline.model.overrides import expand_overrides
-from lftool.pipeline.model.parts import LORA, MMPROJ, WEIGHTS
+from lftool.pipeline.model.parts import GGUF_TYPES, WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from lftool.pipeline.model.parts import ModelParts, Part
 
 KEEP_TYPES = "source"  # what a converter produces when weights keep their types
-MAKES = {WEIGHTS: "model", LORA: "adapter", MMPROJ: "mmproj"}  # role in a recipe to GGUF's `general.type`
 
 
 def requests_of(recipe: Recipe, lock: Lock, parts: ModelParts, targets: Sequence[str], registry: Registry) -> Requests:
@@ -68,7 +67,7 @@ def _conversion(part: Part, recipe: Recipe, lock: Lock, registry: Registry) -> T
     locked = lock.convert.get(role)
     name = None if locked is None else locked.converter_name
     if name is None:
-        registered = registry.converter(part.format, produces or KEEP_TYPES, MAKES[role])
+        registered = registry.converter(part.format, produces or KEEP_TYPES, GGUF_TYPES[role])
         if registered is None:
             kept = "" if produces is None else f" of type {produces}"
             raise UnavailableError(
