@@ -97,7 +97,7 @@ def test_a_native_server_leaves_room_for_the_context_of_every_request(backend):
         case.request_for("/dev/fd/7", executable=Path("runtime"), serve=ServeOptions()),
         probe=attrs.evolve(case.probe, devices=(device,), library=True),
     )
-    asked = attrs.evolve(asked, size=attrs.evolve(asked.size, requests=4))
+    asked = attrs.evolve(asked, size=attrs.evolve(asked.size, asked=True))
     plugin = Registry.discovered().get(BackendType, backend).record.factory()
 
     def layers(request) -> str:

@@ -26,11 +26,11 @@ def test_a_contracts_context_is_every_requests(header):
         layers=(LAYER, LAYER),
         cache=(2 * 2 * 256,) * 2,
         context=16,
-        requests=4,
+        asked=True,
     )
 
 
 def test_without_one_requests_share_the_length_of_the_model(header):
     size = model_size(header, RunContract())
-    assert (size.context, size.requests) == (64, 1)
-    assert size.served == size
+    assert (size.context, size.asked) == (64, False)
+    assert size.served(4) == size

@@ -136,9 +136,9 @@ def test_memory_is_that_of_weights_cache_and_work():
 
 
 def test_a_server_needs_the_context_of_all_its_requests():
-    size = ModelSize(weights=4 << 30, layers=(1 << 27,) * 32, cache=(4096,) * 32, context=8192, requests=4)
-    assert memory_of(size.served) == 4096 + 4 * 1024 + 256
-    assert size.served.served == size.served
+    size = ModelSize(weights=4 << 30, layers=(1 << 27,) * 32, cache=(4096,) * 32, context=8192, asked=True)
+    assert memory_of(size.served(4)) == 4096 + 4 * 1024 + 256
+    assert size.served(4).served(4) == size.served(4)
 
 
 def test_compose_limits_memory_asks_for_health_and_for_a_key(story, native):

@@ -21,6 +21,7 @@ from lftool.api.events import BytesFetched, Event, Notice, StageFinished, StageS
 from lftool.api.figures import EmbeddingFigures, Figures, QualityFigures, QualityRequest
 from lftool.api.files import ProjectFiles, local_file, local_files
 from lftool.api.hookspecs import HOOKS, hookimpl
+from lftool.api.hosts import is_loopback
 from lftool.api.http import HTTPClient
 from lftool.api.http_answers import HTTPAnswer, masked_url
 from lftool.api.launching import Device, LaunchCommand, LaunchRequest, ModelSize, Probe, ServeOptions
@@ -175,6 +176,7 @@ __all__ = [
     "header_seconds",
     "hookimpl",
     "is_chosen",
+    "is_loopback",
     "least_rate",
     "local_file",
     "local_files",

@@ -48,24 +48,23 @@ class ModelSize:
         layers: Weights of each block, from the first to the last.
         cache: What the KV cache takes for one token, per block.
         context: Tokens of context that the run contract asks for; the model's own length where it does not.
-        requests: How many requests a server of the native runtime keeps such a context for.
+        asked: Whether the run contract asks for it: then every request to a server has it; else they share it.
     """
 
     weights: int = field(validator=ge(0))
     layers: tuple[int, ...] = ()
     cache: tuple[int, ...] = ()
     context: int = field(default=0, validator=ge(0))
-    requests: int = field(default=1, validator=ge(1))
+    asked: bool = False
 
     @property
     def total(self) -> int:
         """Weights and the whole KV cache."""
         return self.weights + self.context * sum(self.cache)
 
-    @property
-    def served(self) -> ModelSize:
-        """The same model as the native runtime serves it, with the context of all requests."""
-        return evolve(self, context=self.context * self.requests, requests=1)
+    def served(self, requests: int) -> ModelSize:
+        """Return the same model as a server keeps it, with the context of all requests that it answers at once."""
+        return evolve(self, context=self.context * requests, asked=False) if self.asked else self
 
 
 @frozen(kw_only=True)

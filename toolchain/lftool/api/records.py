@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen
+from attrs.validators import ge
 
 from lftool.api.protocols import (
     Backend,
@@ -153,9 +154,12 @@ class BackendType(Record):
 
     Attributes:
         loads: Whether its `load` tries models before they are locked.
+        preference: Of several backends that can be used here, `--backend auto` takes the one with the largest. The processor has
+            1, our accelerators have 10.
     """
 
     loads: bool = False
+    preference: int = 0
     factory: Callable[[], Backend]
 
 
@@ -177,11 +181,13 @@ class RuntimeType(Record):
         compiled: Whether it is compiled on the machine that locks; then `factory` makes a `CompiledRuntime`, and the lock
             names the executable that came of it. Else it makes a `Runtime`.
         backend: Of a compiled runtime, for which backend; recipes write `runtime = "native"` for all of them.
+        requests: How many requests a server of it answers at once, each with the context that the recipe asks for.
     """
 
     number: int
     compiled: bool = False
     backend: str | None = None
+    requests: int = field(default=1, validator=ge(1))
     factory: Callable[[], Runtime | CompiledRuntime]
 
     @property

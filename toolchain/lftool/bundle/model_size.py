@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _F16 = 2
-_REQUESTS = 4  # at once, in lftool-llamacpp's native/serve.cpp
 
 
 def _number(header: GGUFHeader, key: str) -> int | None:
@@ -47,5 +46,5 @@ def model_size(header: GGUFHeader, contract: RunContract) -> ModelSize:
         layers=tuple(layers[number] for number in sorted(layers)),
         cache=(_F16 * kv_heads * (keys + values),) * len(layers),
         context=contract.context or _number(header, "context_length") or 0,
-        requests=_REQUESTS if contract.context else 1,  # without a number, they share the length of the model
+        asked=bool(contract.context),
     )

@@ -17,7 +17,7 @@ from lftool import __version__
 from lftool.errors import LftoolError
 from lftool.store.places import cache_root, user_policy
 from lftool.store.reading import open_for_reading
-from lftool.store.stamps import Stamps
+from lftool.store.stamps import Stamps, open_stamps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -66,8 +66,7 @@ def _installation(files: Iterable[str]) -> list[Any]:
 
 
 def _stamps() -> Stamps:
-    root = cache_root()
-    return Stamps(root / "stamps-v1", root / "tmp")
+    return open_stamps(cache_root())
 
 
 def _recalled(descriptor: int) -> Any:  # noqa: ANN401 - what was remembered, as JSON

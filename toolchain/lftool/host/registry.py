@@ -23,6 +23,7 @@ from lftool.api import (
 from lftool.errors import LftoolError, PluginError, RecipeError, UnavailableError, UsageError
 from lftool.host.discovery import Plugin, discover
 from lftool.host.origin import Origin, distribution_digest
+from lftool.host.published import BACKENDS, SCHEMES, hints_for_backend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,11 +33,6 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 R_co = TypeVar("R_co", bound=Record, covariant=True)
 S = TypeVar("S", SourceType, SignerType, RemoteStoreType)
-
-KNOWN_BACKENDS = ("cpu", "cuda", "metal", "rocm")
-
-# Known schemes of plugins that may not be installed: what to say instead of "unknown".
-_KNOWN_ELSEWHERE = {"hf": "lftool-hf", "s3": "lftool-s3", "gs": "lftool-s3", "az": "lftool-s3", "oci": "lftool-oci"}
 
 
 @frozen(kw_only=True)
@@ -135,15 +131,15 @@ class Registry:
         found = self._by_scheme(SourceType, scheme)
         if found is not None:
             return found
-        if scheme in _KNOWN_ELSEWHERE:
-            distribution = _KNOWN_ELSEWHERE[scheme]
+        if scheme in SCHEMES:
+            distribution = SCHEMES[scheme]
             installed = any(plugin.origin.distribution == distribution for plugin in self.plugins)
             hints = self._unusable() if installed else (f"install {distribution}", *self._unusable())
             raise UnavailableError(f"no installed plugin opens {scheme}: sources", hints=hints)
         error = self._missing(SourceType, scheme, self._schemes(SourceType), RecipeError)
-        others = sorted(set(_KNOWN_ELSEWHERE) - set(self._schemes(SourceType)))
+        others = sorted(set(SCHEMES) - set(self._schemes(SourceType)))
         if others:
-            named = ", ".join(f"{name} with {_KNOWN_ELSEWHERE[name]}" for name in others)
+            named = ", ".join(f"{name} with {SCHEMES[name]}" for name in others)
             error.hints = (*error.hints, f"other schemes come with plugins: {named}")
         raise error
 
@@ -177,8 +173,8 @@ class Registry:
         A recipe may name a backend of another machine: weights for it can be locked and packed here.
         """
         installed = [item.record.name for item in self.all(BackendType)]
-        if name not in installed and name not in KNOWN_BACKENDS:
-            raise self._missing(BackendType, name, sorted({*installed, *KNOWN_BACKENDS}), RecipeError)
+        if name not in installed and name not in BACKENDS:
+            raise self._missing(BackendType, name, sorted({*installed, *BACKENDS}), RecipeError)
 
     def runtime(self, name: str, backend: str, pinned: str | None = None) -> Registered[RuntimeType]:
         """Return the runtime called `name` for a backend: the pinned number if it is one of its numbers, or the newest.
@@ -193,7 +189,7 @@ class Registry:
             have = ", ".join(sorted(str(item.record.backend) for item in able))
             raise UnavailableError(
                 f"no installed plugin has the runtime {name!r} for the backend {backend!r}; there is {have}",
-                hints=(f"install lftool-{backend}", *self._unusable()),
+                hints=(*hints_for_backend(backend), *self._unusable()),
             )
         if not fitting:
             raise self._missing(RuntimeType, name, sorted({r.record.name for r in self.all(RuntimeType)}), RecipeError)

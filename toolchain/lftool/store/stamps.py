@@ -36,6 +36,11 @@ def _is_settled(status: os.stat_result, now_ns: int) -> bool:
     return now_ns - max(status.st_mtime_ns, status.st_ctime_ns) >= _SETTLED_NS
 
 
+def open_stamps(root: Path) -> Stamps:
+    """Return the stamps of the store in `root`."""
+    return Stamps(root / "stamps-v1", root / "tmp")
+
+
 class Stamps:
     """Facts about files, kept under `directory`."""
 

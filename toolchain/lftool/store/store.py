@@ -9,7 +9,7 @@ from lftool.store.actions import ActionCache
 from lftool.store.cas import ContentStore
 from lftool.store.durable import storage_errors, sweep
 from lftool.store.locking import advisory_lock
-from lftool.store.stamps import Stamps
+from lftool.store.stamps import open_stamps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ class Store:
         self.quarantine = root / "quarantine"
         self.partials = root / "partial-v1"
         self.use_lock = root / "locks" / "use"
-        self.stamps = Stamps(root / "stamps-v1", self.temporary)
+        self.stamps = open_stamps(root)
         self.blobs = ContentStore(root / "cas-v1", self.temporary, self.quarantine, self.stamps)
         # ac-v1 is not read: outputs that a lock merely named could be recorded there as made.
         self.actions = ActionCache(root / "ac-v2", self.temporary, self.blobs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lftool.api import BackendType, QuantizerType, RuntimeType, hookimpl
 from lftool_cuda.quantizer import CUDAQuantizer
+from lftool_llamacpp import REQUESTS
 from lftool_strict.quantizer import OFFERED, Options
 
 if TYPE_CHECKING:
@@ -36,7 +37,11 @@ def _native() -> CompiledRuntime:
 def lftool_backends() -> Iterator[BackendType]:
     """NVIDIA GPUs."""
     yield BackendType(
-        name="cuda", summary="NVIDIA GPUs, through llama.cpp built with CUDA", loads=True, factory=_backend
+        name="cuda",
+        summary="NVIDIA GPUs, through llama.cpp built with CUDA",
+        loads=True,
+        preference=10,
+        factory=_backend,
     )
 
 
@@ -49,6 +54,7 @@ def lftool_runtimes() -> Iterator[RuntimeType]:
         summary="llama.cpp with CUDA as one executable, compiled here; needs NVIDIA's driver",
         compiled=True,
         backend="cuda",
+        requests=REQUESTS,
         factory=_native,
     )
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lftool.api import Backend, CompiledRuntime, Source, SourceContext
 
 LFTOOL_API = (2, 0)
+REQUESTS = 4  # that a server of the native runtime answers at once: REQUESTS of native/serve.cpp
 
 
 def _cpu() -> Backend:
@@ -114,6 +115,7 @@ def lftool_runtimes() -> Iterator[RuntimeType]:
         summary="llama.cpp as one executable, compiled here; needs no Python",
         compiled=True,
         backend="cpu",
+        requests=REQUESTS,
         factory=_native,
     )
     yield RuntimeType(
@@ -122,6 +124,7 @@ def lftool_runtimes() -> Iterator[RuntimeType]:
         summary="the same with llama.cpp's web page, which npm builds",
         compiled=True,
         backend="cpu",
+        requests=REQUESTS,
         factory=_native_ui,
     )
 
@@ -130,5 +133,9 @@ def lftool_runtimes() -> Iterator[RuntimeType]:
 def lftool_backends() -> Iterator[BackendType]:
     """The CPU, through llama-cpp-python."""
     yield BackendType(
-        name="cpu", summary="llama-cpp-python on the CPU, weights mapped in place", loads=True, factory=_cpu
+        name="cpu",
+        summary="llama-cpp-python on the CPU, weights mapped in place",
+        loads=True,
+        preference=1,
+        factory=_cpu,
     )

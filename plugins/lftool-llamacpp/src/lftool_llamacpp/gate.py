@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import TYPE_CHECKING
+
+from lftool.api import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -12,14 +13,6 @@ if TYPE_CHECKING:
 REFUSAL = (
     "without an API key, only this machine and its own pages may ask; set LLAMA_API_KEY, or --insecure if that is meant"
 )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address: one of 127.0.0.0/8, ::1, or the name localhost."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?\Z")

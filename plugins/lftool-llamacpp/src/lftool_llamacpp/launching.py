@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lftool.api import LaunchCommand
 from lftool.errors import UnavailableError
+from lftool_llamacpp import REQUESTS
 from lftool_llamacpp.offload import fit, sentence
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def accelerated(request: LaunchRequest, backend: str, *, shared: bool = True) ->
             ),
         )
     served = request.serve is not None and request.executable is not None
-    placed = fit(request.size.served if served else request.size, probe.devices)
+    placed = fit(request.size.served(REQUESTS) if served else request.size, probe.devices)
     flags: tuple[str, ...] = ("--gpu-layers", str(placed.layers), "--flash-attention", "auto", "--require-device")
     if placed.split and shared:
         flags = (*flags, "--tensor-split", ",".join(map(str, placed.split)))

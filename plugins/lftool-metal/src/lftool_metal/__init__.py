@@ -24,5 +24,9 @@ def _backend() -> Backend:
 def lftool_backends() -> Iterator[BackendType]:
     """GPUs of Macs."""
     yield BackendType(
-        name="metal", summary="GPUs of Macs, through llama-cpp-python built with Metal", loads=True, factory=_backend
+        name="metal",
+        summary="GPUs of Macs, through llama-cpp-python built with Metal",
+        loads=True,
+        preference=10,
+        factory=_backend,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import BackendType, RuntimeType, hookimpl
+from lftool_llamacpp import REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,9 @@ def _native() -> CompiledRuntime:
 @hookimpl
 def lftool_backends() -> Iterator[BackendType]:
     """AMD GPUs."""
-    yield BackendType(name="rocm", summary="AMD GPUs, through llama.cpp built with HIP", loads=True, factory=_backend)
+    yield BackendType(
+        name="rocm", summary="AMD GPUs, through llama.cpp built with HIP", loads=True, preference=10, factory=_backend
+    )
 
 
 @hookimpl
@@ -42,5 +45,6 @@ def lftool_runtimes() -> Iterator[RuntimeType]:
         summary="llama.cpp with HIP as one executable, compiled here; needs ROCm's libraries",
         compiled=True,
         backend="rocm",
+        requests=REQUESTS,
         factory=_native,
     )

@@ -25,10 +25,9 @@ def command(
     bundles: tuple[Path, ...], junit: Path | None, backend: str | None, project: Path | None, as_json: bool
 ) -> None:
     """Hold bundles against the recipe's [[checks]]: answers, formats, embeddings, perplexity, time to first token."""
-    from lftool.errors import LftoolError
-    from lftool.ops.checks.check import check_bundle
+    from lftool.ops.checks.check import check_bundles
     from lftool.ops.checks.junit import junit_xml
-    from lftool.ops.checks.report import CheckReport, raise_if_failed
+    from lftool.ops.checks.report import raise_if_failed
     from lftool.ops.project import find_project, open_ports
     from lftool.store.durable import write_durably
 
@@ -36,14 +35,8 @@ def command(
     ports = open_ports(found)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # CI's time is up: end the servers, too
     reports: list[CheckReport] = []
-    errors: list[LftoolError] = []
     try:
-        for bundle in bundles:
-            reports.append(CheckReport(bundle=bundle.name))
-            try:
-                check_bundle(reports[-1], bundle, found, ports, backend)
-            except LftoolError as error:  # the others are checked all the same
-                errors.append(error)
+        error = check_bundles(bundles, found, ports, backend, reports)
     finally:
         if junit is not None:
             write_durably(junit, junit_xml(reports), "extract")
@@ -54,11 +47,11 @@ def command(
             _show(report)
     if junit is not None:
         note(f"wrote {junit}")
-    if errors:
+    if error is not None:
         for report in reports:
             if report.error is not None and len(reports) > 1:
                 note(f"{report.bundle}: {report.error}")
-        raise max(errors, key=lambda error: error.exit_status)
+        raise error
     raise_if_failed(reports)
 
 

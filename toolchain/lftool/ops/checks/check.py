@@ -16,7 +16,7 @@ from lftool.errors import LftoolError, PolicyError, RecipeError, StorageError, U
 from lftool.formats.model_kind import model_kind
 from lftool.models.checks import PERPLEXITY
 from lftool.models.reals import as_decimal
-from lftool.ops.checks.report import CheckResult, quoted
+from lftool.ops.checks.report import CheckReport, CheckResult, quoted
 from lftool.ops.run.integrity import check_opened
 from lftool.ops.run.served_model import Question, served
 from lftool.pipeline.building.builds import make_weights
@@ -24,7 +24,7 @@ from lftool.pipeline.model.parts import WEIGHTS, model_parts
 from lftool.pipeline.stages.measure import increase, measure, require, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from lftool.api import ProjectFiles
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from lftool.formats.model_kind import Does
     from lftool.models.checks import CheckSpec
     from lftool.models.manifest import BundleManifest
-    from lftool.ops.checks.report import CheckReport
     from lftool.ops.project import Project
     from lftool.ops.run.served_model import ServedModel
     from lftool.pipeline.ports import Ports
@@ -73,6 +72,31 @@ def check_bundle(report: CheckReport, path: Path, project: Project, ports: Ports
     except BaseException as error:
         report.error = str(error) if isinstance(error, Exception) else "it was stopped"
         raise
+
+
+def check_bundles(
+    paths: Sequence[Path], project: Project, ports: Ports, backend: str | None, reports: list[CheckReport]
+) -> LftoolError | None:
+    """Hold bundles against the checks of a recipe; one that cannot be checked does not hide the others.
+
+    Args:
+        paths: The bundles.
+        project: As for `check_bundle`; likewise `ports` and `backend`.
+        ports: Store and registry.
+        backend: Which backend.
+        reports: Gets a report for each, as they come.
+
+    Returns:
+        Of the errors, the one with the highest exit status; None without one.
+    """
+    errors: list[LftoolError] = []
+    for path in paths:
+        reports.append(CheckReport(bundle=path.name))
+        try:
+            check_bundle(reports[-1], path, project, ports, backend)
+        except LftoolError as error:
+            errors.append(error)
+    return max(errors, key=lambda error: error.exit_status, default=None)
 
 
 def _check(report: CheckReport, path: Path, project: Project, ports: Ports, backend: str | None) -> None:

@@ -10,7 +10,9 @@ from attrs import frozen
 from lftool.bundle.contents import weights_header
 from lftool.bundle.model_size import model_size
 from lftool.bundle.reader import opened
+from lftool.host.registry import Registry
 from lftool.models.digest import Digest
+from lftool.ops.bundles.claims import runtime_name
 from lftool.ops.export.container import PORT, USER, entry_name, require_native, require_reference
 from lftool.ops.run.integrity import check_opened
 
@@ -94,7 +96,8 @@ def deployment_of(path: Path, image: str, store: Store) -> Deployment:
         require_native(bundle)
         check_opened(bundle, store)
         manifest, companions = bundle.manifest, _companions(bundle)
-        size = model_size(weights_header(bundle), manifest.run).served
+        runtime = Registry.discovered().pinned_runtime(runtime_name(bundle) or "")
+        size = model_size(weights_header(bundle), manifest.run).served(runtime.record.requests)
     return Deployment(
         name=label_of(manifest.name, manifest.target),
         image=image,

@@ -13,7 +13,7 @@ from lftool.api import BackendType, Probe
 from lftool.errors import LftoolError, UnavailableError
 from lftool.host.confinement import Applied, Confinement
 from lftool.host.isolated import PROBE_SECONDS, Isolated
-from lftool.host.registry import KNOWN_BACKENDS, Registry
+from lftool.host.published import BACKENDS
 from lftool.host.workers import Workers
 from lftool.pipeline.identity import host_runtime
 from lftool.store.executables import executable
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
+    from lftool.host.registry import Registry
     from lftool.models.digest import Artifact
     from lftool.store.store import Store
 
@@ -60,7 +61,8 @@ def probe_backend(name: str, registry: Registry, store: Store) -> FoundBackend:
     """
     registered = next((item for item in registry.all(BackendType) if item.record.name == name), None)
     if registered is None:
-        missing = Probe(available=False, reason=f"the plugin lftool-{name} is not installed")
+        plugin = f"the plugin {BACKENDS[name]}" if name in BACKENDS else f"a plugin with the backend {name}"
+        missing = Probe(available=False, reason=f"{plugin} is not installed")
         return FoundBackend(name=name, plugin=None, probe=missing, native=_native_here(name, store))
     with store.in_use():
         try:
@@ -82,9 +84,11 @@ def confinement_here() -> Applied:
 
 
 def known_backends(registry: Registry) -> tuple[str, ...]:
-    """Return the names of all backends that are installed or could be, accelerators first: the order of preference."""
-    names = {*KNOWN_BACKENDS, *(item.record.name for item in registry.all(BackendType))}
-    return (*sorted(names - {CPU}), CPU)
+    """Return the names of all backends that are installed or could be: the most preferred first, then by name."""
+    preferences = dict.fromkeys(BACKENDS, 0) | {
+        item.record.name: item.record.preference for item in registry.all(BackendType)
+    }
+    return tuple(sorted(preferences, key=lambda name: (-preferences[name], name)))
 
 
 def probe_all(registry: Registry, store: Store) -> list[FoundBackend]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from lftool.api import BackendType, LaunchCommand, LaunchRequest
+from lftool.api import BackendType, LaunchCommand, LaunchRequest, RuntimeType
 from lftool.errors import PluginError, UnavailableError
 from lftool.host.confinement import Confinement, for_running
 from lftool.host.guarding import guarded
-from lftool.host.registry import KNOWN_BACKENDS, Registered, Registry
+from lftool.host.published import BACKENDS
+from lftool.host.registry import Registered, Registry
 from lftool.ops.run.backends import AUTO, CPU, host_executable, known_backends, native_runtimes, pick, probe_backend
 from lftool.ops.run.integrity import CheckedBundle, check, trusted_signers
 from lftool.ops.user_configuration import read_configuration
@@ -82,14 +83,16 @@ def _launch(registered: Registered[BackendType], request: LaunchRequest) -> Laun
     return command
 
 
-def _confinement(registered: Registered[BackendType], request: LaunchRequest, command: LaunchCommand) -> Confinement:
+def _confinement(
+    registered: Registered[BackendType], request: LaunchRequest, command: LaunchCommand, requests: int
+) -> Confinement:
     """Return what the process of a launch may do."""
     return for_running(
         registered.origin.module,
         (command.argv[0], *command.reads),
         (request.bundle,),
         command.writes,
-        request.size.served.total,
+        request.size.served(requests).total,
         gpu=registered.record.name != CPU,
         port=None if request.serve is None else request.serve.port,
     )
@@ -164,7 +167,7 @@ def prepare_run(
         try:
             registered = registry.get(BackendType, name, UnavailableError)
         except UnavailableError as error:
-            extra = name if name in KNOWN_BACKENDS else CPU
+            extra = name if name in BACKENDS else CPU
             hints = (f"install one: pip install 'lftool[{extra}]'", *error.hints)
             raise UnavailableError(error.message, hints=hints) from None
         opened = f"/dev/fd/{descriptor}"
@@ -180,7 +183,10 @@ def prepare_run(
         compiled = [str(store.actions.path(host_runtime(semantics))) for semantics in native_runtimes(name)]
         decided = (str(request.executable or request.runner), str(user_configuration()))
         files = (*decided, *compiled, *_modules_of(registered.origin.module))
-        confinement = _confinement(registered, request, command) if read_configuration().plugins.confine else None
+        requests = max(item.record.requests for item in registry.all(RuntimeType))
+        confinement = (
+            _confinement(registered, request, command, requests) if read_configuration().plugins.confine else None
+        )
     except BaseException:
         os.close(descriptor)
         raise

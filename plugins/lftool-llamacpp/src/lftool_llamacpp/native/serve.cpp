@@ -24,7 +24,7 @@ namespace lftool {
 
 namespace {
 
-// How many are answered at once; the others wait. Memory is reckoned with it in lftool/bundle/model_size.py.
+// How many are answered at once; the others wait. The record of the runtime says the same, for memory is reckoned with it.
 const int REQUESTS = 4;
 
 // For a model without a chat template: what is said is completed as it is. Upstream would take another model's template.

@@ -1,0 +1,14 @@
+"""The plugins that this project publishes: what to install for a name that nothing here offers.
+
+The one place of the core that names plugins. A test compares it with the packages.
+"""
+
+from __future__ import annotations
+
+BACKENDS = {"cpu": "lftool-llamacpp", "cuda": "lftool-cuda", "metal": "lftool-metal", "rocm": "lftool-rocm"}
+SCHEMES = {"hf": "lftool-hf", "s3": "lftool-s3", "gs": "lftool-s3", "az": "lftool-s3", "oci": "lftool-oci"}
+
+
+def hints_for_backend(name: str) -> tuple[str, ...]:
+    """Return what to install for a backend; nothing for one that is not ours: a package of that name would be anybody's."""
+    return (f"install {BACKENDS[name]}: pip install 'lftool[{name}]'",) if name in BACKENDS else ()
