@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lftool.api import read_gguf
+from lftool.api.gguf import read_gguf
 
 LFTOOL = Path(sys.executable).with_name("lftool")
 TYPES = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "Q3_K_M", "Q2_K")

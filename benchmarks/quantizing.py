@@ -81,7 +81,8 @@ def timed(*command: object) -> tuple[float, str]:
 
 def quantize_rows(folder: Path, template: Path, rounds: int) -> list[Row]:
     """Quantise 1 GiB of F16 weights to every file type of the budgets; both must make the same file."""
-    from lftool.api import FILE_TYPES, InputFile, TransformSpec
+    from lftool.api import InputFile, TransformSpec
+    from lftool.api.gguf import FILE_TYPES
     from lftool.models.digest import Artifact, Digest
     from lftool_llamacpp.quantizer import LlamaCppQuantizer
 

@@ -43,7 +43,7 @@ def _forget(ports: Ports, lock: dict[str, Any]) -> None:
 
 def _peer(scripts: Path, model: Path, output: Path, threads: int) -> tuple[float, str]:
     """Convert and quantise with llama.cpp; return seconds and the digest of what came of it."""
-    from lftool.api import FILE_TYPES
+    from lftool.api.gguf import FILE_TYPES
 
     middle = output.with_suffix(".f16")
     script = scripts / "vendor/llama.cpp/convert_hf_to_gguf.py"

@@ -8,10 +8,10 @@ import tomllib
 import pytest
 from tests.architecture.test_layers import imports
 
-import lftool_llamacpp
 from lftool.api import BackendType, RuntimeType, SourceType
 from lftool.host.published import BACKENDS, SCHEMES
 from lftool.host.registry import Registry
+from lftool_llamacpp.flavours import REQUESTS
 
 PLUGINS = ("cuda", "hf", "llamacpp", "metal", "oci", "rocm", "s3", "strict")
 
@@ -61,7 +61,7 @@ def test_memory_is_reckoned_with_the_requests_that_the_native_runtime_answers_at
     source = (
         repository / "plugins" / "lftool-llamacpp" / "src" / "lftool_llamacpp" / "native" / "serve.cpp"
     ).read_text()
-    assert re.findall(r"const int REQUESTS = (\d+);", source) == [str(lftool_llamacpp.REQUESTS)]
+    assert re.findall(r"const int REQUESTS = (\d+);", source) == [str(REQUESTS)]
     natives = [item.record for item in registry.all(RuntimeType) if item.record.compiled]
     assert {record.title: record.requests for record in natives} == {
         "native-cpu": 4,

@@ -11,8 +11,11 @@ import re
 import pytest
 
 import lftool.api
+import lftool.api.gguf
+import lftool.api.http
 import lftool.bundle
 import lftool.models
+import lftool.testing
 from lftool import errors
 from lftool.api import HOOKS
 from lftool.api.hookspecs import Hooks
@@ -57,8 +60,30 @@ def test_every_public_thing_has_a_docstring():
     assert [name for name, thing in things.items() if not inspect.getdoc(thing)] == []
 
 
-def test_everything_exported_exists():
-    assert [name for name in lftool.api.__all__ if not hasattr(lftool.api, name)] == []
+PUBLIC = (lftool.api, lftool.api.gguf, lftool.api.http, lftool.testing)
+PROMISE = "A plugin imports `lftool.api`, `lftool.api.gguf`, `lftool.api.http` and, in its tests, `lftool.testing`: nothing else of lftool."
+
+
+@pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.__name__)
+def test_everything_exported_exists_once(module):
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
+    assert len(set(module.__all__)) == len(module.__all__)
+
+
+def test_nothing_is_exported_twice():
+    names = [name for module in PUBLIC for name in module.__all__]
+
+    assert len(set(names)) == len(names)
+
+
+def test_the_promise_is_the_same_wherever_it_stands(repository):
+    said = [
+        repository / "docs" / "reference" / "plugin-api.md",
+        repository / "docs" / "examples" / "lftool-example" / "README.md",
+    ]
+
+    assert [path.name for path in said if PROMISE not in path.read_text()] == []
+    assert PROMISE in str(lftool.api.__doc__)
 
 
 def test_there_is_a_hook_for_every_specification():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lftool.api import GGUFHeader
+from lftool.api.gguf import GGUFHeader
 from lftool.bundle.model_card import ModelCard, model_card
 from lftool.codec.canonical import canonical_json
 

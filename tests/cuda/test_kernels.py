@@ -13,7 +13,8 @@ from tests.cuda.host_device import HostDevice
 from tests.plugins.conftest import input_files
 
 import lftool_cuda.kernels
-from lftool.api import TransformSpec, write_probe_imatrix, write_probe_model
+from lftool.api import TransformSpec
+from lftool.api.gguf import write_probe_imatrix, write_probe_model
 from lftool.testing import tiny_gguf
 from lftool_cuda.ptx import kernel_assembly, kernel_ptx
 from lftool_cuda.quantizer import CUDAQuantizer

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lftool.api import SafetensorsTensor, read_safetensors
+from lftool.api.gguf import SafetensorsTensor, read_safetensors
 from lftool.errors import FormatError
 
 

@@ -528,7 +528,7 @@ def test_what_is_no_model_by_its_name_is_no_candidate_for_the_weights(plain_proj
 
 @pytest.mark.parametrize("kind", ["imatrix", "adapter", "mmproj"])
 def test_weights_that_are_no_model_by_their_header(plain_project, kind):
-    from lftool.api import TensorData, write_gguf
+    from lftool.api.gguf import TensorData, write_gguf
 
     with (plain_project.root / "model.gguf").open("wb") as file:
         data = [TensorData(name="x", dimensions=(32,), type="F32", data=bytes(128))]

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from lftool.api import HTTPClient, SourceFile
+from lftool.api import SourceFile
+from lftool.api.http import HTTPClient
 from lftool.api.stalls import Pace
 from lftool.errors import FetchError, TransientError, UsageError
 from lftool_hf.source import _of_object

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from lftool.api import TensorData, read_gguf, write_gguf
+from lftool.api.gguf import TensorData, read_gguf, write_gguf
 from lftool.errors import RecipeError
 from lftool.pipeline.model.adapters import check_adapter
 

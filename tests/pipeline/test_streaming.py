@@ -8,7 +8,7 @@ import tomllib
 import pytest
 from tests.plugins.test_join import split
 
-from lftool.api import TensorData, write_gguf
+from lftool.api.gguf import TensorData, write_gguf
 from lftool.errors import StorageError
 from lftool.models.digest import Artifact, Digest
 from lftool.testing import ProjectFolder, tiny_gguf

@@ -17,11 +17,10 @@ from lftool.api import (
     QuantizerType,
     SourceContext,
     SourceRequest,
-    TensorData,
     TransformPlan,
     TransformSpec,
-    write_gguf,
 )
+from lftool.api.gguf import TensorData, write_gguf
 from lftool.host.isolated import Isolated
 from lftool.host.registry import Registry
 from lftool.host.workers import Workers

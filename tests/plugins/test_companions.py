@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lftool.api import TensorData, read_gguf, write_gguf
+from lftool.api.gguf import TensorData, read_gguf, write_gguf
 from lftool.testing import ProjectFolder
 from lftool_llamacpp.probe_files import _vision_shapes, safetensors_of, write_projector_files
 

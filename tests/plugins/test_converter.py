@@ -18,7 +18,8 @@ import attrs
 import pytest
 from tests.plugins.conftest import input_files
 
-from lftool.api import ConverterType, TransformSpec, read_gguf
+from lftool.api import ConverterType, TransformSpec
+from lftool.api.gguf import read_gguf
 from lftool.codec.locks import emit_lock, parse_lock
 from lftool.errors import FormatError, RecipeError, UnavailableError
 from lftool.host.isolated import Isolated

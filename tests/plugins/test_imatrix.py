@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lftool.api import TensorData, read_imatrix, write_gguf
+from lftool.api.gguf import TensorData, read_imatrix, write_gguf
 from lftool.errors import FormatError
 from lftool.testing import tiny_gguf
 

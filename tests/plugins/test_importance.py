@@ -8,7 +8,8 @@ from array import array
 
 import pytest
 
-from lftool.api import InputWarning, TensorData, TensorType, read_gguf, write_gguf, write_probe_imatrix
+from lftool.api import InputWarning, TensorType
+from lftool.api.gguf import TensorData, read_gguf, write_gguf, write_probe_imatrix
 from lftool.errors import FormatError, RecipeError
 from lftool_llamacpp.importance import check_coverage
 

@@ -10,7 +10,8 @@ import gguf
 import pytest
 from tests.splitting import split
 
-from lftool.api import InputFile, TransformSpec, read_gguf
+from lftool.api import InputFile, TransformSpec
+from lftool.api.gguf import read_gguf
 from lftool.builtin.join import GGUFJoin
 from lftool.errors import FormatError
 from lftool.models.digest import Artifact
@@ -198,4 +199,4 @@ def test_a_locked_conversion_that_comes_out_otherwise_is_not_reproducible(split_
 
     assert failed.status == 7
     assert f"stage convert, weights: the lock names sha256 {'0' * 64}" in failed.err
-    assert f"what was made is sha256 {digest}" in failed.err
+    assert f"this build made sha256 {digest}" in failed.err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lftool.api import FILE_TYPES, read_gguf
+from lftool.api.gguf import FILE_TYPES, read_gguf
 from lftool.errors import RecipeError
 from lftool.testing import tiny_gguf
 

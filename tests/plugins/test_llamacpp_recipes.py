@@ -9,7 +9,7 @@ import tomllib
 
 import pytest
 
-from lftool.api import FILE_TYPES
+from lftool.api.gguf import FILE_TYPES
 from lftool.errors import RecipeError
 from lftool.testing import Outcome, tiny_gguf
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lftool.api import FILE_TYPES, GGML_TYPES
+from lftool.api.gguf import FILE_TYPES, GGML_TYPES
 
 
 @pytest.fixture(scope="module")

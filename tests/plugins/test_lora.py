@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from lftool.api import SafetensorsTensor
+from lftool.api.gguf import SafetensorsTensor
 from lftool.errors import FormatError, RecipeError
 from lftool_llamacpp.lora import alpha_of
 

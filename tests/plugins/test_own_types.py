@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.plugins.test_converter import STORY, metadata
 
-from lftool.api import read_gguf
+from lftool.api.gguf import read_gguf
 from lftool.errors import RecipeError
 from lftool_llamacpp.own_types import own_type
 

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from lftool.api import TensorData, write_gguf
+from lftool.api.gguf import TensorData, write_gguf
 from lftool.formats.gguf_read import read_gguf
 from lftool.testing import tiny_gguf
 

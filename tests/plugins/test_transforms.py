@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lftool.api import ConverterType, QuantizerType, TensorData, write_gguf
+from lftool.api import ConverterType, QuantizerType
+from lftool.api.gguf import TensorData, write_gguf
 from lftool.testing import tiny_gguf
 from lftool.testing.transform_kit import StreamingConformance, TransformConformance, Work
 from lftool_llamacpp.probe_files import write_adapter_files, write_projector_files

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from attrs import field, frozen
 
-from lftool.api import GGML_TYPES
+from lftool.api.gguf import GGML_TYPES
 from lftool_strict.compiled import SIGMA, assembly
 from lftool_strict.kernels.block import NOT_FINITE, OUT_OF_RANGE, OVERFLOW, program_name
 from lftool_strict.kernels.registry import KERNELS

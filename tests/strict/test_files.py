@@ -12,7 +12,8 @@ import pytest
 from benchmarks.model import write_model
 from tests.plugins.conftest import importance_of, write_gguf_imatrix
 
-from lftool.api import FILE_TYPES, InputFile, TensorData, TransformSpec, read_gguf, write_gguf
+from lftool.api import InputFile, TransformSpec
+from lftool.api.gguf import FILE_TYPES, TensorData, read_gguf, write_gguf
 from lftool.errors import FormatError, RecipeError
 from lftool.models.digest import Artifact
 from lftool.testing import tiny_gguf

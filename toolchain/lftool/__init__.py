@@ -1,7 +1,7 @@
 """Build, lock, sign and verify single-file LLM bundles, reproducible bit for bit.
 
-What is public is `lftool.api` (for plugin authors), `lftool.testing`, the command line, the schemas and the bundle
-format; everything else may change at any time.
+Public are the command line, the schemas, the bundle format, and for plugins `lftool.api`, `lftool.api.gguf`, `lftool.api.http` and
+`lftool.testing`. Everything else may change at any time.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ and implements hooks that yield records:
     def lftool_sources():
         yield SourceType(name="mem", summary="files in memory", schemes=("mem",), factory=MemorySource)
 
-Everything exported here follows semantic versioning of its own; see docs/reference/plugin-api.md.
+A plugin imports `lftool.api`, `lftool.api.gguf`, `lftool.api.http` and, in its tests, `lftool.testing`: nothing else of lftool.
+What these four export follows semantic versioning of its own; see docs/reference/plugin-api.md.
 """
 
 from __future__ import annotations
@@ -21,9 +22,6 @@ from lftool.api.events import BytesFetched, Event, Notice, StageFinished, StageS
 from lftool.api.figures import EmbeddingFigures, Figures, QualityFigures, QualityRequest
 from lftool.api.files import ProjectFiles, local_file, local_files
 from lftool.api.hookspecs import HOOKS, hookimpl
-from lftool.api.hosts import is_loopback
-from lftool.api.http import HTTPClient
-from lftool.api.http_answers import HTTPAnswer, masked_url
 from lftool.api.launching import Device, LaunchCommand, LaunchRequest, ModelSize, Probe, ServeOptions
 from lftool.api.load_report import LoadReport, LoadRequest
 from lftool.api.protocols import (
@@ -31,6 +29,7 @@ from lftool.api.protocols import (
     CompiledRuntime,
     Layout,
     Observer,
+    Progress,
     RemoteStore,
     Runtime,
     Signer,
@@ -52,7 +51,6 @@ from lftool.api.records import (
     TransformType,
     VerifierType,
 )
-from lftool.api.stalls import Pace, header_seconds, least_rate, stall_seconds
 from lftool.api.values import (
     InputFile,
     InputWarning,
@@ -76,30 +74,46 @@ from lftool.api.values import (
     TransformSpec,
 )
 from lftool.codec.utf8 import decode_utf8
-from lftool.formats.file_types import FILE_TYPES
-from lftool.formats.ggml_types import BY_NAME as GGML_TYPES
-from lftool.formats.gguf_read import GGUFArray, GGUFHeader, GGUFTensor, padding, read_gguf
-from lftool.formats.gguf_write import TensorData, copied_header, metadata_entry, write_gguf
-from lftool.formats.imatrix import read_imatrix
-from lftool.formats.model_kind import ENCODERS, ModelKind, model_kind
-from lftool.formats.probe_model import write_probe_imatrix, write_probe_model
-from lftool.formats.safetensors import SafetensorsTensor, read_safetensors
+from lftool.errors import (
+    ChangedError,
+    ExitStatus,
+    FetchError,
+    FormatError,
+    IntegrityError,
+    LftoolError,
+    LockError,
+    NotReproducibleError,
+    PluginError,
+    PolicyError,
+    RangeError,
+    RecipeError,
+    StorageError,
+    TransientError,
+    TrustError,
+    UnavailableError,
+    UsageError,
+)
 from lftool.models.digest import Artifact, Digest
 from lftool.models.globs import is_chosen
+from lftool.models.lock import check_relative_path
+from lftool.models.manifest import RUNNER_PATH, WEIGHTS_PATH
+from lftool.models.policy import P256
+from lftool.models.terminal_text import printable
 
 LFTOOL_API_VERSION = (2, 0)
 
 __all__ = [
-    "ENCODERS",
-    "FILE_TYPES",
-    "GGML_TYPES",
     "HOOKS",
     "LFTOOL_API_VERSION",
+    "P256",
+    "RUNNER_PATH",
+    "WEIGHTS_PATH",
     "Anonymous",
     "Artifact",
     "Backend",
     "BackendType",
     "BytesFetched",
+    "ChangedError",
     "CompiledRuntime",
     "ConverterType",
     "Credential",
@@ -108,35 +122,40 @@ __all__ = [
     "Digest",
     "EmbeddingFigures",
     "Event",
+    "ExitStatus",
+    "FetchError",
     "Figures",
-    "GGUFArray",
-    "GGUFHeader",
-    "GGUFTensor",
-    "HTTPAnswer",
-    "HTTPClient",
+    "FormatError",
     "InputFile",
     "InputWarning",
+    "IntegrityError",
     "LaunchCommand",
     "LaunchRequest",
     "Layout",
     "LayoutInputs",
     "LayoutPlan",
     "LayoutType",
+    "LftoolError",
     "LoadReport",
     "LoadRequest",
-    "ModelKind",
+    "LockError",
     "ModelSize",
+    "NotReproducibleError",
     "Notice",
     "Observer",
     "ObserverType",
-    "Pace",
     "PlannedMember",
     "PlannedPrefix",
+    "PluginError",
+    "PolicyError",
     "Probe",
+    "Progress",
     "ProjectFiles",
     "QualityFigures",
     "QualityRequest",
     "QuantizerType",
+    "RangeError",
+    "RecipeError",
     "Record",
     "RemoteStore",
     "RemoteStoreContext",
@@ -146,7 +165,6 @@ __all__ = [
     "RuntimeMember",
     "RuntimeParts",
     "RuntimeType",
-    "SafetensorsTensor",
     "ServeOptions",
     "Signer",
     "SignerContext",
@@ -158,8 +176,8 @@ __all__ = [
     "SourceType",
     "StageFinished",
     "StageStarted",
+    "StorageError",
     "StoredObject",
-    "TensorData",
     "TensorDone",
     "TensorType",
     "ToolArchive",
@@ -168,27 +186,18 @@ __all__ = [
     "TransformPlan",
     "TransformSpec",
     "TransformType",
+    "TransientError",
+    "TrustError",
+    "UnavailableError",
+    "UsageError",
     "Verifier",
     "VerifierType",
     "WorkStopped",
-    "copied_header",
+    "check_relative_path",
     "decode_utf8",
-    "header_seconds",
     "hookimpl",
     "is_chosen",
-    "is_loopback",
-    "least_rate",
     "local_file",
     "local_files",
-    "masked_url",
-    "metadata_entry",
-    "model_kind",
-    "padding",
-    "read_gguf",
-    "read_imatrix",
-    "read_safetensors",
-    "stall_seconds",
-    "write_gguf",
-    "write_probe_imatrix",
-    "write_probe_model",
+    "printable",
 ]

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
-from lftool.api import BytesFetched, Notice, StageFinished, StageStarted, TensorDone, WorkStopped
-from lftool.models.terminal_text import printable
+from lftool.api import BytesFetched, Notice, StageFinished, StageStarted, TensorDone, WorkStopped, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,9 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from lftool.api import Resolution, SourceFile, is_chosen, local_file, local_files
-from lftool.errors import FetchError
-from lftool.models.lock import check_relative_path
+from lftool.api import FetchError, Resolution, SourceFile, check_relative_path, is_chosen, local_file, local_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

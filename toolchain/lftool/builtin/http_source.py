@@ -6,16 +6,15 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from lftool.api import HTTPClient, Resolution, SourceFile
-from lftool.errors import FetchError, RecipeError
-from lftool.models.digest import Digest
-from lftool.models.lock import check_relative_path
+from lftool.api import Digest, FetchError, RecipeError, Resolution, SourceFile, check_relative_path
+from lftool.api.http import HTTPClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from lftool.api import HTTPAnswer, SourceContext, SourceRequest
+    from lftool.api import SourceContext, SourceRequest
+    from lftool.api.http import HTTPAnswer
 
 
 _HINT = "name a credential for its host in credentials.toml (docs/reference/configuration.md), or in netrc"

@@ -6,7 +6,8 @@ import base64
 import os
 from typing import TYPE_CHECKING
 
-from lftool.api import HTTPClient, StoredObject
+from lftool.api import StoredObject
+from lftool.api.http import HTTPClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,23 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lftool import __version__
-from lftool.api import (
-    TensorData,
-    TensorType,
-    ToolIdentity,
-    TransformPlan,
-    copied_header,
-    padding,
-    read_gguf,
-    write_gguf,
-)
-from lftool.errors import FormatError
+from lftool.api import FormatError, TensorType, ToolIdentity, TransformPlan
+from lftool.api.gguf import TensorData, copied_header, padding, read_gguf, write_gguf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import BinaryIO
 
-    from lftool.api import GGUFHeader, InputFile, TransformSpec
+    from lftool.api import InputFile, TransformSpec
+    from lftool.api.gguf import GGUFHeader
 
 _NUMBER, _COUNT, _TENSORS = "split.no", "split.count", "split.tensors.count"
 _PIECE = 4 * 1024 * 1024

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from lftool.api import LayoutInputs, LayoutPlan, PlannedMember, PlannedPrefix
-from lftool.errors import RecipeError
-from lftool.models.manifest import WEIGHTS_PATH
+from lftool.api import WEIGHTS_PATH, LayoutInputs, LayoutPlan, PlannedMember, PlannedPrefix, RecipeError
 
 
 class GGUFLayout:

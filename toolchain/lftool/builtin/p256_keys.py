@@ -6,8 +6,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from lftool.errors import RecipeError, StorageError, TrustError
-from lftool.models.policy import P256
+from lftool.api import P256, RecipeError, StorageError, TrustError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -10,7 +10,7 @@ from attrs import frozen
 from lftool.codec.canonical import canonical_json
 
 if TYPE_CHECKING:
-    from lftool.api import GGUFHeader
+    from lftool.api.gguf import GGUFHeader
 
 _MOST_BASES = 64
 _MOST_CHARACTERS = 256

@@ -1,8 +1,8 @@
 """What every backend must do: inherit the class, say what a machine with a device looks like, and let pytest run it.
 
 class TestMine(BackendConformance):
-    name = "npu"
-    probe = Probe(available=True, devices=(Device(name="NPU 1", memory=8 << 30, free=8 << 30),), library=True)
+name = "npu"
+probe = Probe(available=True, devices=(Device(name="NPU 1", memory=8 << 30, free=8 << 30),), library=True)
 """
 
 from __future__ import annotations

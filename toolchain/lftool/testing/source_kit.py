@@ -1,10 +1,12 @@
 """What every source must do: inherit the class, serve some files, and let pytest run it.
 
-class TestMine(SourceConformance):
-@pytest.fixture
-def served(self, tmp_path):
-with FaultProxy(start_my_server()) as proxy:
-yield Served(uri="mine://a/b", files=put_files(proxy.url), proxy=proxy)
+    class TestMine(SourceConformance):
+        @pytest.fixture
+        def served(self):
+            with my_server() as upstream, FaultProxy(upstream.url) as proxy:
+                yield Served(uri="mine://a/b", files=upstream.files, proxy=proxy)
+
+The bytes of a file are those that the source fetches: a source that unpacks archives serves what is in them.
 """
 
 from __future__ import annotations

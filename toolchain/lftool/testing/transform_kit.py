@@ -3,7 +3,8 @@
 class TestMine(TransformConformance):
 @pytest.fixture
 def work(self, tmp_path):
-return Work(kind=QuantizerType, name="mine", produces="Q4_K_M", inputs={"weights": tiny_gguf(tmp_path / "m.gguf")})
+weights = tiny_gguf(tmp_path / "m.gguf")
+return Work(kind=QuantizerType, name="mine", produces="Q4_K_M", inputs={"weights": weights})
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import attrs
 import pytest
 from attrs import Factory, frozen
 
-from lftool.api import ConverterType, InputFile, TransformSpec, TransformType, read_gguf
+from lftool.api import ConverterType, InputFile, TransformSpec, TransformType
+from lftool.api.gguf import read_gguf
 from lftool.errors import LftoolError
 from lftool.host.isolated import Isolated
 from lftool.host.registry import Registered, Registry

@@ -12,9 +12,8 @@ import pytest
 from lftool_example.memory import MemoryOptions, MemorySource, ramp
 from lftool_example.rounding import FILE_TYPE, Rounder, RoundOptions, clear_low_bits
 
-from lftool.api import InputFile, SourceContext, SourceFile, SourceRequest, TransformSpec, read_gguf
-from lftool.errors import RecipeError
-from lftool.models.digest import Artifact
+from lftool.api import Artifact, InputFile, RecipeError, SourceContext, SourceFile, SourceRequest, TransformSpec
+from lftool.api.gguf import read_gguf
 from lftool.testing import tiny_gguf
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lftool.api import BackendType, QuantizerType, RuntimeType, hookimpl
 from lftool_cuda.quantizer import CUDAQuantizer
-from lftool_llamacpp import REQUESTS
+from lftool_llamacpp.flavours import REQUESTS
 from lftool_strict.quantizer import OFFERED, Options
 
 if TYPE_CHECKING:

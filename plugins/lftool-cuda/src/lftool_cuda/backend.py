@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from lftool.api import Device, Probe
-from lftool.errors import UnavailableError
+from lftool.api import Device, Probe, UnavailableError
 from lftool_llamacpp.backend import CPUBackend
 from lftool_llamacpp.launching import accelerated, library_offloads, require_device
 

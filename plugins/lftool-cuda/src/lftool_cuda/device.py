@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import cupy  # noqa: TID253 - this module is only imported in child processes, where there is a device
 
-from lftool.errors import UnavailableError
+from lftool.api import UnavailableError
 
 if TYPE_CHECKING:
     from lftool_cuda.kernels import Launch

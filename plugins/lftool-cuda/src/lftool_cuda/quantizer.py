@@ -7,8 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lftool.api import ToolIdentity
-from lftool.errors import UnavailableError
+from lftool.api import ToolIdentity, UnavailableError
 from lftool_strict.quantizer import StrictQuantizer
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from lftool.errors import RecipeError
+from lftool.api import RecipeError
 
 RepositoryType = Literal["model", "dataset"]
 

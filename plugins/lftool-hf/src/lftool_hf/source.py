@@ -14,9 +14,18 @@ import os
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from lftool.api import HTTPClient, Resolution, SourceFile, is_chosen
-from lftool.errors import FetchError, RangeError, TransientError, UnavailableError, UsageError
-from lftool.models.digest import Digest
+from lftool.api import (
+    Digest,
+    FetchError,
+    RangeError,
+    Resolution,
+    SourceFile,
+    TransientError,
+    UnavailableError,
+    UsageError,
+    is_chosen,
+)
+from lftool.api.http import HTTPClient
 from lftool_hf.address import parse_address
 
 if TYPE_CHECKING:

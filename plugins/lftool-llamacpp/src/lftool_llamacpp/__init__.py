@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import FILE_TYPES, BackendType, ConverterType, QuantizerType, RuntimeType, SourceType, hookimpl
+from lftool.api import BackendType, ConverterType, QuantizerType, RuntimeType, SourceType, hookimpl
+from lftool.api.gguf import FILE_TYPES
 from lftool_llamacpp.converter import AdapterConverter, HuggingFaceConverter, ProjectorConverter
+from lftool_llamacpp.flavours import REQUESTS
 from lftool_llamacpp.quantizer import LlamaCppQuantizer, Options
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from lftool.api import Backend, CompiledRuntime, Source, SourceContext
 
 LFTOOL_API = (2, 0)
-REQUESTS = 4  # that a server of the native runtime answers at once: REQUESTS of native/serve.cpp
 
 
 def _cpu() -> Backend:

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lftool.api import read_gguf
-from lftool.errors import FormatError, LftoolError
+from lftool.api import FormatError, LftoolError
+from lftool.api.gguf import read_gguf
 from lftool_llamacpp.conversion import FOLDER, load_scripts
 from lftool_llamacpp.lora import CONFIG
 from lftool_llamacpp.model_files import lay_out

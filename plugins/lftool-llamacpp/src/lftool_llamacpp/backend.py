@@ -8,8 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lftool.api import Device, Probe
-from lftool.errors import UnavailableError
+from lftool.api import Device, Probe, UnavailableError
 from lftool_llamacpp.launching import command
 
 if TYPE_CHECKING:

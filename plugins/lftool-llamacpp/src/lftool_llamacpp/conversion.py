@@ -13,8 +13,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lftool.api import ENCODERS, InputWarning
-from lftool.errors import LftoolError, RecipeError, UnavailableError
+from lftool.api import InputWarning, LftoolError, RecipeError, UnavailableError
+from lftool.api.gguf import ENCODERS
 from lftool_llamacpp.model_files import lay_out
 from lftool_llamacpp.own_types import OwnTypes
 from lftool_llamacpp.script_log import ScriptLog

@@ -10,8 +10,8 @@ import importlib.util
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from lftool.api import ToolIdentity, TransformPlan, read_safetensors
-from lftool.errors import RecipeError, UnavailableError
+from lftool.api import RecipeError, ToolIdentity, TransformPlan, UnavailableError
+from lftool.api.gguf import read_safetensors
 from lftool_llamacpp.lora import CONFIG, WEIGHTS, alpha_of
 from lftool_llamacpp.model_files import check_modules, check_weights, read_json
 from lftool_llamacpp.own_types import own_type

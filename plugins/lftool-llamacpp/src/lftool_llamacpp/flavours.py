@@ -6,6 +6,8 @@ import platform
 
 from attrs import field, frozen
 
+REQUESTS = 4  # that a server of the native runtime answers at once: REQUESTS of native/serve.cpp
+
 _X86 = ("SSE42", "AVX", "AVX2", "BMI2", "FMA", "F16C", "AVX512")
 
 # Level of the x86-64 ABI (psABI, "Micro-architecture levels") to what ggml calls the instructions that it has.

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lftool.api import decode_utf8
-from lftool.errors import FormatError
+from lftool.api import FormatError, decode_utf8
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lftool.api import is_loopback
+from lftool.api.http import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,14 +9,14 @@ import math
 import warnings
 from typing import TYPE_CHECKING
 
-from lftool.api import InputWarning
-from lftool.errors import FormatError, RecipeError
+from lftool.api import FormatError, InputWarning, RecipeError
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Mapping, Sequence
 
-    from lftool.api import GGUFHeader, TensorType
+    from lftool.api import TensorType
+    from lftool.api.gguf import GGUFHeader
 
 _FLOATS = ("F32", "F16", "BF16")
 _NEED = ("IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S")

@@ -9,9 +9,8 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING
 
-from lftool.api import LaunchCommand
-from lftool.errors import UnavailableError
-from lftool_llamacpp import REQUESTS
+from lftool.api import LaunchCommand, UnavailableError
+from lftool_llamacpp.flavours import REQUESTS
 from lftool_llamacpp.offload import fit, sentence
 
 if TYPE_CHECKING:

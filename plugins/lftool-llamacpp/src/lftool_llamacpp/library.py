@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import llama_cpp  # noqa: TID253 - this module is only imported in child processes
 from attrs import frozen
 
-from lftool.api import GGML_TYPES, TensorType
-from lftool.errors import FormatError, RecipeError
+from lftool.api import FormatError, RecipeError, TensorType
+from lftool.api.gguf import GGML_TYPES
 from lftool_llamacpp.engine_log import EngineLog
 
 if TYPE_CHECKING:

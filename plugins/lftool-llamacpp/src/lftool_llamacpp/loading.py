@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import llama_cpp  # noqa: TID253 - this module is only imported in child processes
 
-from lftool.api import LoadReport
-from lftool.errors import FormatError
+from lftool.api import FormatError, LoadReport
 from lftool_llamacpp.engine_log import EngineLog
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from lftool.errors import FormatError, RecipeError
+from lftool.api import FormatError, RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lftool.api import SafetensorsTensor
+    from lftool.api.gguf import SafetensorsTensor
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."

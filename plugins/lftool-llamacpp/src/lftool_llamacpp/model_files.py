@@ -7,8 +7,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from lftool.api import InputWarning, decode_utf8
-from lftool.errors import FormatError, RecipeError
+from lftool.api import FormatError, InputWarning, RecipeError, decode_utf8
 from lftool_llamacpp.front_matter import problem_of
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 from attrs import asdict, define
 
-from lftool.api import ToolIdentity
-from lftool.errors import UnavailableError
+from lftool.api import ToolIdentity, UnavailableError
 from lftool_llamacpp.flavours import Flavour, level_options
 from lftool_llamacpp.licenses import licenses
 from lftool_llamacpp.sources import source_archive

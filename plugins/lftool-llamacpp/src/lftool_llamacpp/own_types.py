@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
-from lftool.errors import RecipeError
+from lftool.api import RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

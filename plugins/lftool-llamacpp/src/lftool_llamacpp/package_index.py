@@ -19,9 +19,8 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from attrs import frozen
 
-from lftool.api import HTTPClient, Resolution, SourceFile, is_chosen
-from lftool.errors import FetchError, RecipeError, UnavailableError
-from lftool.models.digest import Digest
+from lftool.api import Digest, FetchError, RecipeError, Resolution, SourceFile, UnavailableError, is_chosen
+from lftool.api.http import HTTPClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

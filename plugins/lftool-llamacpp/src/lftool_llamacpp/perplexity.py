@@ -18,8 +18,8 @@ import llama_cpp  # noqa: TID253 - this module is only imported in child process
 import numpy as np  # noqa: TID253 - likewise
 from attrs import define
 
-from lftool.api import QualityFigures, read_gguf
-from lftool.errors import FormatError, RecipeError
+from lftool.api import FormatError, QualityFigures, RecipeError
+from lftool.api.gguf import read_gguf
 from lftool_llamacpp.engine_log import EngineLog
 
 if TYPE_CHECKING:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import llama_cpp  # noqa: TID253 - this module is only imported in child processes
 
-from lftool.api import EmbeddingFigures, model_kind, read_gguf
-from lftool.errors import RecipeError
+from lftool.api import EmbeddingFigures, RecipeError
+from lftool.api.gguf import model_kind, read_gguf
 from lftool_llamacpp.perplexity import load, machine, measure_perplexity, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lftool.api import Figures, GGUFHeader, QualityRequest
+    from lftool.api import Figures, QualityRequest
+    from lftool.api.gguf import GGUFHeader
 
 _CONTEXT = 512
 

@@ -9,23 +9,15 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from lftool.api import (
-    FILE_TYPES,
-    TensorType,
-    ToolIdentity,
-    TransformPlan,
-    read_gguf,
-    read_imatrix,
-    write_probe_imatrix,
-    write_probe_model,
-)
-from lftool.errors import RecipeError, UnavailableError
+from lftool.api import RecipeError, TensorType, ToolIdentity, TransformPlan, UnavailableError
+from lftool.api.gguf import FILE_TYPES, read_gguf, read_imatrix, write_probe_imatrix, write_probe_model
 from lftool_llamacpp.importance import check_coverage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from lftool.api import GGUFHeader, InputFile, TransformSpec
+    from lftool.api import InputFile, TransformSpec
+    from lftool.api.gguf import GGUFHeader
     from lftool_llamacpp.library import QuantizeCall, TensorLine
 
 _LIBRARIES = ("libllama", "libggml")

@@ -7,8 +7,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Self
 
-from lftool.api import InputWarning
-from lftool.errors import FormatError
+from lftool.api import FormatError, InputWarning
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import Digest, ToolArchive
-from lftool.errors import UnavailableError
+from lftool.api import Digest, ToolArchive, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool.errors import UnavailableError
+from lftool.api import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lftool.errors import FormatError, RecipeError
+from lftool.api import FormatError, RecipeError
 
 _ATTESTS = "vnd.docker.reference.type"  # BuildKit's annotation of what is about another manifest, not a model
 

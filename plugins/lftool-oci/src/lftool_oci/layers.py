@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lftool.api import SourceFile
-from lftool.errors import FetchError, FormatError
-from lftool.models.digest import Digest
-from lftool.models.lock import check_relative_path
+from lftool.api import Digest, FetchError, FormatError, SourceFile, check_relative_path
 
 _PATH_ANNOTATIONS = ("org.cncf.model.filepath", "org.cnai.model.filepath", "org.opencontainers.image.title")
 _NAMES = {

@@ -6,7 +6,7 @@ import re
 
 from attrs import frozen
 
-from lftool.errors import RecipeError
+from lftool.api import RecipeError
 
 # The grammar of references: distribution-spec v1.1, "Pulling manifests"; names are lower case there.
 _URI = re.compile(

@@ -8,8 +8,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from lftool.api import HTTPClient, Resolution, is_chosen
-from lftool.errors import FetchError, FormatError
+from lftool.api import FetchError, FormatError, Resolution, is_chosen
+from lftool.api.http import HTTPClient
 from lftool_oci.credentials import PASSWORD, REGISTRY, USERNAME, basic_credentials, may_see_credentials
 from lftool_oci.indexes import choose
 from lftool_oci.layers import files_of
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from lftool.api import HTTPAnswer, SourceContext, SourceFile, SourceRequest
+    from lftool.api import SourceContext, SourceFile, SourceRequest
+    from lftool.api.http import HTTPAnswer
     from lftool_oci.reference import Reference
 
 _MANIFESTS = (

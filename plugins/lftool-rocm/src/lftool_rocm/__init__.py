@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import BackendType, RuntimeType, hookimpl
-from lftool_llamacpp import REQUESTS
+from lftool_llamacpp.flavours import REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

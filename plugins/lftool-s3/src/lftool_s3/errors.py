@@ -7,8 +7,8 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
-from lftool.api import Pace, least_rate, stall_seconds
-from lftool.errors import ChangedError, FetchError, RangeError, TransientError
+from lftool.api import ChangedError, FetchError, RangeError, TransientError
+from lftool.api.http import Pace, least_rate, stall_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

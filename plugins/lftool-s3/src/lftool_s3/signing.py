@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from lftool.errors import RecipeError, UnavailableError
+from lftool.api import RecipeError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

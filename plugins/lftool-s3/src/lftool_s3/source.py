@@ -6,8 +6,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
-from lftool.api import Resolution, SourceFile, is_chosen
-from lftool.errors import ChangedError, FetchError, RecipeError, TransientError
+from lftool.api import ChangedError, FetchError, RecipeError, Resolution, SourceFile, TransientError, is_chosen
 from lftool_s3.errors import pieces_of, sorted_errors
 from lftool_s3.options import Options
 from lftool_s3.stores import open_store, parse_place

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from lftool.api import stall_seconds
-from lftool.errors import RecipeError
+from lftool.api import RecipeError
+from lftool.api.http import stall_seconds
 from lftool_s3.signing import other_signing, region_of, s3_signing, user_endpoint
 
 if TYPE_CHECKING:

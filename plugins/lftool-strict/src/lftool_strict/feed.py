@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
-from lftool.errors import FormatError
+from lftool.api import FormatError
 from lftool_strict.slabs import Slab
 
 if TYPE_CHECKING:

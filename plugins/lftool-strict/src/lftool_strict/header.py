@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lftool.api import GGML_TYPES, GGUFArray, copied_header, metadata_entry
+from lftool.api.gguf import GGML_TYPES, GGUFArray, copied_header, metadata_entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import BinaryIO
 
-    from lftool.api import GGUFHeader, GGUFTensor, TensorType
+    from lftool.api import TensorType
+    from lftool.api.gguf import GGUFHeader, GGUFTensor
 
 _STRING = 8  # GGUF_TYPE_STRING
 _QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION

@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from lftool.api import (
-    FILE_TYPES,
-    GGML_TYPES,
-    ToolIdentity,
-    TransformPlan,
-    read_gguf,
-    read_imatrix,
-    write_probe_imatrix,
-    write_probe_model,
-)
-from lftool.errors import RecipeError
+from lftool.api import RecipeError, ToolIdentity, TransformPlan
+from lftool.api.gguf import FILE_TYPES, GGML_TYPES, read_gguf, read_imatrix, write_probe_imatrix, write_probe_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool.api import GGML_TYPES, padding
-from lftool.errors import FormatError, RecipeError
+from lftool.api import FormatError, RecipeError
+from lftool.api.gguf import GGML_TYPES, padding
 from lftool_strict.header import quantised, rows_of
 from lftool_strict.kernels.registry import FLOATS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from lftool.api import GGUFHeader, GGUFTensor, TensorType
+    from lftool.api import TensorType
+    from lftool.api.gguf import GGUFHeader, GGUFTensor
 
 SLAB_WEIGHTS = 1 << 20
 _EMBEDDINGS = frozenset({"token_embd.weight", "per_layer_token_embd.weight"})

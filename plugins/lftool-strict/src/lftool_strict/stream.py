@@ -10,7 +10,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from lftool.errors import FormatError
+from lftool.api import FormatError
 from lftool_strict.compiled import SIGMA, Kernels
 from lftool_strict.feed import Buffer
 from lftool_strict.kernels.block import NOT_FINITE, OUT_OF_RANGE, OVERFLOW

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lftool.api import RuntimeMember, RuntimeParts
-from lftool.models.manifest import RUNNER_PATH
+from lftool.api import RUNNER_PATH, RuntimeMember, RuntimeParts
 
 _FOLDER = Path(__file__).parent
 

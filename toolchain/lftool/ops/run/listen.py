@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 
-from lftool.api import is_loopback
+from lftool.api.http import is_loopback
 from lftool.errors import StorageError, UsageError
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import fnmatch
 from typing import TYPE_CHECKING
 
-from lftool.api import GGML_TYPES, GGUFHeader, TensorType, TransformPlan
+from lftool.api import TensorType, TransformPlan
+from lftool.api.gguf import GGML_TYPES, GGUFHeader
 from lftool.codec.problems import nearest
 from lftool.errors import RecipeError
 

@@ -14,7 +14,7 @@ from lftool.pipeline.model.headers import header_of
 from lftool.pipeline.model.parts import GGUF_TYPES, MMPROJ, WEIGHTS
 
 if TYPE_CHECKING:
-    from lftool.api import GGUFHeader
+    from lftool.api.gguf import GGUFHeader
     from lftool.models.digest import Artifact
     from lftool.pipeline.model.parts import Part
     from lftool.pipeline.ports import Ports

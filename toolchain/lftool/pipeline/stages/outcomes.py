@@ -12,7 +12,8 @@ from lftool.formats.fallbacks import outcome
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lftool.api import GGUFHeader, TransformPlan
+    from lftool.api import TransformPlan
+    from lftool.api.gguf import GGUFHeader
     from lftool.pipeline.ports import Ports
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import frozen
 
-from lftool.api import GGUFHeader, TransformPlan, TransformSpec
+from lftool.api import TransformPlan, TransformSpec
+from lftool.api.gguf import GGUFHeader
 from lftool.codec.options import canonical_options
 from lftool.formats.fallbacks import outcome
 from lftool.models.digest import Artifact, Digest

@@ -18,7 +18,7 @@ from lftool.pipeline.model.parts import GGUF_TYPES, WEIGHTS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lftool.api import GGUFHeader
+    from lftool.api.gguf import GGUFHeader
     from lftool.host.registry import Registered, Registry
     from lftool.models.lock import Lock
     from lftool.models.recipe import Recipe, TargetSpec

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 from attrs.validators import ge, le
 
-from lftool.api import Resolution, SourceFile, TensorData, write_gguf
-from lftool.errors import RecipeError
-from lftool.models.digest import Digest
+from lftool.api import Digest, RecipeError, Resolution, SourceFile
+from lftool.api.gguf import TensorData, write_gguf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from attrs import field, frozen
 from attrs.validators import ge, le
 
-from lftool.api import TensorData, TensorType, ToolIdentity, TransformPlan, read_gguf, write_gguf
-from lftool.errors import RecipeError
+from lftool.api import RecipeError, TensorType, ToolIdentity, TransformPlan
+from lftool.api.gguf import TensorData, read_gguf, write_gguf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

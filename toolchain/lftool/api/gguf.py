@@ -1,0 +1,34 @@
+"""GGUF, safetensors and importance matrices for plugins: headers read within budgets, files written as the format says."""
+
+from __future__ import annotations
+
+from lftool.formats.file_types import FILE_TYPES
+from lftool.formats.ggml_types import BY_NAME as GGML_TYPES
+from lftool.formats.gguf_read import GGUFArray, GGUFHeader, GGUFTensor, padding, read_gguf
+from lftool.formats.gguf_write import TensorData, copied_header, metadata_entry, write_gguf
+from lftool.formats.imatrix import read_imatrix
+from lftool.formats.model_kind import ENCODERS, ModelKind, model_kind
+from lftool.formats.probe_model import write_probe_imatrix, write_probe_model
+from lftool.formats.safetensors import SafetensorsTensor, read_safetensors
+
+__all__ = [
+    "ENCODERS",
+    "FILE_TYPES",
+    "GGML_TYPES",
+    "GGUFArray",
+    "GGUFHeader",
+    "GGUFTensor",
+    "ModelKind",
+    "SafetensorsTensor",
+    "TensorData",
+    "copied_header",
+    "metadata_entry",
+    "model_kind",
+    "padding",
+    "read_gguf",
+    "read_imatrix",
+    "read_safetensors",
+    "write_gguf",
+    "write_probe_imatrix",
+    "write_probe_model",
+]
