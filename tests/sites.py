@@ -45,7 +45,7 @@ class Site:
         """Install a distribution with one module and one entry point; `api` replaces the usual LFTOOL_API line."""
         module = module or distribution.replace("-", "_")
         header = api or "LFTOOL_API = (2, 0)"
-        text = f"from lftool.api import *\nfrom lftool.api import hookimpl\n{header}\n{textwrap.dedent(code)}"
+        text = f"from lftool.api import *\nfrom lftool.api.gguf import *; from lftool.api.http import *\n{header}\n{textwrap.dedent(code)}"
         info = f"{distribution.replace('-', '_')}-{version}.dist-info"
         files = {
             f"{module}.py": text,

@@ -165,11 +165,19 @@ class BackendType(Record):
 
 @frozen(kw_only=True)
 class LayoutType(Record):
-    """A bundle layout; `default_runtime` names the runtime it needs, None when it needs none."""
+    """A bundle layout.
+
+    Attributes:
+        suffix: What files of bundles end with.
+        media_type: Theirs.
+        default_runtime: The runtime that it needs; None when it needs none.
+        number: Grows when the layout lays out otherwise. It enters the action of the pack stage above 1.
+    """
 
     suffix: str
     media_type: str
     default_runtime: str | None = None
+    number: int = field(default=1, validator=ge(1))
     factory: Callable[[], Layout]
 
 

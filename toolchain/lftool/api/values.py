@@ -2,17 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, field, frozen
-from attrs.validators import ge, optional
+from attrs.validators import ge, in_, optional
 
 from lftool.api.credentials import Anonymous, Credentials
 from lftool.api.files import ProjectFiles
 from lftool.models.digest import Artifact, Digest
-from lftool.models.manifest import PrefixRole, Role
+from lftool.models.manifest import ROLE_RANK, PrefixRole, Role
+from lftool.models.names import check_member_path
+
+if TYPE_CHECKING:
+    from attrs import Attribute
+
+
+def _of(*kinds: type) -> Callable[[Any, Attribute[Any], Any], None]:
+    """Return a validator: whoever makes such a value with another type hears it at that line, and not the core later."""
+    names = " or ".join("None" if kind is type(None) else f"a {kind.__name__}" for kind in kinds)
+
+    def check(instance: Any, attribute: Attribute[Any], value: Any) -> None:  # noqa: ANN401 - as attrs has it
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise TypeError(f"{type(instance).__name__}.{attribute.name} must be {names}, not {value!r}")
+
+    return check
+
+
+def _tuple_of(kind: type) -> Callable[[Any, Attribute[Any], Any], None]:
+    def check(instance: Any, attribute: Attribute[Any], value: Any) -> None:  # noqa: ANN401 - as attrs has it
+        where = f"{type(instance).__name__}.{attribute.name}"
+        if not isinstance(value, tuple):
+            raise TypeError(f"{where} must be a tuple, not a {type(value).__name__}")
+        for item in value:
+            if not isinstance(item, kind):
+                raise TypeError(f"{where} must hold {kind.__name__}, not {item!r}")
+
+    return check
+
+
+def _role(instance: Any, _attribute: Attribute[Any], value: Any) -> None:  # noqa: ANN401 - as attrs has it
+    if value not in ROLE_RANK:
+        raise ValueError(f"{type(instance).__name__}.role: {value!r} is none of {', '.join(ROLE_RANK)}")
+
+
+def _member_path(_instance: Any, _attribute: Attribute[Any], value: Any) -> None:  # noqa: ANN401 - as attrs has it
+    check_member_path(value)
+
+
+_NONE = type(None)
 
 
 class InputWarning(UserWarning):
@@ -69,10 +108,10 @@ class SourceFile:
             file of unknown digest is fetched in one piece.
     """
 
-    path: str
-    size: int | None = field(validator=optional(ge(0)))
-    sha256: Digest | None = None
-    revision: str | None = None
+    path: str = field(validator=_of(str))
+    size: int | None = field(validator=[_of(int, _NONE), optional(ge(0))])
+    sha256: Digest | None = field(default=None, validator=_of(Digest, _NONE))
+    revision: str | None = field(default=None, validator=_of(str, _NONE))
     exact: bool = True
 
 
@@ -80,8 +119,8 @@ class SourceFile:
 class Resolution:
     """What a ref means now: an immutable revision and its files; no revision means that content is the revision."""
 
-    revision: str | None
-    files: tuple[SourceFile, ...]
+    revision: str | None = field(validator=_of(str, _NONE))
+    files: tuple[SourceFile, ...] = field(validator=_tuple_of(SourceFile))
 
 
 @frozen(kw_only=True)
@@ -93,8 +132,8 @@ class StoredObject:
         encoding: Content encoding that the store names; None when it names none.
     """
 
-    size: int | None = field(validator=optional(ge(0)))
-    encoding: str | None = None
+    size: int | None = field(validator=[_of(int, _NONE), optional(ge(0))])
+    encoding: str | None = field(default=None, validator=_of(str, _NONE))
 
 
 @frozen(kw_only=True)
@@ -117,8 +156,8 @@ class InputFile:
 class TensorType:
     """A tensor and its type, by their names in the file."""
 
-    tensor: str
-    type: str
+    tensor: str = field(validator=_of(str))
+    type: str = field(validator=_of(str))
 
 
 @frozen(kw_only=True)
@@ -156,8 +195,8 @@ class ToolArchive:
         members: Globs of what is needed of the tar archive, without the first folder of its paths.
     """
 
-    uri: str
-    sha256: Digest
+    uri: str = field(validator=_of(str))
+    sha256: Digest = field(validator=_of(Digest))
     include: tuple[str, ...] = ()
     members: tuple[str, ...]
 
@@ -173,9 +212,9 @@ class ToolIdentity:
         parameters: What else decides its bytes, such as options of a compiler.
     """
 
-    version: str
-    files: tuple[Path, ...]
-    archive: ToolArchive | None = None
+    version: str = field(validator=_of(str))
+    files: tuple[Path, ...] = field(validator=_tuple_of(Path))
+    archive: ToolArchive | None = field(default=None, validator=_of(ToolArchive, _NONE))
     parameters: tuple[str, ...] = ()
 
 
@@ -188,42 +227,42 @@ class TransformPlan:
         tensors: The type of every tensor of the output, in file order.
     """
 
-    parameters: Mapping[str, Any]
-    tensors: tuple[TensorType, ...]
+    parameters: Mapping[str, Any] = field(validator=_of(Mapping))
+    tensors: tuple[TensorType, ...] = field(validator=_tuple_of(TensorType))
 
 
 @frozen(kw_only=True)
 class RuntimeMember:
     """A file that a runtime needs in the bundle."""
 
-    path: str
-    role: Role
-    data: bytes
+    path: str = field(validator=_member_path)
+    role: Role = field(validator=_role)
+    data: bytes = field(validator=_of(bytes))
 
 
 @frozen(kw_only=True)
 class RuntimeParts:
     """A runtime's frozen bytes: the executable prefix and the members that it needs."""
 
-    prefix: bytes
-    members: tuple[RuntimeMember, ...] = ()
+    prefix: bytes = field(validator=_of(bytes))
+    members: tuple[RuntimeMember, ...] = field(default=(), validator=_tuple_of(RuntimeMember))
 
 
 @frozen(kw_only=True)
 class PlannedPrefix:
     """What a bundle begins with."""
 
-    role: PrefixRole
-    artifact: Artifact
+    role: PrefixRole = field(validator=in_(("gguf", "runtime")))
+    artifact: Artifact = field(validator=_of(Artifact))
 
 
 @frozen(kw_only=True)
 class PlannedMember:
     """A member to be written; the core puts members into their order."""
 
-    path: str
-    role: Role
-    artifact: Artifact
+    path: str = field(validator=_member_path)
+    role: Role = field(validator=_role)
+    artifact: Artifact = field(validator=_of(Artifact))
 
 
 @frozen(kw_only=True)
@@ -247,8 +286,8 @@ class LayoutInputs:
 class LayoutPlan:
     """Where everything goes; no bytes."""
 
-    prefix: PlannedPrefix
-    members: tuple[PlannedMember, ...] = ()
+    prefix: PlannedPrefix = field(validator=_of(PlannedPrefix))
+    members: tuple[PlannedMember, ...] = field(default=(), validator=_tuple_of(PlannedMember))
 
 
 @frozen(kw_only=True)

@@ -21,6 +21,7 @@ from lftool import __version__
 from lftool.api import HOOKS, LFTOOL_API_VERSION
 from lftool.api.hookspecs import Hooks
 from lftool.errors import PluginError
+from lftool.host.guarding import awaited, not_ending
 from lftool.host.origin import CORE, Origin
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Plugin:
     distribution: metadata.Distribution | None = None
 
 
-def _allowed() -> frozenset[str] | None:
+def allowed_plugins() -> frozenset[str] | None:
+    """Return the names of plugins that the user allows; None for all."""
     text = os.environ.get(ALLOW_LIST)
     return None if text is None else frozenset(name.strip() for name in text.split(",") if name.strip())
 
@@ -129,12 +131,17 @@ def _incompatible(module: ModuleType) -> str:
 def load(origin: Origin, distribution: metadata.Distribution | None) -> Plugin:
     """Import one plugin and collect its records; a failure becomes part of the result."""
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no part of a report
+        with (
+            not_ending(),
+            contextlib.redirect_stdout(sys.stderr),  # what a plugin prints is no part of a report
+            awaited(origin, "importing") if distribution is not None else contextlib.nullcontext(),
+        ):
             module = importlib.import_module(origin.module)
         reason = _incompatible(module)
         if reason:
             return Plugin(origin=origin, status="incompatible", reason=reason, distribution=distribution)
-        records = _materialise(module, f"{origin.distribution}:{origin.entry_point}")
+        with not_ending(), contextlib.redirect_stdout(sys.stderr):
+            records = _materialise(module, f"{origin.distribution}:{origin.entry_point}")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin raises is the plugin's failure, and is kept
         reason = f"{type(error).__name__}: {error}"
         return Plugin(origin=origin, status="failed", reason=reason, distribution=distribution)
@@ -166,7 +173,7 @@ def discover(*, third_party: bool = True, only: frozenset[str] | None = None) ->
     """
     found = [builtin_plugin()]
     if third_party:
-        allowed = _allowed() if only is None else only
+        allowed = allowed_plugins() if only is None else only
         entries = _entry_points()
         chosen = [entry for entry in entries if allowed is None or entry[0].entry_point in allowed]
         _check_duplicates(chosen)

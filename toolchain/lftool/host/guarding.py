@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING, NoReturn
 
 from lftool.errors import LftoolError, PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from lftool.host.origin import Origin
+
+_WAIT_SECONDS = 30.0  # then people are told whom they wait for
+
+_inside = threading.local()  # how many guards a thread is in
+_real_exit = os._exit
+_process = os.getpid()
 
 
 def plugin_failure(origin: Origin, error: BaseException) -> PluginError:
     """Return the error that names the plugin behind `error`."""
-    return PluginError(f"{origin} failed: {type(error).__name__}: {error}")
+    return PluginError(
+        f"{origin} failed: {type(error).__name__}: {error}", hints=("where in the plugin: lftool --traceback …",)
+    )
 
 
 def checked_pieces(pieces: Iterator[bytes], origin: Origin) -> Iterator[bytes]:
@@ -31,6 +42,13 @@ def checked_pieces(pieces: Iterator[bytes], origin: Origin) -> Iterator[bytes]:
             yield piece
 
 
+def _exit(status: int) -> NoReturn:
+    """Stand in for `os._exit`: a plugin may not end the build, least of all with the status of success."""
+    if getattr(_inside, "depth", 0) and os.getpid() == _process:  # a child that it forked may
+        raise SystemExit(f"os._exit({status})")
+    _real_exit(status)
+
+
 @contextlib.contextmanager
 def guarded(origin: Origin) -> Iterator[None]:
     """Attribute what plugin code inside the block raises; errors that are meant for users pass as they are.
@@ -38,11 +56,43 @@ def guarded(origin: Origin) -> Iterator[None]:
     Wrap the consumption of a plugin's iterator, not only the call that makes it: a generator fails while it is consumed.
 
     Raises:
-        PluginError: The plugin raised something else than an LftoolError.
+        PluginError: The plugin raised something else than an LftoolError, or would have ended the process.
     """
     try:
-        yield
+        with not_ending():
+            yield
     except LftoolError:
         raise
     except (Exception, SystemExit) as error:
         raise plugin_failure(origin, error) from error
+
+
+@contextlib.contextmanager
+def not_ending() -> Iterator[None]:
+    """Have `os._exit` raise SystemExit in this thread during the block."""
+    os._exit = _exit  # the only way to notice it
+    _inside.depth = getattr(_inside, "depth", 0) + 1
+    try:
+        yield
+    finally:
+        _inside.depth -= 1
+
+
+@contextlib.contextmanager
+def awaited(origin: Origin, what: str, tell: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Say whom a person waits for, should the block take longer than half a minute.
+
+    Args:
+        origin: The plugin.
+        what: What it is doing, such as `resolving source 'base'`.
+        tell: Gets the sentence; by default it is logged as a warning.
+    """
+    text = f"{origin} has been {what} for {_WAIT_SECONDS:g} seconds; Ctrl-C ends it"
+    say = tell or logging.getLogger("lftool").warning
+    timer = threading.Timer(_WAIT_SECONDS, say, (text,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -41,8 +41,14 @@ class Wire:
             self.out.write(json.dumps(message) + "\n")
             self.out.flush()
 
-    def progress(self, tensor: str, index: int, count: int) -> None:
-        """Tell how far it is."""
+    def progress(self, tensor: object, index: object, count: object) -> None:
+        """Tell how far it is.
+
+        Raises:
+            TypeError: The plugin reports something else than a name and two numbers.
+        """
+        if not (isinstance(tensor, str) and type(index) is int and type(count) is int):
+            raise TypeError(f"progress({tensor!r}, {index!r}, {count!r}): it takes a str and two ints")
         self.send(kind="progress", tensor=tensor, index=index, count=count)
 
 

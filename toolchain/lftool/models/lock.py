@@ -231,6 +231,9 @@ class LockedPack:
     action: Digest = field(
         metadata={"doc": "SHA-256 over the quantize stage or the weights, slice, layout, runtime and rules."}
     )
+    layout: int | None = field(
+        default=None, validator=optional(ge(2)), metadata={"doc": "Number of the layout, where that is not 1."}
+    )
     manifest: Digest | None = field(default=None, metadata={"doc": "M: sha256 of lftool/bundle.json."})
     sha256: Digest | None = field(default=None, metadata={"doc": "sha256 of U, the unsigned bundle."})
     size: int | None = field(default=None, validator=optional(_SIZE), metadata={"doc": "Size of U in bytes."})

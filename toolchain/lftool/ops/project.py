@@ -17,7 +17,7 @@ from lftool.codec.locks import emit_lock, parse_lock
 from lftool.codec.recipes import parse_recipe
 from lftool.codec.toml_in import MOST_LOCK_BYTES, read_bytes
 from lftool.errors import LockError, RecipeError, UsageError
-from lftool.host.guarding import plugin_failure
+from lftool.host.guarding import not_ending, plugin_failure
 from lftool.host.registry import Registry
 from lftool.host.workers import WorkerRules
 from lftool.models.lock import LOCK_NAME, RECIPE_NAME
@@ -140,14 +140,15 @@ def observing(registry: Registry) -> Callable[[Event], None]:
     for registered in registry.observers():
         try:
             observers.append((registered.origin, registered.record.factory()))
-        except Exception as error:  # noqa: BLE001 - observers are observational
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - observers are observational: they end no build
             _complain(str(plugin_failure(registered.origin, error)))
 
     def emit(event: Event) -> None:
         for item in list(observers):
             try:
-                item[1](event)
-            except Exception as error:  # noqa: BLE001 - observers are observational
+                with not_ending():
+                    item[1](event)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - observers are observational: they end no build
                 with lock:
                     first = item in observers
                     if first:

@@ -68,6 +68,7 @@ def pack_action(
     weights: Artifact | LockedQuantize,
     runtime: tuple[str, LockedRuntime] | None,
     convert: Mapping[str, LockedConvert],
+    layout: int | None = None,
 ) -> Digest:
     """Return the action of a pack stage.
 
@@ -77,6 +78,7 @@ def pack_action(
         weights: The pinned weights, or the quantize stage that makes them.
         runtime: Name and lock entry of the runtime, for layouts that have one.
         convert: The convert stages; the lock's slice in the bundle tells of them.
+        layout: Number of the layout; None for 1, which is left out.
     """
     from lftool.codec.converter import to_plain  # noqa: PLC0415 - cattrs is heavy; see the start-up test
 
@@ -85,6 +87,7 @@ def pack_action(
     return _digest(
         {
             **converted,
+            **({} if layout is None else {"layout": layout}),
             "stage": "pack",
             "rules": RULES,
             "recipe": recipe_slice.hex,

@@ -97,10 +97,12 @@ def _target(
     entry = (runtime, pins.runtimes[runtime]) if runtime else None
     part = slice_recipe(recipe, name)
     used = {source: lock.sources[source] for source in part.sources}
-    action = pack_action(recipe_digest(part), used, stage or weights, entry, lock.convert)
+    number = pins.ports.registry.get(LayoutType, recipe.targets[name].layout).record.number
+    layout = number if number > 1 else None
+    action = pack_action(recipe_digest(part), used, stage or weights, entry, lock.convert, layout)
     old = pins.old.targets.get(name)
     kept = old.pack if old and old.pack and old.pack.action == action else None
-    return LockedTarget(runtime=runtime, quantize=stage, pack=kept or LockedPack(action=action))
+    return LockedTarget(runtime=runtime, quantize=stage, pack=kept or LockedPack(action=action, layout=layout))
 
 
 def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports, executor: Executor = THREADS) -> Lock:

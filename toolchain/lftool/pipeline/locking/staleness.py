@@ -21,7 +21,8 @@ def target_pack_action(recipe: Recipe, lock: Lock, parts: ModelParts, target: st
     runtime = (locked.runtime, lock.runtimes[locked.runtime]) if locked.runtime else None
     part = slice_recipe(recipe, target)
     used = {name: lock.sources[name] for name in part.sources}
-    return pack_action(recipe_digest(part), used, weights, runtime, lock.convert)
+    layout = None if locked.pack is None else locked.pack.layout
+    return pack_action(recipe_digest(part), used, weights, runtime, lock.convert, layout)
 
 
 def _conversion_problems(lock: Lock, parts: ModelParts) -> list[str]:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from lftool.api import Resolution, Source, SourceFile, SourceRequest
+from lftool.api import Notice, Resolution, Source, SourceFile, SourceRequest
 from lftool.codec.file_lists import content_digest
 from lftool.codec.options import canonical_options
 from lftool.errors import FetchError, PluginError, TransientError
-from lftool.host.guarding import guarded
+from lftool.host.guarding import awaited, guarded
 from lftool.models.digest import Artifact
 from lftool.models.lock import LockedFile, LockedSource, check_relative_path
 from lftool.pipeline.parallel import in_parallel
@@ -28,9 +28,13 @@ def _ask(registered: Registered[Any], source: Source, request: SourceRequest, na
     """Ask until the source answers, or has failed often enough."""
     rules = attrs.evolve(ports.transfer, attempts=1) if registered.record.local else ports.transfer
     failed = 0
+
+    def tell(text: str) -> None:
+        ports.emit(Notice(text=text, warning=True))
+
     while True:
         try:
-            with guarded(registered.origin):
+            with guarded(registered.origin), awaited(registered.origin, f"resolving source {name!r}", tell):
                 found = source.resolve(request)
         except TransientError as error:
             failed += 1

@@ -12,7 +12,9 @@ from lftool.bundle.writer import BundleWriter, Identity, chunk_table, make_manif
 from lftool.codec.canonical import canonical_json
 from lftool.codec.locks import emit_lock, slice_lock
 from lftool.codec.recipes import emit_recipe, slice_recipe
+from lftool.errors import UnavailableError
 from lftool.host.guarding import guarded
+from lftool.host.returned import layout_plan
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import (
     ADAPTER_PATH,
@@ -77,8 +79,8 @@ def _layout_inputs(
 
 
 def _layout_plan(
+    target: str,
     spec: TargetSpec,
-    pinned_runtime: str | None,
     weights: Artifact,
     beside: Mapping[str, Artifact],
     lock: Lock,
@@ -86,10 +88,17 @@ def _layout_plan(
 ) -> tuple[LayoutPlan, str]:
     registered = ports.registry.get(LayoutType, spec.layout)
     require_pinned_plugin(registered.origin, lock, ports)
-    inputs = _layout_inputs(pinned_runtime, weights, beside, lock, ports)
+    pinned = lock.targets[target].pack
+    number = 1 if pinned is None or pinned.layout is None else pinned.layout
+    if registered.record.number != number:
+        raise UnavailableError(
+            f"layout {spec.layout!r}: the lock pins number {number}, installed is {registered.record.number}",
+            hints=("install the plugin that the lock was made with", "or move on: lftool lock"),
+        )
+    inputs = _layout_inputs(lock.targets[target].runtime, weights, beside, lock, ports)
     with guarded(registered.origin):
-        plan = registered.record.factory().plan(inputs)
-    return plan, registered.record.suffix
+        layout = registered.record.factory()
+    return layout_plan(layout, inputs, registered.origin), registered.record.suffix
 
 
 def plan_pack(
@@ -110,7 +119,7 @@ def plan_pack(
     spec = recipe.targets[target]
     card = remembered_card(weights, ports)
     predicate = provenance_predicate(Digest.of(recipe_bytes), Digest.of(lock_bytes), part_lock, target, card)
-    plan, suffix = _layout_plan(spec, lock.targets[target].runtime, weights, beside, lock, ports)
+    plan, suffix = _layout_plan(target, spec, weights, beside, lock, ports)
     blobs = ports.store.blobs
     documents = [
         (RECIPE_PATH, "recipe", recipe_bytes),

@@ -9,6 +9,7 @@ from attrs import frozen
 from lftool.api import ProjectFiles, Signer, SignerContext, Verifier, VerifierType
 from lftool.errors import TrustError
 from lftool.host.guarding import guarded
+from lftool.host.returned import GuardedSigner, GuardedVerifier
 from lftool.trust.signing import sign_statement
 from lftool.trust.statement import Statement
 
@@ -49,9 +50,12 @@ def open_key(spec: SignSpec, own: Path | None, ports: Ports) -> SigningKey:
         scheme, rest, files = "file", path.name, ProjectFiles(project=path.parent)
     registered = registry.signer(scheme)
     with guarded(registered.origin):
-        signer = registered.record.factory(SignerContext(project=ports.project, scheme=scheme, rest=rest, files=files))
-        verifier = registry.get(VerifierType, signer.scheme, TrustError).record.factory()
-        return SigningKey(signer=signer, verifier=verifier, key_id=verifier.key_id(signer.public_key()))
+        made = registered.record.factory(SignerContext(project=ports.project, scheme=scheme, rest=rest, files=files))
+    signer = GuardedSigner(made, registered.origin)
+    checking = registry.get(VerifierType, signer.scheme, TrustError)
+    with guarded(checking.origin):
+        verifier = GuardedVerifier(checking.record.factory(), checking.origin)
+    return SigningKey(signer=signer, verifier=verifier, key_id=verifier.key_id(signer.public_key()))
 
 
 def sign(plan: PackPlan, manifest: Digest, unsigned: Digest, key: SigningKey) -> bytes:
