@@ -23,6 +23,7 @@ from lftool.api.figures import EmbeddingFigures, Figures, QualityFigures, Qualit
 from lftool.api.files import ProjectFiles, local_file, local_files
 from lftool.api.hookspecs import HOOKS, hookimpl
 from lftool.api.launching import Device, LaunchCommand, LaunchRequest, ModelSize, Probe, ServeOptions
+from lftool.api.lazy import lazily
 from lftool.api.load_report import LoadReport, LoadRequest
 from lftool.api.protocols import (
     Backend,
@@ -197,6 +198,7 @@ __all__ = [
     "decode_utf8",
     "hookimpl",
     "is_chosen",
+    "lazily",
     "local_file",
     "local_files",
     "printable",

@@ -17,86 +17,13 @@ from lftool.api import (
     SourceType,
     VerifierType,
     hookimpl,
+    lazily,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lftool.api import (
-        Layout,
-        Observer,
-        RemoteStore,
-        RemoteStoreContext,
-        Runtime,
-        Signer,
-        SignerContext,
-        Source,
-        SourceContext,
-        Transform,
-        Verifier,
-    )
-
 LFTOOL_API = (2, 0)
-
-
-def _file_source(context: SourceContext) -> Source:
-    from lftool.builtin.file_source import FileSource  # noqa: PLC0415 - imported when used
-
-    return FileSource(context)
-
-
-def _http_source(context: SourceContext) -> Source:
-    from lftool.builtin.http_source import HTTPSource  # noqa: PLC0415 - imported when used
-
-    return HTTPSource(context)
-
-
-def _http_store(context: RemoteStoreContext) -> RemoteStore:
-    from lftool.builtin.http_store import HTTPStore  # noqa: PLC0415 - imported when used
-
-    return HTTPStore(context)
-
-
-def _gguf_join() -> Transform:
-    from lftool.builtin.join import GGUFJoin  # noqa: PLC0415 - imported when used
-
-    return GGUFJoin()
-
-
-def _gguf_layout() -> Layout:
-    from lftool.builtin.layouts import GGUFLayout  # noqa: PLC0415 - imported when used
-
-    return GGUFLayout()
-
-
-def _llamafile_layout() -> Layout:
-    from lftool.builtin.layouts import LlamafileLayout  # noqa: PLC0415 - imported when used
-
-    return LlamafileLayout()
-
-
-def _python_runtime() -> Runtime:
-    from lftool.builtin.python_runtime import PythonRuntime  # noqa: PLC0415 - imported when used
-
-    return PythonRuntime()
-
-
-def _key_signer(context: SignerContext) -> Signer:
-    from lftool.builtin.p256_keys import KeySigner  # noqa: PLC0415 - imported when used
-
-    return KeySigner(context)
-
-
-def _p256_verifier() -> Verifier:
-    from lftool.builtin.p256_keys import P256Verifier  # noqa: PLC0415 - imported when used
-
-    return P256Verifier()
-
-
-def _console() -> Observer:
-    from lftool.builtin.console import ConsoleObserver  # noqa: PLC0415 - imported when used
-
-    return ConsoleObserver()
 
 
 @hookimpl
@@ -107,14 +34,14 @@ def lftool_sources() -> Iterator[SourceType]:
         summary="files beside the recipe, or in a root of yours",
         schemes=("file",),
         local=True,
-        factory=_file_source,
+        factory=lazily("lftool.builtin.file_source:FileSource"),
     )
     yield SourceType(
         name="http",
         summary="a file behind a URL",
         schemes=("http", "https"),
         ranges=True,
-        factory=_http_source,
+        factory=lazily("lftool.builtin.http_source:HTTPSource"),
     )
 
 
@@ -122,7 +49,10 @@ def lftool_sources() -> Iterator[SourceType]:
 def lftool_remote_stores() -> Iterator[RemoteStoreType]:
     """Caches over HTTP."""
     yield RemoteStoreType(
-        name="http", summary="a cache over HTTP, as Bazel's", schemes=("http", "https"), factory=_http_store
+        name="http",
+        summary="a cache over HTTP, as Bazel's",
+        schemes=("http", "https"),
+        factory=lazily("lftool.builtin.http_store:HTTPStore"),
     )
 
 
@@ -136,7 +66,7 @@ def lftool_converters() -> Iterator[ConverterType]:
         produces=("source",),
         semantics="gguf-join/1",
         streams=True,
-        factory=_gguf_join,
+        factory=lazily("lftool.builtin.join:GGUFJoin"),
     )
 
 
@@ -148,7 +78,7 @@ def lftool_layouts() -> Iterator[LayoutType]:
         summary="a GGUF with everything else behind it; llama.cpp loads it by path",
         suffix=".gguf",
         media_type="application/vnd.lftool.bundle.gguf",
-        factory=_gguf_layout,
+        factory=lazily("lftool.builtin.layouts:GGUFLayout"),
     )
     yield LayoutType(
         name="llamafile",
@@ -156,7 +86,7 @@ def lftool_layouts() -> Iterator[LayoutType]:
         suffix=".llamafile",
         media_type="application/vnd.lftool.bundle.llamafile",
         default_runtime="python",
-        factory=_llamafile_layout,
+        factory=lazily("lftool.builtin.layouts:LlamafileLayout"),
     )
 
 
@@ -164,7 +94,10 @@ def lftool_layouts() -> Iterator[LayoutType]:
 def lftool_runtimes() -> Iterator[RuntimeType]:
     """The runtime that needs only sh, Python 3 and llama-cpp-python on the target."""
     yield RuntimeType(
-        name="python", number=1, summary="a shell script that hands over to Python 3", factory=_python_runtime
+        name="python",
+        number=1,
+        summary="a shell script that hands over to Python 3",
+        factory=lazily("lftool.builtin.python_runtime:PythonRuntime"),
     )
 
 
@@ -172,17 +105,26 @@ def lftool_runtimes() -> Iterator[RuntimeType]:
 def lftool_signers() -> Iterator[SignerType]:
     """Local P-256 keys."""
     yield SignerType(
-        name="key", summary="a P-256 key in a file or a variable", schemes=("env", "file"), factory=_key_signer
+        name="key",
+        summary="a P-256 key in a file or a variable",
+        schemes=("env", "file"),
+        factory=lazily("lftool.builtin.p256_keys:KeySigner"),
     )
 
 
 @hookimpl
 def lftool_verifiers() -> Iterator[VerifierType]:
     """Signatures of local P-256 keys."""
-    yield VerifierType(name="ecdsa-p256-sha256", summary="ECDSA over P-256 with SHA-256", factory=_p256_verifier)
+    yield VerifierType(
+        name="ecdsa-p256-sha256",
+        summary="ECDSA over P-256 with SHA-256",
+        factory=lazily("lftool.builtin.p256_keys:P256Verifier"),
+    )
 
 
 @hookimpl
 def lftool_observers() -> Iterator[ObserverType]:
     """What a person sees during a build."""
-    yield ObserverType(name="console", summary="progress on standard error", factory=_console)
+    yield ObserverType(
+        name="console", summary="progress on standard error", factory=lazily("lftool.builtin.console:ConsoleObserver")
+    )

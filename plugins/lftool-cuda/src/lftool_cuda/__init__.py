@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import BackendType, QuantizerType, RuntimeType, hookimpl
+from lftool.api import BackendType, QuantizerType, RuntimeType, hookimpl, lazily
 from lftool_cuda.quantizer import CUDAQuantizer
 from lftool_llamacpp.flavours import REQUESTS
 from lftool_strict.quantizer import OFFERED, Options
@@ -15,15 +15,9 @@ from lftool_strict.quantizer import OFFERED, Options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lftool.api import Backend, CompiledRuntime
+    from lftool.api import CompiledRuntime
 
 LFTOOL_API = (2, 0)
-
-
-def _backend() -> Backend:
-    from lftool_cuda.backend import CUDABackend  # noqa: PLC0415 - imported when used
-
-    return CUDABackend()
 
 
 def _native() -> CompiledRuntime:
@@ -41,7 +35,7 @@ def lftool_backends() -> Iterator[BackendType]:
         summary="NVIDIA GPUs, through llama.cpp built with CUDA",
         loads=True,
         preference=10,
-        factory=_backend,
+        factory=lazily("lftool_cuda.backend:CUDABackend"),
     )
 
 

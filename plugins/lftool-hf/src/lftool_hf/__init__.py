@@ -7,20 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import SourceType, hookimpl
+from lftool.api import SourceType, hookimpl, lazily
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lftool.api import Source, SourceContext
-
 LFTOOL_API = (2, 0)
-
-
-def _source(context: SourceContext) -> Source:
-    from lftool_hf.source import HuggingFaceSource  # noqa: PLC0415 - imported when used
-
-    return HuggingFaceSource(context)
 
 
 @hookimpl
@@ -31,5 +23,5 @@ def lftool_sources() -> Iterator[SourceType]:
         summary="a model or dataset of the Hugging Face Hub",
         schemes=("hf",),
         ranges=True,
-        factory=_source,
+        factory=lazily("lftool_hf.source:HuggingFaceSource"),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import BackendType, ConverterType, QuantizerType, RuntimeType, SourceType, hookimpl
+from lftool.api import BackendType, ConverterType, QuantizerType, RuntimeType, SourceType, hookimpl, lazily
 from lftool.api.gguf import FILE_TYPES
 from lftool_llamacpp.converter import AdapterConverter, HuggingFaceConverter, ProjectorConverter
 from lftool_llamacpp.flavours import REQUESTS
@@ -16,15 +16,9 @@ from lftool_llamacpp.quantizer import LlamaCppQuantizer, Options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lftool.api import Backend, CompiledRuntime, Source, SourceContext
+    from lftool.api import CompiledRuntime
 
 LFTOOL_API = (2, 0)
-
-
-def _cpu() -> Backend:
-    from lftool_llamacpp.backend import CPUBackend  # noqa: PLC0415 - imported when used
-
-    return CPUBackend()
 
 
 def _native() -> CompiledRuntime:
@@ -39,12 +33,6 @@ def _native_ui() -> CompiledRuntime:
     from lftool_llamacpp.native_runtime import NativeRuntime  # noqa: PLC0415 - likewise
 
     return NativeRuntime(CPU_UI)
-
-
-def _package_index(context: SourceContext) -> Source:
-    from lftool_llamacpp.package_index import PackageIndexSource  # noqa: PLC0415 - imported when used
-
-    return PackageIndexSource(context)
 
 
 @hookimpl
@@ -103,7 +91,7 @@ def lftool_sources() -> Iterator[SourceType]:
         summary="a release on the Python package index that pip is set up for",
         schemes=("pypi",),
         ranges=True,
-        factory=_package_index,
+        factory=lazily("lftool_llamacpp.package_index:PackageIndexSource"),
     )
 
 
@@ -138,5 +126,5 @@ def lftool_backends() -> Iterator[BackendType]:
         summary="llama-cpp-python on the CPU, weights mapped in place",
         loads=True,
         preference=1,
-        factory=_cpu,
+        factory=lazily("lftool_llamacpp.backend:CPUBackend"),
     )

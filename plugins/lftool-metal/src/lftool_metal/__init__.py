@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import BackendType, hookimpl
+from lftool.api import BackendType, hookimpl, lazily
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lftool.api import Backend
-
 LFTOOL_API = (2, 0)
-
-
-def _backend() -> Backend:
-    from lftool_metal.backend import MetalBackend  # noqa: PLC0415 - imported when used
-
-    return MetalBackend()
 
 
 @hookimpl
@@ -28,5 +20,5 @@ def lftool_backends() -> Iterator[BackendType]:
         summary="GPUs of Macs, through llama-cpp-python built with Metal",
         loads=True,
         preference=10,
-        factory=_backend,
+        factory=lazily("lftool_metal.backend:MetalBackend"),
     )

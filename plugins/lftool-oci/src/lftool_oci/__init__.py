@@ -7,21 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import SourceType, hookimpl
+from lftool.api import SourceType, hookimpl, lazily
 from lftool_oci.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lftool.api import Source, SourceContext
-
 LFTOOL_API = (2, 0)
-
-
-def _source(context: SourceContext) -> Source:
-    from lftool_oci.source import RegistrySource  # noqa: PLC0415 - imported when used
-
-    return RegistrySource(context)
 
 
 @hookimpl
@@ -33,5 +25,5 @@ def lftool_sources() -> Iterator[SourceType]:
         schemes=("oci",),
         ranges=True,
         options=Options,
-        factory=_source,
+        factory=lazily("lftool_oci.source:RegistrySource"),
     )

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import BackendType, RuntimeType, hookimpl
+from lftool.api import BackendType, RuntimeType, hookimpl, lazily
 from lftool_llamacpp.flavours import REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lftool.api import Backend, CompiledRuntime
+    from lftool.api import CompiledRuntime
 
 LFTOOL_API = (2, 0)
-
-
-def _backend() -> Backend:
-    from lftool_rocm.backend import ROCmBackend  # noqa: PLC0415 - imported when used
-
-    return ROCmBackend()
 
 
 def _native() -> CompiledRuntime:
@@ -32,7 +26,11 @@ def _native() -> CompiledRuntime:
 def lftool_backends() -> Iterator[BackendType]:
     """AMD GPUs."""
     yield BackendType(
-        name="rocm", summary="AMD GPUs, through llama.cpp built with HIP", loads=True, preference=10, factory=_backend
+        name="rocm",
+        summary="AMD GPUs, through llama.cpp built with HIP",
+        loads=True,
+        preference=10,
+        factory=lazily("lftool_rocm.backend:ROCmBackend"),
     )
 
 

@@ -7,27 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import RemoteStoreType, SourceType, hookimpl
+from lftool.api import RemoteStoreType, SourceType, hookimpl, lazily
 from lftool_s3.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lftool.api import RemoteStore, RemoteStoreContext, Source, SourceContext
-
 LFTOOL_API = (2, 0)
-
-
-def _source(context: SourceContext) -> Source:
-    from lftool_s3.source import ObjectSource  # noqa: PLC0415 - imported when used
-
-    return ObjectSource(context)
-
-
-def _remote_store(context: RemoteStoreContext) -> RemoteStore:
-    from lftool_s3.remote_store import BucketStore  # noqa: PLC0415 - imported when used
-
-    return BucketStore(context)
 
 
 @hookimpl
@@ -39,7 +25,7 @@ def lftool_sources() -> Iterator[SourceType]:
         schemes=("az", "gs", "s3"),
         ranges=True,
         options=Options,
-        factory=_source,
+        factory=lazily("lftool_s3.source:ObjectSource"),
     )
 
 
@@ -50,5 +36,5 @@ def lftool_remote_stores() -> Iterator[RemoteStoreType]:
         name="s3",
         summary="a bucket in S3, Google Cloud Storage or Azure",
         schemes=("az", "gs", "s3"),
-        factory=_remote_store,
+        factory=lazily("lftool_s3.remote_store:BucketStore"),
     )
