@@ -160,7 +160,7 @@ def test_it_keeps_the_pin_of_a_plugin_that_is_not_the_installed_one_and_says_wha
         (
             f"error: plugin lftool-llamacpp: the lock pins version 0.0.9 (sha256 {'0' * 64}),"
             f" installed is {plugin.version} (sha256 {plugin.sha256})\n"
-            "  hint: install lftool-llamacpp 0.0.9\n"
+            "  hint: install that: pip install lftool-llamacpp==0.0.9\n"
             "  hint: or accept the installed one: lftool lock --upgrade plugin:lftool-llamacpp\n"
         ),
     )

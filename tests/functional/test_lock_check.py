@@ -36,7 +36,10 @@ def test_a_fresh_lock_is_fresh(locked_project):
 
 
 def test_a_fresh_lock_is_fresh_in_json(locked_project):
-    assert locked_project.run("lock", "--check", "--json").assert_success().json() == {"fresh": True}
+    assert locked_project.run("lock", "--check", "--json").assert_success().json() == {
+        "fresh": True,
+        "missing_plugins": [],
+    }
 
 
 def test_the_difference_is_named_field_by_field(plain_project):

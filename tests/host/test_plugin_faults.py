@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 import tomllib
 
@@ -346,3 +347,21 @@ def test_a_lock_of_another_number_of_a_layout_is_refused(shop, lftool) -> None:
         8,
         "error: layout 'demo': the lock pins number 2, installed is 3",
     )
+
+
+NEEDS = "the lock needs demo-shop 3.1: pip install demo-shop==3.1"
+
+
+def test_a_plugin_that_a_lock_needs_and_that_is_gone_is_named_with_the_command_that_installs_it(
+    shop, site, lftool
+) -> None:
+    shop(LAYOUT.format(plan="return LayoutPlan(prefix=weights)"), layout="demo")
+    lftool("lock").assert_success()
+    lftool("build").assert_success()
+    shutil.rmtree(site.root)
+    site.root.mkdir()
+    assert f"  hint: {NEEDS}\n" in lftool("build").err
+    assert NEEDS in lftool("build", "--dry-run").err
+    checked = lftool("lock", "--check").assert_success()
+    assert checked.err.splitlines() == ["lftool.lock is fresh", NEEDS]
+    assert lftool("lock", "--check", "--json").json() == {"fresh": True, "missing_plugins": [NEEDS]}

@@ -168,7 +168,7 @@ def test_source_plugin_that_is_not_the_pinned_one_is_not_asked(site, lftool):
     assert done.status == 8
     assert re.fullmatch(
         r"error: plugin demo-shop: the lock pins version 3\.1 \(sha256 \w{64}\), installed is 3\.1 \(sha256 \w{64}\)\n"
-        r"  hint: install demo-shop 3\.1\n"
+        r"  hint: install that: pip install demo-shop==3\.1\n"
         r"  hint: or accept the installed one: lftool lock --upgrade plugin:demo-shop\n",
         done.err,
     )

@@ -273,7 +273,7 @@ def test_build_refuses_a_plugin_that_changed_since_it_was_locked(environment: En
             "    fetch  base  cached: ramp.gguf\n"
             f"error: plugin lftool-example: the lock pins version 0.1.0 (sha256 {pinned}),"
             f" installed is 0.1.0 (sha256 {_digest_of(environment.plugin)})\n"
-            "  hint: install lftool-example 0.1.0\n"
+            "  hint: install that: pip install lftool-example==0.1.0\n"
             "  hint: or accept the installed one: lftool lock --upgrade plugin:lftool-example\n"
         ),
     )

@@ -22,6 +22,7 @@ from lftool.api import HOOKS, LFTOOL_API_VERSION
 from lftool.api.hookspecs import Hooks
 from lftool.errors import PluginError
 from lftool.host.guarding import awaited, not_ending
+from lftool.host.option_types import check_options
 from lftool.host.origin import CORE, Origin
 
 if TYPE_CHECKING:
@@ -43,13 +44,14 @@ Status = Literal["active", "blocked", "failed", "incompatible"]
 
 @frozen(kw_only=True)
 class Plugin:
-    """One plugin that was found, whether it could be used or not."""
+    """One plugin that was found, whether it could be used or not; `failure` is what it raised, with its traceback."""
 
     origin: Origin
     status: Status
     reason: str = ""
     records: tuple[tuple[str, Any], ...] = ()
     distribution: metadata.Distribution | None = None
+    failure: BaseException | None = None
 
 
 def allowed_plugins() -> frozenset[str] | None:
@@ -112,6 +114,8 @@ def _materialise(module: ModuleType, name: str) -> tuple[tuple[str, Any], ...]:
             for record in implementation.function():
                 if not isinstance(record, kind):
                     raise TypeError(f"{hook} yielded {type(record).__name__}, not {kind.__name__}")
+                if record.options is not None:
+                    check_options(record.options)
                 records.append((hook, record))
     return tuple(records)
 
@@ -144,7 +148,7 @@ def load(origin: Origin, distribution: metadata.Distribution | None) -> Plugin:
             records = _materialise(module, f"{origin.distribution}:{origin.entry_point}")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin raises is the plugin's failure, and is kept
         reason = f"{type(error).__name__}: {error}"
-        return Plugin(origin=origin, status="failed", reason=reason, distribution=distribution)
+        return Plugin(origin=origin, status="failed", reason=reason, distribution=distribution, failure=error)
     return Plugin(origin=origin, status="active", records=records, distribution=distribution)
 
 

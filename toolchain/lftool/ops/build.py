@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from lftool.pipeline.building.builds import BuildRequest, plan_build, run_build
 from lftool.pipeline.graph.executor import THREADS, Executor
 from lftool.pipeline.locking.staleness import staleness
 from lftool.pipeline.model.parts import model_parts
+from lftool.pipeline.pinned import missing_plugins, naming_missing_plugins
 from lftool.pipeline.sources.local_files import require_unchanged
 from lftool.pipeline.stages.measure import require_files
 from lftool.pipeline.stages.recall import recall_outputs
@@ -118,6 +120,8 @@ def plan_project(project: Project, ports: Ports, options: BuildOptions) -> Graph
     if options.locked:
         _require_outputs(lock, targets)
     ports.records.rebuild = options.rebuild
+    for text in missing_plugins(lock):
+        ports.emit(Notice(text=text, warning=True))
     return plan_build(_request(project, lock, targets, options), ports).left
 
 
@@ -145,8 +149,9 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
     """
     targets = _chosen(project, options.targets)
     require_files(project.recipe, ports.files)
-    with ports.store.in_use():
+    with ports.store.in_use(), contextlib.ExitStack() as stack:
         lock = _fresh_lock(project, ports, options)
+        stack.enter_context(naming_missing_plugins(lock))
         request = _request(project, lock, targets, options)
         require_unchanged(request.parts, lock, ports.files, ports.store)
         if options.locked:

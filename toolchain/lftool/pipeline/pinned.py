@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
-from lftool.errors import LockError, UnavailableError
+from lftool.errors import LftoolError, LockError, UnavailableError
 from lftool.models.lock import LOCK_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lftool.host.origin import Origin
     from lftool.models.lock import Lock, LockedRuntime
     from lftool.pipeline.ports import Ports
@@ -34,10 +37,37 @@ def require_pinned_plugin(origin: Origin, lock: Lock, ports: Ports) -> None:
             f"plugin {origin.distribution}: the lock pins version {pinned.version} (sha256 {pinned.sha256}),"
             f" installed is {origin.version} (sha256 {installed})",
             hints=(
-                f"install {origin.distribution} {pinned.version}",
+                f"install that: pip install {origin.distribution}=={pinned.version}",
                 f"or accept the installed one: lftool lock --upgrade plugin:{origin.distribution}",
             ),
         )
+
+
+def missing_plugins(lock: Lock) -> list[str]:
+    """Return what to say of plugins that a lock pins and that are not installed; nothing is imported."""
+    from importlib import metadata  # noqa: PLC0415 - most builds fail of nothing
+
+    found = []
+    for name, pinned in sorted(lock.plugins.items()):
+        try:
+            metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found.append(f"the lock needs {name} {pinned.version}: pip install {name}=={pinned.version}")
+    return found
+
+
+@contextlib.contextmanager
+def naming_missing_plugins(lock: Lock) -> Iterator[None]:
+    """Have errors inside the block say which plugins of a lock are not installed: that may be why.
+
+    Raises:
+        LftoolError: What the block raised, with hints.
+    """
+    try:
+        yield
+    except LftoolError as error:
+        error.hints = (*missing_plugins(lock), *error.hints)
+        raise
 
 
 def require_pinned_runtime(name: str, pinned: LockedRuntime, found: LockedRuntime) -> None:

@@ -38,6 +38,7 @@ def command(
     from lftool.ops.user_configuration import read_configuration
     from lftool.ops.user_store import open_store
     from lftool.pipeline.parallel import apart
+    from lftool.pipeline.pinned import missing_plugins
 
     if sum([check, bool(upgrade), bool(record)]) > 1 or (dry_run and (check or record)):
         raise click.UsageError(
@@ -45,12 +46,14 @@ def command(
         )
     found = find_project(project)
     if check:
-        check_lock(found)
+        missing = missing_plugins(check_lock(found))
         check_files(found, files_of(found, read_configuration()), open_store())
         if as_json:
-            print_json({"fresh": True})
+            print_json({"fresh": True, "missing_plugins": missing})
         else:
             note("lftool.lock is fresh")
+            for text in missing:
+                note(text)
         return
     ports = open_ports(found)
     if record:

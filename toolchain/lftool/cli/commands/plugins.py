@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftool.cli.shared_options import json_option, print_json, say
+from lftool.cli.shared_options import json_option, note, print_json, say
 
 if TYPE_CHECKING:
     from lftool.host.discovery import Plugin
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.group("plugins")
 def command() -> None:
-    """Show installed plugins."""
+    """Show installed plugins, and check them."""
 
 
 @command.command("list")
@@ -22,20 +22,79 @@ def command() -> None:
 def list_plugins(as_json: bool) -> None:
     """List plugins: where they come from, what they provide, and why one cannot be used."""
     from lftool.host.discovery import discover
+    from lftool.ops.plugins import problems
 
     plugins = discover()
+    wrong = {plugin.origin.entry_point: plugin.reason for plugin in plugins if plugin.reason}
+    for problem in problems(plugins):
+        wrong.setdefault(problem.plugin, problem.text)
     if as_json:
-        print_json({"plugins": [_as_json(plugin) for plugin in plugins]})
+        print_json({"plugins": [_as_json(plugin, wrong.get(plugin.origin.entry_point, "")) for plugin in plugins]})
         return
     for plugin in plugins:
         origin = plugin.origin
-        reason = f": {plugin.reason}" if plugin.reason else ""
+        reason = f": {wrong[origin.entry_point]}" if origin.entry_point in wrong else ""
         say(f"{origin.entry_point}  {origin.distribution} {origin.version}  {plugin.status}{reason}")
         for hook, record in plugin.records:
-            say(f"    {hook.removeprefix('lftool_').rstrip('s'):<10} {record.name:<18} {record.summary}")
+            say(f"    {_kind(hook):<12} {record.name:<18} {record.summary}")
 
 
-def _as_json(plugin: Plugin) -> dict[str, Any]:
+@command.command("show")
+@click.argument("name")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Show all of the plugin NAME: records, schemes, file types, options with types and defaults, and the digest that locks pin."""
+    from lftool.host.discovery import discover
+    from lftool.ops.plugins import digest_of, find_plugin, offers
+
+    plugin = find_plugin(discover(), name)
+    origin, digest, found = plugin.origin, digest_of(plugin), offers(plugin)
+    if as_json:
+        import attrs
+
+        shown = {**_as_json(plugin, plugin.reason), "sha256": digest}
+        print_json({**shown, "provides": [attrs.asdict(offer) for offer in found]})
+        return
+    reason = f": {plugin.reason}" if plugin.reason else ""
+    say(f"{origin.entry_point}  {origin.distribution} {origin.version}  {plugin.status}{reason}")
+    say(f"  module  {origin.module}")
+    say(f"  sha256  {digest or 'built in: locks do not pin it'}")
+    for offer in found:
+        say(f"  {offer.kind} {offer.name}: {offer.summary}")
+        for field, value in offer.fields.items():
+            say(f"    {field}  {', '.join(map(str, value)) if isinstance(value, list) else value}")
+        for option in offer.options:
+            default = "required" if option.default is None else f"default {option.default}"
+            say(f"    option {option.name}  {option.type}, {default}{'  ' + option.doc if option.doc else ''}")
+
+
+@command.command("check")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def check(names: tuple[str, ...]) -> int:
+    """Check that plugins load and fit: imports, API version, hooks, types of options, names that two claim. All unless some are named."""
+    from lftool.errors import ExitStatus
+    from lftool.host.discovery import discover
+    from lftool.ops.plugins import find_plugin, problems
+
+    plugins = discover()
+    wanted = {find_plugin(plugins, name).origin.entry_point for name in names}
+    found = [problem for problem in problems(plugins) if not wanted or problem.plugin in wanted]
+    for problem in found:
+        note(f"{problem.plugin}: {problem.text}")
+        for line in problem.detail.splitlines():
+            note(f"  {line}")
+    checked = len(wanted or plugins)
+    say(f"{checked} plugins checked, {len(found)} problems")
+    return int(ExitStatus.UNAVAILABLE if found else ExitStatus.OK)
+
+
+def _kind(hook: str) -> str:
+    from lftool.ops.plugins import kind_of
+
+    return kind_of(hook)
+
+
+def _as_json(plugin: Plugin, reason: str) -> dict[str, Any]:
     origin = plugin.origin
     return {
         "plugin": origin.entry_point,
@@ -43,7 +102,7 @@ def _as_json(plugin: Plugin) -> dict[str, Any]:
         "version": origin.version,
         "module": origin.module,
         "status": plugin.status,
-        "reason": plugin.reason,
+        "reason": reason,
         "provides": [
             {"kind": hook.removeprefix("lftool_"), "name": record.name, "summary": record.summary}
             for hook, record in plugin.records

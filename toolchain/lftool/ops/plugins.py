@@ -1,0 +1,145 @@
+"""`lftool plugins`: what installed plugins offer, and what is wrong with them."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from attrs import frozen
+
+from lftool.errors import UsageError
+from lftool.host.option_types import type_text
+from lftool.host.origin import distribution_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lftool.api import Record
+    from lftool.host.discovery import Plugin
+
+_SAID = {"name", "summary", "options", "factory"}  # of every record
+
+
+@frozen(kw_only=True)
+class Option:
+    """A field of an options class."""
+
+    name: str
+    type: str
+    default: str | None
+    doc: str
+
+
+@frozen(kw_only=True)
+class Offer:
+    """A record, for people: its kind, and the fields that make it what it is."""
+
+    kind: str
+    name: str
+    summary: str
+    fields: dict[str, Any]
+    options: tuple[Option, ...]
+
+
+@frozen(kw_only=True)
+class Problem:
+    """What is wrong with a plugin; `detail` is the traceback, where it raised."""
+
+    plugin: str
+    text: str
+    detail: str = ""
+
+
+def kind_of(hook: str) -> str:
+    """Return what a hook yields, in one word."""
+    return hook.removeprefix("lftool_").removesuffix("s")
+
+
+def find_plugin(plugins: Sequence[Plugin], name: str) -> Plugin:
+    """Return the plugin of an entry point's or a distribution's name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    for plugin in plugins:
+        if name in {plugin.origin.entry_point, plugin.origin.distribution}:
+            return plugin
+    valid = ", ".join(sorted(plugin.origin.entry_point for plugin in plugins))
+    raise UsageError(f"no installed plugin is called {name!r}; there are {valid}")
+
+
+def digest_of(plugin: Plugin) -> str | None:
+    """Return the digest that locks pin a plugin by; None for the built-in ones, which locks do not pin."""
+    if plugin.distribution is None:
+        return None
+    return distribution_digest(plugin.distribution, plugin.origin.module).hex
+
+
+def offers(plugin: Plugin) -> list[Offer]:
+    """Return what a plugin offers."""
+    return [
+        Offer(
+            kind=kind_of(hook),
+            name=record.name,
+            summary=record.summary,
+            fields=_fields(record),
+            options=() if record.options is None else _options(record.options),
+        )
+        for hook, record in plugin.records
+    ]
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    """Return the fields that differ from their defaults."""
+    found = {}
+    for field in attrs.fields(type(record)):
+        value = getattr(record, field.name)
+        if field.name not in _SAID and value != field.default:
+            found[field.name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def _options(cls: type) -> tuple[Option, ...]:
+    attrs.resolve_types(cls)
+    return tuple(
+        Option(
+            name=field.metadata.get("key", field.name),
+            type=type_text(field.type),
+            default=None if field.default is attrs.NOTHING else _default_text(field.default),
+            doc=field.metadata.get("doc", ""),
+        )
+        for field in attrs.fields(cls)
+    )
+
+
+def _default_text(default: Any) -> str:  # noqa: ANN401 - whatever attrs takes
+    return repr(default.factory()) if isinstance(default, attrs.Factory) else repr(default)  # type: ignore[arg-type]  # attrs' stub calls it a function
+
+
+def problems(plugins: Sequence[Plugin]) -> list[Problem]:
+    """Return what is wrong: plugins that failed or do not fit, names and schemes that two of them claim."""
+    found = [
+        Problem(plugin=plugin.origin.entry_point, text=plugin.reason, detail=_traceback(plugin))
+        for plugin in plugins
+        if plugin.status in {"failed", "incompatible"}
+    ]
+    claims: dict[tuple[str, str], Plugin] = {}
+    for plugin in plugins:
+        for hook, record in plugin.records:
+            for claim in _claims(hook, record):
+                other = claims.setdefault(claim, plugin)
+                if other is not plugin:
+                    text = f"{claim[0]} {claim[1]!r} is claimed by {other.origin} as well; neither can be used"
+                    found.append(Problem(plugin=plugin.origin.entry_point, text=text))
+    return found
+
+
+def _claims(hook: str, record: Record) -> list[tuple[str, str]]:
+    kind = kind_of(hook)
+    schemes = [(f"the scheme of a {kind}", scheme) for scheme in getattr(record, "schemes", ())]
+    return [(f"the {kind}", record.key), *schemes]
+
+
+def _traceback(plugin: Plugin) -> str:
+    return "" if plugin.failure is None else "".join(traceback.format_exception(plugin.failure))
