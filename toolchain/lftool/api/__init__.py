@@ -40,6 +40,7 @@ from lftool.api.protocols import (
 )
 from lftool.api.records import (
     BackendType,
+    CommandType,
     ConverterType,
     LayoutType,
     ObserverType,
@@ -115,6 +116,7 @@ __all__ = [
     "BackendType",
     "BytesFetched",
     "ChangedError",
+    "CommandType",
     "CompiledRuntime",
     "ConverterType",
     "Credential",

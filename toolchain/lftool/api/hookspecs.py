@@ -8,6 +8,7 @@ import pluggy
 
 from lftool.api.records import (
     BackendType,
+    CommandType,
     ConverterType,
     LayoutType,
     ObserverType,
@@ -38,6 +39,7 @@ HOOKS: dict[str, type[Record]] = {
     "lftool_signers": SignerType,
     "lftool_verifiers": VerifierType,
     "lftool_observers": ObserverType,
+    "lftool_commands": CommandType,
 }
 
 
@@ -169,5 +171,17 @@ class Hooks:
             >>> @hookimpl
             ... def lftool_observers():
             ...     yield ObserverType(name="count", summary="counts events", factory=lambda: print)
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def lftool_commands(self) -> Iterable[CommandType]:
+        """Yield commands. Plugins are asked when somebody types a command that lftool does not have.
+
+        Example:
+            >>> from lftool.api import CommandType, hookimpl
+            >>> @hookimpl
+            ... def lftool_commands():
+            ...     yield CommandType(name="publish", summary="put bundles on our shelf", factory=lambda: ...)
         """
         raise NotImplementedError

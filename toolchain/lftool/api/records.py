@@ -234,3 +234,14 @@ class ObserverType(Record):
     """An observer of events."""
 
     factory: Callable[[], Observer]
+
+
+@frozen(kw_only=True)
+class CommandType(Record):
+    """A command: `lftool NAME`. lftool's own names are taken.
+
+    Attributes:
+        factory: Makes the `click.Command`, or a group of them. What it returns is the exit status, if it is an int.
+    """
+
+    factory: Callable[[], Any]

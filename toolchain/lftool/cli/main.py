@@ -32,7 +32,7 @@ COMMANDS = {
     "keygen": "Make a key pair for signing.",
     "schema": "Print the JSON Schema of a file format.",
     "gguf": "Mend GGUF files.",
-    "plugins": "Show installed plugins.",
+    "plugins": "Show installed plugins, and check them.",
     "backends": "Show on what devices models can run here.",
     "runtime": "Compile a runtime for native bundles.",
     "cache": "Look after the cache.",
@@ -51,9 +51,9 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        """Import and return one command."""
+        """Import and return one command: lftool's, or a plugin's."""
         if cmd_name not in COMMANDS:
-            return None
+            return import_module("lftool.cli.plugin_commands").command_of(cmd_name)  # type: ignore[no-any-return]
         command: click.Command = import_module(f"lftool.cli.commands.{cmd_name}").command
         return command
 
@@ -73,7 +73,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit statuses are the same in every command: docs/reference/exit-codes.md",
+    epilog="Plugins add commands: `lftool plugins list`. Exit statuses are the same in every command: docs/reference/exit-codes.md",
 )
 @click.version_option(__version__, "--version", message="lftool %(version)s")
 @click.option("--traceback", is_flag=True, help="Show where in the code an error came from.")

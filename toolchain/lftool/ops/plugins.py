@@ -13,7 +13,7 @@ from lftool.host.option_types import type_text
 from lftool.host.origin import distribution_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from lftool.api import Record
     from lftool.host.discovery import Plugin
@@ -117,8 +117,13 @@ def _default_text(default: Any) -> str:  # noqa: ANN401 - whatever attrs takes
     return repr(default.factory()) if isinstance(default, attrs.Factory) else repr(default)  # type: ignore[arg-type]  # attrs' stub calls it a function
 
 
-def problems(plugins: Sequence[Plugin]) -> list[Problem]:
-    """Return what is wrong: plugins that failed or do not fit, names and schemes that two of them claim."""
+def problems(plugins: Sequence[Plugin], commands: Collection[str] = ()) -> list[Problem]:
+    """Return what is wrong: plugins that failed or do not fit, names and schemes that two of them claim.
+
+    Args:
+        plugins: All that were found.
+        commands: Names of lftool's own commands, which no plugin may take.
+    """
     found = [
         Problem(plugin=plugin.origin.entry_point, text=plugin.reason, detail=_traceback(plugin))
         for plugin in plugins
@@ -132,6 +137,9 @@ def problems(plugins: Sequence[Plugin]) -> list[Problem]:
                 if other is not plugin:
                     text = f"{claim[0]} {claim[1]!r} is claimed by {other.origin} as well; neither can be used"
                     found.append(Problem(plugin=plugin.origin.entry_point, text=text))
+            if hook == "lftool_commands" and record.name in commands:
+                text = f"the command {record.name!r} is lftool's own, and stays so"
+                found.append(Problem(plugin=plugin.origin.entry_point, text=text))
     return found
 
 

@@ -21,12 +21,13 @@ def command() -> None:
 @json_option
 def list_plugins(as_json: bool) -> None:
     """List plugins: where they come from, what they provide, and why one cannot be used."""
+    from lftool.cli.main import COMMANDS
     from lftool.host.discovery import discover
     from lftool.ops.plugins import problems
 
     plugins = discover()
     wrong = {plugin.origin.entry_point: plugin.reason for plugin in plugins if plugin.reason}
-    for problem in problems(plugins):
+    for problem in problems(plugins, COMMANDS):
         wrong.setdefault(problem.plugin, problem.text)
     if as_json:
         print_json({"plugins": [_as_json(plugin, wrong.get(plugin.origin.entry_point, "")) for plugin in plugins]})
@@ -72,13 +73,14 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def check(names: tuple[str, ...]) -> int:
     """Check that plugins load and fit: imports, API version, hooks, types of options, names that two claim. All unless some are named."""
+    from lftool.cli.main import COMMANDS
     from lftool.errors import ExitStatus
     from lftool.host.discovery import discover
     from lftool.ops.plugins import find_plugin, problems
 
     plugins = discover()
     wanted = {find_plugin(plugins, name).origin.entry_point for name in names}
-    found = [problem for problem in problems(plugins) if not wanted or problem.plugin in wanted]
+    found = [problem for problem in problems(plugins, COMMANDS) if not wanted or problem.plugin in wanted]
     for problem in found:
         note(f"{problem.plugin}: {problem.text}")
         for line in problem.detail.splitlines():
