@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -67,6 +68,28 @@ def show(name: str, as_json: bool) -> None:
         for option in offer.options:
             default = "required" if option.default is None else f"default {option.default}"
             say(f"    option {option.name}  {option.type}, {default}{'  ' + option.doc if option.doc else ''}")
+
+
+@command.command("new")
+@click.argument("name")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    default=("source",),
+    show_default=True,
+    type=click.Choice(["source", "quantizer", "layout", "observer", "command"]),
+    help="What it offers; may be given several times.",
+)
+@click.option(
+    "--into", type=click.Path(path_type=Path, file_okay=False, exists=True), default=".", metavar="DIR", help="Where."
+)
+def new(name: str, kinds: tuple[str, ...], into: Path) -> None:
+    """Write the project of a plugin called NAME: it installs, and passes its tests."""
+    from lftool.ops.plugin_project import new_plugin
+
+    for path in new_plugin(name, kinds, into):
+        say(str(path))
 
 
 @command.command("check")

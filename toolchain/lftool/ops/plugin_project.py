@@ -1,0 +1,134 @@
+"""`lftool plugins new`: a plugin's project that passes its tests at once."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from string import Template
+from typing import TYPE_CHECKING
+
+from lftool.api import LFTOOL_API_VERSION
+from lftool.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+# Kind to hook, record, and its fields besides name and summary, as source text.
+_KINDS = {
+    "source": (
+        "lftool_sources",
+        "SourceType",
+        ('schemes=("$scheme",)', "options=Options", 'factory=lazily("$module.source:Source")'),
+    ),
+    "quantizer": (
+        "lftool_quantizers",
+        "QuantizerType",
+        (
+            'consumes=("gguf",)',
+            'produces=("$shout",)',
+            'semantics="$name/1"',
+            'factory=lazily("$module.quantizer:Quantizer")',
+        ),
+    ),
+    "layout": (
+        "lftool_layouts",
+        "LayoutType",
+        ('suffix=".$name"', 'media_type="application/octet-stream"', 'factory=lazily("$module.layout:Layout")'),
+    ),
+    "observer": ("lftool_observers", "ObserverType", ("factory=lambda: observe",)),
+    "command": ("lftool_commands", "CommandType", ("factory=lambda: command",)),
+}
+_IMPORTS = {
+    "source": "from $module.source import Options",
+    "observer": "from $module.observer import observe",
+    "command": "from $module.command import command",
+}
+KINDS = tuple(_KINDS)
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
+
+
+def _texts(kinds: Sequence[str], words: dict[str, str]) -> dict[str, str]:
+    """Return path to text of all files."""
+    module, folder = words["module"], resources.files("lftool.templates") / "plugin"
+
+    def text(name: str) -> str:
+        return Template((folder / f"{name}.txt").read_text(encoding="utf-8")).safe_substitute(words)
+
+    files = {name: text(name) for name in ("pyproject.toml", "README.md")}
+    files[f"src/{module}/py.typed"] = ""
+    files[f"src/{module}/__init__.py"] = Template(_init(kinds)).safe_substitute(words)
+    for kind in kinds:
+        files[f"src/{module}/{kind}.py"] = text(f"{kind}.py")
+        files[f"tests/test_{module}_{kind}.py"] = text(f"test_{kind}.py")
+    return files
+
+
+def _init(kinds: Sequence[str]) -> str:
+    records = sorted(_KINDS[kind][1] for kind in kinds)
+    lazy = ["lazily"] if any("lazily" in field for kind in kinds for field in _KINDS[kind][2]) else []
+    lines = [
+        '"""lftool plugin $name. Imported whenever lftool looks for plugins, so it only says what there is."""',
+        "",
+        "from __future__ import annotations",
+        "",
+        "from collections.abc import Iterator",
+        "",
+        f"from lftool.api import {', '.join([*records, 'hookimpl', *lazy])}",
+        *([""] if any(kind in _IMPORTS for kind in kinds) else []),
+        *(_IMPORTS[kind] for kind in sorted(kinds) if kind in _IMPORTS),
+        "",
+        f"LFTOOL_API = {LFTOOL_API_VERSION}  # the version that it is written for",
+    ]
+    for kind in kinds:
+        hook, record, fields = _KINDS[kind]
+        lines += [
+            "",
+            "",
+            "@hookimpl",
+            f"def {hook}() -> Iterator[{record}]:",
+            f'    """The {kind}."""',
+            f"    yield {record}(",
+            '        name="$name",',
+            f'        summary="the {kind} of lftool-$name",',
+            *(f"        {field}," for field in fields),
+            "    )",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def new_plugin(name: str, kinds: Sequence[str], parent: Path) -> list[Path]:
+    """Write the project of a plugin into `parent`/lftool-NAME, and return its files.
+
+    Args:
+        name: Of its entry point, and of what it offers.
+        kinds: Some of `KINDS`.
+        parent: An existing folder.
+
+    Raises:
+        UsageError: The name is none, or the folder is there already; nothing is written then.
+        StorageError: It cannot be written.
+    """
+    if not _NAME.match(name):
+        raise UsageError(f"{name!r} is no name of a plugin: lower-case letters, digits, and - between them")
+    root = parent / f"lftool-{name}"
+    if root.exists() or root.is_symlink():
+        raise UsageError(f"{root} is there already; nothing was written", hints=("choose another name, or --into DIR",))
+    module = f"lftool_{name.replace('-', '_')}"
+    scheme = name.replace("-", "")
+    words = {
+        "name": name,
+        "module": module,
+        "scheme": scheme,
+        "shout": name.upper().replace("-", "_"),
+        "kinds": ", ".join(kinds),
+    }
+    written = []
+    try:
+        for path, text in _texts(list(dict.fromkeys(kinds)), words).items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text, encoding="utf-8")
+            written.append(root / path)
+    except OSError as error:
+        raise StorageError(f"cannot write {root}: {error.strerror}") from error
+    return written

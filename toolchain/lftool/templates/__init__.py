@@ -1,0 +1,1 @@
+"""Files that `lftool plugins new` writes, as text with `$name` and `$module`."""
