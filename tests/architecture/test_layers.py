@@ -135,6 +135,26 @@ def components(graph: dict[str, set[str]]) -> list[list[str]]:
     return [list(component) for component in sorted(found)]
 
 
+# A command's module below cli and its use case below ops say two halves of one thing. Others need a reason.
+SAME_NAME = {
+    "fetch": "the stage that the command is about",
+    "gguf": "public: lftool.api.gguf",
+    "lock": "the lock, and the command that makes it",
+}
+
+
+def test_a_name_of_a_module_says_one_thing(repository):
+    """Two modules of a name are a command's two halves, or stand above with a reason."""
+    places: dict[str, list[str]] = {}
+    for path in (repository / "toolchain" / "lftool").rglob("*.py"):
+        if path.stem not in {"__init__", "__main__"}:
+            places.setdefault(path.stem, []).append(path.relative_to(repository / "toolchain" / "lftool").parts[0])
+    twice = {name: sorted(rooms) for name, rooms in places.items() if len(rooms) > 1}
+
+    assert {name: rooms for name, rooms in twice.items() if rooms != ["cli", "ops"] and name not in SAME_NAME} == {}
+    assert set(SAME_NAME) <= set(twice)
+
+
 def test_no_module_takes_a_private_name_of_another(repository):
     private = [
         f"{path.relative_to(repository)}: {module}.{name}"

@@ -21,7 +21,7 @@ from lftool.codec.problems import keys_of
 from lftool.codec.recipes import parse_recipe
 from lftool.errors import ExitStatus
 from lftool.models import configuration, lock, manifest, policy, recipe
-from lftool.models.credentials import HostCredential
+from lftool.models.credentials_file import HostCredential
 from lftool_llamacpp.quantizer import Options
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -16,7 +16,7 @@ from tests.native.conftest import NAME, PROMPT, root_command, start
 
 from lftool.api import ModelSize
 from lftool.errors import IntegrityError
-from lftool.ops.export.manifests import Deployment, compose, kubernetes, label_of, memory_of
+from lftool.ops.export.deployments import Deployment, compose, kubernetes, label_of, memory_of
 from lftool.store.store import Store
 
 IMAGE = "registry.example.com/story:1"

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 import attrs
 import pytest
 
-from lftool.cli.graphs import mermaid, svg
+from lftool.cli.graph_pictures import mermaid, svg
 from lftool.codec.recipes import parse_recipe
 from lftool.models.digest import Artifact, Digest
 from lftool.models.lock import (

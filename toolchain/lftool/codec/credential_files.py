@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lftool.codec.toml_in import parse_toml, structure
 from lftool.errors import UsageError
-from lftool.models.credentials import CredentialsFile
+from lftool.models.credentials_file import CredentialsFile
 
 
 def parse_credentials(data: bytes, what: str) -> CredentialsFile:

@@ -18,7 +18,7 @@ from lftool.errors import UnavailableError, UsageError
 from lftool.store.places import user_credentials
 
 if TYPE_CHECKING:
-    from lftool.models.credentials import CredentialsFile, HostCredential
+    from lftool.models.credentials_file import CredentialsFile, HostCredential
 
 _COMMAND_SECONDS = 120
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -83,7 +83,7 @@ class UserCredentials:
     def _read(self) -> CredentialsFile:
         from lftool.codec.credential_files import parse_credentials  # noqa: PLC0415 - see above
         from lftool.codec.toml_in import read_bytes  # noqa: PLC0415 - see above
-        from lftool.models.credentials import CredentialsFile  # noqa: PLC0415 - see above
+        from lftool.models.credentials_file import CredentialsFile  # noqa: PLC0415 - see above
 
         if self._file is None:
             path = user_credentials()
@@ -95,7 +95,7 @@ class UserCredentials:
 
     def _named(self, url: str) -> tuple[str, HostCredential] | None:
         """Return the entry for a URL's host: the exact one, else the longest pattern."""
-        from lftool.models.credentials import parse_host  # noqa: PLC0415 - see above
+        from lftool.models.credentials_file import parse_host  # noqa: PLC0415 - see above
 
         server = _server(url)
         if server is None:

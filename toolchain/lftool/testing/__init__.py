@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lftool.testing.backend_kit import BackendConformance
     from lftool.testing.bundles import rewrite_bundle
     from lftool.testing.faults import FaultProxy
-    from lftool.testing.files import FileServer
+    from lftool.testing.file_server import FileServer
     from lftool.testing.models import tiny_gguf
     from lftool.testing.project_folder import Outcome, ProjectFolder
     from lftool.testing.remote_store_kit import RemotePlace, RemoteStoreConformance
@@ -39,7 +39,7 @@ __all__ = [
 _MODULES = {
     "BackendConformance": "backend_kit",
     "FaultProxy": "faults",
-    "FileServer": "files",
+    "FileServer": "file_server",
     "Outcome": "project_folder",
     "ProjectFolder": "project_folder",
     "RemotePlace": "remote_store_kit",

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from attrs import Factory, define
 
-from lftool.testing.files import FileServer
+from lftool.testing.file_server import FileServer
 from lftool.testing.loopback import LoopbackServer
 
 if TYPE_CHECKING:

@@ -120,7 +120,7 @@ def _as_json(item: BuiltBundle) -> dict[str, object]:
 
 def _show_graph(graph: Graph, form: str | None, *, as_json: bool) -> None:
     if form is not None:
-        from lftool.cli.graphs import mermaid, svg
+        from lftool.cli.graph_pictures import mermaid, svg
 
         click.echo(mermaid(graph) if form == "mermaid" else svg(graph), nl=False)
         return

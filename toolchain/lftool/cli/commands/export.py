@@ -58,7 +58,7 @@ def container(bundle: Path, directory: Path, ref: str | None, as_json: bool) -> 
 @output_option
 def compose(bundle: Path, image: str, output: Path | None) -> None:
     """Print a Compose file that serves an image of BUNDLE, with memory computed from its model."""
-    from lftool.ops.export.manifests import compose, deployment_of
+    from lftool.ops.export.deployments import compose, deployment_of
     from lftool.ops.user_store import open_store
 
     _write(compose(deployment_of(bundle, image, open_store())), output)
@@ -70,7 +70,7 @@ def compose(bundle: Path, image: str, output: Path | None) -> None:
 @output_option
 def k8s(bundle: Path, image: str, output: Path | None) -> None:
     """Print Kubernetes manifests that serve an image of BUNDLE, with probes and resources computed from its model."""
-    from lftool.ops.export.manifests import deployment_of, kubernetes
+    from lftool.ops.export.deployments import deployment_of, kubernetes
     from lftool.ops.user_store import open_store
 
     _write(kubernetes(deployment_of(bundle, image, open_store())), output)

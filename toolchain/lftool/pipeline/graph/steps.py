@@ -6,7 +6,7 @@ Steps name one another by their products only, so a rewritten graph needs no rep
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import attrs
 from attrs import field, frozen
@@ -122,6 +122,33 @@ class Step:
         return attrs.evolve(self, **changes) if changes else self
 
 
+class _Entry(Protocol):
+    """What locks say of a step."""
+
+    @property
+    def action(self) -> Digest:
+        """What it does."""
+
+    @property
+    def output(self) -> Artifact | None:
+        """What came of it."""
+
+
+@frozen(kw_only=True)
+class LockedStep(Step):
+    """A step that a lock has an entry for."""
+
+    locked: _Entry | None = None
+
+    @property
+    def action(self) -> Digest | None:
+        return None if self.locked is None else self.locked.action
+
+    @property
+    def output(self) -> Artifact | None:
+        return None if self.locked is None else self.locked.output
+
+
 @frozen(kw_only=True)
 class Compile(Step):
     """A compiled runtime comes into the store."""
@@ -176,7 +203,7 @@ class Fetch(Step):
 
 
 @frozen(kw_only=True)
-class Convert(Step):
+class Convert(LockedStep):
     """The files of a role become one GGUF.
 
     Attributes:
@@ -202,14 +229,6 @@ class Convert(Step):
         return (Product("gguf", self.role),)
 
     @property
-    def action(self) -> Digest | None:
-        return None if self.locked is None else self.locked.action
-
-    @property
-    def output(self) -> Artifact | None:
-        return None if self.locked is None else self.locked.output
-
-    @property
     def name(self) -> str:
         return f"convert {self.role}"
 
@@ -224,7 +243,7 @@ class Convert(Step):
 
 
 @frozen(kw_only=True)
-class Quantize(Step):
+class Quantize(LockedStep):
     """Weights take other types.
 
     Attributes:
@@ -252,14 +271,6 @@ class Quantize(Step):
     @property
     def makes(self) -> tuple[Product, ...]:
         return (self.quantized,)
-
-    @property
-    def output(self) -> Artifact | None:
-        return None if self.locked is None else self.locked.output
-
-    @property
-    def action(self) -> Digest | None:
-        return None if self.locked is None else self.locked.action
 
     @property
     def what(self) -> str:
@@ -356,7 +367,7 @@ class Measure(Step):
 
 
 @frozen(kw_only=True)
-class Pack(Step):
+class Pack(LockedStep):
     """All parts of a target become its bundle; one that is to be signed gets its name from the `Sign` step.
 
     Attributes:
@@ -393,14 +404,6 @@ class Pack(Step):
     @property
     def makes(self) -> tuple[Product, ...]:
         return (Product("unsigned" if self.signed else "bundle", self.target),)
-
-    @property
-    def action(self) -> Digest | None:
-        return None if self.locked is None else self.locked.action
-
-    @property
-    def output(self) -> Artifact | None:
-        return None if self.locked is None else self.locked.output
 
     @property
     def detail(self) -> str:
