@@ -127,6 +127,10 @@ lock: $(VENV)/ready ## lock the example again after a change of a plugin
 bench: native ## the budgets of docs/performance.md, as ratios in one run
 	$(BIN)/python benchmarks/bench.py
 
+.PHONY: bench-before
+bench-before: ## what four commands take, against an earlier commit: make bench-before BEFORE=COMMIT
+	$(BIN)/python benchmarks/before.py $(BEFORE)
+
 .PHONY: clean
 clean: ## remove the environment and the caches of the checkout
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -106,7 +106,12 @@ class P256Verifier:
                 raise TrustError("a private key; the public key is wanted", hints=(hint,)) from None
             raise TrustError("not a PEM public key that is supported", hints=(hint,)) from error
         if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
-            raise TrustError("not a P-256 public key")
+            raise TrustError(
+                "not a P-256 public key",
+                hints=(
+                    "a key of another scheme needs a trust policy that names the plugin: docs/reference/trust-policy.md",
+                ),
+            )
         return key
 
     def key_id(self, public_key: str) -> str:

@@ -76,11 +76,18 @@ class Registry:
         found = self._by_kind.get(kind, {})
         return tuple(found[name] for name in sorted(found))  # type: ignore[misc]  # the key decides the type
 
-    def _missing(self, kind: type[Record], wanted: str, valid: Sequence[str], error: type[LftoolError]) -> LftoolError:
+    def _missing(
+        self,
+        kind: type[Record],
+        wanted: str,
+        valid: Sequence[str],
+        error: type[LftoolError],
+        listed: str = "installed",
+    ) -> LftoolError:
         noun = _noun(kind)
         close = difflib.get_close_matches(wanted, valid, n=1, cutoff=0.5)
         close = close or [name for name in valid if name.lower() == wanted.lower()]
-        meant = f"; did you mean {close[0]!r}?" if close else f"; installed: {', '.join(valid) or 'none'}"
+        meant = f"; did you mean {close[0]!r}?" if close else f"; {listed}: {', '.join(valid) or 'none'}"
         return error(f"unknown {noun} {wanted!r}{meant}", hints=self._unusable())
 
     def _unusable(self) -> tuple[str, ...]:
@@ -174,7 +181,8 @@ class Registry:
         """
         installed = [item.record.name for item in self.all(BackendType)]
         if name not in installed and name not in BACKENDS:
-            raise self._missing(BackendType, name, sorted({*installed, *BACKENDS}), RecipeError)
+            valid = sorted({*installed, *BACKENDS})
+            raise self._missing(BackendType, name, valid, RecipeError, "installed, or ours to install")
 
     def runtime(self, name: str, backend: str, pinned: str | None = None) -> Registered[RuntimeType]:
         """Return the runtime called `name` for a backend: the pinned number if it is one of its numbers, or the newest.
