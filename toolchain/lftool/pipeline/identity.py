@@ -28,11 +28,6 @@ def _plain(artifact: Artifact) -> dict[str, Any]:
     return {"sha256": artifact.sha256.hex, "size": artifact.size}
 
 
-def use_of(file_type: str, inputs: Mapping[str, object]) -> str:
-    """Return which fingerprint a target depends on: the file type, with `+imatrix` where there is one."""
-    return f"{file_type}+imatrix" if "imatrix" in inputs else file_type
-
-
 def plan_digest(plan: TransformPlan) -> Digest:
     """Return the digest of a transform's plan: parameters and the type of every tensor."""
     tensors = [[item.tensor, item.type] for item in plan.tensors]

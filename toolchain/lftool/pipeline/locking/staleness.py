@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from lftool.codec.locks import differences, locked_recipe
 from lftool.codec.options import canonical_options
 from lftool.codec.recipes import recipe_digest, slice_recipe
-from lftool.pipeline.identity import pack_action, transform_action, use_of
+from lftool.pipeline.identity import pack_action, transform_action
 from lftool.pipeline.model.parts import WEIGHTS, ModelParts, Part, model_parts
+from lftool.pipeline.uses import Use, parse_use
 
 if TYPE_CHECKING:
     from lftool.models.lock import Lock, LockedTarget
@@ -53,7 +54,10 @@ def _target_problems(recipe: Recipe, lock: Lock, parts: ModelParts, name: str) -
         found.append(f"targets.{name}.quantize: the lock has {'no such stage' if stage is None else 'a stage'}")
     if spec.quantize is not None and stage is not None:
         inputs = parts.quantize_inputs
-        use = use_of(spec.quantize, inputs)
+        options, named = canonical_options(spec.options), parse_use(stage.uses)
+        # Which options decide bits, the plugin says, and none is loaded here; a lock may name those of the recipe only.
+        deciding = {key: options[key] for key in named.options if key in options}
+        use = str(Use(produces=spec.quantize, imatrix="imatrix" in inputs, options=deciding))
         if stage.uses != use:
             found.append(f"targets.{name}.quantize.uses: {stage.uses!r}, the recipe needs {use!r}")
         expected = transform_action(

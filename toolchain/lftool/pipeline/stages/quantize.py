@@ -15,7 +15,7 @@ from lftool.formats.fallbacks import outcome
 from lftool.models.digest import Artifact, Digest
 from lftool.models.lock import LockedQuantize, LockedTool
 from lftool.pipeline.graph.steps import Quantize
-from lftool.pipeline.identity import plan_digest, transform_action, use_of
+from lftool.pipeline.identity import plan_digest, transform_action
 from lftool.pipeline.model.overrides import check_overrides
 from lftool.pipeline.model.parts import WEIGHTS
 from lftool.pipeline.model.weights import weights_header
@@ -33,6 +33,7 @@ from lftool.pipeline.tools.tool import (
     require_pinned_fingerprint,
     spec_to_run,
 )
+from lftool.pipeline.uses import Use, deciding
 
 if TYPE_CHECKING:
     from lftool.api import InputFile
@@ -62,7 +63,7 @@ class Quantization:
     @property
     def use(self) -> str:
         """Which fingerprint it depends on."""
-        return use_of(self.spec.produces, self.imatrix)
+        return _use(self.tool, self.spec, self.options, self.imatrix)
 
     def inputs(self, weights: Artifact) -> dict[str, Artifact]:
         """Return role to artifact of what it reads."""
@@ -181,9 +182,15 @@ def _agreed(
         imatrix=imatrix,
         header=header,
         plan=plan,
-        pinned=pins.fingerprints(tool, use_of(spec.produces, imatrix)),
+        pinned=pins.fingerprints(tool, _use(tool, spec, options, imatrix)),
         remember=remember,
     )
+
+
+def _use(tool: Tool, spec: TransformSpec, options: Mapping[str, Any], imatrix: Mapping[str, Artifact]) -> str:
+    """Return which fingerprint of a tool a stage depends on."""
+    found = deciding(options, tool.registered.record.options)
+    return str(Use(produces=spec.produces, imatrix=bool(imatrix), options=found))
 
 
 def quantize(

@@ -8,6 +8,7 @@ from lftool.api import Notice, QuantizerType
 from lftool.errors import LftoolError, UnavailableError
 from lftool.pipeline.pinned import require_pinned_plugin
 from lftool.pipeline.tools.tool import Tool, fingerprint, tool_of
+from lftool.pipeline.uses import parse_use
 
 if TYPE_CHECKING:
     from lftool.host.registry import Registered
@@ -35,7 +36,7 @@ def accelerated(tool: Tool, backend: str, use: str, expected: Digest, lock: Lock
     """
     for registered in accelerators(tool.registered.record.name, backend, ports):
         name = registered.record.name
-        if use.removesuffix("+imatrix") not in registered.record.produces:
+        if parse_use(use).produces not in registered.record.produces:
             continue
         try:
             if registered.origin.distribution not in lock.plugins:

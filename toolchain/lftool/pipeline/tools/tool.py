@@ -24,6 +24,7 @@ from lftool.models.digest import Artifact, Digest
 from lftool.pipeline.identity import plan_action, probe_action
 from lftool.pipeline.model.headers import header_of, skeleton
 from lftool.pipeline.tools.identifying import identify
+from lftool.pipeline.uses import parse_use
 from lftool.store.durable import scratch_directory
 
 if TYPE_CHECKING:
@@ -91,16 +92,20 @@ def fingerprint(tool: Tool, use: str, ports: Ports) -> Digest:
 
 
 def _make_fixed(tool: Tool, use: str, ports: Ports) -> Artifact:
-    """Return what a tool makes of its fixed input for `use`."""
+    """Return what a tool makes of its fixed input for `use`, with the options that decide its bits."""
+    asked = parse_use(use)
+    options = dict(asked.options)
     with scratch_directory(ports.store.temporary) as folder:
-        paths = ports.isolated.probe_inputs(tool.registered, use, folder)
+        paths = ports.isolated.probe_inputs(tool.registered, asked.name, folder)
         inputs = {role: InputFile(path=path, artifact=_artifact(path)) for role, path in paths.items()}
-        spec = TransformSpec(produces=use.removesuffix("+imatrix"), name="fingerprint", archive=tool.archive)
+        spec = TransformSpec(produces=asked.produces, name="fingerprint", archive=tool.archive)
         mixture = mixture_of(tool, ports)
         if mixture is not None:
-            spec = spec_to_run(tool, spec, ports.isolated.plan(mixture.registered, spec, {}, inputs))
+            spec = spec_to_run(tool, spec, ports.isolated.plan(mixture.registered, spec, options, inputs))
         return ports.store.blobs.put_with(
-            lambda path: ports.isolated.run(tool.registered, spec, {}, inputs, path, ports.threads, lambda *_: None),
+            lambda path: ports.isolated.run(
+                tool.registered, spec, options, inputs, path, ports.threads, lambda *_: None
+            ),
             lambda _: None,
         )
 
