@@ -39,7 +39,8 @@ class Origin:
         return f"plugin {self.entry_point!r} of {self.distribution} {self.version}"
 
 
-def _is_editable(distribution: Distribution) -> bool:
+def is_editable(distribution: Distribution) -> bool:
+    """Tell whether a distribution was installed with `pip install -e`."""
     text = distribution.read_text("direct_url.json")
     return bool(text and json.loads(text).get("dir_info", {}).get("editable"))
 
@@ -55,7 +56,7 @@ def _is_own_file(path: str) -> bool:
 
 
 def _files(distribution: Distribution, module: str) -> Iterator[tuple[str, Path]]:
-    if not _is_editable(distribution):
+    if not is_editable(distribution):
         for entry in distribution.files or ():
             if _is_own_file(entry.as_posix()):
                 yield entry.as_posix(), Path(str(entry.locate()))

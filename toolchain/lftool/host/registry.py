@@ -22,7 +22,7 @@ from lftool.api import (
 )
 from lftool.errors import LftoolError, PluginError, RecipeError, UnavailableError, UsageError
 from lftool.host.discovery import Plugin, discover
-from lftool.host.origin import Origin, distribution_digest
+from lftool.host.origin import Origin, distribution_digest, is_editable
 from lftool.host.published import BACKENDS, SCHEMES, hints_for_backend
 
 if TYPE_CHECKING:
@@ -275,6 +275,14 @@ class Registry:
             if plugin.origin == origin and plugin.distribution is not None:
                 return distribution_digest(plugin.distribution, origin.module)
         raise PluginError(f"{origin}: not installed as a distribution, so it cannot be pinned")
+
+    def is_editable(self, origin: Origin) -> bool:
+        """Tell whether the distribution that `origin` belongs to is an editable install."""
+        return any(
+            plugin.distribution is not None and is_editable(plugin.distribution)
+            for plugin in self.plugins
+            if plugin.origin == origin
+        )
 
     def observers(self) -> tuple[Registered[ObserverType], ...]:
         """Return all observers."""

@@ -121,7 +121,20 @@ class LockedPlugin:
     """A plugin distribution that the build runs."""
 
     version: str = field(metadata={"doc": "Version of the distribution."})
-    sha256: Digest = field(metadata={"doc": "SHA-256 over the sorted paths and digests of its files."})
+    sha256: Digest | None = field(
+        default=None,
+        metadata={"doc": "SHA-256 over the sorted paths and digests of its files; absent for an editable one."},
+    )
+    editable: bool = field(
+        default=False,
+        metadata={
+            "doc": "Whether any editable install of it will do, while it is being written; `--locked` refuses it."
+        },
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if (self.sha256 is None) != self.editable:
+            raise ValueError("a plugin is pinned by a sha256, or editable")
 
 
 def _archive(_instance: object, _attribute: Attribute[Any], value: LockedSource | None) -> None:

@@ -85,6 +85,19 @@ def _fresh_lock(project: Project, ports: Ports, options: BuildOptions) -> Lock:
     return check_lock(project)
 
 
+def _editable(lock: Lock, ports: Ports, *, locked: bool) -> None:
+    """Say, or with `locked` refuse, that plugins of a lock are editable: what they make, another machine may not."""
+    names = sorted(name for name, plugin in lock.plugins.items() if plugin.editable)
+    if not names:
+        return
+    if locked:
+        raise LockError(
+            f"{LOCK_NAME} pins {', '.join(names)} as editable; --locked builds with what is pinned",
+            hints=(f"pin what is installed: lftool lock --upgrade plugin:{names[0]}",),
+        )
+    ports.emit(Notice(text=f"editable plugins: {', '.join(names)}; another machine may make other bytes", warning=True))
+
+
 def _require_outputs(lock: Lock, targets: Sequence[str]) -> None:
     for name in targets:
         locked = lock.targets[name]
@@ -154,6 +167,7 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
         stack.enter_context(naming_missing_plugins(lock))
         request = _request(project, lock, targets, options)
         require_unchanged(request.parts, lock, ports.files, ports.store)
+        _editable(lock, ports, locked=options.locked)
         if options.locked:
             _require_outputs(lock, targets)
         signing = project.recipe.sign is not None and options.sign

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 from attrs import frozen
 
 from lftool.api import Notice
 from lftool.codec.locks import differences
 from lftool.codec.recipes import flatten
+from lftool.errors import UsageError
 from lftool.models.lock import Lock
 from lftool.ops.lock_record import with_outputs
 from lftool.pipeline.graph.executor import THREADS, Executor
@@ -47,6 +49,7 @@ def lock_project(
     ports: Ports,
     *,
     upgrade: Collection[str] | None = None,
+    editable: Collection[str] = (),
     dry_run: bool = False,
     executor: Executor = THREADS,
 ) -> LockResult:
@@ -56,6 +59,7 @@ def lock_project(
         project: The project.
         ports: Its ports.
         upgrade: None moves no pin; an empty collection moves all; else names of sources, `tool:` and `plugin:` names.
+        editable: Distributions of plugins that are pinned as editable, while they are being written.
         dry_run: Write nothing.
         executor: Runs the graph.
 
@@ -67,8 +71,14 @@ def lock_project(
     old = project.read_lock()
     base = old or empty_lock(project.recipe)
     chosen = Upgrade() if upgrade is None else check_upgrade(upgrade or {ALL}, project.recipe, base)
+    chosen = attrs.evolve(chosen, editable=frozenset(editable))
     with ports.store.in_use():
         lock = make_lock(project.recipe, base, chosen, ports, executor)
+        unknown = sorted(chosen.editable - lock.plugins.keys())
+        if unknown:
+            raise UsageError(
+                f"--editable: the lock needs no plugin {unknown[0]!r}; it needs {', '.join(sorted(lock.plugins)) or 'none'}"
+            )
         for error in changed_files(model_parts(project.recipe, lock), lock, ports.files, ports.store):
             ports.emit(Notice(text=f"{error.message}; {error.hints[0]}", warning=True))
     if dry_run:

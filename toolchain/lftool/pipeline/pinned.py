@@ -31,6 +31,16 @@ def require_pinned_plugin(origin: Origin, lock: Lock, ports: Ports) -> None:
             f"{LOCK_NAME} pins no plugin {origin.distribution}, which this build needs",
             hints=("pin it: lftool lock",),
         )
+    if pinned.editable:
+        if not ports.registry.is_editable(origin):
+            raise UnavailableError(
+                f"plugin {origin.distribution}: the lock pins an editable install, and the installed one is none",
+                hints=(
+                    "install your checkout: pip install -e PATH",
+                    f"or pin the installed one: lftool lock --upgrade plugin:{origin.distribution}",
+                ),
+            )
+        return
     installed = ports.registry.digest(origin)
     if pinned.sha256 != installed:
         raise UnavailableError(

@@ -27,10 +27,22 @@ from lftool.cli.shared_options import json_option, note, print_json, project_opt
     metavar="BUNDLE",
     help="Take outputs from a bundle built elsewhere; may be repeated.",
 )
+@click.option(
+    "--editable",
+    multiple=True,
+    metavar="DISTRIBUTION",
+    help="Pin a plugin that you are writing as editable: its edits do not make the lock unusable. May be repeated.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the changes, write nothing.")
 @json_option
 def command(
-    project: Path | None, check: bool, upgrade: tuple[str, ...], record: tuple[Path, ...], dry_run: bool, as_json: bool
+    project: Path | None,
+    check: bool,
+    upgrade: tuple[str, ...],
+    record: tuple[Path, ...],
+    editable: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Pin every input and tool that the recipe names; keep pins and outputs that still fit."""
     from lftool.ops.lock_check import check_files, check_lock
@@ -40,6 +52,8 @@ def command(
     from lftool.pipeline.parallel import apart
     from lftool.pipeline.pinned import missing_plugins
 
+    if editable and (check or record):
+        raise click.UsageError("--editable goes neither with --check nor with --record")
     if sum([check, bool(upgrade), bool(record)]) > 1 or (dry_run and (check or record)):
         raise click.UsageError(
             "--check, --upgrade and --record exclude one another, and --dry-run goes with --upgrade only"
@@ -67,7 +81,9 @@ def command(
         return
     from lftool.ops.lock import lock_project
 
-    result = apart(lambda: lock_project(found, ports, upgrade=_names(upgrade), dry_run=dry_run), ports)
+    result = apart(
+        lambda: lock_project(found, ports, upgrade=_names(upgrade), editable=editable, dry_run=dry_run), ports
+    )
     if as_json:
         print_json({"changes": list(result.changes), "written": result.written})
         return

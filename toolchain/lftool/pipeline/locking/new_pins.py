@@ -12,6 +12,7 @@ import attrs
 from attrs import frozen
 
 from lftool.codec.options import canonical_options
+from lftool.errors import UsageError
 from lftool.models.lock import Lock, LockedPlugin, LockedRuntime, LockedSource, LockedTool
 from lftool.models.recipe import Recipe
 from lftool.pipeline.graph.steps import Compile, Convert, Fetch, Quantize
@@ -48,9 +49,10 @@ ALL = "*"
 
 @frozen(kw_only=True)
 class Upgrade:
-    """What may move: names of sources, `tool:NAME`, `plugin:NAME`, or everything."""
+    """What may move: names of sources, `tool:NAME`, `plugin:NAME`, or everything; and which plugins are editable."""
 
     names: frozenset[str] = frozenset()
+    editable: frozenset[str] = frozenset()
 
     def source(self, name: str) -> bool:
         """Whether the pin of a source may move."""
@@ -62,7 +64,7 @@ class Upgrade:
 
     def plugin(self, distribution: str) -> bool:
         """Whether the pin of a plugin may move."""
-        return bool({ALL, f"plugin:{distribution}"} & self.names)
+        return bool({ALL, f"plugin:{distribution}"} & self.names) or distribution in self.editable
 
 
 @attrs.define
@@ -113,8 +115,20 @@ class NewPins:
             if origin.distribution in self.old.plugins and not self.upgrade.plugin(origin.distribution):
                 require_pinned_plugin(origin, self.old, self.ports)
             old = self.old.plugins.get(origin.distribution)
+            keeps = old is not None and old.editable and not self.upgrade.plugin(origin.distribution)
+            if keeps or origin.distribution in self.upgrade.editable:
+                self.plugins[origin.distribution] = self._editable(origin)
+                return
             installed = LockedPlugin(version=origin.version, sha256=self.ports.registry.digest(origin))
             self.plugins[origin.distribution] = old if old and old.sha256 == installed.sha256 else installed
+
+    def _editable(self, origin: Origin) -> LockedPlugin:
+        if not self.ports.registry.is_editable(origin):
+            raise UsageError(
+                f"plugin {origin.distribution} is no editable install",
+                hints=("install your checkout: pip install -e PATH",),
+            )
+        return LockedPlugin(version=origin.version, editable=True)
 
     def fingerprints(self, tool: Tool, use: str) -> LockedTool:
         """Pin the fingerprint of a tool for one use, and return all of its pins so far."""
