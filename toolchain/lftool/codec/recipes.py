@@ -38,7 +38,7 @@ def recipe_projection(recipe: Recipe) -> dict[str, Any]:
     """Return what of a recipe can change a byte that is built, as plain data."""
     from lftool.codec.converter import to_plain  # noqa: PLC0415 - cattrs is heavy; see the start-up test
 
-    plain: dict[str, Any] = to_plain(attrs.evolve(recipe, sign=None, checks=()))
+    plain: dict[str, Any] = to_plain(attrs.evolve(recipe, sign=None, checks=(), plugins={}))
     return plain
 
 

@@ -133,6 +133,12 @@ class Recipe:
     targets: Mapping[str, TargetSpec] = field(validator=_names)
     run: RunContract = field(factory=RunContract)
     checks: tuple[CheckSpec, ...] = ()
+    plugins: Mapping[str, str] = field(
+        factory=dict,
+        metadata={
+            "doc": "Distribution of a plugin to the versions that will do, such as `>=0.2,<0.3`; no part of what is built."
+        },
+    )
     sign: SignSpec | None = None
 
     @property

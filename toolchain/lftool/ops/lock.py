@@ -17,6 +17,7 @@ from lftool.pipeline.graph.executor import THREADS, Executor
 from lftool.pipeline.locking.locker import check_upgrade, empty_lock, make_lock
 from lftool.pipeline.locking.new_pins import ALL, Upgrade
 from lftool.pipeline.model.parts import model_parts
+from lftool.pipeline.pinned import require_plugins
 from lftool.pipeline.sources.local_files import changed_files
 from lftool.pipeline.stages.measure import require_files
 
@@ -67,6 +68,7 @@ def lock_project(
         RecipeError: A check names a file that is not there.
         LftoolError: Whatever resolving raises; the lock is then as it was.
     """
+    require_plugins(project.recipe.plugins)
     require_files(project.recipe, ports.files)
     old = project.read_lock()
     base = old or empty_lock(project.recipe)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from lftool.errors import LftoolError, LockError, UnavailableError
+from lftool.errors import LftoolError, LockError, RecipeError, UnavailableError
 from lftool.models.lock import LOCK_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from lftool.host.origin import Origin
     from lftool.models.lock import Lock, LockedRuntime
@@ -51,6 +51,41 @@ def require_pinned_plugin(origin: Origin, lock: Lock, ports: Ports) -> None:
                 f"or accept the installed one: lftool lock --upgrade plugin:{origin.distribution}",
             ),
         )
+
+
+def require_plugins(requirements: Mapping[str, str]) -> None:
+    """Return if the plugins that a recipe asks for are installed; nothing is imported.
+
+    Args:
+        requirements: Distribution to versions that will do (Python packaging user guide, version specifiers).
+
+    Raises:
+        RecipeError: What stands there is no version specifier.
+        UnavailableError: One is missing, or of another version.
+    """
+    if not requirements:
+        return
+    from importlib import metadata  # noqa: PLC0415 - most recipes ask for none
+
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415 - likewise
+
+    for name, versions in sorted(requirements.items()):
+        try:
+            wanted = SpecifierSet(versions)
+        except InvalidSpecifier:
+            raise RecipeError(
+                f"plugins.{name}: {versions!r} names no versions", hints=('such as ">=0.2,<0.3"; "" for any',)
+            ) from None
+        try:
+            installed = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            installed = None
+        if installed is None or not wanted.contains(installed, prereleases=True):
+            what = "is not installed" if installed is None else f"is installed as {installed}"
+            raise UnavailableError(
+                f"the recipe asks for the plugin {name} {versions or 'of any version'}, which {what}",
+                hints=(f"pip install '{name}{versions}'",),
+            )
 
 
 def missing_plugins(lock: Lock) -> list[str]:
