@@ -81,9 +81,9 @@ def check_bundles(
 
     Args:
         paths: The bundles.
-        project: As for `check_bundle`; likewise `ports` and `backend`.
+        project: The recipe, and files that its checks name.
         ports: Store and registry.
-        backend: Which backend.
+        backend: Which backend; None for each bundle's own.
         reports: Gets a report for each, as they come.
 
     Returns:

@@ -38,7 +38,7 @@ class Performer(Protocol):
 
         Raises:
             MissingBlobError: A blob that it reads is not in the store; it can be done once that is there again.
-            CorruptBlobError: Likewise, where one is not what its name says.
+            CorruptBlobError: A blob that it reads is not what its name says; it can be done once that is mended.
             LftoolError: Whatever the step raises.
         """
 

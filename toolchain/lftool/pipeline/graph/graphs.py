@@ -196,7 +196,7 @@ def with_targets(graph: Graph) -> Graph:
 def prune(graph: Graph, present: Present, wanted: Collection[Product] = ()) -> Graph:
     """Return what is left to do: steps whose output counts as made are cached, and what nothing else reads is left out.
 
-    What was quantised from weights that nobody has converted proves nothing: a conversion that no record vouches for stays.
+    A conversion without a record stays even if its quantised weights have one: they prove nothing without it.
 
     Args:
         graph: Everything that a build does.

@@ -73,7 +73,7 @@ class NewPins:
 
     Attributes:
         parts: What the model is made of, once its sources are pinned.
-        sources: Pinned so far; likewise the others.
+        sources: Pinned so far, as are plugins, tools, runtimes and archives.
     """
 
     recipe: Recipe

@@ -47,7 +47,7 @@ class Pins(Protocol):
         """Return the tool that quantises."""
 
     def fingerprints(self, tool: Tool, use: str) -> LockedTool:
-        """Return the pins of a tool, among them the fingerprint of a use."""
+        """Return the pins of a tool; the fingerprint of a use is one of them."""
 
     def agree(self, step: Convert | Quantize, tool: Tool, plan: Digest) -> None:
         """Raise NotReproducibleError unless a plan is the pinned one, if one is pinned."""
