@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lftool.errors import FormatError
-from lftool.formats import gguf
+from lftool.formats import gguf_read as gguf
 from lftool.formats.ggml_types import BY_NAME
 from lftool.formats.gguf_read import GGUFArray, GGUFHeader, GGUFTensor, read_gguf
 

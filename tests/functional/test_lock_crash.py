@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from lftool.ops import locking
+from lftool.ops import lock as locking
 from lftool.testing import tiny_gguf
 
 RECIPE = """\

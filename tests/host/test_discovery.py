@@ -77,7 +77,7 @@ def xyzzy():
     yield 1
 """
 HOOKS = (
-    "lftool_backends, lftool_converters, lftool_layouts, lftool_observers, lftool_quantizers, lftool_remote_stores, lftool_runtimes, lftool_signers,"
+    "lftool_backends, lftool_commands, lftool_converters, lftool_layouts, lftool_observers, lftool_quantizers, lftool_remote_stores, lftool_runtimes, lftool_signers,"
     " lftool_sources, lftool_verifiers"
 )
 FAILURES = {

@@ -17,11 +17,11 @@ from tests.native.conftest import PROMPT
 from lftool.api import ProjectFiles
 from lftool.errors import RecipeError, UnavailableError
 from lftool.models.checks import CheckSpec
-from lftool.ops import answers
 from lftool.ops.checks.check import _embedding, _NotHeldError
 from lftool.ops.checks.json_schemas import difference, read_schema
 from lftool.ops.checks.junit import junit_xml
 from lftool.ops.checks.report import CheckReport, CheckResult
+from lftool.ops.run import served_model as answers
 from lftool.store.store import Store
 from lftool.testing import ProjectFolder
 from lftool.testing.loopback import LoopbackServer

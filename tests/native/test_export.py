@@ -212,7 +212,7 @@ def test_an_image_is_the_same_whatever_its_file_is_called(story, native, image, 
 
 
 def test_half_an_image_is_not_left_behind(story, native, tmp_path, monkeypatch):
-    from lftool.ops import containers
+    from lftool.ops.export import container as containers
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -224,7 +224,7 @@ def test_half_an_image_is_not_left_behind(story, native, tmp_path, monkeypatch):
 
 
 def test_an_image_on_another_file_system_is_copied_through_memory(story, native, image, monkeypatch):
-    from lftool.ops import containers
+    from lftool.ops.export import container as containers
 
     def refuse(*_):
         raise OSError(errno.EXDEV, "Invalid cross-device link")
