@@ -316,14 +316,19 @@ def lftool_layouts():
 """
 
 
+def numbered(number: int) -> str:
+    """The plugin, each number of another length: Python takes bytecode of a file of the same second and size for its own."""
+    return NUMBERED.format(number=number) + "#" * number
+
+
 def test_a_layout_that_changes_raises_its_number_and_a_lock_moves_with_it(shop, lftool) -> None:
-    shop(NUMBERED.format(number=1), layout="demo")
+    shop(numbered(1), layout="demo")
     lftool("lock").assert_success()
     lftool("build").assert_success()
     first = lftool.project.lock.read_text()
     assert "layout =" not in first.partition("[targets")[2]
 
-    shop(NUMBERED.format(number=2), layout="demo")
+    shop(numbered(2), layout="demo")
     lftool("lock", "--upgrade", "plugin:demo-shop").assert_success()
     second = tomllib.loads(lftool.project.lock.read_text())["targets"]["plain"]["pack"]
     assert second["layout"] == 2
@@ -335,10 +340,10 @@ def test_a_layout_that_changes_raises_its_number_and_a_lock_moves_with_it(shop, 
 
 
 def test_a_lock_of_another_number_of_a_layout_is_refused(shop, lftool) -> None:
-    shop(NUMBERED.format(number=2), layout="demo")
+    shop(numbered(2), layout="demo")
     lftool("lock").assert_success()
     text = lftool.project.lock.read_text()
-    shop(NUMBERED.format(number=3), layout="demo")
+    shop(numbered(3), layout="demo")
     lftool("lock", "--upgrade").assert_success()
     digest = tomllib.loads(lftool.project.lock.read_text())["plugins"]["demo-shop"]["sha256"]
     lftool.project.lock.write_text(text.replace(tomllib.loads(text)["plugins"]["demo-shop"]["sha256"], digest))
