@@ -370,4 +370,6 @@ def test_converting_an_adapter_fetches_no_weights(story, tmp_path) -> None:
         (other.cache / "cas-v1" / digest[:2] / digest[2:]).unlink()
     done = other.run("build", "--locked", "--no-sign").assert_success()
     assert "convert  lora" in done.err
-    assert "fetch  base" not in done.err
+    fetched = [line.split() for line in done.err.splitlines() if line.split()[:2] == ["fetch", "base"]]
+    assert fetched == [["fetch", "base", "cached:", "config.json"]]  # what the adapter's converter reads of its model
+    assert "convert  weights" not in done.err

@@ -215,3 +215,12 @@ def test_verifying_is_not_using(store, three):
     before = dict(store.blobs.blobs())
     verify_all(store)
     assert dict(store.blobs.blobs()) == before
+
+
+@pytest.mark.parametrize("look_after", [lambda store: collect(store, 1 << 40), verify_all], ids=["collect", "verify"])
+def test_the_record_of_what_was_never_stored_stays(store, three, look_after):
+    """Converted weights that were quantised in flight: without their record, they would be converted again."""
+    action, made = Digest.of(b"convert"), Artifact.of(b"in flight")
+    store.actions.put(action, {"weights": made})
+    look_after(store)
+    assert store.actions.said(action) == {"weights": made}

@@ -82,10 +82,19 @@ def verify_all(store: Store) -> Verified:
         except StorageError:
             if store.blobs.holds(artifact):  # else another process removed it meanwhile
                 raise
-    for action in list(store.actions.entries()):
-        if store.actions.get(action) is None:
-            store.actions.forget(action)
+    _forget_makers(store, set(corrupted))
     return Verified(blobs=count, bytes=total, corrupted=tuple(corrupted))
+
+
+def _forget_makers(store: Store, gone: set[Digest]) -> None:
+    """Forget the actions that made what has just left the store, and records that cannot be read.
+
+    Others stay: weights that were converted and quantised in one go were never in the store, and their record counts.
+    """
+    for action in list(store.actions.entries()):
+        outputs = store.actions.said(action)
+        if outputs is None or any(output.sha256 in gone for output in outputs.values()):
+            store.actions.forget(action)
 
 
 def collect(store: Store, most_bytes: int) -> Collected:
@@ -105,19 +114,17 @@ def collect(store: Store, most_bytes: int) -> Collected:
         remove_old_partials(store.partials)
         found = sorted(store.blobs.blobs(), key=lambda item: (item[1], item[0]))
         kept = sum(artifact.size for artifact, _ in found)
-        removed = removed_bytes = 0
+        removed_bytes, gone = 0, set[Digest]()
         for artifact, _ in found:
             if kept <= most_bytes:
                 break
             store.blobs.remove(artifact)
             kept -= artifact.size
-            removed += 1
+            gone.add(artifact.sha256)
             removed_bytes += artifact.size
-        for action in list(store.actions.entries()):
-            if store.actions.get(action) is None:
-                store.actions.forget(action)
+        _forget_makers(store, gone)
         remove_unbacked(store)
-    return Collected(removed_blobs=removed, removed_bytes=removed_bytes, kept_bytes=kept)
+    return Collected(removed_blobs=len(gone), removed_bytes=removed_bytes, kept_bytes=kept)
 
 
 def collect_if_due(store: Store, most_bytes: int) -> Collected | None:

@@ -5,6 +5,7 @@ Steps name one another by their products only, so a rewritten graph needs no rep
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -56,7 +57,7 @@ class TransformRequest:
 
 
 @frozen(kw_only=True)
-class Step:
+class Step(ABC):
     """A piece of work.
 
     Attributes:
@@ -76,9 +77,9 @@ class Step:
         return ()
 
     @property
+    @abstractmethod
     def makes(self) -> tuple[Product, ...]:
         """What is there when it is done."""
-        raise NotImplementedError
 
     @property
     def needs(self) -> tuple[Product, ...]:
@@ -106,9 +107,9 @@ class Step:
         return f"{self.stage} {', '.join(self.targets)}"
 
     @property
+    @abstractmethod
     def detail(self) -> str:
         """What people are told of it."""
-        raise NotImplementedError
 
     def renamed(self, names: Mapping[Product, Product]) -> Self:
         """Return the step with other names for what it reads and makes."""
