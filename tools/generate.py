@@ -1,4 +1,4 @@
-"""Write what is generated from the code: JSON Schemas and the command-line reference. `--check` only compares."""
+"""Write what is generated from the code: JSON Schemas, the command-line and the API reference. `--check` only compares."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import click
+from api_pages import page as api_page
 
 from lftool.cli.main import cli
-from lftool.codec.schemas import SCHEMAS, json_schema
+from lftool.codec.schemas import SCHEMAS
+from lftool.ops.schema import schema_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def schema_files() -> dict[Path, str]:
     """Return path to content of every schema."""
     return {
-        ROOT / "schemas" / f"{name}.v1.schema.json": json.dumps(json_schema(name), indent=2, sort_keys=True) + "\n"
+        ROOT / "schemas" / f"{name}.v1.schema.json": json.dumps(schema_of(name), indent=2, sort_keys=True) + "\n"
         for name in SCHEMAS
     }
 
@@ -47,7 +49,8 @@ def cli_reference() -> str:
 
 def generated() -> dict[Path, str]:
     """Return path to content of all generated files."""
-    return {**schema_files(), ROOT / "docs" / "reference" / "cli.md": cli_reference()}
+    reference = ROOT / "docs" / "reference"
+    return {**schema_files(), reference / "cli.md": cli_reference(), reference / "plugin-api-names.md": api_page()}
 
 
 def main() -> None:

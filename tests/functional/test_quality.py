@@ -255,7 +255,7 @@ def test_a_check_decides_no_byte_so_the_lock_stays_fresh(story) -> None:
     [
         (CHECK.format("-0.1"), "max_increase"),
         (CHECK.format('"much"'), "max_increase"),
-        (CHECK.format("0.1").replace("perplexity", "prompt"), "kind"),
+        (CHECK.format("0.1").replace("perplexity", "prompt"), "$.checks[0].max_increase: unknown key"),
         (CHECK.format("0.1").replace("held-out.txt", "../held-out.txt"), "text"),
         (CHECK.format("0.1") + 'targets = ["plain"]\n', "'plain', which the recipe does not quantise"),
         (CHECK.format("0.1") + 'targets = ["q9"]\n', "'q9', which the recipe does not have"),

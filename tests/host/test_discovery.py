@@ -77,8 +77,8 @@ def xyzzy():
     yield 1
 """
 HOOKS = (
-    "lftool_backends, lftool_commands, lftool_converters, lftool_layouts, lftool_observers, lftool_quantizers, lftool_remote_stores, lftool_runtimes, lftool_signers,"
-    " lftool_sources, lftool_verifiers"
+    "lftool_backends, lftool_checks, lftool_commands, lftool_converters, lftool_examples, lftool_exporters, lftool_layouts, lftool_observers,"
+    " lftool_quantizers, lftool_remote_stores, lftool_runtimes, lftool_signers, lftool_sources, lftool_verifiers"
 )
 FAILURES = {
     "import error": ("import not_there", "ModuleNotFoundError: No module named 'not_there'"),

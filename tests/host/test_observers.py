@@ -106,7 +106,7 @@ def test_observer_that_fails_in_two_threads_at_once_is_dropped_once(caplog):
 
     origin = Origin(distribution="watching", version="1.0", entry_point="watching", module="watching")
     record = ObserverType(name="watching", summary="", factory=lambda: watch)
-    emit = observing(Registry([Plugin(origin=origin, status="active", records=(("lftool_observers", record),))]))
+    emit = observing(Registry([Plugin(origin=origin, status="active", records=(("lftool_observers", record),))]), {})
     raised = []
 
     def work():

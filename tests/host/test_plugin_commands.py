@@ -25,7 +25,7 @@ class Options:
 def lftool_sources():
     yield SourceType(
         name="shop", summary="things in a shop", schemes=("shop", "shops"), ranges=True, options=Options,
-        factory=lazily("shop:Source"),
+        factory=lazily("lftool.builtin.file_source:FileSource"),
     )
 """
 

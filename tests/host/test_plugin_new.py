@@ -46,7 +46,15 @@ def test_its_wheel_is_a_sound_plugin_whose_records_work(site, lftool, tmp_path):
 
     assert lftool("plugins", "check", "my-shelf").assert_success().out == "1 plugins checked, 0 problems\n"
     shown = lftool("plugins", "show", "my-shelf", "--json").assert_success().json()["provides"]
-    assert [offer["kind"] for offer in shown] == ["source", "quantizer", "layout", "observer", "command"]
+    assert [offer["kind"] for offer in shown] == [
+        "source",
+        "quantizer",
+        "layout",
+        "observer",
+        "check",
+        "exporter",
+        "command",
+    ]
     tiny_gguf(lftool.project.root / "model.gguf", width=32)
     assert lftool("my-shelf", "model.gguf").assert_success().out.startswith("model.gguf: ")
 

@@ -15,15 +15,14 @@ import pytest
 from tests.native.conftest import PROMPT
 
 from lftool.api import ProjectFiles
+from lftool.builtin.check_kinds import EmbeddingCheck, EmbeddingOptions
+from lftool.builtin.json_schemas import difference, read_schema
 from lftool.errors import RecipeError, UnavailableError
-from lftool.models.checks import CheckSpec
-from lftool.ops.checks.check import _embedding, _NotHeldError
-from lftool.ops.checks.json_schemas import difference, read_schema
 from lftool.ops.checks.junit import junit_xml
 from lftool.ops.checks.report import CheckReport, CheckResult
 from lftool.ops.run import served_model as answers
 from lftool.store.store import Store
-from lftool.testing import ProjectFolder
+from lftool.testing import FakeCheckContext, ProjectFolder
 from lftool.testing.loopback import LoopbackServer
 
 SCHEMA = (
@@ -233,13 +232,9 @@ def test_a_pattern_that_is_no_regular_expression_is_an_error_of_the_recipe():
 
 @pytest.mark.parametrize("vectors", [[[math.nan], [1.0]], [[0.0], [1.0]]])
 def test_embeddings_that_are_no_numbers_or_nothing_are_not_similar(vectors):
-    class Model:
-        def embed(self, _):
-            return vectors
-
-    check = CheckSpec(kind="embedding", prompt="p", similar_to="s", min_similarity="0.1")
-    with pytest.raises(_NotHeldError):
-        _embedding(check, "answer", Model())
+    options = EmbeddingOptions(prompt="p", similar_to="s", min_similarity=0.1)
+    context = FakeCheckContext(answers={"p": "a"}, vectors=dict(zip(["a", "s"], vectors, strict=True)))
+    assert EmbeddingCheck(options).check(context).failure
 
 
 @pytest.mark.parametrize(

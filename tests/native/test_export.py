@@ -15,9 +15,8 @@ import yaml
 from tests.native.conftest import NAME, PROMPT, root_command, start
 
 from lftool.api import ModelSize
+from lftool.builtin.deployments import Deployment, compose, kubernetes, label_of, memory_of
 from lftool.errors import IntegrityError
-from lftool.ops.export.deployments import Deployment, compose, kubernetes, label_of, memory_of
-from lftool.store.store import Store
 
 IMAGE = "registry.example.com/story:1"
 
@@ -212,30 +211,28 @@ def test_an_image_is_the_same_whatever_its_file_is_called(story, native, image, 
 
 
 def test_half_an_image_is_not_left_behind(story, native, tmp_path, monkeypatch):
-    from lftool.ops.export import container as containers
+    from lftool.builtin import container as containers
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(containers, "_write_json", full)
-    with pytest.raises(OSError, match="No space left"):
-        containers.export_container(native, tmp_path / "image", Store(story.cache))
-    assert list((tmp_path / "image").iterdir()) == []
+    done = story.run("export", "container", native, tmp_path / "image")
+    assert (done.status, "No space left" in done.err) == (1, True)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_an_image_on_another_file_system_is_copied_through_memory(story, native, image, monkeypatch):
-    from lftool.ops.export import container as containers
-
+def test_an_image_on_another_file_system_is_copied_through_memory(story, native, image, tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "copy_file_range", refuse)
-    made = containers.export_container(native, image.parent / "other", Store(story.cache))
-    assert made.digest.hex == json.loads((image / "index.json").read_bytes())["manifests"][0]["digest"][7:]
+    made = story.run("export", "container", native, tmp_path / "other", "--json").assert_success().json()
+    assert made["digest"] == json.loads((image / "index.json").read_bytes())["manifests"][0]["digest"]
 
 
 def test_a_copy_of_a_bundle_that_gets_shorter_ends(tmp_path):
-    from lftool.ops.export.container import _copy
+    from lftool.builtin.container import _copy
 
     (tmp_path / "short").write_bytes(b"x" * 10)
     with (
@@ -248,14 +245,11 @@ def test_a_copy_of_a_bundle_that_gets_shorter_ends(tmp_path):
 
 def test_an_executable_that_needs_a_linker_is_refused(story, native, tmp_path):
     """As those for GPUs are: this machine's own Python, seen as a bundle's prefix."""
-    import attrs
+    from lftool.builtin.container import _has_interpreter
 
-    from lftool.bundle.reader import opened
-    from lftool.ops.export.container import _has_interpreter
-
-    with opened(native) as bundle, open(os.path.realpath("/bin/ls"), "rb") as other:  # noqa: PTH123 - a descriptor
-        assert not _has_interpreter(bundle)
-        assert _has_interpreter(attrs.evolve(bundle, descriptor=other.fileno()))
+    with native.open("rb") as bundle, open(os.path.realpath("/bin/ls"), "rb") as other:  # noqa: PTH123 - a descriptor
+        assert not _has_interpreter(bundle.fileno())
+        assert _has_interpreter(other.fileno())
 
 
 @pytest.mark.parametrize(("accelerator", "resource"), [("nvidia.com/gpu", 1), ("amd.com/gpu", 1), (None, None)])
@@ -273,7 +267,7 @@ def test_a_bundle_for_a_device_asks_for_one(accelerator, resource):
 @pytest.mark.parametrize("reference", ["REG/UPPER", "-x", "a:b:c", "a/b:1;rm", "", "a b", "a//b", "a@sha256:12"])
 def test_what_is_no_reference_of_an_image_is_refused(story, native, reference):
     done = story.run("export", "k8s", native, f"--image={reference}")
-    assert (done.status, f"error: {reference!r} is no reference of an image" in done.err) == (2, True)
+    assert (done.status, f"$.image: {reference!r} is no reference of an image" in done.err) == (2, True)
 
 
 @pytest.mark.parametrize("reference", ["name", "Host:5000/a/b_c-d.e:v1.0", f"r.example/n:1@sha256:{'0' * 64}"])

@@ -233,8 +233,8 @@ def test_checks_read_the_unquantised_weights_until_they_are_measured() -> None:
     assert names(prune(graph, present("convert", "q4", "q8", measured=True))) == [
         "quantize q4 (cached)",
         "quantize q8 (cached)",
-        "check 0 q4 (cached)",
-        "check 0 q8 (cached)",
+        "check 1 q4 (cached)",
+        "check 1 q8 (cached)",
         "pack q4",
         "pack q8",
     ]
@@ -243,7 +243,7 @@ def test_checks_read_the_unquantised_weights_until_they_are_measured() -> None:
 def test_no_bundle_is_packed_before_everything_is_quantised_and_checked() -> None:
     graph = graph_of(RECIPE + CHECK + PLAIN, locked(**BOTH, plain=LockedTarget()))
     before = {one.name for one, other in graph.edges if other.name == "pack plain"}
-    assert before == {"convert weights", "quantize q4", "quantize q8", "check 0 q4", "check 0 q8"}
+    assert before == {"convert weights", "quantize q4", "quantize q8", "check 1 q4", "check 1 q8"}
 
 
 def test_weights_that_only_quantizers_read_are_streamed() -> None:

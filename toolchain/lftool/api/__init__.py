@@ -17,8 +17,10 @@ What these four export follows semantic versioning of its own; see docs/referenc
 
 from __future__ import annotations
 
+from lftool.api.checking import Check, CheckContext, Finding
 from lftool.api.credentials import Anonymous, Credential, Credentials
 from lftool.api.events import BytesFetched, Event, Notice, StageFinished, StageStarted, TensorDone, WorkStopped
+from lftool.api.exporting import Export, ExportedMember, Exporter, ExportRequest
 from lftool.api.figures import EmbeddingFigures, Figures, QualityFigures, QualityRequest
 from lftool.api.files import ProjectFiles, local_file, local_files
 from lftool.api.hookspecs import HOOKS, hookimpl
@@ -40,8 +42,12 @@ from lftool.api.protocols import (
 )
 from lftool.api.records import (
     BackendType,
+    CheckType,
     CommandType,
+    ConfigurableRecord,
     ConverterType,
+    Example,
+    ExporterType,
     LayoutType,
     ObserverType,
     QuantizerType,
@@ -75,6 +81,7 @@ from lftool.api.values import (
     TransformPlan,
     TransformSpec,
 )
+from lftool.codec.canonical import canonical_json
 from lftool.codec.utf8 import decode_utf8
 from lftool.errors import (
     ChangedError,
@@ -116,8 +123,12 @@ __all__ = [
     "BackendType",
     "BytesFetched",
     "ChangedError",
+    "Check",
+    "CheckContext",
+    "CheckType",
     "CommandType",
     "CompiledRuntime",
+    "ConfigurableRecord",
     "ConverterType",
     "Credential",
     "Credentials",
@@ -125,9 +136,16 @@ __all__ = [
     "Digest",
     "EmbeddingFigures",
     "Event",
+    "Example",
     "ExitStatus",
+    "Export",
+    "ExportRequest",
+    "ExportedMember",
+    "Exporter",
+    "ExporterType",
     "FetchError",
     "Figures",
+    "Finding",
     "FormatError",
     "InputFile",
     "InputWarning",
@@ -196,6 +214,7 @@ __all__ = [
     "Verifier",
     "VerifierType",
     "WorkStopped",
+    "canonical_json",
     "check_relative_path",
     "decode_utf8",
     "hookimpl",

@@ -73,5 +73,10 @@ class QualityFigures:
     tool: str
     machine: str
 
+    @property
+    def increase(self) -> float:
+        """How much perplexity rose over the unquantised weights, as a fraction."""
+        return self.perplexity / self.reference_perplexity - 1
+
 
 Figures = QualityFigures | EmbeddingFigures

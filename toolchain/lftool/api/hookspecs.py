@@ -8,8 +8,11 @@ import pluggy
 
 from lftool.api.records import (
     BackendType,
+    CheckType,
     CommandType,
     ConverterType,
+    Example,
+    ExporterType,
     LayoutType,
     ObserverType,
     QuantizerType,
@@ -39,7 +42,10 @@ HOOKS: dict[str, type[Record]] = {
     "lftool_signers": SignerType,
     "lftool_verifiers": VerifierType,
     "lftool_observers": ObserverType,
+    "lftool_checks": CheckType,
+    "lftool_exporters": ExporterType,
     "lftool_commands": CommandType,
+    "lftool_examples": Example,
 }
 
 
@@ -48,7 +54,11 @@ class Hooks:
 
     @hookspec
     def lftool_sources(self) -> Iterable[SourceType]:
-        """Yield sources.
+        """Yield sources: where the files of a recipe come from.
+
+        Asked when lftool looks for plugins. The source of a URI's scheme is made in lftool's own process, once for each source of
+        a recipe that has to be resolved or fetched. `resolve` is called by `lftool lock` and `lftool outdated` only. `open` is
+        called for files that the store does not have, from several threads. The core bounds, hashes, compares, stores and tries again.
 
         Example:
             >>> from lftool.api import SourceType, hookimpl
@@ -60,7 +70,10 @@ class Hooks:
 
     @hookspec
     def lftool_remote_stores(self) -> Iterable[RemoteStoreType]:
-        """Yield kinds of remote stores.
+        """Yield kinds of remote stores: a shared cache that `LFTOOL_REMOTE_STORE` names.
+
+        The store of a URL's scheme is made in lftool's own process when a build needs what is not here, and by `lftool cache push`.
+        The core compresses, hashes, and believes nothing that it has not checked; a store that fails is passed over.
 
         Example:
             >>> from lftool.api import RemoteStoreType, hookimpl
@@ -72,7 +85,10 @@ class Hooks:
 
     @hookspec
     def lftool_converters(self) -> Iterable[ConverterType]:
-        """Yield converters.
+        """Yield converters: from the files of a source to one GGUF.
+
+        `tool` is called in lftool's own process by every build that may convert; the other methods run in a confined child process.
+        `plan` runs when a recipe is locked, `run` when the GGUF is not there. Inputs are checked before, the output after.
 
         Example:
             >>> from lftool.api import ConverterType, hookimpl
@@ -87,7 +103,10 @@ class Hooks:
 
     @hookspec
     def lftool_quantizers(self) -> Iterable[QuantizerType]:
-        """Yield quantizers.
+        """Yield quantizers: from a GGUF to one with other types of tensors.
+
+        As converters: `tool` in lftool's own process, everything else in a confined child process, inputs and output checked.
+        A lock pins the plan and the digest of what the quantizer makes of a fixed input; a quantizer that makes other bits is refused.
 
         Example:
             >>> from lftool.api import QuantizerType, hookimpl
@@ -102,7 +121,10 @@ class Hooks:
 
     @hookspec
     def lftool_backends(self) -> Iterable[BackendType]:
-        """Yield backends.
+        """Yield backends: devices that bundles run on.
+
+        `probe`, `measure` and `load` run in child processes. `launch` is called by `lftool run`, `serve` and `check`, in their own
+        process, once the bundle has been checked; what it returns is started confined.
 
         Example:
             >>> from lftool.api import BackendType, hookimpl
@@ -114,7 +136,9 @@ class Hooks:
 
     @hookspec
     def lftool_layouts(self) -> Iterable[LayoutType]:
-        """Yield layouts.
+        """Yield layouts: where everything goes in a bundle.
+
+        Made, and asked for its plan, in lftool's own process, for each bundle that is packed. The core writes every byte.
 
         Example:
             >>> from lftool.api import LayoutType, hookimpl
@@ -128,7 +152,10 @@ class Hooks:
 
     @hookspec
     def lftool_runtimes(self) -> Iterable[RuntimeType]:
-        """Yield runtimes.
+        """Yield runtimes: what bundles begin with that start by themselves.
+
+        Asked in lftool's own process when a recipe is locked, and when a bundle is packed; a compiled one compiles in a child process.
+        The lock pins the digest of its bytes.
 
         Example:
             >>> from lftool.api import RuntimeType, hookimpl
@@ -140,7 +167,10 @@ class Hooks:
 
     @hookspec
     def lftool_signers(self) -> Iterable[SignerType]:
-        """Yield signers.
+        """Yield signers: private keys, by the scheme of a recipe's `[sign] key`.
+
+        Made in lftool's own process by builds that sign, and by `lftool quality`. The core builds every statement and envelope, and
+        verifies what a signer made before it writes it.
 
         Example:
             >>> from lftool.api import SignerType, hookimpl
@@ -152,7 +182,10 @@ class Hooks:
 
     @hookspec
     def lftool_verifiers(self) -> Iterable[VerifierType]:
-        """Yield verifiers.
+        """Yield verifiers: signature schemes.
+
+        Made in lftool's own process, by `lftool verify` and `run` where the user's trust policy names the plugin, and for what a
+        signer has just made. Nothing of a bundle chooses a plugin.
 
         Example:
             >>> from lftool.api import VerifierType, hookimpl
@@ -164,7 +197,10 @@ class Hooks:
 
     @hookspec
     def lftool_observers(self) -> Iterable[ObserverType]:
-        """Yield observers.
+        """Yield observers: what sees events, and changes nothing.
+
+        All are made when a command opens a project, in lftool's own process, and called from several threads. One that raises is
+        dropped, with a warning.
 
         Example:
             >>> from lftool.api import ObserverType, hookimpl
@@ -175,13 +211,61 @@ class Hooks:
         raise NotImplementedError
 
     @hookspec
+    def lftool_checks(self) -> Iterable[CheckType]:
+        """Yield kinds of checks: what `[[checks]]` hold a bundle against.
+
+        Options are structured when a recipe is locked and built. The check itself is made and carried out by `lftool check`, in
+        its own process, in a thread; the model answers from a confined process of its own. No check changes a byte of a bundle.
+
+        Example:
+            >>> from lftool.api import CheckType, hookimpl
+            >>> @hookimpl
+            ... def lftool_checks():
+            ...     yield CheckType(name="size", summary="no bundle is too large", factory=lambda: ...)
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def lftool_exporters(self) -> Iterable[ExporterType]:
+        """Yield exporters: what others need to run a bundle.
+
+        Made by `lftool export NAME`, in its own process, once every byte of the bundle has been checked. A folder that an exporter
+        fills gets its name once `export` has returned, and is gone if it raises.
+
+        Example:
+            >>> from lftool.api import ExporterType, hookimpl
+            >>> @hookimpl
+            ... def lftool_exporters():
+            ...     yield ExporterType(name="nomad", summary="a job of Nomad", factory=lambda: ...)
+        """
+        raise NotImplementedError
+
+    @hookspec
     def lftool_commands(self) -> Iterable[CommandType]:
         """Yield commands. Plugins are asked when somebody types a command that lftool does not have.
+
+        The command runs in lftool's own process. lftool's own names stay its own.
 
         Example:
             >>> from lftool.api import CommandType, hookimpl
             >>> @hookimpl
             ... def lftool_commands():
             ...     yield CommandType(name="publish", summary="put bundles on our shelf", factory=lambda: ...)
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def lftool_examples(self) -> Iterable[Example]:
+        """Yield examples of what the plugin offers, which `lftool plugins test` tries it with.
+
+        Examples are made by that command only, each in an empty folder, for each test anew.
+
+        Example:
+            >>> from lftool.api import Example, SourceType, hookimpl, lazily
+            >>> @hookimpl
+            ... def lftool_examples():
+            ...     yield Example(
+            ...         name="mem", summary="one file", of=SourceType, make=lazily("lftool_mem.examples:served")
+            ...     )
         """
         raise NotImplementedError

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any
 
 _PLACE = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)\Z")
 
 
-def lazily(place: str) -> Callable[..., Any]:
+class Lazy:
+    """A class or a function that is imported when it is used."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module, self._name = module, name
+
+    def resolve(self) -> Any:  # noqa: ANN401 - whatever has that name
+        """Return it."""
+        return getattr(import_module(self._module), self._name)
+
+    def __call__(self, *arguments: Any) -> Any:  # noqa: ANN401 - whatever the record's factory takes and makes
+        """Call it."""
+        return self.resolve()(*arguments)
+
+
+def lazily(place: str) -> Lazy:
     """Return a factory that imports a class, or a function, and calls it with what it is called with.
 
         SourceType(name="mem", summary="files in memory", schemes=("mem",), factory=lazily("lftool_mem.source:MemorySource"))
@@ -26,9 +38,4 @@ def lazily(place: str) -> Callable[..., Any]:
     found = _PLACE.match(place)
     if found is None:
         raise ValueError(f"{place!r} does not name a class; write 'module:Class'")
-    module, name = found.groups()
-
-    def make(*arguments: Any) -> Any:  # noqa: ANN401 - whatever the record's factory takes and makes
-        return getattr(import_module(module), name)(*arguments)
-
-    return make
+    return Lazy(*found.groups())

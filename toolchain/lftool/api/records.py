@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen
-from attrs.validators import ge
+from attrs.validators import ge, in_
 
+from lftool.api.checking import Check
+from lftool.api.exporting import Exporter
+from lftool.api.lazy import Lazy
 from lftool.api.protocols import (
     Backend,
     CompiledRuntime,
@@ -25,10 +30,14 @@ from lftool.api.protocols import (
     Verifier,
 )
 from lftool.api.values import RemoteStoreContext, SignerContext, SourceContext
+from lftool.formats.model_kind import Does
+from lftool.models.globs import parse_glob
 
 if TYPE_CHECKING:
     from attrs import Attribute
 
+# What lftool recognises in a source by itself.
+KNOWN_FORMATS = ("gguf", "gguf-split", "safetensors", "peft")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*\Z")
 _SEMANTICS = re.compile(r"[a-z0-9][a-z0-9._+-]*/[1-9][0-9]*\Z")
 
@@ -55,12 +64,10 @@ class Record:
     Attributes:
         name: How recipes and locks refer to it.
         summary: One line for `lftool plugins list`.
-        options: An attrs class that the recipe's `options` table is structured as; None when there are none.
     """
 
     name: str = field(validator=_name)
     summary: str
-    options: type | None = None
 
     @property
     def key(self) -> str:
@@ -69,7 +76,25 @@ class Record:
 
 
 @frozen(kw_only=True)
-class SourceType(Record):
+class ConfigurableRecord(Record):
+    """Base of records that take options.
+
+    Attributes:
+        options: An attrs class that a table of options is structured as: no coercion, no unknown keys. None when there are none.
+            One that is named `lazily` is looked at when it is used.
+    """
+
+    options: type | Lazy | None = None
+
+    @property
+    def options_class(self) -> type | None:
+        """The class of its options; None when there are none."""
+        found: type | None = self.options.resolve() if isinstance(self.options, Lazy) else self.options
+        return found
+
+
+@frozen(kw_only=True)
+class SourceType(ConfigurableRecord):
     """A source; `schemes` are the URI schemes that it resolves.
 
     Attributes:
@@ -92,7 +117,7 @@ class RemoteStoreType(Record):
 
 
 @frozen(kw_only=True)
-class TransformType(Record):
+class TransformType(ConfigurableRecord):
     """Base of converters and quantizers.
 
     Attributes:
@@ -117,15 +142,30 @@ class TransformType(Record):
 class ConverterType(TransformType):
     """A converter: from the files of a source to one GGUF.
 
-    It consumes `safetensors`, `gguf-split` or `peft`, and its `produces` are types of weights: `source` keeps those that
-    are there. Inputs are named by their paths within the source; of `peft`, under `adapter/`, and the configuration of the
-    model that it adapts under `base/`.
+    It consumes `safetensors`, `gguf-split` or `peft`, which lftool recognises, or one format of its own; its `produces` are
+    types of weights: `source` keeps those that are there. Inputs are named by their paths within the source; of `peft`, under
+    `adapter/`, and the configuration of the model that it adapts under `base/`.
 
     Attributes:
         makes: What kind of GGUF, by the names of `general.type`.
+        recognises: Of a format of its own: globs of the paths that are such weights, as in `include`. They are looked for in
+            sources that hold none of the formats that lftool knows; pickle checkpoints are refused whatever matches.
+        beside: Of a format of its own: globs of what else it reads of the source, such as a configuration.
+        options: Of the recipe's `[model.options.ROLE]`.
     """
 
     makes: Literal["model", "adapter", "mmproj"] = "model"
+    recognises: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        own = [name for name in self.consumes if name not in KNOWN_FORMATS]
+        if self.recognises and (len(self.consumes) != 1 or not own):
+            raise ValueError(f"it recognises one format of its own, not {', '.join(self.consumes)}")
+        if own and not self.recognises:
+            raise ValueError(f"{own[0]!r} is a format of its own: say which files are such weights, in `recognises`")
+        for glob in (*self.recognises, *self.beside):
+            parse_glob(glob)
 
 
 @frozen(kw_only=True)
@@ -149,22 +189,24 @@ class QuantizerType(TransformType):
 
 
 @frozen(kw_only=True)
-class BackendType(Record):
+class BackendType(ConfigurableRecord):
     """A backend: cpu, cuda, rocm, metal.
 
     Attributes:
         loads: Whether its `load` tries models before they are locked.
         preference: Of several backends that can be used here, `--backend auto` takes the one with the largest. The processor has
             1, our accelerators have 10.
+        options: Of `[backends.NAME]` in the user's configuration.
+        factory: Called without arguments, or with the options where the record has a class of them.
     """
 
     loads: bool = False
     preference: int = 0
-    factory: Callable[[], Backend]
+    factory: Callable[..., Backend]
 
 
 @frozen(kw_only=True)
-class LayoutType(Record):
+class LayoutType(ConfigurableRecord):
     """A bundle layout.
 
     Attributes:
@@ -172,6 +214,7 @@ class LayoutType(Record):
         media_type: Theirs.
         default_runtime: The runtime that it needs; None when it needs none.
         number: Grows when the layout lays out otherwise. It enters the action of the pack stage above 1.
+        options: Of the target's `layout_options`; `plan` gets them in `LayoutInputs.options`.
     """
 
     suffix: str
@@ -215,8 +258,12 @@ class RuntimeType(Record):
 
 
 @frozen(kw_only=True)
-class SignerType(Record):
-    """A signer; `schemes` are the key reference schemes that it opens, such as `file` and `env`."""
+class SignerType(ConfigurableRecord):
+    """A signer; `schemes` are the key reference schemes that it opens, such as `file` and `env`.
+
+    Attributes:
+        options: Of the recipe's `[sign.options]`; the factory gets them in `SignerContext.options`.
+    """
 
     schemes: tuple[str, ...] = field(validator=_not_empty)
     factory: Callable[[SignerContext], Signer]
@@ -230,10 +277,65 @@ class VerifierType(Record):
 
 
 @frozen(kw_only=True)
-class ObserverType(Record):
-    """An observer of events."""
+class ObserverType(ConfigurableRecord):
+    """An observer of events.
 
-    factory: Callable[[], Observer]
+    Attributes:
+        options: Of `[observers.NAME]` in the user's configuration.
+        factory: Called without arguments, or with the options where the record has a class of them.
+    """
+
+    factory: Callable[..., Observer]
+
+
+@frozen(kw_only=True)
+class CheckType(ConfigurableRecord):
+    """A kind of check: `[[checks]] kind = NAME`.
+
+    Attributes:
+        options: The keys of such a table besides `kind`, `name` and `targets`. A field with `metadata={"file": True}` names a
+            file of the project, which is looked for when the recipe is locked.
+        of: What models it can check do.
+        factory: Called without arguments, or with the options where the record has a class of them.
+    """
+
+    of: tuple[Does, ...] = field(default=("generates",), validator=_not_empty)
+    factory: Callable[..., Check]
+
+
+@frozen(kw_only=True)
+class ExporterType(ConfigurableRecord):
+    """An exporter: `lftool export NAME BUNDLE`.
+
+    Attributes:
+        options: Options of the command: a field `image` is `--image`. Without a default it is required; the metadata `doc` is
+            its help, `metavar` what stands behind it.
+        writes: Whether it makes the text of one file, or fills a folder.
+        factory: Called without arguments, or with the options where the record has a class of them.
+    """
+
+    writes: Literal["file", "folder"] = field(default="file", validator=in_(("file", "folder")))
+    factory: Callable[..., Exporter]
+
+
+@frozen(kw_only=True)
+class Example(Record):
+    """What `lftool plugins test` tries a record with: it is tested as an installed plugin's user would use it.
+
+    Attributes:
+        name: Of the record.
+        of: Its kind, such as `SourceType`.
+        make: Given an empty folder, a context manager over what the kit of that kind needs: `Served` of a source, `Work` of a
+            converter or quantizer, … (docs/reference/plugin-api.md). What it starts, it ends.
+    """
+
+    of: type[Record]
+    make: Callable[[Path], AbstractContextManager[Any]]
+
+    @property
+    def key(self) -> str:
+        """Kind and name; several examples of a record differ in what they show."""
+        return f"{self.of.__name__} {self.name}: {self.summary}"
 
 
 @frozen(kw_only=True)

@@ -273,13 +273,15 @@ class LayoutInputs:
         weights: The model.
         companions: Members that travel beside it: a LoRA adapter, a projector.
         runtime_prefix: Of the runtime, where the layout asks for one.
-        runtime_members: Likewise.
+        runtime_members: Of the runtime, as above.
+        options: The record's options class, structured; None when it has none.
     """
 
     weights: Artifact
     companions: tuple[PlannedMember, ...] = ()
     runtime_prefix: Artifact | None = None
     runtime_members: tuple[PlannedMember, ...] = ()
+    options: Any = None
 
 
 @frozen(kw_only=True)
@@ -299,9 +301,11 @@ class SignerContext:
         scheme: How the key is kept.
         rest: What stands behind the colon.
         files: The one way to open files that a reference names.
+        options: The record's options class, structured; None when it has none.
     """
 
     project: Path
     scheme: str
     rest: str
+    options: Any = None
     files: ProjectFiles = field(default=Factory(lambda self: ProjectFiles(project=self.project), takes_self=True))

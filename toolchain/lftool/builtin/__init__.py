@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import (
+    CheckType,
     ConverterType,
+    ExporterType,
     LayoutType,
     ObserverType,
     RemoteStoreType,
@@ -127,4 +129,70 @@ def lftool_observers() -> Iterator[ObserverType]:
     """What a person sees during a build."""
     yield ObserverType(
         name="console", summary="progress on standard error", factory=lazily("lftool.builtin.console:ConsoleObserver")
+    )
+
+
+@hookimpl
+def lftool_checks() -> Iterator[CheckType]:
+    """Answers, formats, vectors, perplexity, time to first token."""
+    yield CheckType(
+        name="perplexity",
+        summary="perplexity does not rise by more than that over the unquantised weights",
+        options=lazily("lftool.builtin.check_kinds:PerplexityOptions"),
+        factory=lazily("lftool.builtin.check_kinds:PerplexityCheck"),
+    )
+    yield CheckType(
+        name="prompt",
+        summary="an answer has texts in it",
+        options=lazily("lftool.builtin.check_kinds:PromptOptions"),
+        factory=lazily("lftool.builtin.check_kinds:PromptCheck"),
+    )
+    yield CheckType(
+        name="regex",
+        summary="an answer matches a regular expression",
+        options=lazily("lftool.builtin.check_kinds:RegexOptions"),
+        factory=lazily("lftool.builtin.check_kinds:RegexCheck"),
+    )
+    yield CheckType(
+        name="json-schema",
+        summary="an answer is JSON, and valid",
+        options=lazily("lftool.builtin.check_kinds:JSONSchemaOptions"),
+        factory=lazily("lftool.builtin.check_kinds:JSONSchemaCheck"),
+    )
+    yield CheckType(
+        name="embedding",
+        summary="an answer, or a text, is close to another",
+        options=lazily("lftool.builtin.check_kinds:EmbeddingOptions"),
+        of=("generates", "embeds"),
+        factory=lazily("lftool.builtin.check_kinds:EmbeddingCheck"),
+    )
+    yield CheckType(
+        name="time-to-first-token",
+        summary="the first token comes soon enough",
+        options=lazily("lftool.builtin.check_kinds:FirstTokenOptions"),
+        factory=lazily("lftool.builtin.check_kinds:FirstTokenCheck"),
+    )
+
+
+@hookimpl
+def lftool_exporters() -> Iterator[ExporterType]:
+    """Container images, Compose files, Kubernetes manifests."""
+    yield ExporterType(
+        name="container",
+        summary="write a native bundle as an OCI image layout",
+        options=lazily("lftool.builtin.container:ContainerOptions"),
+        writes="folder",
+        factory=lazily("lftool.builtin.container:ContainerExporter"),
+    )
+    yield ExporterType(
+        name="compose",
+        summary="a Compose file that serves an image of a bundle, with memory computed from its model",
+        options=lazily("lftool.builtin.deployments:ImageOptions"),
+        factory=lazily("lftool.builtin.deployments:ComposeExporter"),
+    )
+    yield ExporterType(
+        name="k8s",
+        summary="Kubernetes manifests that serve an image of a bundle, with probes and resources",
+        options=lazily("lftool.builtin.deployments:ImageOptions"),
+        factory=lazily("lftool.builtin.deployments:KubernetesExporter"),
     )

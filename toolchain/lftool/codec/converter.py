@@ -99,9 +99,15 @@ def _structure_class(cls: type, converter: Converter) -> Callable[[Any, Any], An
         if "const" in attribute.metadata
     }
 
+    rest = next((attribute.name for attribute in attrs.fields(cls) if attribute.metadata.get("rest")), None)
+    known = {attribute.metadata.get("key", attribute.name) for attribute in attrs.fields(cls)} - {rest}
+
     def strict(value: Any, type_: Any) -> Any:  # noqa: ANN401 - cattrs' signature
         if not isinstance(value, Mapping):
             raise ValueError(f"expected a table, got {kind_of(value)}")  # noqa: TRY004 - one error kind for callers
+        if rest is not None:
+            others = {key: item for key, item in value.items() if key not in known}
+            value = {**{key: value[key] for key in known & value.keys()}, **({rest: others} if others else {})}
         for key, constant in constants.items():
             if key not in value:
                 raise KeyError(key)

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import attrs
 
+from lftool.models.checks import CheckSpec
 from lftool.models.digest import Digest
 from lftool.models.lock import Lock
 from lftool.models.manifest import BundleManifest
@@ -41,6 +42,8 @@ class _Builder:
             return {"type": "boolean"}
         if kind is int:
             return {"type": "integer"}
+        if kind is float:
+            return dict(_REAL)
         if kind is Digest:
             return {"type": "string", "pattern": "^[0-9a-f]{64}$"}
         if attrs.has(kind):
@@ -68,12 +71,22 @@ class _Builder:
             self.definitions[cls.__name__] = self.table(cls)
         return {"$ref": f"#/$defs/{cls.__name__}"}
 
+    def merged(self, cls: type, common: type) -> dict[str, Any]:
+        """Return a reference to the definition of `cls`, whose keys stand in a table with those of `common`."""
+        reference = self.reference(cls)
+        known = {attribute.name: True for attribute in attrs.fields(common) if not attribute.metadata.get("rest")}
+        definition = self.definitions[cls.__name__]
+        definition["properties"] = {**definition["properties"], **known}
+        return reference
+
     def table(self, cls: type) -> dict[str, Any]:
         """Return the definition of one attrs class."""
         hints = typing.get_type_hints(cls, include_extras=True)
         properties, required = {}, []
         for attribute in attrs.fields(cls):
             metadata = attribute.metadata
+            if metadata.get("rest"):
+                continue
             key = metadata.get("key", attribute.name)
             schema = dict(_REAL) if metadata.get("real") else self.of(hints[attribute.name])
             if "const" in metadata:
@@ -84,7 +97,8 @@ class _Builder:
             properties[key] = schema
             if attribute.default is attrs.NOTHING or "const" in metadata:
                 required.append(key)
-        made: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": properties}
+        open_ended = any(attribute.metadata.get("rest") for attribute in attrs.fields(cls))
+        made: dict[str, Any] = {"type": "object", "additionalProperties": open_ended, "properties": properties}
         if required:
             made["required"] = sorted(required)
         made.update(_SHAPES.get(cls.__name__, {}))
@@ -113,10 +127,10 @@ _LIMITS: dict[tuple[str, str], dict[str, Any]] = {
     ("Recipe", "targets"): _NAMED,
     ("SourceSpec", "uri"): {"minLength": 1},
     ("SignSpec", "key"): {"pattern": "^[^:]+:.+$"},
-    ("CheckSpec", "kind"): {"enum": ["perplexity"]},
-    ("CheckSpec", "text"): _RELATIVE,
-    ("CheckSpec", "max_increase"): {"minimum": 0},
-    ("CheckSpec", "context"): {"minimum": 3},
+    ("CheckSpec", "kind"): {"minLength": 1},
+    ("PerplexityOptions", "text"): _RELATIVE,
+    ("PerplexityOptions", "max_increase"): {"minimum": 0},
+    ("PerplexityOptions", "context"): {"minimum": 3},
     ("RunContract", "context"): {"minimum": 1, "maximum": 2**31 - 1},
     ("RunContract", "max_tokens"): {"minimum": 1, "maximum": 2**31 - 1},
     ("RunContract", "seed"): {"minimum": 0, "maximum": 2**32 - 2},
@@ -129,6 +143,7 @@ _LIMITS: dict[tuple[str, str], dict[str, Any]] = {
     ("LockedFile", "path"): _RELATIVE,
     ("LockedFile", "size"): _SIZE,
     ("LockedFileList", "path"): _RELATIVE,
+    ("LockedConvert", "files"): {"minItems": 1},
     ("LockedQuantize", "size"): _SIZE,
     ("LockedPack", "size"): _SIZE,
     ("Member", "path"): _MEMBER,
@@ -140,6 +155,7 @@ _LIMITS: dict[tuple[str, str], dict[str, Any]] = {
 
 
 _SHAPES: dict[str, dict[str, Any]] = {
+    "LockedConvert": {"dependentRequired": {"format": ["files"], "files": ["format"]}},
     "LockedQuantize": {"dependentRequired": {"sha256": ["size"], "size": ["sha256"]}},
     "LockedPack": {
         "dependentRequired": {
@@ -152,11 +168,21 @@ _SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def json_schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema called `name`: recipe, lock or manifest."""
+def json_schema(name: str, kinds: Mapping[str, type] | None = None) -> dict[str, Any]:
+    """Return the JSON Schema called `name`: recipe, lock or manifest.
+
+    Args:
+        name: Which.
+        kinds: Kinds of checks that are known, to the classes of their options; tables of other kinds may have any keys.
+    """
     cls = SCHEMAS[name]
     builder = _Builder()
     table = builder.table(cls)
+    if "CheckSpec" in builder.definitions:
+        builder.definitions["CheckSpec"]["allOf"] = [
+            {"if": {"properties": {"kind": {"const": kind}}}, "then": builder.merged(options, CheckSpec)}
+            for kind, options in sorted((kinds or {}).items())
+        ]
     return {
         "$schema": _DIALECT,
         "title": f"lftool {name}, version 1",

@@ -41,8 +41,18 @@ def parse_toml(data: bytes, what: str, error: type[LftoolError], hints: tuple[st
         raise error(f"{what}: not valid TOML: {problem}", hints=hints) from None
 
 
-def structure(table: object, cls: type[T], what: str, error: type[LftoolError], hints: tuple[str, ...] = ()) -> T:
+def structure(
+    table: object, cls: type[T], what: str, error: type[LftoolError], hints: tuple[str, ...] = (), *, path: str = "$"
+) -> T:
     """Return `table` as a value of `cls`.
+
+    Args:
+        table: Plain data.
+        cls: An attrs class.
+        what: What messages call the file.
+        error: What to raise.
+        hints: What to do about it.
+        path: Where in the file the table stands.
 
     Raises:
         LftoolError: Of class `error`; one line per problem, each with the path.
@@ -55,7 +65,7 @@ def structure(table: object, cls: type[T], what: str, error: type[LftoolError], 
     try:
         return converter().structure(table, cls)
     except (BaseValidationError, ValueError, KeyError) as problem:
-        raise error("\n".join(f"{what}: {line}" for line in problems(problem)), hints=hints) from None
+        raise error("\n".join(f"{what}: {line}" for line in problems(problem, path)), hints=hints) from None
 
 
 def read_bytes(

@@ -18,7 +18,7 @@ import pluggy
 from attrs import frozen
 
 from lftool import __version__
-from lftool.api import HOOKS, LFTOOL_API_VERSION
+from lftool.api import HOOKS, LFTOOL_API_VERSION, ConfigurableRecord
 from lftool.api.hookspecs import Hooks
 from lftool.errors import PluginError
 from lftool.host.guarding import awaited, not_ending
@@ -72,6 +72,7 @@ def _entry_points() -> list[tuple[Origin, metadata.EntryPoint, metadata.Distribu
                     version=distribution.version,
                     entry_point=entry.name,
                     module=entry.module,
+                    site=str(distribution.locate_file("")),
                 )
                 found.append((origin, entry, distribution))
     found.sort(key=lambda item: (item[0].distribution, item[0].entry_point, item[0].module))
@@ -114,7 +115,7 @@ def _materialise(module: ModuleType, name: str) -> tuple[tuple[str, Any], ...]:
             for record in implementation.function():
                 if not isinstance(record, kind):
                     raise TypeError(f"{hook} yielded {type(record).__name__}, not {kind.__name__}")
-                if record.options is not None:
+                if isinstance(record, ConfigurableRecord) and isinstance(record.options, type):
                     check_options(record.options)
                 records.append((hook, record))
     return tuple(records)

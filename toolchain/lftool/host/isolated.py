@@ -27,6 +27,7 @@ from lftool.api import (
     TransformPlan,
     TransformSpec,
 )
+from lftool.codec.options import canonical_options
 from lftool.errors import PluginError, StorageError
 from lftool.host.calls import Call, Watch
 from lftool.host.confinement import for_inputs
@@ -121,6 +122,7 @@ class Isolated:
                 method=call.method,
                 arguments=arguments,
                 confinement=None if confinement is None else confinement.plain(),
+                site=registered.origin.site,
             )
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(json.dumps(attrs.asdict(task)) + "\n")
@@ -152,6 +154,10 @@ class Isolated:
             f"the disk is full: {call.registered.origin} ran out of space in {self._temporary}",
             hints=("free some space on that disk: `lftool cache gc` shrinks the cache, and XDG_CACHE_HOME moves it",),
         )
+
+    def _options(self, registered: Registered[BackendType]) -> dict[str, Any]:
+        """Return the user's options of a backend."""
+        return canonical_options(self._rules.backends.get(registered.record.name, {}))
 
     def probe_inputs(self, registered: Registered[TransformType], use: str, folder: Path) -> dict[str, Path]:
         """Have a transform write its fixed input for `use` to a folder, and return role to file.
@@ -233,7 +239,7 @@ class Isolated:
             request.text_name: request.text,
         }
         call = self._bounded(registered, "measure", reads=reads, gpu=_on_gpu(registered))
-        found = self._call(call, {"request": plain}, progress)
+        found = self._call(call, {"request": plain, "options": self._options(registered)}, progress)
         return EmbeddingFigures(**found) if "texts" in found else QualityFigures(**found)
 
     def load(self, registered: Registered[BackendType], request: LoadRequest) -> LoadReport:
@@ -243,7 +249,8 @@ class Isolated:
             LftoolError: What the plugin raised, or PluginError when it died.
         """
         call = self._bounded(registered, "load", reads={"the weights": request.weights})
-        return LoadReport(**self._call(call, {"weights": str(request.weights), "context": request.context}))
+        arguments = {"weights": str(request.weights), "context": request.context, "options": self._options(registered)}
+        return LoadReport(**self._call(call, arguments))
 
     def compile(
         self,
@@ -267,5 +274,6 @@ class Isolated:
         Raises:
             PluginError: It failed or died; drivers do.
         """
-        found = self._call(Call(registered=registered, method="probe", seconds=PROBE_SECONDS), {})
+        call = Call(registered=registered, method="probe", seconds=PROBE_SECONDS)
+        found = self._call(call, {"options": self._options(registered)})
         return Probe(**{**found, "devices": tuple(Device(**device) for device in found["devices"])})

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import field, frozen
 
 from lftool.codec.canonical import canonical_json
 from lftool.errors import PluginError
@@ -23,12 +23,13 @@ CORE = "lftool"
 
 @frozen(kw_only=True)
 class Origin:
-    """A plugin: its distribution, version, entry-point name and module."""
+    """A plugin: its distribution, version, entry-point name and module, and the folder that it is installed in."""
 
     distribution: str
     version: str
     entry_point: str
     module: str
+    site: str = field(default="", eq=False)
 
     @property
     def is_builtin(self) -> bool:

@@ -9,7 +9,11 @@ from attrs import frozen
 
 from lftool.api import (
     BackendType,
+    CheckType,
+    CommandType,
     ConverterType,
+    Example,
+    ExporterType,
     LayoutType,
     ObserverType,
     QuantizerType,
@@ -300,6 +304,10 @@ _NOUNS: dict[type[Record], str] = {
     SignerType: "key scheme",
     VerifierType: "signature scheme",
     ObserverType: "observer",
+    CheckType: "kind of check",
+    ExporterType: "exporter",
+    CommandType: "command",
+    Example: "example",
 }
 
 

@@ -22,6 +22,7 @@ class Task:
         method: What to call on the object that the record makes.
         arguments: Plain data; see `encode_*` and `decode_*`.
         confinement: What the worker may do, as plain data; None for a worker that is not confined.
+        site: The folder that the plugin is installed in.
     """
 
     module: str
@@ -30,6 +31,7 @@ class Task:
     method: str
     arguments: dict[str, Any]
     confinement: dict[str, Any] | None = None
+    site: str = ""
 
 
 def encode_inputs(inputs: dict[str, InputFile]) -> dict[str, Any]:

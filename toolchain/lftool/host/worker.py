@@ -22,9 +22,9 @@ import attrs
 from attrs import define
 
 from lftool.api import HOOKS, BackendType, InputWarning, LoadRequest, QualityRequest, Record, RuntimeType, TransformType
-from lftool.codec.toml_in import structure
-from lftool.errors import LftoolError, RecipeError
+from lftool.errors import LftoolError, RecipeError, UsageError
 from lftool.host.confining import confine
+from lftool.host.given_options import factory_arguments, given_options
 from lftool.host.wire import decode_inputs, decode_spec, encode_plan
 
 
@@ -70,7 +70,7 @@ def _call_transform(record: TransformType, method: str, arguments: dict[str, Any
         found = transform.probe_inputs(arguments["use"], Path(arguments["folder"]))
         return {role: str(path) for role, path in found.items()}
     plain = arguments["spec"]
-    options = structure(plain["options"], record.options, "options", RecipeError) if record.options else None
+    options = given_options(record, plain["options"], "transform", "options", RecipeError)
     spec, inputs = decode_spec(plain, options), decode_inputs(arguments["inputs"])
     if method == "plan":
         return encode_plan(transform.plan(spec, inputs))
@@ -97,14 +97,14 @@ def perform(task: dict[str, Any], wire: Wire) -> Any:  # noqa: ANN401 - plain da
         runtime.compile(Path(given["archive"]), Path(given["output"]), given["threads"], wire.progress)
         return None
     assert isinstance(record, BackendType)  # noqa: S101 - the parent sends nothing else
+    given = task["arguments"]
+    where = f"config.toml: backends.{record.name}"
+    backend = record.factory(*factory_arguments(record, given["options"], "backend", where, UsageError))
     if task["method"] == "measure":
-        return attrs.asdict(record.factory().measure(_quality_request(task["arguments"]["request"]), wire.progress))
+        return attrs.asdict(backend.measure(_quality_request(given["request"]), wire.progress))
     if task["method"] == "load":
-        given = task["arguments"]
-        return attrs.asdict(
-            record.factory().load(LoadRequest(weights=Path(given["weights"]), context=given["context"]))
-        )
-    return attrs.asdict(record.factory().probe())
+        return attrs.asdict(backend.load(LoadRequest(weights=Path(given["weights"]), context=given["context"])))
+    return attrs.asdict(backend.probe())
 
 
 def _pass_on_warnings(wire: Wire) -> None:
@@ -130,6 +130,8 @@ def main() -> None:
     pipe, nobody = os.dup(0), os.open(os.devnull, os.O_RDONLY)
     os.dup2(nobody, 0)
     sys.stdin = os.fdopen(nobody)
+    if task["site"] and task["site"] not in sys.path:
+        sys.path.append(task["site"])  # a folder of PYTHONPATH, which this process does not heed: last, for this plugin
     if task["confinement"] is not None:  # before anything else runs here: it holds for threads that begin later
         confine(task["confinement"])
     _pass_on_warnings(wire)

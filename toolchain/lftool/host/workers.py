@@ -7,10 +7,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 from lftool.api import Notice
 
@@ -35,12 +35,14 @@ class WorkerRules:
         idle_seconds: After how many seconds without progress a worker is ended.
         waiting_seconds: After how many it is said that it is waited for.
         notify: Told who is waited for, and of what transforms warn.
+        backends: Name of a backend to its options, as the user's configuration has them.
     """
 
     confine: bool = True
     idle_seconds: float = 600.0
     waiting_seconds: float = 60.0
     notify: Callable[[Notice], None] = lambda _: None
+    backends: Mapping[str, Mapping[str, Any]] = Factory(dict)
 
 
 class Workers:

@@ -21,6 +21,12 @@ def _roots(_instance: object, _attribute: Attribute[Any], value: Mapping[str, st
             raise ValueError(f"the root {name!r} must be an absolute path, not {path!r}")
 
 
+def _tables(_instance: object, _attribute: Attribute[Any], value: Mapping[str, Any]) -> None:
+    for name, options in value.items():
+        if not isinstance(options, Mapping):
+            raise ValueError(f"{name}: expected a table of options")  # noqa: TRY004 - one error kind for callers
+
+
 @frozen(kw_only=True)
 class SigningConfiguration:
     """`[sign]`: how this user signs."""
@@ -73,3 +79,13 @@ class Configuration:
     sign: SigningConfiguration = field(factory=SigningConfiguration)
     remote_store: RemoteStoreConfiguration = field(factory=RemoteStoreConfiguration, metadata={"key": "remote-store"})
     plugins: PluginConfiguration = field(factory=PluginConfiguration)
+    backends: Mapping[str, Any] = field(
+        factory=dict,
+        validator=_tables,
+        metadata={"options": True, "doc": "Name of a backend to the options of its plugin."},
+    )
+    observers: Mapping[str, Any] = field(
+        factory=dict,
+        validator=_tables,
+        metadata={"options": True, "doc": "Name of an observer to the options of its plugin."},
+    )

@@ -226,10 +226,20 @@ class LockedConvert:
     converter_name: str | None = field(
         default=None, metadata={"key": "converter", "doc": "The converter that executed it; not part of a slice."}
     )
+    format: str | None = field(
+        default=None, metadata={"doc": "What the source holds, where a plugin brings that format."}
+    )
+    files: tuple[str, ...] = field(
+        default=(), metadata={"doc": "Paths within the source that it reads, of such a format."}
+    )
     plan: Digest = field(metadata={"doc": "SHA-256 of the canonical plan: parameters and tensors."})
     action: Digest = field(metadata={"doc": "SHA-256 over pinned inputs, plan and fingerprint."})
     sha256: Digest = field(metadata={"doc": "SHA-256 of the GGUF."})
     size: int = field(validator=_SIZE, metadata={"doc": "Size of the GGUF in bytes."})
+
+    def __attrs_post_init__(self) -> None:
+        if (self.format is None) != (not self.files):
+            raise ValueError("a format of a plugin needs both format and files")
 
     @property
     def output(self) -> Artifact:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from attrs import Attribute
 
 Intermediate = Literal["f32", "f16", "bf16"]
+_CONVERTED = ("weights", "lora", "mmproj")  # roles whose files a converter may read
 
 
 def _name(_instance: object, _attribute: Attribute[str], value: str) -> None:
@@ -44,6 +45,14 @@ def _no_secrets(_instance: object, _attribute: Attribute[Any], value: object) ->
         )
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
         _no_secrets(_instance, _attribute, inner)
+
+
+def _by_role(_instance: object, _attribute: Attribute[Any], value: Mapping[str, Any]) -> None:
+    for role, options in value.items():
+        if role not in _CONVERTED:
+            raise ValueError(f"{role!r} is no role; options of a converter stand under {', '.join(_CONVERTED)}")
+        if not isinstance(options, Mapping):
+            raise ValueError(f"{role}: expected a table")  # noqa: TRY004 - one error kind for callers
 
 
 @frozen(kw_only=True)
@@ -92,6 +101,11 @@ class ModelSpec:
             "doc": "Type that safetensors become: `f32`, `f16`, `bf16`; `auto`: of their first 16-bit matrix; default: each its own."
         },
     )
+    options: Mapping[str, Any] = field(
+        factory=dict,
+        validator=_by_role,
+        metadata={"options": True, "doc": "Options of the converter plugin, by role: `[model.options.weights]`."},
+    )
 
 
 @frozen(kw_only=True)
@@ -114,6 +128,9 @@ class TargetSpec:
     options: Mapping[str, Any] = field(
         factory=dict, metadata={"options": True, "doc": "Options of the quantizer plugin."}
     )
+    layout_options: Mapping[str, Any] = field(
+        factory=dict, metadata={"options": True, "doc": "Options of the layout plugin."}
+    )
 
 
 @frozen(kw_only=True)
@@ -121,6 +138,11 @@ class SignSpec:
     """`[sign]`: which key signs; never part of what is built."""
 
     key: str = field(validator=_key_reference, metadata={"doc": "`file:PATH` or `env:NAME` of the private key."})
+    options: Mapping[str, Any] = field(
+        factory=dict,
+        validator=_no_secrets,
+        metadata={"options": True, "doc": "Options of the signer plugin; never a secret."},
+    )
 
 
 @frozen(kw_only=True)
@@ -142,9 +164,9 @@ class Recipe:
     sign: SignSpec | None = None
 
     @property
-    def measured(self) -> tuple[CheckSpec, ...]:
-        """The checks that are made when bundles are built, with the unquantised weights beside them."""
-        return tuple(check for check in self.checks if check.kind == PERPLEXITY)
+    def measured(self) -> tuple[tuple[int, CheckSpec], ...]:
+        """Number, from 1 on, and check: those made when bundles are built, with the unquantised weights beside them."""
+        return tuple((number, check) for number, check in enumerate(self.checks, 1) if check.kind == PERPLEXITY)
 
     def __attrs_post_init__(self) -> None:
         for check in self.checks:

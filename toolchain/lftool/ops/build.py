@@ -18,9 +18,9 @@ from lftool.pipeline.building.builds import BuildRequest, plan_build, run_build
 from lftool.pipeline.graph.executor import THREADS, Executor
 from lftool.pipeline.locking.staleness import staleness
 from lftool.pipeline.model.parts import model_parts
+from lftool.pipeline.model.planned_checks import require_files
 from lftool.pipeline.pinned import missing_plugins, naming_missing_plugins, require_plugins
 from lftool.pipeline.sources.local_files import require_unchanged
-from lftool.pipeline.stages.measure import require_files
 from lftool.pipeline.stages.recall import recall_outputs
 from lftool.pipeline.stages.sign import open_key
 from lftool.store.collect import collect_if_due
@@ -162,7 +162,7 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
     """
     targets = _chosen(project, options.targets)
     require_plugins(project.recipe.plugins)
-    require_files(project.recipe, ports.files)
+    require_files(project.recipe, ports.registry, ports.files)
     with ports.store.in_use(), contextlib.ExitStack() as stack:
         lock = _fresh_lock(project, ports, options)
         stack.enter_context(naming_missing_plugins(lock))

@@ -17,9 +17,9 @@ from lftool.pipeline.graph.executor import THREADS, Executor
 from lftool.pipeline.locking.locker import check_upgrade, empty_lock, make_lock
 from lftool.pipeline.locking.new_pins import ALL, Upgrade
 from lftool.pipeline.model.parts import model_parts
+from lftool.pipeline.model.planned_checks import require_files
 from lftool.pipeline.pinned import require_plugins
 from lftool.pipeline.sources.local_files import changed_files
-from lftool.pipeline.stages.measure import require_files
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -69,7 +69,7 @@ def lock_project(
         LftoolError: Whatever resolving raises; the lock is then as it was.
     """
     require_plugins(project.recipe.plugins)
-    require_files(project.recipe, ports.files)
+    require_files(project.recipe, ports.registry, ports.files)
     old = project.read_lock()
     base = old or empty_lock(project.recipe)
     chosen = Upgrade() if upgrade is None else check_upgrade(upgrade or {ALL}, project.recipe, base)

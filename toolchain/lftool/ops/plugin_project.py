@@ -37,6 +37,16 @@ _KINDS = {
         ('suffix=".$name"', 'media_type="application/octet-stream"', 'factory=lazily("$module.layout:Layout")'),
     ),
     "observer": ("lftool_observers", "ObserverType", ("factory=lambda: observe",)),
+    "check": (
+        "lftool_checks",
+        "CheckType",
+        ('options=lazily("$module.check:Options")', 'factory=lazily("$module.check:Check")'),
+    ),
+    "exporter": (
+        "lftool_exporters",
+        "ExporterType",
+        ('options=lazily("$module.exporter:Options")', 'factory=lazily("$module.exporter:Exporter")'),
+    ),
     "command": ("lftool_commands", "CommandType", ("factory=lambda: command",)),
 }
 _IMPORTS = {

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import frozen
 
-from lftool.errors import UsageError
-from lftool.host.option_types import type_text
+from lftool.api import ConfigurableRecord
+from lftool.api.lazy import Lazy
+from lftool.errors import UnavailableError, UsageError
+from lftool.host.discovery import discover
+from lftool.host.guarding import not_ending
+from lftool.host.option_types import check_options, type_text
 from lftool.host.origin import distribution_digest
 
 if TYPE_CHECKING:
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
     from lftool.api import Record
     from lftool.host.discovery import Plugin
 
-_SAID = {"name", "summary", "options", "factory"}  # of every record
+_SAID = {"name", "summary", "options", "factory", "make"}  # of every record
 
 
 @frozen(kw_only=True)
@@ -69,6 +75,27 @@ def find_plugin(plugins: Sequence[Plugin], name: str) -> Plugin:
     raise UsageError(f"no installed plugin is called {name!r}; there are {valid}")
 
 
+def test_command(name: str, arguments: Sequence[str]) -> list[str]:
+    """Return the command that tests an installed plugin.
+
+    Args:
+        name: Of its entry point or distribution.
+        arguments: More of pytest's.
+
+    Raises:
+        UsageError: There is no such plugin.
+        UnavailableError: It cannot be used, or pytest is not installed.
+    """
+    plugin = find_plugin(discover(), name)
+    if plugin.status != "active":
+        raise UnavailableError(
+            f"{plugin.origin} could not be used: {plugin.reason}", hints=(f"see why: lftool plugins check {name}",)
+        )
+    if importlib.util.find_spec("pytest") is None:
+        raise UnavailableError("testing a plugin needs pytest", hints=("pip install 'lftool[testing]'",))
+    return [sys.executable, "-m", "lftool.testing.installed", plugin.origin.entry_point, *arguments]
+
+
 def digest_of(plugin: Plugin) -> str | None:
     """Return the digest that locks pin a plugin by; None for the built-in ones, which locks do not pin."""
     if plugin.distribution is None:
@@ -84,7 +111,7 @@ def offers(plugin: Plugin) -> list[Offer]:
             name=record.name,
             summary=record.summary,
             fields=_fields(record),
-            options=() if record.options is None else _options(record.options),
+            options=_options(record),
         )
         for hook, record in plugin.records
     ]
@@ -96,11 +123,16 @@ def _fields(record: Record) -> dict[str, Any]:
     for field in attrs.fields(type(record)):
         value = getattr(record, field.name)
         if field.name not in _SAID and value != field.default:
-            found[field.name] = list(value) if isinstance(value, tuple) else value
+            found[field.name] = (
+                list(value) if isinstance(value, tuple) else type_text(value) if isinstance(value, type) else value
+            )
     return found
 
 
-def _options(cls: type) -> tuple[Option, ...]:
+def _options(record: Record) -> tuple[Option, ...]:
+    cls = record.options_class if isinstance(record, ConfigurableRecord) else None
+    if cls is None:
+        return ()
     attrs.resolve_types(cls)
     return tuple(
         Option(
@@ -117,18 +149,21 @@ def _default_text(default: Any) -> str:  # noqa: ANN401 - whatever attrs takes
     return repr(default.factory()) if isinstance(default, attrs.Factory) else repr(default)  # type: ignore[arg-type]  # attrs' stub calls it a function
 
 
-def problems(plugins: Sequence[Plugin], commands: Collection[str] = ()) -> list[Problem]:
+def problems(plugins: Sequence[Plugin], commands: Collection[str] = (), *, resolve: bool = False) -> list[Problem]:
     """Return what is wrong: plugins that failed or do not fit, names and schemes that two of them claim.
 
     Args:
         plugins: All that were found.
         commands: Names of lftool's own commands, which no plugin may take.
+        resolve: Whether to import what records name lazily.
     """
     found = [
         Problem(plugin=plugin.origin.entry_point, text=plugin.reason, detail=_traceback(plugin))
         for plugin in plugins
         if plugin.status in {"failed", "incompatible"}
     ]
+    if resolve:
+        found += [one for plugin in plugins for _, record in plugin.records for one in _unusable(plugin, record)]
     claims: dict[tuple[str, str], Plugin] = {}
     for plugin in plugins:
         for hook, record in plugin.records:
@@ -141,6 +176,22 @@ def problems(plugins: Sequence[Plugin], commands: Collection[str] = ()) -> list[
                 text = f"the command {record.name!r} is lftool's own, and stays so"
                 found.append(Problem(plugin=plugin.origin.entry_point, text=text))
     return found
+
+
+def _unusable(plugin: Plugin, record: Record) -> list[Problem]:
+    """Return what is wrong with what a record names lazily: listing imports none of it."""
+    lazy = [value for field in attrs.fields(type(record)) if isinstance(value := getattr(record, field.name), Lazy)]
+    try:
+        with not_ending():
+            for value in lazy:
+                value.resolve()
+            if isinstance(record, ConfigurableRecord) and record.options_class is not None:
+                check_options(record.options_class)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin raises is the plugin's problem
+        text = f"{record.name}: {type(error).__name__}: {error}"
+        trace = "".join(traceback.format_exception(error))
+        return [Problem(plugin=plugin.origin.entry_point, text=text, detail=trace)]
+    return []
 
 
 def _claims(hook: str, record: Record) -> list[tuple[str, str]]:

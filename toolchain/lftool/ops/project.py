@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -17,6 +17,7 @@ from lftool.codec.locks import emit_lock, parse_lock
 from lftool.codec.recipes import parse_recipe
 from lftool.codec.toml_in import MOST_LOCK_BYTES, read_bytes
 from lftool.errors import LockError, RecipeError, UsageError
+from lftool.host.given_options import factory_arguments
 from lftool.host.guarding import not_ending, plugin_failure
 from lftool.host.registry import Registry
 from lftool.host.workers import WorkerRules
@@ -32,7 +33,7 @@ from lftool.store.locking import advisory_lock
 from lftool.transfer.fetch_rules import rules_from_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from lftool.api import Event
     from lftool.models.configuration import Configuration
@@ -133,13 +134,25 @@ def find_nearest(given: Path | None) -> Project | None:
     return find_project(given)
 
 
-def observing(registry: Registry) -> Callable[[Event], None]:
-    """Return a function that hands events to every registered observer; one that fails is dropped, not the build."""
+def observing(registry: Registry, options: Mapping[str, Mapping[str, Any]]) -> Callable[[Event], None]:
+    """Return a function that hands events to every registered observer; one that fails is dropped, not the build.
+
+    Args:
+        registry: Has them.
+        options: Name of an observer to its options, as the user's configuration has them.
+
+    Raises:
+        UsageError: An observer has no such option.
+    """
     observers = []
     lock = threading.Lock()
     for registered in registry.observers():
         try:
-            observers.append((registered.origin, registered.record.factory()))
+            record, where = registered.record, f"config.toml: observers.{registered.record.name}"
+            arguments = factory_arguments(record, options.get(record.name, {}), "observer", where, UsageError)
+            observers.append((registered.origin, record.factory(*arguments)))
+        except UsageError:
+            raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - observers are observational: they end no build
             _complain(str(plugin_failure(registered.origin, error)))
 
@@ -188,13 +201,15 @@ def open_ports(
         project=Path.cwd() if project is None else project.root,
         store=store,
         registry=registry,
-        emit=observing(registry),
+        emit=observing(registry, own.observers),
         online=online,
         load=os.environ.get("LFTOOL_LOAD") != "0",
         transfer=rules,
         remote_store=remote,
         files=files_of(project, own),
-        worker_rules=WorkerRules(confine=own.plugins.confine, idle_seconds=float(own.plugins.idle_seconds)),
+        worker_rules=WorkerRules(
+            confine=own.plugins.confine, idle_seconds=float(own.plugins.idle_seconds), backends=own.backends
+        ),
         source_options={} if project is None else {name: s.options for name, s in project.recipe.sources.items()},
     )
     if remote is not None:

@@ -119,6 +119,23 @@ class DurableFile:
             os.close(handle)
 
 
+def sync_files(directory: Path, label: str) -> None:
+    """Have all files and folders below a folder survive a power cut.
+
+    Raises:
+        StorageError: One cannot be read, or is a link.
+    """
+    with storage_errors("write", directory):
+        for path in sorted(directory.rglob("*")):
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                failpoint(label, "before-fsync")
+                os.fsync(handle)
+                failpoint(label, "after-fsync")
+            finally:
+                os.close(handle)
+
+
 def commit_directory(made: Path, destination: Path, label: str) -> None:
     """Give a folder in the making its name; the destination is absent or an empty folder.
 

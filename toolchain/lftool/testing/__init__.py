@@ -1,6 +1,7 @@
 """For tests of lftool and of plugins: small models, projects to run commands in, servers that fail, and conformance kits.
 
-A kit is a class whose tests hold for every plugin of a kind: inherit it, say what yours needs, and let pytest run it.
+A kit is a class whose tests hold for every plugin of a kind: inherit it, say what yours needs, and let pytest run it. Or say that
+in a hook, `lftool_examples`, and run `lftool plugins test NAME`.
 `pytest_plugins = ["lftool.testing.plugin"]` gives the fixtures. Needs pytest: `pip install 'lftool[testing]'`.
 """
 
@@ -9,49 +10,92 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lftool.testing.backend_kit import BackendConformance
+    from lftool.testing.backend_kit import BackendConformance, BackendExample
     from lftool.testing.bundles import rewrite_bundle
+    from lftool.testing.check_kit import CheckConformance, CheckExample, FakeCheckContext
+    from lftool.testing.command_kit import CommandConformance
+    from lftool.testing.exporter_kit import ExporterConformance, ExportExample
     from lftool.testing.faults import FaultProxy
     from lftool.testing.file_server import FileServer
+    from lftool.testing.layout_kit import LayoutConformance, LayoutExample
     from lftool.testing.models import tiny_gguf
+    from lftool.testing.observer_kit import ObserverConformance, ObserverExample
     from lftool.testing.project_folder import Outcome, ProjectFolder
     from lftool.testing.remote_store_kit import RemotePlace, RemoteStoreConformance
-    from lftool.testing.source_kit import Served, SourceConformance
+    from lftool.testing.runtime_kit import RuntimeConformance, RuntimeExample
+    from lftool.testing.signer_kit import KeyExample, SignedExample, SignerConformance, VerifierConformance
+    from lftool.testing.source_kit import Served, SourceConformance, large_model
     from lftool.testing.transform_kit import StreamingConformance, TransformConformance, Work
-
-__all__ = [
-    "BackendConformance",
-    "FaultProxy",
-    "FileServer",
-    "Outcome",
-    "ProjectFolder",
-    "RemotePlace",
-    "RemoteStoreConformance",
-    "Served",
-    "SourceConformance",
-    "StreamingConformance",
-    "TransformConformance",
-    "Work",
-    "rewrite_bundle",
-    "tiny_gguf",
-]
 
 _MODULES = {
     "BackendConformance": "backend_kit",
+    "BackendExample": "backend_kit",
+    "CheckConformance": "check_kit",
+    "CheckExample": "check_kit",
+    "CommandConformance": "command_kit",
+    "ExportExample": "exporter_kit",
+    "ExporterConformance": "exporter_kit",
+    "FakeCheckContext": "check_kit",
     "FaultProxy": "faults",
     "FileServer": "file_server",
+    "KeyExample": "signer_kit",
+    "LayoutConformance": "layout_kit",
+    "LayoutExample": "layout_kit",
+    "ObserverConformance": "observer_kit",
+    "ObserverExample": "observer_kit",
     "Outcome": "project_folder",
     "ProjectFolder": "project_folder",
     "RemotePlace": "remote_store_kit",
     "RemoteStoreConformance": "remote_store_kit",
+    "RuntimeConformance": "runtime_kit",
+    "RuntimeExample": "runtime_kit",
     "Served": "source_kit",
+    "SignedExample": "signer_kit",
+    "SignerConformance": "signer_kit",
     "SourceConformance": "source_kit",
     "StreamingConformance": "transform_kit",
     "TransformConformance": "transform_kit",
+    "VerifierConformance": "signer_kit",
     "Work": "transform_kit",
+    "large_model": "source_kit",
     "rewrite_bundle": "bundles",
     "tiny_gguf": "models",
 }
+
+__all__ = [
+    "BackendConformance",
+    "BackendExample",
+    "CheckConformance",
+    "CheckExample",
+    "CommandConformance",
+    "ExportExample",
+    "ExporterConformance",
+    "FakeCheckContext",
+    "FaultProxy",
+    "FileServer",
+    "KeyExample",
+    "LayoutConformance",
+    "LayoutExample",
+    "ObserverConformance",
+    "ObserverExample",
+    "Outcome",
+    "ProjectFolder",
+    "RemotePlace",
+    "RemoteStoreConformance",
+    "RuntimeConformance",
+    "RuntimeExample",
+    "Served",
+    "SignedExample",
+    "SignerConformance",
+    "SourceConformance",
+    "StreamingConformance",
+    "TransformConformance",
+    "VerifierConformance",
+    "Work",
+    "large_model",
+    "rewrite_bundle",
+    "tiny_gguf",
+]
 
 
 def __getattr__(name: str) -> object:

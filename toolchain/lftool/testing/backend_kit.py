@@ -1,35 +1,64 @@
 """What every backend must do: inherit the class, say what a machine with a device looks like, and let pytest run it.
 
-class TestMine(BackendConformance):
-name = "npu"
-probe = Probe(available=True, devices=(Device(name="NPU 1", memory=8 << 30, free=8 << 30),), library=True)
+    class TestMine(BackendConformance):
+        name = "npu"
+        probe = Probe(
+            available=True,
+            devices=(Device(name="NPU 1", memory=8 << 30, free=8 << 30),),
+            library=True,
+            fingerprint="npu",
+        )
+
+The command that `launch` returns takes `--prompt`, `--max-tokens` and `--raw` behind it, or has `--host` and `--port` in it to serve.
+One that starts lftool's runner on a device passes `--require-device` on, so that it never falls back to the processor by itself.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import pytest
+from attrs import Factory, frozen
 
 from lftool.api import BackendType, LaunchRequest, ModelSize, Probe, ServeOptions
 from lftool.builtin.python_runtime import PythonRuntime
-from lftool.errors import UnavailableError
-from lftool.host.registry import Registry
+from lftool.errors import UnavailableError, UsageError
+from lftool.host.given_options import factory_arguments
 from lftool.ops.run.backends import probe_backend
 from lftool.store.store import Store
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lftool.api import Backend, LaunchCommand
+    from lftool.testing.project_folder import ProjectFolder
 
 _GIB = 1 << 30
 _SECONDS = 120
 # A model of 4 GiB in 32 blocks, whose cache takes 1 GiB for the whole context.
 SIZE = ModelSize(weights=4 * _GIB, layers=(_GIB // 8,) * 32, cache=(4096,) * 32, context=8192)
+
+
+@frozen(kw_only=True)
+class BackendExample:
+    """A backend under test.
+
+    Attributes:
+        probe: What it finds on a machine that has its device.
+        needs_device: Whether it needs one: of the processor there always is one.
+        options: What the user's configuration gives it.
+        model: A small bundle to run; tests that need one are skipped without it.
+        executable: A native runtime; as above.
+    """
+
+    probe: Probe
+    needs_device: bool = True
+    options: Mapping[str, Any] = Factory(dict)
+    model: Path | None = None
+    executable: Path | None = None
 
 
 class BackendConformance:
@@ -38,11 +67,13 @@ class BackendConformance:
     name: ClassVar[str]
     probe: ClassVar[Probe]
     needs_device: ClassVar[bool] = True
+    options: ClassVar[Mapping[str, Any]] = {}
 
     @pytest.fixture
-    def backend(self) -> Backend:
+    def backend(self, project: ProjectFolder) -> Backend:
         """The backend's object."""
-        return Registry.discovered().get(BackendType, self.name).record.factory()
+        record = project.registry().get(BackendType, self.name).record
+        return record.factory(*factory_arguments(record, self.options, "backend", f"backends.{self.name}", UsageError))
 
     @pytest.fixture
     def model(self) -> Path | None:
@@ -51,7 +82,7 @@ class BackendConformance:
 
     @pytest.fixture
     def executable(self) -> Path | None:
-        """A native runtime; likewise."""
+        """A native runtime; as above."""
         return None
 
     def request_for(
@@ -67,17 +98,19 @@ class BackendConformance:
             serve=serve,
         )
 
-    def test_it_says_what_is_here_or_why_it_is_not(self, tmp_path: Path) -> None:
+    def test_it_says_what_is_here_or_why_it_is_not(self, project: ProjectFolder, tmp_path: Path) -> None:
         """In a process of its own, and within its time, whatever this machine has."""
-        found = probe_backend(self.name, Registry.discovered(), Store(tmp_path)).probe
+        found = probe_backend(self.name, project.registry(), Store(tmp_path / "store")).probe
         assert found.available == bool(found.devices)
         assert bool(found.reason) != found.available
         assert bool(found.fingerprint) == found.available
 
-    def test_it_does_not_fail_where_nothing_is_installed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_does_not_fail_where_nothing_is_installed(
+        self, project: ProjectFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """No tool of a driver can be found."""
         monkeypatch.setenv("PATH", str(tmp_path))
-        found = probe_backend(self.name, Registry.discovered(), Store(tmp_path / "store"))
+        found = probe_backend(self.name, project.registry(), Store(tmp_path / "store"))
         assert isinstance(found.probe, Probe)
         assert found.probe.available or found.probe.reason
 

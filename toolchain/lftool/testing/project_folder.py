@@ -8,15 +8,20 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from lftool.cli.main import run
+from lftool.host.registry import Registry
+from lftool.testing.uninstalled import register
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import ModuleType
 
 
 @frozen(kw_only=True)
@@ -50,11 +55,28 @@ class ProjectFolder:
 
     Attributes:
         loads: Whether `lock` tries to load the model, which takes half a second.
+        sites: Folders that plugins are looked for in besides those that are installed.
     """
 
     root: Path
     home: Path
     loads: bool = False
+    sites: tuple[Path, ...] = ()
+
+    def with_plugins(self, *modules: ModuleType | str) -> ProjectFolder:
+        """Return the same project with modules or packages as plugins, which need not be installed.
+
+        Each becomes a distribution of its name in a folder of this project, with `-` for `_`, and an entry point of that name;
+        lftool takes it for an installed one, in this process and in those that it starts. A module that an installed
+        distribution has an entry point for is left as it is.
+        """
+        folder = self.home / "site"
+        installed = {entry.module for entry in entry_points(group="lftool")}
+        for module in modules:
+            found = import_module(module) if isinstance(module, str) else module
+            if found.__name__ not in installed:
+                register(found, folder)
+        return evolve(self, sites=(*self.sites, folder) if folder.exists() else self.sites)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -65,7 +87,13 @@ class ProjectFolder:
             "XDG_CACHE_HOME": str(self.cache.parent),
             "XDG_CONFIG_HOME": str(self.home / "config"),
             "LFTOOL_LOAD": str(int(self.loads)),
+            **({"PYTHONPATH": os.pathsep.join(self._paths)} if self.sites else {}),
         }
+
+    @property
+    def _paths(self) -> list[str]:
+        before = os.environ.get("PYTHONPATH")
+        return [*map(str, self.sites), *([before] if before else [])]
 
     @property
     def cache(self) -> Path:
@@ -98,6 +126,14 @@ class ProjectFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
+    def registry(self) -> Registry:
+        """Return what plugins offer here."""
+        sys.path[:0] = map(str, self.sites)
+        try:
+            return Registry.discovered()
+        finally:
+            del sys.path[: len(self.sites)]
+
     def run(self, *arguments: str | Path) -> Outcome:
         """Run a command in this process, in the project's folder."""
         out, err = io.StringIO(), io.StringIO()
@@ -106,10 +142,12 @@ class ProjectFolder:
         os.environ.clear()
         os.environ.update(environment)
         os.chdir(self.root)
+        sys.path[:0] = map(str, self.sites)
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 status = run([str(argument) for argument in arguments])
         finally:
+            del sys.path[: len(self.sites)]
             os.chdir(folder)
             os.environ.clear()
             os.environ.update(before)

@@ -1,10 +1,12 @@
 """What every converter and quantizer must do: inherit the class, say what to make of what, and let pytest run it.
 
-class TestMine(TransformConformance):
-@pytest.fixture
-def work(self, tmp_path):
-weights = tiny_gguf(tmp_path / "m.gguf")
-return Work(kind=QuantizerType, name="mine", produces="Q4_K_M", inputs={"weights": weights})
+    class TestMine(TransformConformance):
+        @pytest.fixture
+        def work(self, tmp_path):
+            weights = tiny_gguf(tmp_path / "m.gguf")
+            return Work(kind=QuantizerType, name="mine", produces="Q4_K_M", inputs={"weights": weights})
+
+Of a transform whose record has `streams`, inherit `StreamingConformance` in its place.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -27,9 +30,13 @@ from lftool.api import ConverterType, InputFile, TransformSpec, TransformType
 from lftool.api.gguf import read_gguf
 from lftool.errors import LftoolError
 from lftool.host.isolated import Isolated
-from lftool.host.registry import Registered, Registry
 from lftool.host.workers import Workers
 from lftool.models.digest import Artifact, Digest
+from lftool.models.globs import is_chosen
+
+if TYPE_CHECKING:
+    from lftool.host.registry import Registered
+    from lftool.testing.project_folder import ProjectFolder
 
 
 @frozen(kw_only=True)
@@ -73,9 +80,9 @@ class TransformConformance:
         raise NotImplementedError
 
     @pytest.fixture
-    def registered(self, work: Work) -> Registered[TransformType]:
+    def registered(self, project: ProjectFolder, work: Work) -> Registered[TransformType]:
         """Return the record under test."""
-        return Registry.discovered().get(work.kind, work.name)
+        return project.registry().get(work.kind, work.name)
 
     @pytest.fixture
     def isolated(self, tmp_path: Path) -> Isolated:
@@ -85,13 +92,15 @@ class TransformConformance:
         return Isolated(scratch, Workers())
 
     @pytest.fixture
-    def spec(self, work: Work, registered: Registered[TransformType], isolated: Isolated) -> TransformSpec:
+    def spec(
+        self, project: ProjectFolder, work: Work, registered: Registered[TransformType], isolated: Isolated
+    ) -> TransformSpec:
         """Return what it is asked to make, with the types that another quantizer chose where it leaves them to one."""
         spec = TransformSpec(produces=work.produces, name=work.model, archive=work.archive)
         mixture = getattr(registered.record, "mixture", None)
         if mixture is None:
             return spec
-        chooser = Registry.discovered().get(work.kind, mixture)
+        chooser = project.registry().get(work.kind, mixture)
         return attrs.evolve(spec, types=isolated.plan(chooser, spec, dict(work.options), work.files()).tensors)
 
     def _make(
@@ -115,14 +124,16 @@ class TransformConformance:
         assert registered.record.semantics
         assert registered.record.factory().tool().version
 
-    def test_asking_for_the_tool_loads_nothing_heavy(self, work: Work) -> None:
+    def test_asking_for_the_tool_loads_nothing_heavy(self, project: ProjectFolder, work: Work) -> None:
         """Every build asks; what takes long belongs into child processes."""
         code = (
             "import sys; from lftool.host.registry import Registry; import lftool.api;"
             f" Registry.discovered().get(lftool.api.{work.kind.__name__}, {work.name!r}).record.factory().tool();"
             " print(*sorted({'numpy', 'torch', 'llama_cpp', 'llvmlite', 'transformers'} & sys.modules.keys()))"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=project.environment, capture_output=True, text=True, check=True
+        )
         assert done.stdout.split() == []
 
     def test_its_plan_is_the_same_every_time(
@@ -191,7 +202,10 @@ class TransformConformance:
         for role, path in work.inputs.items():
             cut[role] = tmp_path / f"cut-{path.name}"
             data = path.read_bytes()
-            weights = role == "weights" or path.suffix in {".safetensors", ".gguf"}
+            own = registered.record.recognises if isinstance(registered.record, ConverterType) else ()
+            weights = (
+                role == "weights" or path.suffix in {".safetensors", ".gguf"} or (own and is_chosen(role, own, ()))
+            )
             cut[role].write_bytes(data[: len(data) * 3 // 4] if weights else data)
         with pytest.raises(LftoolError):
             self._make(attrs.evolve(work, inputs=cut), registered, isolated, spec, tmp_path / "out")

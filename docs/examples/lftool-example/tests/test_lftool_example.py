@@ -1,7 +1,5 @@
 """Tests of the example plugin: a source and a quantizer can be tested without running lftool."""
 
-# ruff: noqa: S101 - tests assert
-
 from __future__ import annotations
 
 import io

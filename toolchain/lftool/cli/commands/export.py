@@ -1,86 +1,147 @@
-"""`lftool export`."""
+"""`lftool export`: one command for every exporter that a plugin offers."""
 
 from __future__ import annotations
 
-import shlex
+import types
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import click
 
-from lftool.cli.shared_options import bundle_argument, json_option, note, print_json, say, size_text
+from lftool.cli.shared_options import bundle_argument, json_option, note, print_json, say
 
-image_option = click.option(
-    "--image", required=True, metavar="REF", help="Reference of the image, such as registry.example.com/name:1."
-)
-output_option = click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it there; default: standard output."
-)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lftool.api import ExporterType
+    from lftool.host.registry import Registered
+
+_TYPES: dict[Any, Any] = {int: click.INT, float: click.FLOAT, bool: click.BOOL}
 
 
-@click.group("export")
+class _Exporters(click.Group):
+    """The exporters that are installed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return their names."""
+        from lftool.api import ExporterType
+        from lftool.host.registry import Registry
+
+        return [item.record.name for item in Registry.discovered().all(ExporterType)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of one."""
+        from lftool.api import ExporterType
+        from lftool.errors import UsageError
+        from lftool.host.registry import Registry
+
+        if ctx.resilient_parsing and cmd_name not in self.list_commands(ctx):
+            return None
+        return _command(Registry.discovered().get(ExporterType, cmd_name, UsageError))
+
+
+@click.group("export", cls=_Exporters)
 def command() -> None:
-    """Write a bundle as an image, or manifests that run one."""
+    """Write a bundle as an image, or manifests that run one. Plugins add more."""
 
 
-@command.command("container")
-@bundle_argument
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--ref", metavar="REF", help="What engines call it once loaded, such as registry.example.com/name:1.")
-@json_option
-def container(bundle: Path, directory: Path, ref: str | None, as_json: bool) -> None:
-    """Write native BUNDLE as an OCI image layout into DIRECTORY, once every content has been checked.
-
-    The image has one layer with one file; the same bundle gives the same bytes, whatever it is called.
-    """
-    from lftool.ops.export.container import export_container
-    from lftool.ops.user_store import open_store
-
-    made = export_container(bundle, directory, open_store(), ref)
-    if as_json:
-        print_json(
-            {
-                "digest": f"sha256:{made.digest.hex}",
-                "architecture": made.architecture,
-                "size": made.size,
-                "path": str(directory.absolute()),
-            }
-        )
-        return
-    say(f"sha256:{made.digest.hex}  linux/{made.architecture}  {size_text(made.size)}")
-    where = "REGISTRY/NAME:TAG" if ref is None else ref
-    layout = f"oci:{directory}" if ref is None else f"oci:{directory}:{ref}"
-    note(f"push it: skopeo copy --preserve-digests {shlex.quote(layout)} docker://{where}")
-
-
-@command.command("compose")
-@bundle_argument
-@image_option
-@output_option
-def compose(bundle: Path, image: str, output: Path | None) -> None:
-    """Print a Compose file that serves an image of BUNDLE, with memory computed from its model."""
-    from lftool.ops.export.deployments import compose, deployment_of
-    from lftool.ops.user_store import open_store
-
-    _write(compose(deployment_of(bundle, image, open_store())), output)
-
-
-@command.command("k8s")
-@bundle_argument
-@image_option
-@output_option
-def k8s(bundle: Path, image: str, output: Path | None) -> None:
-    """Print Kubernetes manifests that serve an image of BUNDLE, with probes and resources computed from its model."""
-    from lftool.ops.export.deployments import deployment_of, kubernetes
-    from lftool.ops.user_store import open_store
-
-    _write(kubernetes(deployment_of(bundle, image, open_store())), output)
-
-
-def _write(text: str, output: Path | None) -> None:
-    from lftool.store.durable import write_durably
-
-    if output is None:
-        click.echo(text, nl=False)
+def _command(registered: Registered[ExporterType]) -> click.Command:
+    record = registered.record
+    options = _options(record.options_class)
+    if record.writes == "folder":
+        name = click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+        told = "Every content of BUNDLE is checked first."
+        made: Callable[..., None] = _to_folder(registered)
+        decorators = [bundle_argument, name, *options, json_option]
     else:
-        write_durably(output, text.encode(), "extract")
-        note(f"wrote {output}")
+        output = click.option(
+            "-o",
+            "--output",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Write it there; default: standard output.",
+        )
+        told = "Every content of BUNDLE is checked first. It is printed, unless a file is named."
+        made = _to_file(registered)
+        decorators = [bundle_argument, *options, output]
+    for decorator in reversed(decorators):
+        made = decorator(made)
+    summary = record.summary[0].upper() + record.summary[1:]
+    return click.command(record.name, help=f"{summary}.\n\n{told}", short_help=f"{summary}.")(made)
+
+
+def _options(cls: type | None) -> list[Callable[..., Any]]:
+    """Return a command-line option for each field of an options class."""
+    import attrs
+
+    if cls is None:
+        return []
+    attrs.resolve_types(cls)
+    return [_option(field) for field in attrs.fields(cls)]
+
+
+def _option(field: Any) -> Callable[..., Any]:  # noqa: ANN401 - an attribute of attrs
+    import attrs
+
+    kind, several = field.type, False
+    if get_origin(kind) in {Union, types.UnionType}:
+        kind = next(item for item in get_args(kind) if item is not type(None))
+    if get_origin(kind) is tuple:
+        kind, several = get_args(kind)[0], True
+    choice = click.Choice([str(value) for value in get_args(kind)]) if get_origin(kind) is Literal else None
+    name, required = field.metadata.get("key", field.name), field.default is attrs.NOTHING
+    more: dict[str, Any] = {"is_flag": True, "default": None} if kind is bool else {"type": choice or _TYPES.get(kind)}
+    if kind is not bool:
+        more["metavar"] = field.metadata.get("metavar")
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        name,
+        required=required and kind is not bool,
+        multiple=several,
+        help=field.metadata.get("doc"),
+        **more,
+    )
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what was typed; what was not has the class's default."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in options.items()
+        if value not in (None, ())
+    }
+
+
+def _to_folder(registered: Registered[ExporterType]) -> Callable[..., None]:
+    def run(bundle: Path, directory: Path, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - of the plugin's class
+        from lftool.ops.export import export_bundle
+        from lftool.ops.user_store import open_store
+
+        made = export_bundle(registered, bundle, directory, _given(options), open_store())
+        if as_json:
+            print_json({**made.data, "path": str(directory.absolute())})
+            return
+        if made.text:
+            say(made.text)
+        for text in made.notes:
+            note(text)
+
+    return run
+
+
+def _to_file(registered: Registered[ExporterType]) -> Callable[..., None]:
+    def run(bundle: Path, output: Path | None, **options: Any) -> None:  # noqa: ANN401 - of the plugin's class
+        from lftool.ops.export import export_bundle
+        from lftool.ops.user_store import open_store
+        from lftool.store.durable import write_durably
+
+        made = export_bundle(registered, bundle, None, _given(options), open_store())
+        if output is None:
+            click.echo(made.text, nl=False)
+        else:
+            write_durably(output, made.text.encode(), "extract")
+            note(f"wrote {output}")
+        for text in made.notes:
+            note(text)
+
+    return run

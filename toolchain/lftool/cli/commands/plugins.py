@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,7 @@ def show(name: str, as_json: bool) -> None:
     multiple=True,
     default=("source",),
     show_default=True,
-    type=click.Choice(["source", "quantizer", "layout", "observer", "command"]),
+    type=click.Choice(["source", "quantizer", "layout", "observer", "check", "exporter", "command"]),
     help="What it offers; may be given several times.",
 )
 @click.option(
@@ -92,6 +93,19 @@ def new(name: str, kinds: tuple[str, ...], into: Path) -> None:
         say(str(path))
 
 
+@command.command("test", context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- PYTEST_ARGUMENTS]")
+def test(name: str, arguments: tuple[str, ...]) -> int:
+    """Test an installed plugin by the conformance kits, with the examples that it states.
+
+    Needs pytest: pip install 'lftool[testing]'.
+    """
+    from lftool.ops.plugins import test_command
+
+    return subprocess.run(test_command(name, arguments), check=False).returncode
+
+
 @command.command("check")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def check(names: tuple[str, ...]) -> int:
@@ -103,7 +117,7 @@ def check(names: tuple[str, ...]) -> int:
 
     plugins = discover()
     wanted = {find_plugin(plugins, name).origin.entry_point for name in names}
-    found = [problem for problem in problems(plugins, COMMANDS) if not wanted or problem.plugin in wanted]
+    found = [problem for problem in problems(plugins, COMMANDS, resolve=True) if not wanted or problem.plugin in wanted]
     for problem in found:
         note(f"{problem.plugin}: {problem.text}")
         for line in problem.detail.splitlines():

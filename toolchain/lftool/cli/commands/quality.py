@@ -43,7 +43,7 @@ def command(
     from lftool.ops.project import find_project, open_ports
     from lftool.ops.quality import QualityOptions, measure_target
     from lftool.pipeline.parallel import apart
-    from lftool.pipeline.stages.measure import decimal, increase
+    from lftool.pipeline.stages.measure import decimal
 
     found = find_project(project)
     relock = sys.stdin.isatty() and sys.stderr.isatty()
@@ -56,7 +56,7 @@ def command(
     quality, figures = measured.quality, measured.quality.figures
     if as_json:
         statement = None if measured.statement is None else str(measured.statement)
-        risen = {} if isinstance(figures, EmbeddingFigures) else {"increase": decimal(increase(figures))}
+        risen = {} if isinstance(figures, EmbeddingFigures) else {"increase": decimal(figures.increase)}
         print_json({**quality.predicate(), **risen, "statement": statement})
         return
     if isinstance(figures, EmbeddingFigures):
@@ -69,7 +69,7 @@ def command(
     say(f"{target}: {figures.tokens} tokens of {text.name} predicted, context {figures.context}, {figures.tool}")
     say(f"  on {figures.machine}")
     say(
-        f"  perplexity     {figures.perplexity:.4f}, unquantised {figures.reference_perplexity:.4f}: {increase(figures):+.2%}"
+        f"  perplexity     {figures.perplexity:.4f}, unquantised {figures.reference_perplexity:.4f}: {figures.increase:+.2%}"
     )
     say(f"  KL divergence  mean {figures.kl_divergence:.6f}, largest {figures.kl_divergence_max:.6f} nats")
     say(f"  same likeliest token  {figures.same_top:.2%}")

@@ -11,6 +11,6 @@ from lftool.cli.shared_options import print_json
 @click.argument("name", type=click.Choice(["recipe", "lock", "manifest"]))
 def command(name: str) -> None:
     """Print the JSON Schema of the recipe, the lock or the bundle manifest."""
-    from lftool.codec.schemas import json_schema
+    from lftool.ops.schema import schema_of
 
-    print_json(json_schema(name))
+    print_json(schema_of(name))

@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-import math
-import re
-import statistics
-import time
-from functools import partial
-from typing import TYPE_CHECKING, Any
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import attrs
+from attrs import field, frozen
+
+from lftool.api import Figures, Finding, ProjectFiles
+from lftool.api.gguf import GGUFHeader
 from lftool.bundle.contents import weights_header
 from lftool.bundle.extraction import copy_weights
-from lftool.bundle.reader import opened
-from lftool.errors import LftoolError, PolicyError, RecipeError, StorageError, UnavailableError, UsageError
-from lftool.formats.model_kind import model_kind
+from lftool.bundle.reader import Bundle, opened
+from lftool.errors import LftoolError, PolicyError, UnavailableError, UsageError
+from lftool.formats.model_kind import Does, model_kind
+from lftool.host.guarding import guarded
+from lftool.host.returned import checked
 from lftool.models.checks import PERPLEXITY
-from lftool.models.reals import as_decimal
-from lftool.ops.checks.report import CheckReport, CheckResult, quoted
+from lftool.ops.checks.report import CheckReport, CheckResult
+from lftool.ops.checks.turns import Turn, Want
+from lftool.ops.project import Project
 from lftool.ops.run.integrity import check_opened
-from lftool.ops.run.served_model import Question, served
+from lftool.ops.run.served_model import Question, ServedModel, served
 from lftool.pipeline.building.builds import make_weights
 from lftool.pipeline.model.parts import WEIGHTS, model_parts
-from lftool.pipeline.stages.measure import increase, measure, require, text_of
+from lftool.pipeline.model.planned_checks import PlannedCheck, planned_check
+from lftool.pipeline.ports import Ports
+from lftool.pipeline.stages.measure import MOST_TEXT_BYTES, Text, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
-    from lftool.api import ProjectFiles
-    from lftool.bundle.reader import Bundle
-    from lftool.formats.model_kind import Does
-    from lftool.models.checks import CheckSpec
     from lftool.models.manifest import BundleManifest
-    from lftool.ops.project import Project
-    from lftool.ops.run.served_model import ServedModel
-    from lftool.pipeline.ports import Ports
 
-_ROUNDS = 5
-_EMBEDDING = "embedding"
-
-
-class _NotHeldError(Exception):
-    """A check does not hold; `found` is all that the model said."""
-
-    def __init__(self, message: str, found: str = "") -> None:
-        super().__init__(message)
-        self.found = found
+T = TypeVar("T")
+_ANSWERS, _VECTORS, _FIGURES = "answers", "vectors", "figures"
 
 
 def check_bundle(report: CheckReport, path: Path, project: Project, ports: Ports, backend: str | None = None) -> None:
@@ -100,62 +91,32 @@ def check_bundles(
 
 
 def _check(report: CheckReport, path: Path, project: Project, ports: Ports, backend: str | None) -> None:
-    results = report.found
     with opened(path) as bundle:
         check_opened(bundle, ports.store)
-        does = model_kind(weights_header(bundle)).does
+        header = weights_header(bundle)
+        does = model_kind(header).does
         report.target = bundle.manifest.target
-        checks = _applying(project, bundle.manifest, path.name)
+        checks = _applying(project, bundle.manifest, path.name, ports)
         _require_kinds(checks, does, path.name)
-        for number, check in checks:
-            if check.kind == PERPLEXITY:
-                results[number] = _timed(number, check, partial(_perplexity, check, bundle, project, ports))
-    asked = [item for item in checks if item[1].kind != PERPLEXITY]
-    if does == "embeds":
-        answers = {number: check.prompt or "" for number, check in asked}
-    else:
-        answers = _answers(path, asked, report, backend, ports)
-    if answers:
-        with served(path, ports.store, backend, embeddings=True) as model:
-            report.asked = model.sentence
-            for number, check in asked:
-                if number in answers:
-                    results[number] = _timed(number, check, partial(_embedding, check, answers[number], model))
+        bench = _Bench(
+            bundle=bundle, path=path, project=project, ports=ports, does=does, weights=header, backend=backend
+        )
+        with contextlib.closing(bench):
+            bench.make(checks, report)
 
 
-def _answers(
-    path: Path, asked: list[tuple[int, CheckSpec]], report: CheckReport, backend: str | None, ports: Ports
-) -> dict[int, str]:
-    """Carry out the checks that need answers; return the answers whose vectors are to be compared."""
-    answers: dict[int, str] = {}
-    if not asked:
-        return answers
-    results = report.found
-    with served(path, ports.store, backend) as model:
-        report.asked = model.sentence
-        for number, check in asked:
-            if check.kind == _EMBEDDING:
-                said = _timed(number, check, partial(model.ask, _question(check)))
-                if said.failure is None:
-                    answers[number] = said.detail
-                else:
-                    results[number] = said
-            else:
-                results[number] = _timed(number, check, partial(_ask, check, model, ports.files))
-    return answers
-
-
-def _require_kinds(checks: list[tuple[int, CheckSpec]], does: Does, name: str) -> None:
+def _require_kinds(checks: Sequence[PlannedCheck], does: Does, name: str) -> None:
     """Raise UsageError if a check asks of a model what it does not do."""
-    for _, check in checks:
-        if does == "ranks" or (does == "embeds" and check.kind != _EMBEDDING):
+    for check in checks:
+        if does not in check.registered.record.of:
+            needed = " or ".join({"generates": "generates text"}.get(kind, kind) for kind in check.registered.record.of)
             raise UsageError(
-                f"{name}: a check of kind {check.kind!r} needs a model that generates text, and this one {does}",
+                f"{name}: a check of kind {check.spec.kind!r} needs a model that {needed}, and this one {does}",
                 hints=("a check of kind 'embedding' compares the vectors of two texts",) if does == "embeds" else (),
             )
 
 
-def _applying(project: Project, manifest: BundleManifest, name: str) -> list[tuple[int, CheckSpec]]:
+def _applying(project: Project, manifest: BundleManifest, name: str, ports: Ports) -> list[PlannedCheck]:
     recipe, target = project.recipe, manifest.target
     if (manifest.name, manifest.version) != (recipe.bundle.name, recipe.bundle.version):
         raise UsageError(
@@ -166,112 +127,169 @@ def _applying(project: Project, manifest: BundleManifest, name: str) -> list[tup
         raise UsageError(f"{name} is target {target!r}, which the recipe does not have")
     quantised = recipe.targets[target].quantize is not None
     return [
-        (number, check)
+        planned_check(number, check, ports.registry)
         for number, check in enumerate(recipe.checks, 1)
         if (not check.targets or target in check.targets) and (quantised or check.kind != PERPLEXITY)
     ]
 
 
-def _timed(number: int, check: CheckSpec, run: Callable[[], str]) -> CheckResult:
-    started, detail, made = time.monotonic(), "", True
-    failure: str | None = None
-    try:
-        detail = run()
-    except _NotHeldError as error:
-        failure, detail = str(error), error.found
-    except PolicyError as error:
-        failure = error.message
-    except (StorageError, RecipeError):
-        raise  # a file that is missing is no matter of the bundle's
-    except UnavailableError as error:
-        failure, made = error.message, False
-    name = check.name or f"{check.kind}-{number}"
-    return CheckResult(name=name, failure=failure, detail=detail, seconds=time.monotonic() - started, made=made)
+@frozen(kw_only=True)
+class _Bench:
+    """A bundle that checks are made on, and the server that answers once a check asks."""
+
+    bundle: Bundle
+    path: Path
+    project: Project
+    ports: Ports
+    does: Does
+    weights: GGUFHeader
+    backend: str | None
+    _served: dict[str, ServedModel] = field(factory=dict)
+    _open: contextlib.ExitStack = field(factory=contextlib.ExitStack)
+    _turns: list[Turn] = field(factory=list)
+
+    def close(self) -> None:
+        """End the server, and checks that wait."""
+        for turn in self._turns:
+            turn.give_up()
+        self._open.close()
+
+    def model(self, what: str, report: CheckReport) -> ServedModel:
+        """Return the bundle, served for answers or for vectors, in place of what was served before."""
+        if what not in self._served:
+            self._open.close()
+            self._served.clear()
+            model = self._open.enter_context(
+                served(self.path, self.ports.store, self.backend, embeddings=what == _VECTORS)
+            )
+            self._served[what] = model
+            report.asked = model.sentence
+        return self._served[what]
+
+    def figures(self, name: str, context: int | None) -> Figures:
+        """Return how well the weights predict a text of the project."""
+        recipe, lock, ports = self.project.recipe, self.project.require_lock(), self.ports
+        target, weights = self.bundle.manifest.target, self.bundle.manifest.weights.artifact
+        text = Text(name=name.rpartition("/")[2], data=ports.files.read(name, "checks", MOST_TEXT_BYTES))
+        with ports.store.in_use():
+            if not ports.store.blobs.is_sound(weights):
+                # built elsewhere: a backend measures files
+                ports.store.blobs.put_with(lambda out: copy_weights(self.bundle, out), lambda _: None)
+            parts = model_parts(recipe, lock)
+            return measure(
+                target,
+                recipe.targets[target].backend,
+                text,
+                context,
+                weights,
+                parts.artifact(WEIGHTS),
+                ports,
+                lambda: make_weights(recipe, lock, parts, ports),
+            ).figures
+
+    def make(self, checks: Sequence[PlannedCheck], report: CheckReport) -> None:
+        """Make checks, and report what comes of them as it comes: of those that want vectors last."""
+        laid_aside: list[tuple[PlannedCheck, Turn, list[CheckResult]]] = []
+        for check in checks:
+            found: list[CheckResult] = []
+            turn = Turn(_work(check, self, report, found))
+            self._turns.append(turn)
+            turn.begin()
+            while turn.want is not None and turn.want.served != _VECTORS:
+                turn.go_on()
+            if turn.want is None:
+                report.found[check.number] = attrs.evolve(found[0], seconds=turn.seconds)
+            else:
+                laid_aside.append((check, turn, found))
+        for check, turn, found in laid_aside:
+            while turn.want is not None:
+                turn.go_on()
+            report.found[check.number] = attrs.evolve(found[0], seconds=turn.seconds)
 
 
-def _question(check: CheckSpec, schema: Any = None) -> Question:  # noqa: ANN401 - JSON
-    assert check.prompt is not None  # noqa: S101 - the model requires it of all kinds but perplexity
-    return Question(prompt=check.prompt, raw=check.raw, max_tokens=check.max_tokens, schema=schema)
+def _work(check: PlannedCheck, bench: _Bench, report: CheckReport, found: list[CheckResult]) -> Callable[[Turn], None]:
+    """Return the work of one check: it leaves its result in `found`."""
+    origin = check.registered.origin
 
-
-def _ask(check: CheckSpec, model: ServedModel, files: ProjectFiles) -> str:
-    """Carry out a check that needs an answer; return what was found."""
-    match check.kind:
-        case "prompt":
-            answer = model.ask(_question(check))
-            missing = [text for text in check.contains if text not in answer]
-            if missing:
-                raise _NotHeldError(f"{missing[0]!r} is not in the answer {quoted(answer)}", answer)
-            return answer
-        case "regex":
-            answer = model.ask(_question(check))
-            if check.matches is None or re.search(check.matches, answer) is None:
-                raise _NotHeldError(f"{check.matches!r} matches nothing in the answer {quoted(answer)}", answer)
-            return answer
-        case "json-schema":
-            return _valid(check, model, files)
-        case _:
-            return _first_token(check, model)
-
-
-def _valid(check: CheckSpec, model: ServedModel, files: ProjectFiles) -> str:
-    from lftool.ops.checks.json_schemas import difference, read_schema  # noqa: PLC0415 - needs an extra
-
-    schema = read_schema(check.schema or "", files)
-    try:
-        answer = model.ask(_question(check, schema if check.constrained else None))
-    except UnavailableError as error:
-        if not check.constrained:
-            raise
-        message = f"{error.message}; if the server cannot hold this model's answers to a schema, drop `constrained`"
-        raise UnavailableError(message) from error
-    found = difference(answer, schema, check.schema or "")
-    if found is not None:
-        raise _NotHeldError(f"{found}; the answer is {quoted(answer)}", answer)
-    return answer
-
-
-def _first_token(check: CheckSpec, model: ServedModel) -> str:
-    question = _question(check)
-    model.first_token(question)  # the first one reads the weights
-    found = statistics.median(model.first_token(question) for _ in range(_ROUNDS))
-    most = float(as_decimal(check.max_seconds or "0"))
-    if found > most:
-        raise _NotHeldError(f"the first token came after {found:.3f} s, and the check allows {most:g} s")
-    return f"{found:.3f} s"
-
-
-def _embedding(check: CheckSpec, answer: str, model: ServedModel) -> str:
-    one, other = model.embed([answer or " ", check.similar_to or ""])
-    length = math.sqrt(sum(x * x for x in one) * sum(y * y for y in other))
-    cosine = sum(x * y for x, y in zip(one, other, strict=True)) / length if length else 0.0
-    least = float(as_decimal(check.min_similarity or "0"))
-    if not cosine >= least:  # also where it is no number
-        raise _NotHeldError(
-            f"the similarity to {check.similar_to!r} is {cosine:.3f}, and the check asks for {least:g};"
-            f" the answer is {quoted(answer)}",
-            answer,
+    def work(turn: Turn) -> None:
+        finding, made = Finding(), True
+        context = _Context(bench=bench, turn=turn, report=report)
+        try:
+            with guarded(origin):
+                finding = checked(check.make().check(context), Finding, "check()", origin)
+        except PolicyError as error:
+            finding = Finding(failure=error.message)
+        except UnavailableError as error:
+            finding, made = Finding(failure=error.message), False
+        found.append(
+            CheckResult(name=check.name, failure=finding.failure, detail=finding.detail, seconds=0.0, made=made)
         )
-    return f"similarity {cosine:.3f}"
+
+    return work
 
 
-def _perplexity(check: CheckSpec, bundle: Bundle, project: Project, ports: Ports) -> str:
-    recipe, lock = project.recipe, project.require_lock()
-    target, weights = bundle.manifest.target, bundle.manifest.weights.artifact
-    with ports.store.in_use():
-        if not ports.store.blobs.is_sound(weights):
-            # built elsewhere: a backend measures files
-            ports.store.blobs.put_with(lambda out: copy_weights(bundle, out), lambda _: None)
-        parts = model_parts(recipe, lock)
-        found = measure(
-            target,
-            recipe.targets[target].backend,
-            text_of(check, ports.files),
-            check.context,
-            weights,
-            parts.artifact(WEIGHTS),
-            ports,
-            lambda: make_weights(recipe, lock, parts, ports),
-        )
-    figures = require(check, found, target)
-    return f"perplexity {figures.perplexity:.4f}, {increase(figures):+.2%}"
+@frozen(kw_only=True)
+class _Context:
+    """What one check sees: `lftool.api.CheckContext`."""
+
+    bench: _Bench
+    turn: Turn
+    report: CheckReport
+
+    @property
+    def path(self) -> Path:
+        return self.bench.path
+
+    @property
+    def size(self) -> int:
+        return self.bench.bundle.size
+
+    @property
+    def name(self) -> str:
+        return self.bench.bundle.manifest.name
+
+    @property
+    def version(self) -> str:
+        return self.bench.bundle.manifest.version
+
+    @property
+    def target(self) -> str:
+        return self.bench.bundle.manifest.target
+
+    @property
+    def does(self) -> Does:
+        return self.bench.does
+
+    @property
+    def weights(self) -> GGUFHeader:
+        return self.bench.weights
+
+    @property
+    def files(self) -> ProjectFiles:
+        return self.bench.ports.files
+
+    def _have(self, served: str, do: Callable[[ServedModel], T]) -> T:
+        made: T = self.turn.have(Want(served, lambda: do(self.bench.model(served, self.report))))
+        return made
+
+    def ask(
+        self,
+        prompt: str,
+        *,
+        raw: bool = False,
+        max_tokens: int | None = None,
+        schema: Any = None,  # noqa: ANN401 - JSON
+    ) -> str:
+        question = Question(prompt=prompt, raw=raw, max_tokens=max_tokens, schema=schema)
+        return self._have(_ANSWERS, lambda model: model.ask(question))
+
+    def first_token(self, prompt: str, *, raw: bool = False) -> float:
+        question = Question(prompt=prompt, raw=raw)
+        return self._have(_ANSWERS, lambda model: model.first_token(question))
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        return self._have(_VECTORS, lambda model: model.embed(texts))
+
+    def quality(self, text: str, context: int | None = None) -> Figures:
+        found: Figures = self.turn.have(Want(_FIGURES, lambda: self.bench.figures(text, context)))
+        return found

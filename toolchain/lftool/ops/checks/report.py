@@ -97,8 +97,3 @@ def _left_out(text: str) -> str:
 def beginning(text: str) -> str:
     """Return the beginning of a text, for people."""
     return text[:_SHOWN] + _left_out(text)
-
-
-def quoted(text: str) -> str:
-    """Return the beginning of a text in quotation marks, for messages."""
-    return f"{text[:_SHOWN]!r}{_left_out(text)}"

@@ -14,7 +14,8 @@ from lftool.errors import LftoolError, UnavailableError
 from lftool.host.confinement import Applied, Confinement
 from lftool.host.isolated import PROBE_SECONDS, Isolated
 from lftool.host.published import BACKENDS
-from lftool.host.workers import Workers
+from lftool.host.workers import WorkerRules, Workers
+from lftool.ops.user_configuration import read_configuration
 from lftool.pipeline.identity import host_runtime
 from lftool.store.executables import executable
 
@@ -66,7 +67,8 @@ def probe_backend(name: str, registry: Registry, store: Store) -> FoundBackend:
         return FoundBackend(name=name, plugin=None, probe=missing, native=_native_here(name, store))
     with store.in_use():
         try:
-            probe = Isolated(store.temporary, Workers()).probe_backend(registered)
+            rules = WorkerRules(backends=read_configuration().backends)
+            probe = Isolated(store.temporary, Workers(), rules).probe_backend(registered)
         except LftoolError as error:
             probe = Probe(available=False, reason=error.message.replace("\n", " "))
     return FoundBackend(name=name, plugin=registered.origin.distribution, probe=probe, native=_native_here(name, store))

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from lftool.api import BackendType, LaunchCommand, LaunchRequest, RuntimeType
-from lftool.errors import PluginError, UnavailableError
+from lftool.errors import PluginError, UnavailableError, UsageError
 from lftool.host.confinement import Confinement, for_running
+from lftool.host.given_options import factory_arguments
 from lftool.host.guarding import guarded
 from lftool.host.published import BACKENDS
 from lftool.host.registry import Registered, Registry
@@ -24,6 +25,8 @@ from lftool.store.places import user_configuration
 from lftool.store.reading import open_for_reading
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lftool.api import Probe, ServeOptions
     from lftool.models.policy import TrustPolicy
     from lftool.store.store import Store
@@ -75,9 +78,14 @@ def _modules_of(module: str) -> list[str]:
     return [file for item in loaded if (file := getattr(item, "__file__", None))]
 
 
-def _launch(registered: Registered[BackendType], request: LaunchRequest) -> LaunchCommand:
+def _launch(
+    registered: Registered[BackendType], request: LaunchRequest, options: Mapping[str, Mapping[str, Any]]
+) -> LaunchCommand:
+    record = registered.record
+    where = f"config.toml: backends.{record.name}"
+    arguments = factory_arguments(record, options.get(record.name, {}), "backend", where, UsageError)
     with guarded(registered.origin):
-        command = registered.record.factory().launch(request)
+        command = record.factory(*arguments).launch(request)
     if request.bundle not in command.argv:
         raise PluginError(f"{registered.origin}: launch() must pass {request.bundle} on to the process")
     return command
@@ -157,6 +165,7 @@ def prepare_run(
         IntegrityError: The bundle is not what it says.
         TrustError: A policy was given, and no trusted key signed.
         UnavailableError: The backend is not installed or cannot be used here.
+        UsageError: The user's configuration has options that it has not.
     """
     descriptor = open_for_reading(path)
     try:
@@ -179,14 +188,13 @@ def prepare_run(
             size=checked.size,
             serve=serve,
         )
-        command = _launch(registered, request)
+        configuration = read_configuration()
+        command = _launch(registered, request, configuration.backends)
         compiled = [str(store.actions.path(host_runtime(semantics))) for semantics in native_runtimes(name)]
         decided = (str(request.executable or request.runner), str(user_configuration()))
         files = (*decided, *compiled, *_modules_of(registered.origin.module))
         requests = max(item.record.requests for item in registry.all(RuntimeType))
-        confinement = (
-            _confinement(registered, request, command, requests) if read_configuration().plugins.confine else None
-        )
+        confinement = _confinement(registered, request, command, requests) if configuration.plugins.confine else None
     except BaseException:
         os.close(descriptor)
         raise

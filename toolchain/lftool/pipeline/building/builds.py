@@ -105,10 +105,12 @@ def _present(request: BuildRequest, ports: Ports) -> Present:
         return None if found is None else found.output
 
     def measured(step: Measure, weights: Artifact) -> bool:
-        from lftool.pipeline.stages.measure import is_measured, text_of  # noqa: PLC0415 - most recipes measure nothing
+        from lftool.pipeline.model.planned_checks import planned_check  # noqa: PLC0415 - most recipes measure nothing
+        from lftool.pipeline.stages.measure import context_of, is_measured, text_of  # noqa: PLC0415 - likewise
 
+        check = planned_check(step.number, step.check, ports.registry)
         backend, reference = recipe.targets[step.target].backend, request.parts.artifact(WEIGHTS)
-        return is_measured(backend, text_of(step.check, ports.files), step.check.context, weights, reference, ports)
+        return is_measured(backend, text_of(check, ports.files), context_of(check), weights, reference, ports)
 
     return Present(
         blob=ports.store.blobs.holds,

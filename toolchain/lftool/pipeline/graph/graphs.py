@@ -96,7 +96,7 @@ def build_graph(
     made = {step.targets[0]: step.quantized for step in quantizes}
     measures = [
         Measure(targets=(name,), number=number, check=check, target=name, weights=made[name], reference=weights)
-        for number, check in enumerate(recipe.measured)
+        for number, check in recipe.measured
         for name in made
         if name in (check.targets or made)
     ]

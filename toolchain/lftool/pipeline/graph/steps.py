@@ -364,7 +364,7 @@ class Measure(Step):
 
     @property
     def detail(self) -> str:
-        return f"{self.check.kind} on {self.check.text}"
+        return f"{self.check.kind} on {self.check.options.get('text')}"
 
 
 @frozen(kw_only=True)

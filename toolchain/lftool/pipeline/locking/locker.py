@@ -19,8 +19,9 @@ from lftool.pipeline.locking.license import check_license
 from lftool.pipeline.locking.new_pins import ALL, NewPins, Upgrade
 from lftool.pipeline.locking.trial_load import try_loading
 from lftool.pipeline.model.adapters import check_adapter
-from lftool.pipeline.model.parts import LORA, WEIGHTS, ModelParts, model_parts
+from lftool.pipeline.model.parts import LORA, WEIGHTS, ModelParts, formats_of, model_parts
 from lftool.pipeline.model.weights import check_part, weights_header
+from lftool.pipeline.stages.pack import layout_options
 from lftool.pipeline.stages.performing import Stages
 from lftool.pipeline.stages.stream import can_stream
 from lftool.pipeline.tools.requests import requests_of
@@ -62,6 +63,7 @@ def _check_targets(recipe: Recipe, pins: NewPins, ports: Ports) -> dict[str, str
     """
     compiled = {}
     for name, spec in sorted(recipe.targets.items()):
+        layout_options(spec, name, ports.registry)
         pins.pin_plugin(ports.registry.get(LayoutType, spec.layout).origin)
         ports.registry.check_backend(spec.backend)
         if spec.quantize is None and spec.overrides:
@@ -120,7 +122,7 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports, executo
     for name, spec in sorted(recipe.sources.items()):
         pins.source(name, spec)
     pinned = Lock(recipe=old.recipe, sources=pins.sources, targets={})
-    pins.parts = parts = model_parts(recipe, pinned)
+    pins.parts = parts = model_parts(recipe, pinned, formats_of(ports.registry))
     targets = sorted(recipe.targets)
     requests = requests_of(recipe, pinned, parts, targets, ports.registry)  # before anything is fetched
     requests = attrs.evolve(requests, compiled=_check_targets(recipe, pins, ports))

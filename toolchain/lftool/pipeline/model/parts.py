@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from lftool.api import ConverterType
 from lftool.errors import LockError, RecipeError
 from lftool.models.digest import Artifact
 from lftool.models.lock import LockedFile
-from lftool.pipeline.model.selection import lora_files, mmproj_files, pick, weights_files
+from lftool.pipeline.model.selection import Format, lora_files, mmproj_files, pick, weights_files
 
 if TYPE_CHECKING:
+    from lftool.host.registry import Registry
     from lftool.models.lock import Lock
     from lftool.models.recipe import Recipe
 
 WEIGHTS, LORA, MMPROJ, IMATRIX = "weights", "lora", "mmproj", "imatrix"
+PEFT = "peft"
 GGUF_TYPES = {WEIGHTS: "model", LORA: "adapter", MMPROJ: "mmproj"}  # role to `general.type`
 
 
@@ -27,7 +30,7 @@ class Part:
     Attributes:
         role: `weights`, `lora` or `mmproj`.
         source: Name of the source.
-        format: `gguf`, or what a converter must consume: `gguf-split`, `safetensors` or `peft`.
+        format: `gguf`, or what a converter must consume: `gguf-split`, `safetensors`, `peft`, or a format of its own.
         files: Sorted by path.
         folder: Where they stand within the source, with a slash behind it; empty for its root.
     """
@@ -123,7 +126,7 @@ class ModelParts:
 
     def _conversion_files(self, role: str) -> list[tuple[str, str, LockedFile]]:
         part = self.by_role[role]
-        if role != LORA:
+        if role != LORA or part.format != PEFT:
             return [(file.path, source, file) for source, file in part.pinned]
         weights = self.weights
         config = next((file for file in weights.files if file.path == f"{weights.folder}config.json"), None)
@@ -143,18 +146,43 @@ class ModelParts:
         return list(found | dict.fromkeys(self.imatrix_files))
 
 
-def model_parts(recipe: Recipe, lock: Lock) -> ModelParts:
+def formats_of(registry: Registry) -> tuple[Format, ...]:
+    """Return the formats that plugins bring."""
+    roles = {made: role for role, made in GGUF_TYPES.items()}
+    return tuple(
+        Format(name=record.consumes[0], role=roles[record.makes], recognises=record.recognises, beside=record.beside)
+        for record in (item.record for item in registry.all(ConverterType))
+        if record.recognises
+    )
+
+
+def _formats_in(lock: Lock) -> tuple[Format, ...]:
+    """Return the formats of plugins that a lock was made with: it names the files, so that no plugin is needed to read it."""
+    return tuple(
+        Format(name=stage.format, role=role, paths=stage.files)
+        for role, stage in lock.convert.items()
+        if stage.format is not None
+    )
+
+
+def model_parts(recipe: Recipe, lock: Lock, formats: tuple[Format, ...] = ()) -> ModelParts:
     """Return the parts of the recipe's model among the pinned files.
+
+    Args:
+        recipe: The recipe.
+        lock: Pins the sources, and names the files of formats that plugins brought when it was made.
+        formats: What plugins bring, while a lock is being made.
 
     Raises:
         RecipeError: One is not there, or ambiguous.
         FormatError: A pickle checkpoint.
     """
     model, imatrix = recipe.model, None
+    formats = formats or _formats_in(lock)
     chosen = {
-        WEIGHTS: (model.weights, weights_files(recipe, lock)),
-        LORA: (model.lora, lora_files(recipe, lock)),
-        MMPROJ: (model.mmproj, mmproj_files(recipe, lock)),
+        WEIGHTS: (model.weights, weights_files(recipe, lock, formats)),
+        LORA: (model.lora, lora_files(recipe, lock, formats)),
+        MMPROJ: (model.mmproj, mmproj_files(recipe, lock, formats)),
     }
     parts = {
         role: Part(role=role, source=source, format=found.format, files=found.files, folder=found.folder)

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from lftool.errors import FormatError, RecipeError
+from lftool.models.globs import is_chosen
 from lftool.models.lock import LockedFile
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lftool.models.lock import Lock
     from lftool.models.recipe import Recipe
 
@@ -45,11 +48,41 @@ _ADAPTER = (_ADAPTER_CONFIG, _ADAPTER_WEIGHTS, "README.md")
 
 
 @frozen(kw_only=True)
+class Format:
+    """A format that a plugin brings.
+
+    Attributes:
+        name: What the converter consumes.
+        role: What it makes a GGUF for.
+        recognises: Globs of the paths that are such weights.
+        beside: Globs of what else the converter reads.
+        paths: What it reads, where a lock names it.
+    """
+
+    name: str
+    role: str
+    recognises: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+
+    def files(self, files: tuple[LockedFile, ...]) -> tuple[LockedFile, ...]:
+        """Return what of a source's files is of this format; nothing if no weights are among them."""
+        if self.paths:
+            return tuple(file for file in files if file.path in self.paths)
+        weights = [file for file in files if is_chosen(file.path, self.recognises, ())]
+        if not weights:
+            return ()
+        return tuple(
+            file for file in files if file in weights or (self.beside and is_chosen(file.path, self.beside, ()))
+        )
+
+
+@frozen(kw_only=True)
 class Chosen:
     """Files of a source that are one thing.
 
     Attributes:
-        format: `gguf`, or what a converter must consume: `gguf-split`, `safetensors` or `peft`.
+        format: `gguf`, or what a converter must consume: `gguf-split`, `safetensors`, `peft`, or a format of its own.
         files: Sorted by path.
         folder: Where they stand within the source, with a slash behind it; empty for its root.
     """
@@ -120,6 +153,26 @@ def _of_pieces(files: tuple[LockedFile, ...]) -> tuple[str, ...]:
     return (f"these are pieces of a file, to be joined first: cat -- {joined} > {shlex.quote(pieces[0][1])}",)
 
 
+def _of_plugins(files: tuple[LockedFile, ...], source: str, role: str, formats: Sequence[Format]) -> Chosen | None:
+    """Return what a plugin's format recognises in a source that holds nothing else.
+
+    Raises:
+        RecipeError: Several formats do.
+    """
+    readable = tuple(file for file in files if not file.path.endswith(_PICKLES))
+    found = [
+        Chosen(format=known.name, files=chosen)
+        for known in formats
+        if known.role == role and (chosen := known.files(readable))
+    ]
+    if len(found) > 1:
+        raise RecipeError(
+            f"source {source!r} could be {' or '.join(chosen.format for chosen in found)}",
+            hints=(f"choose its files: include = [...] under [sources.{source}]",),
+        )
+    return found[0] if found else None
+
+
 def pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple[str, ...]) -> LockedFile:
     """Return the one file with one of `suffixes`, or the only file.
 
@@ -158,8 +211,8 @@ def pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple[
     )
 
 
-def weights_files(recipe: Recipe, lock: Lock) -> Chosen:
-    """Return the locked files that are the weights of the recipe's model: one GGUF, the parts of one, or safetensors.
+def weights_files(recipe: Recipe, lock: Lock, formats: Sequence[Format]) -> Chosen:
+    """Return the locked files that are the weights of the recipe's model: one GGUF, the parts of one, safetensors, or of a plugin's format.
 
     Raises:
         RecipeError: None, or several.
@@ -173,7 +226,9 @@ def weights_files(recipe: Recipe, lock: Lock) -> Chosen:
     models = [file for file in ggufs if not _OTHER.search(file.path.rpartition("/")[2])]
     if models:  # what is none by its name is no candidate; what is none by its header is found out once it is here
         ggufs, files = models, tuple(file for file in files if file not in ggufs or file in models)
-    found = _parts(ggufs, name) or (None if ggufs else _safetensors(files, name))
+    found = _parts(ggufs, name)
+    if not ggufs:
+        found = _safetensors(files, name) or _of_plugins(files, name, "weights", formats)
     return found or Chosen(format="gguf", files=(pick(files, name, "weights", (".gguf",)),))
 
 
@@ -182,7 +237,7 @@ def _is_projector(file: LockedFile) -> bool:
     return _is_gguf(file) and "mmproj" in file.path.rpartition("/")[2]
 
 
-def lora_files(recipe: Recipe, lock: Lock) -> Chosen | None:
+def lora_files(recipe: Recipe, lock: Lock, formats: Sequence[Format]) -> Chosen | None:
     """Return the locked files of the recipe's LoRA adapter; None when it names none.
 
     Raises:
@@ -194,6 +249,9 @@ def lora_files(recipe: Recipe, lock: Lock) -> Chosen | None:
         return None
     files = lock.sources[name].files
     folders = [file.path.removesuffix(_ADAPTER_CONFIG) for file in files if file.path.endswith(_ADAPTER_CONFIG)]
+    foreign = None if folders or any(map(_is_gguf, files)) else _of_plugins(files, name, "lora", formats)
+    if foreign is not None:
+        return foreign
     if len(folders) != 1 or any(_is_gguf(file) for file in files):
         return Chosen(format="gguf", files=(pick(files, name, "LoRA adapter", (".gguf",)),))
     paths = {folders[0] + part for part in _ADAPTER}
@@ -205,7 +263,7 @@ def lora_files(recipe: Recipe, lock: Lock) -> Chosen | None:
     return Chosen(format="peft", files=found)
 
 
-def mmproj_files(recipe: Recipe, lock: Lock) -> Chosen | None:
+def mmproj_files(recipe: Recipe, lock: Lock, formats: Sequence[Format]) -> Chosen | None:
     """Return the locked files that the recipe's projector is made of; None when it names none.
 
     Raises:
@@ -223,5 +281,5 @@ def mmproj_files(recipe: Recipe, lock: Lock) -> Chosen | None:
             f"source {name!r} holds the weights, and no GGUF with mmproj in its name: there is no projector",
             hints=("name the source that has it, or leave mmproj out",),
         )
-    found = None if ggufs else _safetensors(files, name)
+    found = None if ggufs else _safetensors(files, name) or _of_plugins(files, name, "mmproj", formats)
     return found or Chosen(format="gguf", files=(pick(named or files, name, "projector", (".gguf",)),))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from lftool.api import Source, SourceContext
-from lftool.codec.toml_in import structure
 from lftool.errors import RecipeError, UnavailableError
+from lftool.host.given_options import given_options
 from lftool.host.guarding import guarded
 
 if TYPE_CHECKING:
@@ -68,11 +68,7 @@ def open_source(spec: SourceSpec, name: str, ports: Ports) -> tuple[Registered[A
             f"source {name!r} is not in the store, and its {record.name} source may not be asked offline",
             hints=("run once without --offline; afterwards the store has it",),
         )
-    options: object = None
-    if record.options is not None:
-        options = structure(dict(spec.options), record.options, f"lftool.toml: sources.{name}.options", RecipeError)
-    elif spec.options:
-        raise RecipeError(f"sources.{name}.options: the source {record.name!r} has no options")
+    options = given_options(record, spec.options, "source", f"lftool.toml: sources.{name}.options", RecipeError)
     context = SourceContext(
         project=ports.project,
         options=options,

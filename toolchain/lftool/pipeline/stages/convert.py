@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from lftool.api import TransformPlan, TransformSpec
+from lftool.api import ConverterType, TransformPlan, TransformSpec
+from lftool.codec.options import canonical_options
 from lftool.models.digest import Digest
 from lftool.models.lock import LockedConvert, LockedTool
 from lftool.pipeline.graph.steps import Convert
@@ -19,6 +21,7 @@ from lftool.pipeline.stages.outputs import check_output
 from lftool.pipeline.stages.recall import done_already
 from lftool.pipeline.tools.requests import convert_spec
 from lftool.pipeline.tools.tool import Tool, input_files, plan_transform, require_pinned_fingerprint, spec_to_run
+from lftool.pipeline.uses import Use, deciding
 
 if TYPE_CHECKING:
     from lftool.models.digest import Artifact
@@ -28,11 +31,18 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Conversion:
-    """A convert step that was agreed on: its tool, its plan, its action."""
+    """A convert step that was agreed on: its tool, its plan, its action.
+
+    Attributes:
+        options: As the recipe wrote them, in canonical form.
+        use: Which fingerprint it depends on.
+    """
 
     step: Convert
     tool: Tool
     spec: TransformSpec
+    options: Mapping[str, Any]
+    use: str
     plan: TransformPlan
     pinned: LockedTool
     action: Digest
@@ -40,15 +50,18 @@ class Conversion:
     def require_fingerprint(self, ports: Ports) -> None:
         """Raise UnavailableError unless the tool makes the pinned bits."""
         record = self.tool.registered.record
-        require_pinned_fingerprint(self.tool, record.semantics, self.spec.produces, self.pinned, ports)
+        require_pinned_fingerprint(self.tool, record.semantics, self.use, self.pinned, ports)
 
     def locked(self, made: Artifact) -> LockedConvert:
         """Return its entry of a lock."""
         record = self.tool.registered.record
+        recognises = isinstance(record, ConverterType) and record.recognises
         return LockedConvert(
             semantics=record.semantics,
-            uses=self.spec.produces,
+            uses=self.use,
             converter_name=record.name,
+            format=record.consumes[0] if recognises else None,
+            files=tuple(sorted(self.step.inputs)) if recognises else (),
             plan=plan_digest(self.plan),
             action=self.action,
             sha256=made.sha256,
@@ -60,15 +73,20 @@ def agreed(step: Convert, pins: Pins, ports: Ports) -> Conversion:
     """Return how a step is done, planned and agreed on with the pins; its inputs must be in the store.
 
     Raises:
+        RecipeError: Unknown option.
         NotReproducibleError: The lock names another plan.
         UnavailableError: The installed plugin or tool is not the pinned one.
     """
-    tool, spec = pins.converter(step), convert_spec(step.request)
-    plan = plan_transform(tool, spec, {}, dict(step.inputs), ports)
+    tool, spec = pins.converter(step), convert_spec(step.request, step.role, ports.registry)
+    options, record = canonical_options(step.request.options), tool.registered.record
+    plan = plan_transform(tool, spec, options, dict(step.inputs), ports)
     pins.agree(step, tool, plan_digest(plan))
-    pinned, semantics = pins.fingerprints(tool, spec.produces), tool.registered.record.semantics
-    action = transform_action("convert", step.inputs, semantics, spec.produces, pinned, plan_digest(plan))
-    return Conversion(step=step, tool=tool, spec=spec, plan=plan, pinned=pinned, action=action)
+    use = str(Use(produces=spec.produces, options=deciding(options, record.options_class)))
+    pinned = pins.fingerprints(tool, use)
+    action = transform_action("convert", step.inputs, record.semantics, use, pinned, plan_digest(plan))
+    return Conversion(
+        step=step, tool=tool, spec=spec, options=options, use=use, plan=plan, pinned=pinned, action=action
+    )
 
 
 def made_before(wanted: Conversion, pins: Pins, ports: Ports, *, header: bool = False) -> Artifact | None:
@@ -112,7 +130,7 @@ def _run(wanted: Conversion, threads: int, ports: Ports) -> Artifact:
             lambda path: ports.isolated.run(
                 wanted.tool.registered,
                 spec_to_run(wanted.tool, wanted.spec, wanted.plan),
-                {},
+                dict(wanted.options),
                 input_files(dict(step.inputs), ports),
                 path,
                 threads,

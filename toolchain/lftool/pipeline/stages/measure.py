@@ -19,16 +19,14 @@ from lftool.api import (
 from lftool.codec.canonical import canonical_json
 from lftool.errors import PolicyError, RecipeError, StorageError, UnavailableError
 from lftool.models.digest import Artifact, Digest
-from lftool.models.reals import as_decimal
 from lftool.pipeline.identity import quality_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lftool.api import ProjectFiles
-    from lftool.models.checks import CheckSpec
-    from lftool.models.recipe import Recipe
+    from lftool.api import Finding, ProjectFiles
+    from lftool.pipeline.model.planned_checks import PlannedCheck
     from lftool.pipeline.ports import Ports
 
 _DIGITS = 6
@@ -177,11 +175,6 @@ def is_measured(
     return ports.store.remembers(key, "figures")
 
 
-def increase(figures: QualityFigures) -> float:
-    """Return how much perplexity rose over the unquantised weights, as a fraction."""
-    return figures.perplexity / figures.reference_perplexity - 1
-
-
 def _remembered(plain: dict[str, str]) -> Figures:
     """Return figures that were kept as text."""
     cls = EmbeddingFigures if "texts" in plain else QualityFigures
@@ -189,47 +182,38 @@ def _remembered(plain: dict[str, str]) -> Figures:
     return cls(**{name: {"int": int, "float": float}.get(kinds[name], str)(value) for name, value in plain.items()})
 
 
-def require(check: CheckSpec, quality: Quality, target: str) -> QualityFigures:
+def text_of(check: PlannedCheck, files: ProjectFiles) -> Text:
+    """Return the text that a check of perplexity names.
+
+    Raises:
+        RecipeError: It lies outside of the project and its roots.
+        StorageError: It cannot be read.
+    """
+    name: str = check.arguments[0].text
+    return Text(name=name.rpartition("/")[2], data=files.read(name, "checks", MOST_TEXT_BYTES))
+
+
+def context_of(check: PlannedCheck) -> int | None:
+    """Return how many tokens a check of perplexity has evaluated together; None for the backend's choice."""
+    context: int | None = check.arguments[0].context
+    return context
+
+
+def require(check: PlannedCheck, quality: Quality, target: str) -> Figures:
     """Return the figures, if they hold against a check of perplexity.
 
     Raises:
         PolicyError: Perplexity rose by more than the check allows.
         RecipeError: The model generates no text, so it has no perplexity.
     """
-    figures = quality.figures
-    if isinstance(figures, EmbeddingFigures):
-        raise RecipeError(
-            f"targets.{target}: a perplexity check needs a model that generates text; this is an embedding model",
-            hints=("use a check of kind 'embedding'; `lftool quality` measures how far embeddings moved",),
-        )
-    most = float(as_decimal(check.max_increase or "0"))
-    if increase(figures) <= most:
-        return figures
+    judging: Any = check.make()
+    try:
+        finding: Finding = judging.judge(quality.figures)
+    except RecipeError as error:
+        raise RecipeError(f"targets.{target}: {error.message}", hints=error.hints) from None
+    if finding.failure is None:
+        return quality.figures
     raise PolicyError(
-        f"targets.{target}: perplexity of {quality.text_name} is {figures.perplexity:.4f}, the unquantised weights have"
-        f" {figures.reference_perplexity:.4f}: {increase(figures):+.2%}, and the check allows"
-        f" {most:+.2%}",
+        f"targets.{target}: {finding.failure}",
         hints=("quantise less, use an importance matrix, or keep sensitive tensors under `overrides`",),
     )
-
-
-def require_files(recipe: Recipe, files: ProjectFiles) -> None:
-    """Raise RecipeError unless the files that checks name are there: they are read only once everything is built."""
-    for number, check in enumerate(recipe.checks):
-        for key, name in (("text", check.text), ("schema", check.schema)):
-            if name is not None:
-                try:
-                    files.open_file(name, f"lftool.toml: $.checks[{number}].{key}").close()
-                except StorageError as error:
-                    raise RecipeError(error.message) from None
-
-
-def text_of(check: CheckSpec, files: ProjectFiles) -> Text:
-    """Return the text that a check of the recipe names.
-
-    Raises:
-        RecipeError: It lies outside of the project and its roots.
-        StorageError: It cannot be read.
-    """
-    name = check.text or ""
-    return Text(name=name.rpartition("/")[2], data=files.read(name, "checks", MOST_TEXT_BYTES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from attrs import frozen
 
 from lftool.api import LayoutInputs, LayoutPlan, LayoutType, PlannedMember
@@ -12,7 +13,8 @@ from lftool.bundle.writer import BundleWriter, Identity, chunk_table, make_manif
 from lftool.codec.canonical import canonical_json
 from lftool.codec.locks import emit_lock, slice_lock
 from lftool.codec.recipes import emit_recipe, slice_recipe
-from lftool.errors import UnavailableError
+from lftool.errors import RecipeError, UnavailableError
+from lftool.host.given_options import given_options
 from lftool.host.guarding import guarded
 from lftool.host.returned import layout_plan
 from lftool.models.digest import Artifact, Digest
@@ -34,6 +36,7 @@ from lftool.pipeline.tools.runtimes import runtime_pieces
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lftool.host.registry import Registry
     from lftool.models.lock import Lock
     from lftool.models.recipe import Recipe, TargetSpec
     from lftool.pipeline.ports import Ports
@@ -78,6 +81,17 @@ def _layout_inputs(
     )
 
 
+def layout_options(spec: TargetSpec, target: str, registry: Registry) -> object:
+    """Return the options of a target's layout; None where it has none.
+
+    Raises:
+        RecipeError: No such layout, or it has no such option.
+    """
+    record = registry.get(LayoutType, spec.layout).record
+    where = f"lftool.toml: targets.{target}.layout_options"
+    return given_options(record, spec.layout_options, "layout", where, RecipeError)
+
+
 def _layout_plan(
     target: str,
     spec: TargetSpec,
@@ -95,7 +109,10 @@ def _layout_plan(
             f"layout {spec.layout!r}: the lock pins number {number}, installed is {registered.record.number}",
             hints=("install the plugin that the lock was made with", "or move on: lftool lock"),
         )
-    inputs = _layout_inputs(lock.targets[target].runtime, weights, beside, lock, ports)
+    inputs = attrs.evolve(
+        _layout_inputs(lock.targets[target].runtime, weights, beside, lock, ports),
+        options=layout_options(spec, target, ports.registry),
+    )
     with guarded(registered.origin):
         layout = registered.record.factory()
     return layout_plan(layout, inputs, registered.origin), registered.record.suffix

@@ -189,7 +189,7 @@ def _agreed(
 
 def _use(tool: Tool, spec: TransformSpec, options: Mapping[str, Any], imatrix: Mapping[str, Artifact]) -> str:
     """Return which fingerprint of a tool a stage depends on."""
-    found = deciding(options, tool.registered.record.options)
+    found = deciding(options, tool.registered.record.options_class)
     return str(Use(produces=spec.produces, imatrix=bool(imatrix), options=found))
 
 

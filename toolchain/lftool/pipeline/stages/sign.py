@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from lftool.api import ProjectFiles, Signer, SignerContext, Verifier, VerifierType
-from lftool.errors import TrustError
+from lftool.errors import RecipeError, TrustError
+from lftool.host.given_options import given_options
 from lftool.host.guarding import guarded
 from lftool.host.returned import GuardedSigner, GuardedVerifier
 from lftool.trust.signing import sign_statement
@@ -49,8 +50,11 @@ def open_key(spec: SignSpec, own: Path | None, ports: Ports) -> SigningKey:
         path = own.expanduser().resolve()
         scheme, rest, files = "file", path.name, ProjectFiles(project=path.parent)
     registered = registry.signer(scheme)
+    given = spec.options if own is None else {}  # they are of the key that the recipe names
+    options = given_options(registered.record, given, "signer", "lftool.toml: sign.options", RecipeError)
+    context = SignerContext(project=ports.project, scheme=scheme, rest=rest, files=files, options=options)
     with guarded(registered.origin):
-        made = registered.record.factory(SignerContext(project=ports.project, scheme=scheme, rest=rest, files=files))
+        made = registered.record.factory(context)
     signer = GuardedSigner(made, registered.origin)
     checking = registry.get(VerifierType, signer.scheme, TrustError)
     with guarded(checking.origin):

@@ -123,7 +123,7 @@ class _Streaming:
             self.ports.isolated.run(
                 wanted.tool.registered,
                 spec_to_run(wanted.tool, wanted.spec, wanted.plan),
-                {},
+                dict(wanted.options),
                 input_files(dict(wanted.step.inputs), self.ports),
                 path_of(output),
                 self.ports.threads,

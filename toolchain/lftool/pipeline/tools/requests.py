@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lftool.api import ConverterType, QuantizerType, TransformSpec
-from lftool.codec.toml_in import structure
+from lftool.api.records import KNOWN_FORMATS
 from lftool.errors import RecipeError, UnavailableError
+from lftool.host.given_options import given_options
 from lftool.pipeline.graph.graphs import Requests
 from lftool.pipeline.graph.steps import TransformRequest
 from lftool.pipeline.model.overrides import expand_overrides
@@ -34,6 +35,9 @@ def requests_of(recipe: Recipe, lock: Lock, parts: ModelParts, targets: Sequence
         UnavailableError: No installed plugin does it.
         RecipeError: Unknown file type or quantizer; or the recipe asks to convert a GGUF.
     """
+    for role in recipe.model.options:
+        if role not in parts.by_role or parts.by_role[role].is_gguf:
+            raise RecipeError(f"model.options.{role}: nothing is converted for {role}, so no converter takes them")
     if parts.weights.is_gguf and recipe.model.intermediate is not None:
         raise RecipeError(
             f"model.intermediate: source {parts.weights.source!r} is a GGUF, so nothing is converted",
@@ -72,7 +76,9 @@ def _conversion(part: Part, recipe: Recipe, lock: Lock, registry: Registry) -> T
             kept = "" if produces is None else f" of type {produces}"
             raise UnavailableError(
                 f"source {source!r} holds {part.format}, and no installed plugin converts that to GGUF{kept}",
-                hints=("install one: pip install 'lftool[cpu,convert]'", "or point the source at a GGUF file"),
+                hints=("install one: pip install 'lftool[cpu,convert]'", "or point the source at a GGUF file")
+                if part.format in KNOWN_FORMATS
+                else ("install the plugin that the lock was made with",),
             )
         if not registered.record.deterministic:
             raise RecipeError(
@@ -80,7 +86,10 @@ def _conversion(part: Part, recipe: Recipe, lock: Lock, registry: Registry) -> T
             )
         name = registered.record.name
     return TransformRequest(
-        transform=name, produces=produces or KEEP_TYPES, name=model_name(recipe.sources[source].uri)
+        transform=name,
+        produces=produces or KEEP_TYPES,
+        name=model_name(recipe.sources[source].uri),
+        options=dict(recipe.model.options.get(role, {})),
     )
 
 
@@ -119,9 +128,17 @@ def quantizer_of(request: TransformRequest, registry: Registry) -> Registered[Qu
     return registry.quantizer(request.produces, request.transform)
 
 
-def convert_spec(request: TransformRequest) -> TransformSpec:
-    """Return what a converter is to make."""
-    return TransformSpec(produces=request.produces, name=request.name)
+def convert_spec(request: TransformRequest, role: str, registry: Registry) -> TransformSpec:
+    """Return what a converter is to make.
+
+    Raises:
+        RecipeError: Unknown option.
+        UnavailableError: The converter is not installed.
+    """
+    record = converter_of(request, registry).record
+    where = f"lftool.toml: model.options.{role}"
+    options = given_options(record, request.options, "converter", where, RecipeError)
+    return TransformSpec(produces=request.produces, name=request.name, options=options)
 
 
 def quantize_spec(request: TransformRequest, header: GGUFHeader, target: str, registry: Registry) -> TransformSpec:
@@ -142,12 +159,8 @@ def quantize_spec(request: TransformRequest, header: GGUFHeader, target: str, re
             hints=("leave `quantizer` out, or choose a file type that another quantizer makes: lftool plugins list",),
         )
     where = f"lftool.toml: targets.{target}.options"
-    if record.options is None and request.options:
-        raise RecipeError(
-            f"{where}: the quantizer {record.name!r} has no options", hints=_who_knows(request, record, registry)
-        )
     try:
-        options = structure(dict(request.options), record.options, where, RecipeError) if record.options else None
+        options = given_options(record, request.options, "quantizer", where, RecipeError)
     except RecipeError as error:
         error.hints = (*error.hints, *_who_knows(request, record, registry))
         raise
@@ -167,4 +180,5 @@ def _who_knows(request: TransformRequest, record: QuantizerType, registry: Regis
 
 
 def _option_names(record: QuantizerType) -> set[str]:
-    return {field.name for field in attrs.fields(record.options)} if record.options else set()
+    cls = record.options_class
+    return set() if cls is None else {field.name for field in attrs.fields(cls)}

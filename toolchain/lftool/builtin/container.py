@@ -10,26 +10,20 @@ import hashlib
 import os
 import re
 import shlex
-import shutil
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import field, frozen
 
-from lftool.bundle.reader import opened
-from lftool.codec.canonical import canonical_json
-from lftool.errors import IntegrityError, UnavailableError, UsageError
-from lftool.models.digest import Artifact, Digest
-from lftool.ops.bundles.claims import runtime_name
-from lftool.ops.run.integrity import check_opened
-from lftool.store.durable import durable_file, storage_errors
+from lftool.api import Artifact, Digest, Export, IntegrityError, UnavailableError, UsageError, canonical_json
 
 if TYPE_CHECKING:
-    from lftool.bundle.reader import Bundle
-    from lftool.models.manifest import BundleManifest
-    from lftool.store.store import Store
+    from pathlib import Path
+
+    from attrs import Attribute
+
+    from lftool.api import ExportRequest
 
 PORT = 8080
 _BLOCK = 512
@@ -46,61 +40,51 @@ _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _DOCUMENTS = ("oci-layout", "index.json")
 
 
-@frozen(kw_only=True)
-class ExportedImage:
-    """An image layout that was written; `digest` names its manifest."""
-
-    folder: Path
-    digest: Digest
-    architecture: str
-    size: int
-
-
-def entry_name(manifest: BundleManifest) -> str:
+def entry_name(request: ExportRequest) -> str:
     """Return what the executable is called in an image."""
-    return f"{manifest.name}.llamafile"
+    return f"{request.name}.llamafile"
 
 
-def require_native(bundle: Bundle) -> str:
+def require_native(request: ExportRequest) -> str:
     """Return the name of a bundle's native runtime.
 
     Raises:
         UsageError: The bundle does not begin with an executable.
     """
-    runtime = runtime_name(bundle) or "none"
-    if os.pread(bundle.descriptor, 4, 0) != b"\x7fELF":
+    runtime = request.runtime or "none"
+    if os.pread(request.file.fileno(), 4, 0) != b"\x7fELF":
         raise UsageError(
-            f"{bundle.name}: its runtime is {runtime}, and an image needs a native one",
+            f"{request.bundle}: its runtime is {runtime}, and an image needs a native one",
             hints=('build a target with `runtime = "native"`',),
         )
     return runtime
 
 
-def _architecture(bundle: Bundle) -> str:
+def _architecture(request: ExportRequest) -> str:
     """Return the architecture of a bundle's executable.
 
     Raises:
         UsageError: The bundle does not begin with one that needs no libraries.
     """
-    runtime, head = require_native(bundle), os.pread(bundle.descriptor, 20, 0)
-    if _has_interpreter(bundle):
+    runtime, head = require_native(request), os.pread(request.file.fileno(), 20, 0)
+    if _has_interpreter(request.file.fileno()):
         raise UsageError(
-            f"{bundle.name}: its executable ({runtime}) is linked dynamically, and an image from scratch has no libraries",
+            f"{request.bundle}: its executable ({runtime}) is linked dynamically, and an image from scratch has no libraries",
             hints=(
                 'use it on an image that has them, such as the vendor\'s own, or build a target with `backend = "cpu"`',
             ),
         )
     machine = int.from_bytes(head[18:20], "little")
     if machine not in _ARCHITECTURES:
-        raise UnavailableError(f"{bundle.name}: its executable is for a machine that OCI images have no name for")
+        raise UnavailableError(f"{request.bundle}: its executable is for a machine that OCI images have no name for")
     return _ARCHITECTURES[machine]
 
 
-def _has_interpreter(bundle: Bundle) -> bool:
+def _has_interpreter(descriptor: int) -> bool:
     """Tell whether an executable asks for a dynamic linker: a program header of type PT_INTERP (System V ABI, 64 bits)."""
-    header = os.pread(bundle.descriptor, 64, 0)
+    header = os.pread(descriptor, 64, 0)
     start, size, count = (int.from_bytes(header[at:end], "little") for at, end in ((32, 40), (54, 56), (56, 58)))
-    types = (os.pread(bundle.descriptor, 4, start + number * size) for number in range(count))
+    types = (os.pread(descriptor, 4, start + number * size) for number in range(count))
     return any(int.from_bytes(kind, "little") == _PT_INTERP for kind in types)
 
 
@@ -133,15 +117,15 @@ def _tar_header(name: str, size: int) -> bytes:
     return info.tobuf(format=tarfile.PAX_FORMAT, encoding="utf-8", errors="strict")
 
 
-def _write_layer(bundle: Bundle, name: str, folder: Path) -> Artifact:
+def _write_layer(request: ExportRequest, folder: Path) -> Artifact:
     """Write the layer: the kernel copies the bundle while another thread hashes it."""
-    header = _tar_header(name, bundle.size)
-    padding = b"\0" * (-bundle.size % _BLOCK + 2 * _BLOCK)
+    descriptor, header = request.file.fileno(), _tar_header(entry_name(request), request.size)
+    padding = b"\0" * (-request.size % _BLOCK + 2 * _BLOCK)
 
     def digest() -> Digest:
         state, at = hashlib.sha256(header), 0
-        while at < bundle.size:
-            piece = os.pread(bundle.descriptor, min(_PIECE, bundle.size - at), at)
+        while at < request.size:
+            piece = os.pread(descriptor, min(_PIECE, request.size - at), at)
             if not piece:
                 break  # it was checked a moment ago; if it has changed, the digest tells
             state.update(piece)
@@ -149,24 +133,23 @@ def _write_layer(bundle: Bundle, name: str, folder: Path) -> Artifact:
         state.update(padding)
         return Digest(state.hexdigest())
 
-    with durable_file(folder, "extract") as out, ThreadPoolExecutor(1) as pool:
+    unnamed = folder / "layer"
+    with unnamed.open("wb") as out, ThreadPoolExecutor(1) as pool:
         hashed = pool.submit(digest)
-        out.file.write(header)
-        out.file.flush()
-        _copy(bundle.descriptor, out.file.fileno(), bundle.size, len(header))
-        out.file.seek(0, os.SEEK_END)
-        out.file.write(padding)
+        out.write(header)
+        out.flush()
+        _copy(descriptor, out.fileno(), request.size, len(header))
+        out.seek(0, os.SEEK_END)
+        out.write(padding)
         found = hashed.result()
-        out.commit(folder / found.hex)
-    return Artifact(found, len(header) + bundle.size + len(padding))
+    unnamed.rename(folder / found.hex)
+    return Artifact(found, len(header) + request.size + len(padding))
 
 
 def _write_json(value: Any, folder: Path) -> Artifact:  # noqa: ANN401 - plain data
     data = canonical_json(value)
-    artifact = Artifact(Digest.of(data), len(data))
-    with durable_file(folder, "extract") as out:
-        out.file.write(data)
-        out.commit(folder / artifact.sha256.hex)
+    artifact = Artifact.of(data)
+    (folder / artifact.sha256.hex).write_bytes(data)
     return artifact
 
 
@@ -174,7 +157,7 @@ def _descriptor(kind: str, artifact: Artifact, **more: Any) -> dict[str, Any]:  
     return {"mediaType": kind, "digest": f"sha256:{artifact.sha256.hex}", "size": artifact.size, **more}
 
 
-def _config(entry: str, architecture: str, layer: Artifact, labels: dict[str, str]) -> dict[str, Any]:
+def _image_config(entry: str, architecture: str, layer: Artifact, labels: dict[str, str]) -> dict[str, Any]:
     return {
         "architecture": architecture,
         "os": "linux",
@@ -204,59 +187,58 @@ def require_reference(image: str) -> str:
     """Return a reference of an image.
 
     Raises:
-        UsageError: It is none.
+        ValueError: It is none.
     """
     if not _REFERENCE.fullmatch(image):
-        raise UsageError(
-            f"{image!r} is no reference of an image",
-            hints=("such as registry.example.com/name:1; names are lower case",),
+        raise ValueError(
+            f"{image!r} is no reference of an image, such as registry.example.com/name:1; names are lower case"
         )
     return image
 
 
-def export_container(path: Path, folder: Path, store: Store, reference: str | None = None) -> ExportedImage:
-    """Write an OCI image layout of a bundle; every byte of the bundle is checked first.
-
-    Args:
-        path: The bundle.
-        folder: Where to write; it is empty, or not there.
-        store: Remembers what has been checked.
-        reference: What engines call the image once it is loaded; None for its version alone.
-
-    Raises:
-        IntegrityError: The bundle is not what it says.
-        UsageError: It has no native runtime, the folder is not empty, or the reference is none.
-        StorageError: The layout cannot be written.
-    """
-    named = {} if reference is None else {"io.containerd.image.name": require_reference(reference)}
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(
-            f"{folder} is not empty", hints=(f"remove it, or name another folder: rm -r {shlex.quote(str(folder))}",)
-        )
-    try:
-        return _export(path, folder, store, named)
-    except BaseException:
-        for name in ("blobs", *_DOCUMENTS):  # half an image is in the way of the next try
-            shutil.rmtree(folder / name, ignore_errors=True)
-            (folder / name).unlink(missing_ok=True)
-        raise
+def reference(_instance: object, _attribute: Attribute[Any], value: str | None) -> None:
+    """Raise ValueError unless an option is a reference of an image, or nothing."""
+    if value is not None:
+        require_reference(value)
 
 
-def _export(path: Path, folder: Path, store: Store, named: dict[str, str]) -> ExportedImage:
-    with opened(path) as bundle:
-        architecture = _architecture(bundle)
-        check_opened(bundle, store)
-        info, entry = bundle.manifest, entry_name(bundle.manifest)
+@frozen(kw_only=True)
+class ContainerOptions:
+    """Options of `lftool export container`."""
+
+    ref: str | None = field(
+        default=None,
+        validator=reference,
+        metadata={
+            "doc": "What engines call it once loaded, such as registry.example.com/name:1.",
+            "metavar": "REF",
+        },
+    )
+
+
+@frozen
+class ContainerExporter:
+    """Writes an OCI image layout: one layer with one file; the same bundle gives the same bytes, whatever it is called."""
+
+    options: ContainerOptions
+
+    def export(self, request: ExportRequest) -> Export:
+        """Write it.
+
+        Raises:
+            UsageError: The bundle has no native runtime, or one that needs libraries.
+        """
+        assert request.folder is not None  # noqa: S101 - the record says so
+        architecture, ref, folder = _architecture(request), self.options.ref, request.folder
         blobs = folder / "blobs" / "sha256"
-        with storage_errors("write", folder):
-            blobs.mkdir(parents=True, exist_ok=True)
-        layer = _write_layer(bundle, entry, blobs)
+        blobs.mkdir(parents=True)
+        layer = _write_layer(request, blobs)
         labels = {
-            "org.opencontainers.image.title": info.name,
-            "org.opencontainers.image.version": info.version,
-            "lftool.manifest": bundle.manifest_digest.hex,
+            "org.opencontainers.image.title": request.name,
+            "org.opencontainers.image.version": request.version,
+            "lftool.manifest": request.manifest.hex,
         }
-        config = _write_json(_config(entry, architecture, layer, labels), blobs)
+        config = _write_json(_image_config(entry_name(request), architecture, layer, labels), blobs)
         image = {
             "schemaVersion": 2,
             "mediaType": _MANIFEST,
@@ -265,19 +247,20 @@ def _export(path: Path, folder: Path, store: Store, named: dict[str, str]) -> Ex
             "annotations": labels,
         }
         manifest = _write_json(image, blobs)
-        entry_of_index = _descriptor(
+        named = {} if ref is None else {"io.containerd.image.name": ref}
+        entry = _descriptor(
             _MANIFEST,
             manifest,
             platform={"architecture": architecture, "os": "linux"},
-            annotations={
-                **named,
-                "org.opencontainers.image.ref.name": named.get("io.containerd.image.name", info.version),
-            },
+            annotations={**named, "org.opencontainers.image.ref.name": ref or request.version},
         )
-        index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [entry_of_index]}
+        index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [entry]}
         for name, value in zip(_DOCUMENTS, ({"imageLayoutVersion": "1.0.0"}, index), strict=True):
-            with durable_file(folder, "extract") as out:
-                out.file.write(canonical_json(value))
-                out.commit(folder / name)
-    size = layer.size + config.size + manifest.size
-    return ExportedImage(folder=folder, digest=manifest.sha256, architecture=architecture, size=size)
+            (folder / name).write_bytes(canonical_json(value))
+        size = layer.size + config.size + manifest.size
+        layout = shlex.quote(f"oci:{request.destination}{'' if ref is None else f':{ref}'}")
+        return Export(
+            text=f"sha256:{manifest.sha256.hex}  linux/{architecture}  {size / 1e6:.1f} MB",
+            data={"digest": f"sha256:{manifest.sha256.hex}", "architecture": architecture, "size": size},
+            notes=(f"push it: skopeo copy --preserve-digests {layout} docker://{ref or 'REGISTRY/NAME:TAG'}",),
+        )

@@ -5,23 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import field, frozen
 
-from lftool.bundle.contents import weights_header
-from lftool.bundle.model_size import model_size
-from lftool.bundle.reader import opened
-from lftool.host.registry import Registry
-from lftool.models.digest import Digest
-from lftool.ops.bundles.claims import runtime_name
-from lftool.ops.export.container import PORT, USER, entry_name, require_native, require_reference
-from lftool.ops.run.integrity import check_opened
+from lftool.api import Digest, Export
+from lftool.builtin.container import PORT, USER, entry_name, reference, require_native
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from lftool.api import ModelSize
-    from lftool.bundle.reader import Bundle
-    from lftool.store.store import Store
+    from lftool.api import ExportRequest, ModelSize
 
 _MIB = 1024 * 1024
 _WORKING = 256 * _MIB  # buffers of a computation, the HTTP server and the executable itself
@@ -78,34 +68,59 @@ def label_of(name: str, target: str) -> str:
     return label
 
 
-def _companions(bundle: Bundle) -> int:
-    """Return bytes of memory that a projector and an adapter take: the projector twice, since it is loaded from a copy."""
-    held = {"projector": 2, "adapter": 1}
-    return sum(held.get(member.role, 0) * member.size for member in bundle.manifest.members)
+def deployment_of(request: ExportRequest, image: str) -> Deployment:
+    """Return what manifests of a bundle need to know.
 
-
-def deployment_of(path: Path, image: str, store: Store) -> Deployment:
-    """Return what manifests of a bundle need to know; every byte of it is checked first.
+    Args:
+        request: The bundle.
+        image: Reference of the image.
 
     Raises:
-        IntegrityError: The bundle is not what it says.
-        UsageError: It has no native runtime, or there is no reference of an image.
+        UsageError: The bundle has no native runtime.
     """
-    require_reference(image)
-    with opened(path) as bundle:
-        require_native(bundle)
-        check_opened(bundle, store)
-        manifest, companions = bundle.manifest, _companions(bundle)
-        runtime = Registry.discovered().pinned_runtime(runtime_name(bundle) or "")
-        size = model_size(weights_header(bundle), manifest.run).served(runtime.record.requests)
+    require_native(request)
+    held = {"projector": 2, "adapter": 1}  # a projector is loaded from a copy
+    companions = sum(held.get(member.role, 0) * member.size for member in request.members)
     return Deployment(
-        name=label_of(manifest.name, manifest.target),
+        name=label_of(request.name, request.target),
         image=image,
-        entry=entry_name(manifest),
-        memory=memory_of(size, companions),
-        accelerator=_ACCELERATORS.get(manifest.backend),
-        start_tries=12 + size.weights // (_COLD_READ * _PERIOD),
+        entry=entry_name(request),
+        memory=memory_of(request.model, companions),
+        accelerator=_ACCELERATORS.get(request.backend),
+        start_tries=12 + request.model.weights // (_COLD_READ * _PERIOD),
     )
+
+
+@frozen(kw_only=True)
+class ImageOptions:
+    """Options of `lftool export compose` and `k8s`."""
+
+    image: str = field(
+        validator=reference,
+        metadata={"doc": "Reference of the image, such as registry.example.com/name:1.", "metavar": "REF"},
+    )
+
+
+@frozen
+class ComposeExporter:
+    """Writes a Compose file."""
+
+    options: ImageOptions
+
+    def export(self, request: ExportRequest) -> Export:
+        """Return it. Raises UsageError if the bundle has no native runtime."""
+        return Export(text=compose(deployment_of(request, self.options.image)))
+
+
+@frozen
+class KubernetesExporter:
+    """Writes Kubernetes manifests."""
+
+    options: ImageOptions
+
+    def export(self, request: ExportRequest) -> Export:
+        """Return them. Raises UsageError if the bundle has no native runtime."""
+        return Export(text=kubernetes(deployment_of(request, self.options.image)))
 
 
 def compose(deployment: Deployment) -> str:

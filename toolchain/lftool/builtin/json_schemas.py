@@ -6,8 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lftool.codec.utf8 import decode_utf8
-from lftool.errors import RecipeError
+from lftool.api import RecipeError, decode_utf8
 
 if TYPE_CHECKING:
     from lftool.api import ProjectFiles

@@ -1,0 +1,47 @@
+"""Options that a recipe or the user's configuration gives a plugin's record, structured as the record's class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lftool.codec.toml_in import structure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lftool.api import ConfigurableRecord
+    from lftool.errors import LftoolError
+
+
+def given_options(
+    record: ConfigurableRecord, options: Mapping[str, Any], kind: str, where: str, error: type[LftoolError]
+) -> Any:  # noqa: ANN401 - of the plugin's class
+    """Return options as an instance of a record's options class; None for a record without one.
+
+    Args:
+        record: Whose they are.
+        options: As they were written.
+        kind: What messages call the record, such as `source`.
+        where: Where they were written, such as `lftool.toml: sources.base.options`, or `lftool.toml: $.checks[0]`.
+        error: What to raise.
+
+    Raises:
+        LftoolError: Of class `error`; the record has no such option, or the value is of another type.
+    """
+    cls = record.options_class
+    if cls is not None:
+        file, _, path = where.partition(": ")
+        if path.startswith("$"):  # the options stand among other keys of a table
+            return structure(dict(options), cls, file, error, path=path)
+        return structure(dict(options), cls, where, error)
+    if options:
+        raise error(f"{where}: the {kind} {record.name!r} has no options")
+    return None
+
+
+def factory_arguments(
+    record: ConfigurableRecord, options: Mapping[str, Any], kind: str, where: str, error: type[LftoolError]
+) -> tuple[Any, ...]:
+    """Return what a factory that takes nothing but options is called with. May raise as `given_options` does."""
+    made = given_options(record, options, kind, where, error)
+    return () if record.options is None else (made,)

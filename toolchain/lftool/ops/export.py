@@ -1,0 +1,110 @@
+"""`lftool export`: have a plugin write what others need to run a bundle, once every byte of it has been checked."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from lftool.api import Export, ExportedMember, ExporterType, ExportRequest
+from lftool.bundle.contents import weights_header
+from lftool.bundle.model_size import model_size
+from lftool.bundle.reader import opened
+from lftool.errors import PluginError, UsageError
+from lftool.host.given_options import factory_arguments
+from lftool.host.guarding import guarded
+from lftool.host.registry import Registered, Registry
+from lftool.host.returned import checked
+from lftool.ops.bundles.claims import runtime_name
+from lftool.ops.run.integrity import check_opened
+from lftool.store.durable import commit_directory, scratch_directory, storage_errors, sweep, sync_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from lftool.bundle.reader import Bundle
+    from lftool.store.store import Store
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def export_bundle(
+    registered: Registered[ExporterType], path: Path, folder: Path | None, options: Mapping[str, Any], store: Store
+) -> Export:
+    """Export a bundle.
+
+    Args:
+        registered: How.
+        path: The bundle.
+        folder: What to write, where the exporter fills a folder: it is empty, or not there. Else None.
+        options: Of the exporter.
+        store: Remembers what has been checked.
+
+    Raises:
+        IntegrityError: The bundle is not what it says.
+        UsageError: An option is wrong, the folder is not empty, or the bundle cannot be exported so.
+        StorageError: The folder cannot be written; nothing of it is there.
+        PluginError: The exporter failed.
+    """
+    record, origin = registered.record, registered.origin
+    arguments = factory_arguments(record, options, "exporter", f"export {record.name}", UsageError)
+    if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            f"{folder} is not empty", hints=(f"remove it, or name another folder: rm -r {shlex.quote(str(folder))}",)
+        )
+    with opened(path) as bundle, os.fdopen(os.dup(bundle.descriptor), "rb") as file:
+        check_opened(bundle, store)
+        if folder is None:
+            request = _request(bundle, file)
+            with guarded(origin):
+                return checked(record.factory(*arguments).export(request), Export, "export()", origin)
+        parent = folder.absolute().parent
+        sweep(parent)
+        with scratch_directory(parent) as scratch:
+            request = _request(bundle, file, scratch, folder)
+            made = _filled(registered, arguments, request, folder)
+            sync_files(scratch, "extract")
+            commit_directory(scratch, folder.absolute(), "extract")
+        return made
+
+
+def _filled(
+    registered: Registered[ExporterType], arguments: tuple[Any, ...], request: ExportRequest, folder: Path
+) -> Export:
+    try:
+        with guarded(registered.origin):
+            return checked(registered.record.factory(*arguments).export(request), Export, "export()", registered.origin)
+    except PluginError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL:  # no fault of the plugin's
+            with storage_errors("write", folder):
+                raise error.__cause__ from None
+        raise
+
+
+def _request(
+    bundle: Bundle, file: BinaryIO, folder: Path | None = None, destination: Path | None = None
+) -> ExportRequest:
+    manifest, runtime, header = bundle.manifest, runtime_name(bundle) or "", weights_header(bundle)
+    size = model_size(header, manifest.run)
+    if runtime:
+        size = size.served(Registry.discovered().pinned_runtime(runtime).record.requests)
+    return ExportRequest(
+        file=file,
+        bundle=bundle.name,
+        size=bundle.size,
+        name=manifest.name,
+        version=manifest.version,
+        target=manifest.target,
+        layout=manifest.layout,
+        backend=manifest.backend,
+        runtime=runtime,
+        manifest=bundle.manifest_digest,
+        members=tuple(ExportedMember(path=item.path, role=item.role, size=item.size) for item in manifest.members),
+        model=size,
+        weights=header,
+        folder=folder,
+        destination=destination,
+    )

@@ -1,1 +1,0 @@
-"""Bundles for others to run: container images, compose files, Kubernetes manifests."""

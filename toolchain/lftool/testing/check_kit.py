@@ -1,0 +1,156 @@
+"""What every kind of check must do: inherit the class, say what a bundle is like that holds and one that does not, and let pytest run it.
+
+class TestMine(CheckConformance):
+@pytest.fixture
+def check(self):
+return CheckExample(
+name="polite",
+options={"prompt": "Hello"},
+holds=FakeCheckContext(answers={"Hello": "Good day!"}),
+fails=FakeCheckContext(answers={"Hello": "What?"}),
+)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import Factory, frozen
+
+from lftool.api import Check, CheckType, ExitStatus, Figures, Finding, ProjectFiles, UnavailableError
+from lftool.api.gguf import GGUFHeader
+from lftool.errors import RecipeError
+from lftool.formats.model_kind import Does
+from lftool.host.given_options import factory_arguments
+from lftool.testing.bundle_recipes import write_small_recipe
+
+if TYPE_CHECKING:
+    from lftool.testing.project_folder import ProjectFolder
+
+_EMPTY = GGUFHeader(version=3, metadata={}, tensors=(), alignment=32, data_offset=0, size=0, extents={})
+
+
+@frozen(kw_only=True)
+class FakeCheckContext:
+    """A bundle that says what a test wants: `lftool.api.CheckContext` without a model.
+
+    Attributes:
+        answers: Prompt to answer; other prompts cannot be answered.
+        vectors: Text to vector; likewise.
+        seconds: How long the first token takes.
+        figures: What measuring finds; None where nothing measures.
+        files: Opens files of the project.
+    """
+
+    answers: Mapping[str, str] = Factory(dict)
+    vectors: Mapping[str, Sequence[float]] = Factory(dict)
+    seconds: float = 0.0
+    figures: Figures | None = None
+    path: Path = Path("conforming-1-plain.gguf")
+    size: int = 0
+    name: str = "conforming"
+    version: str = "1"
+    target: str = "plain"
+    does: Does = "generates"
+    weights: GGUFHeader = _EMPTY
+    files: ProjectFiles = Factory(lambda: ProjectFiles(project=Path()))
+
+    def ask(
+        self,
+        prompt: str,
+        *,
+        raw: bool = False,
+        max_tokens: int | None = None,
+        schema: Any = None,  # noqa: ANN401 - JSON
+    ) -> str:
+        """Return the answer that was given. Raises UnavailableError if there is none."""
+        del raw, max_tokens, schema
+        if prompt not in self.answers:
+            raise UnavailableError(f"nothing answers {prompt!r} here")
+        return self.answers[prompt]
+
+    def first_token(self, prompt: str, *, raw: bool = False) -> float:
+        """Return `seconds`."""
+        del prompt, raw
+        return self.seconds
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return the vectors that were given. Raises UnavailableError if there are none."""
+        missing = [text for text in texts if text not in self.vectors]
+        if missing:
+            raise UnavailableError(f"nothing embeds {missing[0]!r} here")
+        return [list(self.vectors[text]) for text in texts]
+
+    def quality(self, text: str, context: int | None = None) -> Figures:
+        """Return the figures that were given. Raises UnavailableError if there are none."""
+        del context
+        if self.figures is None:
+            raise UnavailableError(f"nothing measures {text!r} here")
+        return self.figures
+
+
+@frozen(kw_only=True)
+class CheckExample:
+    """A kind of check under test.
+
+    Attributes:
+        name: Of the record.
+        options: The keys of its table besides `kind`.
+        holds: A bundle that it holds for.
+        fails: One that it does not.
+        files: Path beside the recipe to content, of files that options name.
+    """
+
+    name: str
+    options: Mapping[str, Any] = Factory(dict)
+    holds: FakeCheckContext
+    fails: FakeCheckContext
+    files: Mapping[str, bytes] = Factory(dict)
+
+
+class CheckConformance:
+    """Tests of a kind of check."""
+
+    @pytest.fixture
+    def check(self) -> CheckExample:
+        """Override: say which kind, and what it tells apart."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def made(self, project: ProjectFolder, check: CheckExample) -> Check:
+        """The check's object."""
+        record = project.registry().get(CheckType, check.name).record
+        arguments = factory_arguments(record, check.options, "kind of check", "$.checks[0]", RecipeError)
+        found: Check = record.factory(*arguments)
+        return found
+
+    def test_it_holds_for_a_bundle_that_is_right(self, made: Check, check: CheckExample) -> None:
+        """A finding without a failure."""
+        finding = made.check(check.holds)
+        assert isinstance(finding, Finding)
+        assert finding.failure is None
+
+    def test_it_says_what_is_wrong_with_another(self, made: Check, check: CheckExample) -> None:
+        """A failure is a sentence that people read."""
+        finding = made.check(check.fails)
+        assert isinstance(finding, Finding)
+        assert finding.failure
+
+    def test_a_recipe_with_it_locks(self, project: ProjectFolder, check: CheckExample) -> None:
+        """Its options are keys of `[[checks]]`."""
+        self._write(project, check, check.options)
+        project.spawn("lock").assert_success()
+
+    def test_a_key_that_it_does_not_have_is_refused(self, project: ProjectFolder, check: CheckExample) -> None:
+        """Exit status 2, when the recipe is locked."""
+        self._write(project, check, {**check.options, "no-key-has-this-name": 1})
+        assert project.spawn("lock").status == ExitStatus.USAGE
+
+    def _write(self, project: ProjectFolder, check: CheckExample, options: Mapping[str, Any]) -> None:
+        write_small_recipe(project, {"layout": "gguf"}, {"[checks]": {"kind": check.name, **options}})
+        for name, content in check.files.items():
+            (project.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (project.root / name).write_bytes(content)

@@ -1,0 +1,50 @@
+"""`lftool plugins test`: run the conformance kits on an installed plugin, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+_TESTS = """\
+from lftool.host.discovery import discover
+from lftool.testing.kits import test_classes as classes
+
+globals().update(classes(next(item for item in discover() if item.origin.entry_point == {name!r})))
+del classes
+"""
+
+
+def main(name: str, arguments: list[str]) -> int:
+    """Test a plugin.
+
+    Args:
+        name: Of its entry point.
+        arguments: More of pytest's.
+
+    Returns:
+        pytest's exit status, or 2 if an example is missing.
+    """
+    import pytest  # noqa: PLC0415 - the command has looked whether it is there
+
+    from lftool.host.discovery import discover  # noqa: PLC0415 - after that
+    from lftool.testing.kits import missing_examples  # noqa: PLC0415 - needs pytest
+
+    plugin = next(item for item in discover() if item.origin.entry_point == name)
+    missing = missing_examples(plugin)
+    if missing:
+        sys.stderr.write(f"error: {plugin.origin} cannot be tested whole\n")
+        sys.stderr.writelines(f"  {line}\n" for line in missing)
+        sys.stderr.write("  hint: yield them from `lftool_examples`: docs/reference/plugin-api.md\n")
+        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "test_installed.py"
+        path.write_text(_TESTS.format(name=name))
+        os.chdir(folder)
+        plugins = ["-p", "lftool.testing.plugin", "-p", "no:cacheprovider"]
+        return int(pytest.main(["-q", "--rootdir", folder, *plugins, *arguments, str(path)]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

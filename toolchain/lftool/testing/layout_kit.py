@@ -1,0 +1,86 @@
+"""What every layout must do: inherit the class, name yours, and let pytest run it.
+
+class TestMine(LayoutConformance):
+@pytest.fixture
+def layout(self):
+return LayoutExample(name="mine")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import Factory, frozen
+
+from lftool.api import ExitStatus
+from lftool.testing.bundle_recipes import built, write_small_recipe
+
+if TYPE_CHECKING:
+    from lftool.testing.project_folder import ProjectFolder
+
+
+@frozen(kw_only=True)
+class LayoutExample:
+    """A layout under test.
+
+    Attributes:
+        name: Of the record.
+        options: What the recipe gives it.
+        runtime: Which runtime the target asks for; None for the layout's own.
+    """
+
+    name: str
+    options: Mapping[str, Any] = Factory(dict)
+    runtime: str | None = None
+
+    def target(self) -> dict[str, Any]:
+        """Return the keys of a target that is laid out so."""
+        options = {"layout_options": dict(self.options)} if self.options else {}
+        return {"layout": self.name, **options, **({} if self.runtime is None else {"runtime": self.runtime})}
+
+
+class LayoutConformance:
+    """Tests of a layout through lftool itself."""
+
+    @pytest.fixture
+    def layout(self) -> LayoutExample:
+        """Override: say which layout."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def layout_project(self, project: ProjectFolder, layout: LayoutExample) -> ProjectFolder:
+        """A project whose one target has the layout."""
+        write_small_recipe(project, layout.target())
+        return project
+
+    def test_a_bundle_is_sound_and_holds_the_weights(self, layout_project: ProjectFolder) -> None:
+        """What others rely on: `inspect` and `extract` need no plugin."""
+        bundle = built(layout_project)
+
+        assert layout_project.spawn("--no-plugins", "inspect", bundle).assert_success().status == 0
+        layout_project.spawn("--no-plugins", "extract", bundle, "out").assert_success()
+
+        weights = (layout_project.root / "model.gguf").read_bytes()
+        assert weights in [path.read_bytes() for path in (layout_project.root / "out").rglob("*") if path.is_file()]
+
+    def test_two_machines_lay_out_the_same(self, layout_project: ProjectFolder) -> None:
+        """From an empty cache, with a finished lock: U is what the lock names."""
+        first = built(layout_project).read_bytes()
+        (bundle,) = (layout_project.root / "dist").iterdir()
+        bundle.unlink()
+
+        another = {"XDG_CACHE_HOME": str(layout_project.home / "another")}
+        layout_project.spawn("build", "--locked", env=another).assert_success()
+
+        assert bundle.read_bytes() == first
+
+    def test_options_that_it_does_not_have_are_refused_when_locking(
+        self, project: ProjectFolder, layout: LayoutExample
+    ) -> None:
+        """Exit status 2, before anything is made."""
+        target = {**layout.target(), "layout_options": {**layout.options, "no-option-has-this-name": 1}}
+        write_small_recipe(project, target)
+
+        assert project.spawn("lock").status == ExitStatus.USAGE
