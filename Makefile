@@ -97,6 +97,7 @@ check: $(VENV)/ready ## layers, types, lint, format, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/generate.py --check
 	! grep -rnE 'https?://' requirements/
+	$(BIN)/python tools/cohesion.py
 
 MINUTES ?= 20
 .PHONY: fuzz

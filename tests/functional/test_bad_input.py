@@ -82,7 +82,7 @@ def with_uri(project, uri: str) -> None:
         pytest.param(
             '[targets.plain]\nlayout = "gguf"\n',
             "targets = {}\n",
-            "error: lftool.toml: $.model.targets: unknown key; valid: imatrix, intermediate, lora, mmproj, weights\n"
+            "error: lftool.toml: $.model.targets: unknown key; valid: imatrix, intermediate, lora, mmproj, options, weights\n"
             "lftool.toml: $.targets: missing\n",
             id="no targets",
         ),
@@ -352,7 +352,7 @@ def test_the_hint_about_two_files_works(plain_project):
 def test_options_of_a_source_that_has_none(plain_project):
     with_uri(plain_project, 'file:model.gguf"\noptions = { token = "x" } #')
 
-    refused(plain_project, 2, "error: sources.base.options: the source 'file' has no options\n")
+    refused(plain_project, 2, "error: lftool.toml: sources.base.options: the source 'file' has no options\n")
 
 
 @pytest.mark.parametrize("keep", [0, 3, 4, 23, 100])

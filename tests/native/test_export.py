@@ -17,6 +17,7 @@ from tests.native.conftest import NAME, PROMPT, root_command, start
 from lftool.api import ModelSize
 from lftool.builtin.deployments import Deployment, compose, kubernetes, label_of, memory_of
 from lftool.errors import IntegrityError
+from lftool.testing import ExporterConformance, ExportExample
 
 IMAGE = "registry.example.com/story:1"
 
@@ -280,3 +281,15 @@ def test_references_of_images_are_taken_as_they_are(story, native, reference):
 def test_how_to_push_an_image_can_be_pasted(story, native, tmp_path):
     done = story.run("export", "container", native, tmp_path / "im age").assert_success()
     assert f"push it: skopeo copy --preserve-digests 'oci:{tmp_path}/im age' docker://REGISTRY/NAME:TAG\n" in done.err
+
+
+class TestContainerKit(ExporterConformance):
+    @pytest.fixture
+    def export(self, native):
+        return ExportExample(name="container", bundle=native)
+
+
+class TestDeploymentKits(ExporterConformance):
+    @pytest.fixture(params=["compose", "k8s"])
+    def export(self, request, native):
+        return ExportExample(name=request.param, options=("--image", IMAGE), bundle=native)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lftool.ops.lock_check import check_lock
 from lftool.pipeline.parallel import in_parallel
-from lftool.pipeline.sources.fetch import fetch_locked
+from lftool.pipeline.sources.fetch import fetch_detail, fetch_locked
 from lftool.pipeline.tools.archives import with_archives
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def fetch_project(project: Project, ports: Ports) -> list[LockedFile]:
 
     def one(item: tuple[str, LockedFile]) -> LockedFile | None:
         name, file = item
-        detail = f"{file.path}, {file.size / 1e6:.1f} MB"
+        detail = fetch_detail(file.path, file.size)
         if ports.store.blobs.is_sound(file.artifact):
             with ports.stage("fetch", name, detail, cached=True):
                 return None

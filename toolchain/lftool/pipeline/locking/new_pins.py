@@ -20,7 +20,7 @@ from lftool.pipeline.model.parts import ModelParts
 from lftool.pipeline.model.weights import check_part
 from lftool.pipeline.pinned import require_pinned_plugin, require_pinned_runtime
 from lftool.pipeline.ports import Ports
-from lftool.pipeline.sources.fetch import fetch_locked
+from lftool.pipeline.sources.fetch import fetch_detail, fetch_locked
 from lftool.pipeline.sources.resolve import resolve
 from lftool.pipeline.sources.unexpected import check_recognised
 from lftool.pipeline.tools.accelerators import accelerators
@@ -161,7 +161,9 @@ class NewPins:
         """
         known = self.old.sources.get(step.source)
         pinned = known is not None and step.file in known.files
-        fetch_locked(self.lock, step.source, step.file, self.ports, pinned=pinned)
+        if not self.ports.store.blobs.is_sound(step.file.artifact):
+            with self.ports.stage("fetch", step.source, fetch_detail(step.file.path, step.file.size)):
+                fetch_locked(self.lock, step.source, step.file, self.ports, pinned=pinned)
         check_recognised(step.source, step.file, self.ports)
         for part in self.parts.by_role.values() if self.parts is not None else ():
             if part.is_gguf and part.files[0].artifact == step.output:

@@ -170,6 +170,11 @@ def bring(artifact: Artifact, source: str, path: str, ports: Ports) -> bool:
     return ports.remote_store.fetch(artifact, FetchListener(source=source, path=path, ports=ports))
 
 
+def fetch_detail(path: str, size: int) -> str:
+    """Return what a fetch stage says of itself."""
+    return f"{path}, {size / 1e6:.1f} MB"
+
+
 def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports, *, pinned: bool = True) -> Artifact:
     """Make sure that a pinned file of source `name` is in the store and sound; a corrupted blob is fetched again.
 

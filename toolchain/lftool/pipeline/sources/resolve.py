@@ -14,7 +14,7 @@ from lftool.host.guarding import awaited, guarded
 from lftool.models.digest import Artifact
 from lftool.models.lock import LockedFile, LockedSource, check_relative_path
 from lftool.pipeline.parallel import in_parallel
-from lftool.pipeline.sources.fetch import SourceReader
+from lftool.pipeline.sources.fetch import SourceReader, fetch_detail
 from lftool.pipeline.sources.opening import open_source
 from lftool.transfer.fetch_rules import wait_before
 
@@ -98,7 +98,13 @@ def resolve(spec: SourceSpec, name: str, ports: Ports) -> LockedSource:
     reader, found = ask(spec, name, ports)
 
     def pin(file: SourceFile) -> LockedFile:
-        artifact = _vouched(file) or reader.fetch(file, found.revision or "", ports)
+        artifact = _vouched(file)
+        if artifact is None and reader.registered.record.local:  # hashed where it lies: nobody waits for a remote
+            artifact = reader.fetch(file, found.revision or "", ports)
+        elif artifact is None:
+            with ports.stage("fetch", name, file.path) as running:
+                artifact = reader.fetch(file, found.revision or "", ports)
+                running.detail = fetch_detail(file.path, artifact.size)
         return LockedFile(path=file.path, size=artifact.size, sha256=artifact.sha256, revision=file.revision)
 
     files = in_parallel(pin, sorted(found.files, key=lambda item: item.path), ports.transfer.files, ports)

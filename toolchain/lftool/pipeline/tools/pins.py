@@ -68,13 +68,13 @@ class LockedPins:
 
     def fetch(self, step: Fetch) -> None:
         """Bring a file into the store. May raise as `fetch_locked` does."""
-        from lftool.pipeline.sources.fetch import fetch_locked  # noqa: PLC0415 - what is there is not fetched
+        from lftool.pipeline.sources.fetch import fetch_detail, fetch_locked  # noqa: PLC0415 - what is there is not fetched
 
         ports, name = self.ports, step.source
         if step.cached and ports.store.blobs.is_sound(step.output):
             with ports.stage("fetch", name, step.file.path, cached=True):
                 return
-        with ports.stage("fetch", name, f"{step.file.path}, {step.file.size / 1e6:.1f} MB"):
+        with ports.stage("fetch", name, fetch_detail(step.file.path, step.file.size)):
             fetch_locked(self.lock, name, step.file, ports)
 
     def compile(self, step: Compile) -> None:
