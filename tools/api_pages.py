@@ -164,7 +164,7 @@ def _members(cls: type) -> list[tuple[str, Any]]:
 def _class(cls: type) -> list[str]:
     lines = _described(cls, frozenset({"Attributes"}))
     if cls.__name__.endswith("Conformance"):  # the example stands at the top of its module
-        lines += _prose(inspect.getdoc(import_module(cls.__module__)) or "")
+        lines += _prose((import_module(cls.__module__).__doc__ or "").strip())  # `getdoc` would undo the indentation
     bases = [base.__name__ for base in cls.__mro__[1:] if base.__name__ in lftool.api.__all__]
     if bases:
         lines += [f"A `{bases[0]}`.", ""]

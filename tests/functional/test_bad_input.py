@@ -352,7 +352,7 @@ def test_the_hint_about_two_files_works(plain_project):
 def test_options_of_a_source_that_has_none(plain_project):
     with_uri(plain_project, 'file:model.gguf"\noptions = { token = "x" } #')
 
-    refused(plain_project, 2, "error: lftool.toml: sources.base.options: the source 'file' has no options\n")
+    refused(plain_project, 2, "error: lftool.toml: $.sources.base.options: the source 'file' has no options\n")
 
 
 @pytest.mark.parametrize("keep", [0, 3, 4, 23, 100])
@@ -621,7 +621,7 @@ def test_an_unknown_option_of_a_quantizer(plain_project):
     refused(
         plain_project,
         2,
-        "error: lftool.toml: targets.plain.options: $.prue: unknown key; did you mean 'pure'?\n",
+        "error: lftool.toml: $.targets.plain.options.prue: unknown key; did you mean 'pure'?\n",
     )
 
 

@@ -26,7 +26,9 @@ class Own:
 def lftool_checks():
     yield CheckType(name="own", summary="mine", options=Options, of=("generates", "embeds", "ranks"), factory=Own)
 """
-COMPARE = "return Finding(failure=None if context.size <= self.most else 'too large', detail=f'{context.size}')"
+COMPARE = (
+    "return Finding(failure=None if context.bundle.size <= self.most else 'too large', detail=f'{context.bundle.size}')"
+)
 
 
 def recipe_with(project, *checks: str) -> None:
@@ -93,10 +95,10 @@ def test_a_kind_that_no_plugin_has_names_the_nearest(plain_project):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("raise ValueError('boom')", "plugin 'own' of own 1.0 failed: ValueError: boom"),
+        ("raise ValueError('boom')", "plugin 'own' of own 1.0, check 'own', failed: ValueError: boom"),
         ("return True", "plugin 'own' of own 1.0: check() returned bool, not Finding"),
-        ("return Finding(failure=3)", "plugin 'own' of own 1.0 failed: TypeError"),
-        ("import os; os._exit(0)", "plugin 'own' of own 1.0 failed: SystemExit"),
+        ("return Finding(failure=3)", "plugin 'own' of own 1.0, check 'own', failed: TypeError"),
+        ("import os; os._exit(0)", "plugin 'own' of own 1.0, check 'own', failed: SystemExit"),
     ],
 )
 def test_what_a_check_does_wrong_names_the_plugin(site, lftool, plain_project, body, said):
@@ -152,7 +154,7 @@ def lftool_exporters():
     yield ExporterType(name="own", summary="a listing of mine", options=Options, {writes}factory=Own)
 """
 SHOWN = "import json, attrs; return Export(text=json.dumps(attrs.asdict(self.options)), notes=('now read it',))"
-FILL = "(request.folder / 'a').mkdir(); (request.folder / 'a' / 'b').write_text(request.name); return Export(text='done', data={'n': 1})"
+FILL = "(request.folder / 'a').mkdir(); (request.folder / 'a' / 'b').write_text(request.bundle.name); return Export(text='done', data={'n': 1})"
 
 
 def test_fields_of_the_options_class_are_options_of_the_command(site, lftool, plain_project):
@@ -209,7 +211,7 @@ def test_a_folder_gets_its_name_once_it_is_whole(site, lftool, plain_project):
 @pytest.mark.parametrize(
     ("end", "status", "said"),
     [
-        ("raise ValueError('boom')", 8, "plugin 'own' of own 1.0 failed: ValueError: boom"),
+        ("raise ValueError('boom')", 8, "plugin 'own' of own 1.0, exporter 'own', failed: ValueError: boom"),
         ("return 'x'", 8, "export() returned str, not Export"),
         ("raise UsageError('not such a bundle')", 2, "not such a bundle"),
     ],

@@ -94,7 +94,7 @@ def test_check_says_what_is_wrong_and_ends_with_8(site, lftool, code, more, said
     outcome = lftool("plugins", "check", "shop")
     assert outcome.status == 8
     assert said in outcome.err
-    assert outcome.out == "1 plugins checked, 1 problems\n"
+    assert outcome.out == "1 plugin checked, 1 problem\n"
 
 
 def test_check_keeps_the_traceback_of_a_plugin_that_failed(site, lftool):

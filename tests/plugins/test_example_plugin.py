@@ -258,7 +258,7 @@ def test_options_of_the_recipe_are_structured_by_the_plugins_class(environment: 
     assert environment.lftool("lock") == Outcome(
         status=2,
         out="",
-        err="error: lftool.toml: targets.rounded.options: $.keep_bit: unknown key; did you mean 'keep_bits'?\n",
+        err="error: lftool.toml: $.targets.rounded.options.keep_bit: unknown key; did you mean 'keep_bits'?\n",
     )
 
 

@@ -128,18 +128,18 @@ REFUSED = {
     ),
     "unknown option": (
         {"target": "options = { allow_requantise = true }"},
-        "lftool.toml: targets.q.options: $.allow_requantise: unknown key; valid: pure\n",
+        "lftool.toml: $.targets.q.options.allow_requantise: unknown key; valid: pure\n",
     ),
     "option of the other quantizer": (
         {"target": "options = { allow_requantize = true }"},
         (
-            "lftool.toml: targets.q.options: $.allow_requantize: unknown key; valid: pure\n"
+            "lftool.toml: $.targets.q.options.allow_requantize: unknown key; valid: pure\n"
             "  hint: the quantizer 'llama.cpp' has the option allow_requantize: quantizer = \"llama.cpp\"\n"
         ),
     ),
     "option of another type": (
         {"target": "options = { pure = 1 }"},
-        "lftool.toml: targets.q.options: $.pure: expected true or false, got an integer\n",
+        "lftool.toml: $.targets.q.options.pure: expected true or false, got an integer\n",
     ),
     "unknown quantizer": (
         {"target": 'quantizer = "llamacpp"'},

@@ -122,7 +122,7 @@ def test_a_whole_release_with_nothing_but_the_sampler(sampler):
     bundle = sampler.root / "dist" / "m-1-half.plain"
     sampler.run("check", bundle).assert_success()
     assert sampler.run("export", "listing", bundle, "--title", "Hello").assert_success().out.startswith("# Hello\n")
-    assert sampler.run("tensors", "m.gguf").assert_success().out == "m.gguf: 12 tensors\n"
+    assert sampler.run("tensors", bundle).assert_success().out == "m 1: 12 tensors\n"
     assert 'uses = "HALVED+times=3"' in sampler.lock.read_text()
 
 
@@ -137,7 +137,7 @@ def test_the_wheel_of_api_2_0_loads_and_is_whole(repository, project, tmp_path):
     (found,) = [item for item in listed if item["distribution"] == "lftool-sampler"]
     assert (found["status"], found["reason"], len(found["provides"])) == ("active", "", 22)
     checked = project.spawn("plugins", "check", "sampler", env={"PYTHONPATH": str(site)}).assert_success()
-    assert checked.out == "1 plugins checked, 0 problems\n"
+    assert checked.out == "1 plugin checked, 0 problems\n"
 
 
 def test_its_own_tests_pass(repository):

@@ -20,13 +20,14 @@ from __future__ import annotations
 from lftool.api.checking import Check, CheckContext, Finding
 from lftool.api.credentials import Anonymous, Credential, Credentials
 from lftool.api.events import BytesFetched, Event, Notice, StageFinished, StageStarted, TensorDone, WorkStopped
-from lftool.api.exporting import Export, ExportedMember, Exporter, ExportRequest
+from lftool.api.exporting import Export, Exporter, ExportRequest
 from lftool.api.figures import EmbeddingFigures, Figures, QualityFigures, QualityRequest
 from lftool.api.files import ProjectFiles, local_file, local_files
 from lftool.api.hookspecs import HOOKS, hookimpl
 from lftool.api.launching import Device, LaunchCommand, LaunchRequest, ModelSize, Probe, ServeOptions
-from lftool.api.lazy import lazily
+from lftool.api.lazy import Lazy, lazily
 from lftool.api.load_report import LoadReport, LoadRequest
+from lftool.api.opened import BundleMember, CommandContext, OpenedBundle
 from lftool.api.protocols import (
     Backend,
     CompiledRuntime,
@@ -102,6 +103,7 @@ from lftool.errors import (
     UnavailableError,
     UsageError,
 )
+from lftool.formats.model_kind import Does
 from lftool.models.digest import Artifact, Digest
 from lftool.models.globs import is_chosen
 from lftool.models.lock import check_relative_path
@@ -121,11 +123,13 @@ __all__ = [
     "Artifact",
     "Backend",
     "BackendType",
+    "BundleMember",
     "BytesFetched",
     "ChangedError",
     "Check",
     "CheckContext",
     "CheckType",
+    "CommandContext",
     "CommandType",
     "CompiledRuntime",
     "ConfigurableRecord",
@@ -134,13 +138,13 @@ __all__ = [
     "Credentials",
     "Device",
     "Digest",
+    "Does",
     "EmbeddingFigures",
     "Event",
     "Example",
     "ExitStatus",
     "Export",
     "ExportRequest",
-    "ExportedMember",
     "Exporter",
     "ExporterType",
     "FetchError",
@@ -156,6 +160,7 @@ __all__ = [
     "LayoutInputs",
     "LayoutPlan",
     "LayoutType",
+    "Lazy",
     "LftoolError",
     "LoadReport",
     "LoadRequest",
@@ -165,6 +170,7 @@ __all__ = [
     "Notice",
     "Observer",
     "ObserverType",
+    "OpenedBundle",
     "PlannedMember",
     "PlannedPrefix",
     "PluginError",

@@ -9,11 +9,10 @@ from attrs.validators import instance_of, optional
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from lftool.api.figures import Figures
     from lftool.api.files import ProjectFiles
-    from lftool.formats.gguf_read import GGUFHeader
+    from lftool.api.opened import OpenedBundle
     from lftool.formats.model_kind import Does
 
 
@@ -38,32 +37,12 @@ class CheckContext(Protocol):
     """
 
     @property
-    def path(self) -> Path:
-        """The bundle's file."""
-
-    @property
-    def size(self) -> int:
-        """Of the file, in bytes."""
-
-    @property
-    def name(self) -> str:
-        """Of the bundle, as the recipe has it."""
-
-    @property
-    def version(self) -> str:
-        """Of the bundle, as the recipe has it."""
-
-    @property
-    def target(self) -> str:
-        """Which of the recipe's targets it is."""
+    def bundle(self) -> OpenedBundle:
+        """The bundle itself: its file, its size, what its manifest says, the header of its weights."""
 
     @property
     def does(self) -> Does:
         """What the model does: it generates text, embeds texts as vectors, or ranks them."""
-
-    @property
-    def weights(self) -> GGUFHeader:
-        """The header of the weights: metadata and tensors."""
 
     @property
     def files(self) -> ProjectFiles:

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from attrs import Factory, field, frozen
 from attrs.validators import instance_of
 
 from lftool.api.launching import ModelSize
-from lftool.formats.gguf_read import GGUFHeader
-from lftool.models.digest import Digest
-
-
-@frozen(kw_only=True)
-class ExportedMember:
-    """A member of a bundle: its path, its role, and its size in bytes."""
-
-    path: str
-    role: str
-    size: int
+from lftool.api.opened import OpenedBundle
 
 
 @frozen(kw_only=True)
@@ -28,36 +18,14 @@ class ExportRequest:
     """A bundle to export. Every byte of it has been compared with its manifest.
 
     Attributes:
-        file: The very file that was checked, open for reading. Messages call it `bundle`.
-        bundle: What its file is called.
-        size: Of the file, in bytes.
-        name: Of the bundle, as the recipe has it.
-        version: Its version.
-        target: Which of the recipe's targets it is.
-        layout: How it is laid out.
-        backend: What it was built for.
-        runtime: Name and number of the runtime that it begins with; empty where there is none.
-        manifest: M, the digest of its manifest, which names it with all of its contents.
-        members: What is in it besides the prefix.
-        model: What the model takes of memory, with a cache for as many requests as its server answers at once.
-        weights: The header of the weights: metadata and tensors.
+        bundle: The bundle.
+        model: What it takes of memory, with a cache for as many requests as its server answers at once.
         folder: Of a record that writes a folder: an empty one to fill. Else None.
         destination: What that folder is called once `export` has returned.
     """
 
-    file: BinaryIO
-    bundle: str
-    size: int
-    name: str
-    version: str
-    target: str
-    layout: str
-    backend: str
-    runtime: str
-    manifest: Digest
-    members: tuple[ExportedMember, ...]
+    bundle: OpenedBundle
     model: ModelSize
-    weights: GGUFHeader
     folder: Path | None = None
     destination: Path | None = None
 

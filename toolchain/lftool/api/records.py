@@ -57,6 +57,11 @@ def _not_empty(_instance: object, attribute: Attribute[Any], value: tuple[str, .
         raise ValueError(f"{attribute.name} must be a tuple with at least one entry")
 
 
+def _record_type(_instance: object, _attribute: Attribute[Any], value: object) -> None:
+    if not (isinstance(value, type) and issubclass(value, Record)):
+        raise TypeError(f"Example.of must be a kind of record, such as SourceType, not {value!r}")
+
+
 @frozen(kw_only=True)
 class Record:
     """Base of all records.
@@ -329,7 +334,7 @@ class Example(Record):
             converter or quantizer, … (docs/reference/plugin-api.md). What it starts, it ends.
     """
 
-    of: type[Record]
+    of: type[Record] = field(validator=_record_type)
     make: Callable[[Path], AbstractContextManager[Any]]
 
     @property
@@ -343,7 +348,8 @@ class CommandType(Record):
     """A command: `lftool NAME`. lftool's own names are taken.
 
     Attributes:
-        factory: Makes the `click.Command`, or a group of them. What it returns is the exit status, if it is an int.
+        factory: Makes the `click.Command`, or a group of them; `lazily` may name the command itself. What the command returns is
+            the exit status, if it is an int. With `@click.pass_obj` it gets a `CommandContext`.
     """
 
     factory: Callable[[], Any]

@@ -42,7 +42,7 @@ _DOCUMENTS = ("oci-layout", "index.json")
 
 def entry_name(request: ExportRequest) -> str:
     """Return what the executable is called in an image."""
-    return f"{request.name}.llamafile"
+    return f"{request.bundle.name}.llamafile"
 
 
 def require_native(request: ExportRequest) -> str:
@@ -51,10 +51,10 @@ def require_native(request: ExportRequest) -> str:
     Raises:
         UsageError: The bundle does not begin with an executable.
     """
-    runtime = request.runtime or "none"
-    if os.pread(request.file.fileno(), 4, 0) != b"\x7fELF":
+    runtime = request.bundle.runtime or "none"
+    if os.pread(request.bundle.file.fileno(), 4, 0) != b"\x7fELF":
         raise UsageError(
-            f"{request.bundle}: its runtime is {runtime}, and an image needs a native one",
+            f"{request.bundle.path.name}: its runtime is {runtime}, and an image needs a native one",
             hints=('build a target with `runtime = "native"`',),
         )
     return runtime
@@ -66,17 +66,19 @@ def _architecture(request: ExportRequest) -> str:
     Raises:
         UsageError: The bundle does not begin with one that needs no libraries.
     """
-    runtime, head = require_native(request), os.pread(request.file.fileno(), 20, 0)
-    if _has_interpreter(request.file.fileno()):
+    runtime, head = require_native(request), os.pread(request.bundle.file.fileno(), 20, 0)
+    if _has_interpreter(request.bundle.file.fileno()):
         raise UsageError(
-            f"{request.bundle}: its executable ({runtime}) is linked dynamically, and an image from scratch has no libraries",
+            f"{request.bundle.path.name}: its executable ({runtime}) is linked dynamically, and an image from scratch has no libraries",
             hints=(
                 'use it on an image that has them, such as the vendor\'s own, or build a target with `backend = "cpu"`',
             ),
         )
     machine = int.from_bytes(head[18:20], "little")
     if machine not in _ARCHITECTURES:
-        raise UnavailableError(f"{request.bundle}: its executable is for a machine that OCI images have no name for")
+        raise UnavailableError(
+            f"{request.bundle.path.name}: its executable is for a machine that OCI images have no name for"
+        )
     return _ARCHITECTURES[machine]
 
 
@@ -119,13 +121,13 @@ def _tar_header(name: str, size: int) -> bytes:
 
 def _write_layer(request: ExportRequest, folder: Path) -> Artifact:
     """Write the layer: the kernel copies the bundle while another thread hashes it."""
-    descriptor, header = request.file.fileno(), _tar_header(entry_name(request), request.size)
-    padding = b"\0" * (-request.size % _BLOCK + 2 * _BLOCK)
+    descriptor, header = request.bundle.file.fileno(), _tar_header(entry_name(request), request.bundle.size)
+    padding = b"\0" * (-request.bundle.size % _BLOCK + 2 * _BLOCK)
 
     def digest() -> Digest:
         state, at = hashlib.sha256(header), 0
-        while at < request.size:
-            piece = os.pread(descriptor, min(_PIECE, request.size - at), at)
+        while at < request.bundle.size:
+            piece = os.pread(descriptor, min(_PIECE, request.bundle.size - at), at)
             if not piece:
                 break  # it was checked a moment ago; if it has changed, the digest tells
             state.update(piece)
@@ -138,12 +140,12 @@ def _write_layer(request: ExportRequest, folder: Path) -> Artifact:
         hashed = pool.submit(digest)
         out.write(header)
         out.flush()
-        _copy(descriptor, out.fileno(), request.size, len(header))
+        _copy(descriptor, out.fileno(), request.bundle.size, len(header))
         out.seek(0, os.SEEK_END)
         out.write(padding)
         found = hashed.result()
     unnamed.rename(folder / found.hex)
-    return Artifact(found, len(header) + request.size + len(padding))
+    return Artifact(found, len(header) + request.bundle.size + len(padding))
 
 
 def _write_json(value: Any, folder: Path) -> Artifact:  # noqa: ANN401 - plain data
@@ -234,9 +236,9 @@ class ContainerExporter:
         blobs.mkdir(parents=True)
         layer = _write_layer(request, blobs)
         labels = {
-            "org.opencontainers.image.title": request.name,
-            "org.opencontainers.image.version": request.version,
-            "lftool.manifest": request.manifest.hex,
+            "org.opencontainers.image.title": request.bundle.name,
+            "org.opencontainers.image.version": request.bundle.version,
+            "lftool.manifest": request.bundle.manifest.hex,
         }
         config = _write_json(_image_config(entry_name(request), architecture, layer, labels), blobs)
         image = {
@@ -252,7 +254,7 @@ class ContainerExporter:
             _MANIFEST,
             manifest,
             platform={"architecture": architecture, "os": "linux"},
-            annotations={**named, "org.opencontainers.image.ref.name": ref or request.version},
+            annotations={**named, "org.opencontainers.image.ref.name": ref or request.bundle.version},
         )
         index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [entry]}
         for name, value in zip(_DOCUMENTS, ({"imageLayoutVersion": "1.0.0"}, index), strict=True):

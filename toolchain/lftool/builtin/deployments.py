@@ -80,13 +80,13 @@ def deployment_of(request: ExportRequest, image: str) -> Deployment:
     """
     require_native(request)
     held = {"projector": 2, "adapter": 1}  # a projector is loaded from a copy
-    companions = sum(held.get(member.role, 0) * member.size for member in request.members)
+    companions = sum(held.get(member.role, 0) * member.size for member in request.bundle.members)
     return Deployment(
-        name=label_of(request.name, request.target),
+        name=label_of(request.bundle.name, request.bundle.target),
         image=image,
         entry=entry_name(request),
         memory=memory_of(request.model, companions),
-        accelerator=_ACCELERATORS.get(request.backend),
+        accelerator=_ACCELERATORS.get(request.bundle.backend),
         start_tries=12 + request.model.weights // (_COLD_READ * _PERIOD),
     )
 

@@ -50,12 +50,26 @@ class LazyGroup(click.Group):
         """Return the command names in the order of a release."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return one command: lftool's, or a plugin's."""
+        if ctx.params.get("no_plugins"):  # before the plugins are looked at, which is before `cli` runs
+            os.environ["LFTOOL_PLUGINS"] = ""
         if cmd_name not in COMMANDS:
             return import_module("lftool.cli.plugin_commands").command_of(cmd_name)  # type: ignore[no-any-return]
         command: click.Command = import_module(f"lftool.cli.commands.{cmd_name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return name, command and the rest; of a name that is nobody's, say the nearest."""
+        if args[0] not in COMMANDS and self.get_command(ctx, args[0]) is None:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            meant = f"; did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"there is no command {args[0]!r}{meant}", ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
         """Run the command; click itself would answer a closed pipe with exit status 1."""

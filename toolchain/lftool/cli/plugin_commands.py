@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftool.api import CommandType
+from lftool.api import CommandType, Lazy
 from lftool.errors import LftoolError
 from lftool.host.guarding import guarded, plugin_failure
 from lftool.host.registry import Registry
 from lftool.host.returned import checked
+from lftool.ops.opened_bundles import Workbench
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MEANT = (LftoolError, click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError)
+
+
+def _made(factory: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the plugin makes
+    """Return the command. A lazy name may be that of the command itself, which must not be called: it would run."""
+    found = factory.resolve() if isinstance(factory, Lazy) else None
+    return found if isinstance(found, click.Command) else factory()
 
 
 def command_of(name: str) -> click.Command | None:
@@ -27,8 +37,9 @@ def command_of(name: str) -> click.Command | None:
         return None
     origin = registered.origin
     with guarded(origin):
-        command = checked(registered.record.factory(), click.Command, "the factory of a command", origin)
+        command = checked(_made(registered.record.factory), click.Command, "the factory of a command", origin)
     command.name = name
+    command.context_settings.setdefault("obj", Workbench())
     invoke = command.invoke
 
     def attributed(ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature

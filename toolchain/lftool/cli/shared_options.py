@@ -88,6 +88,11 @@ def note(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things for people."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def size_text(size: int) -> str:
     """Return a size for people, in decimal units."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):

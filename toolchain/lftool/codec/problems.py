@@ -63,4 +63,6 @@ def problems(error: BaseException, path: str = "$") -> Iterator[str]:
         missing = path if path.rpartition(".")[2] == str(error.args[0]) else join(path, error.args[0])
         yield f"{missing}: missing"
     else:
-        yield f"{path}{getattr(error, 'below', '')}: {error}"
+        # attrs' own validators raise with the attribute and more behind the sentence
+        told = error.args[0] if len(error.args) > 1 and isinstance(error.args[0], str) else error
+        yield f"{path}{getattr(error, 'below', '')}: {told}"

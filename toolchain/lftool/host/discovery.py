@@ -104,6 +104,8 @@ def _materialise(module: ModuleType, name: str) -> tuple[tuple[str, Any], ...]:
         marked = getattr(getattr(module, attribute, None), "lftool_impl", None)
         if marked is not None and (marked.get("wrapper") or marked.get("hookwrapper")):
             raise TypeError(f"{attribute} is a wrapper; registration hooks yield records and wrap nothing")
+        if marked is None and attribute in HOOKS and callable(getattr(module, attribute)):
+            raise TypeError(f"{attribute} is not marked with @hookimpl, so nothing would call it")
         if marked is not None and attribute not in HOOKS:
             close = difflib.get_close_matches(attribute, HOOKS, n=1)
             meant = f"; did you mean {close[0]!r}?" if close else f"; the hooks are {', '.join(sorted(HOOKS))}"
@@ -184,7 +186,7 @@ def discover(*, third_party: bool = True, only: frozenset[str] | None = None) ->
         _check_duplicates(chosen)
         for origin, _, distribution in entries:
             if allowed is not None and origin.entry_point not in allowed:
-                reason = f"not in {ALLOW_LIST}"
+                reason = f"not in {ALLOW_LIST}" if allowed else f"left out by --no-plugins, or an empty {ALLOW_LIST}"
                 found.append(Plugin(origin=origin, status="blocked", reason=reason, distribution=distribution))
             else:
                 found.append(load(origin, distribution))

@@ -22,18 +22,16 @@ def given_options(
         record: Whose they are.
         options: As they were written.
         kind: What messages call the record, such as `source`.
-        where: Where they were written, such as `lftool.toml: sources.base.options`, or `lftool.toml: $.checks[0]`.
+        where: Where they were written, such as `lftool.toml: $.sources.base.options`.
         error: What to raise.
 
     Raises:
         LftoolError: Of class `error`; the record has no such option, or the value is of another type.
     """
     cls = record.options_class
+    file, _, path = where.partition(": ")
     if cls is not None:
-        file, _, path = where.partition(": ")
-        if path.startswith("$"):  # the options stand among other keys of a table
-            return structure(dict(options), cls, file, error, path=path)
-        return structure(dict(options), cls, where, error)
+        return structure(dict(options), cls, file, error, path=path or "$")
     if options:
         raise error(f"{where}: the {kind} {record.name!r} has no options")
     return None

@@ -22,10 +22,11 @@ _real_exit = os._exit
 _process = os.getpid()
 
 
-def plugin_failure(origin: Origin, error: BaseException) -> PluginError:
-    """Return the error that names the plugin behind `error`."""
+def plugin_failure(origin: Origin, error: BaseException, what: str = "") -> PluginError:
+    """Return the error that names the plugin behind `error`, and what of it was at work."""
+    where = f", {what}," if what else ""
     return PluginError(
-        f"{origin} failed: {type(error).__name__}: {error}", hints=("where in the plugin: lftool --traceback …",)
+        f"{origin}{where} failed: {type(error).__name__}: {error}", hints=("where in the plugin: lftool --traceback …",)
     )
 
 
@@ -38,7 +39,9 @@ def checked_pieces(pieces: Iterator[bytes], origin: Origin) -> Iterator[bytes]:
     with guarded(origin):
         for piece in pieces:
             if not isinstance(piece, bytes):
-                raise TypeError(f"open() yielded {type(piece).__name__}, not bytes")
+                raise TypeError(
+                    f"open() yielded {type(piece).__name__}, not bytes: its context manager gives an iterator of bytes"
+                )
             yield piece
 
 
@@ -50,10 +53,14 @@ def _exit(status: int) -> NoReturn:
 
 
 @contextlib.contextmanager
-def guarded(origin: Origin) -> Iterator[None]:
+def guarded(origin: Origin, what: str = "") -> Iterator[None]:
     """Attribute what plugin code inside the block raises; errors that are meant for users pass as they are.
 
     Wrap the consumption of a plugin's iterator, not only the call that makes it: a generator fails while it is consumed.
+
+    Args:
+        origin: The plugin.
+        what: What of it is at work, such as `check 'polite'`; nothing where it offers one thing only.
 
     Raises:
         PluginError: The plugin raised something else than an LftoolError, or would have ended the process.
@@ -64,7 +71,7 @@ def guarded(origin: Origin) -> Iterator[None]:
     except LftoolError:
         raise
     except (Exception, SystemExit) as error:
-        raise plugin_failure(origin, error) from error
+        raise plugin_failure(origin, error, what) from error
 
 
 @contextlib.contextmanager

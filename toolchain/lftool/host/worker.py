@@ -98,7 +98,7 @@ def perform(task: dict[str, Any], wire: Wire) -> Any:  # noqa: ANN401 - plain da
         return None
     assert isinstance(record, BackendType)  # noqa: S101 - the parent sends nothing else
     given = task["arguments"]
-    where = f"config.toml: backends.{record.name}"
+    where = f"config.toml: $.backends.{record.name}"
     backend = record.factory(*factory_arguments(record, given["options"], "backend", where, UsageError))
     if task["method"] == "measure":
         return attrs.asdict(backend.measure(_quality_request(given["request"]), wire.progress))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from lftool.api import Export, ExportedMember, ExporterType, ExportRequest
+from lftool.api import Export, ExporterType, ExportRequest
 from lftool.bundle.contents import weights_header
 from lftool.bundle.model_size import model_size
 from lftool.bundle.reader import opened
@@ -16,15 +15,15 @@ from lftool.host.given_options import factory_arguments
 from lftool.host.guarding import guarded
 from lftool.host.registry import Registered, Registry
 from lftool.host.returned import checked
-from lftool.ops.bundles.claims import runtime_name
+from lftool.ops.opened_bundles import described
 from lftool.ops.run.integrity import check_opened
 from lftool.store.durable import commit_directory, scratch_directory, storage_errors, sweep, sync_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-    from typing import BinaryIO
 
+    from lftool.api import ModelSize
     from lftool.bundle.reader import Bundle
     from lftool.store.store import Store
 
@@ -55,27 +54,29 @@ def export_bundle(
         raise UsageError(
             f"{folder} is not empty", hints=(f"remove it, or name another folder: rm -r {shlex.quote(str(folder))}",)
         )
-    with opened(path) as bundle, os.fdopen(os.dup(bundle.descriptor), "rb") as file:
+    with opened(path) as bundle:
         check_opened(bundle, store)
-        if folder is None:
-            request = _request(bundle, file)
-            with guarded(origin):
-                return checked(record.factory(*arguments).export(request), Export, "export()", origin)
-        parent = folder.absolute().parent
-        sweep(parent)
-        with scratch_directory(parent) as scratch:
-            request = _request(bundle, file, scratch, folder)
-            made = _filled(registered, arguments, request, folder)
-            sync_files(scratch, "extract")
-            commit_directory(scratch, folder.absolute(), "extract")
-        return made
+        with described(bundle, path) as found:
+            model = _model_size(bundle, found.runtime)
+            if folder is None:
+                with guarded(origin, f"exporter {record.name!r}"):
+                    made = record.factory(*arguments).export(ExportRequest(bundle=found, model=model))
+                    return checked(made, Export, "export()", origin)
+            parent = folder.absolute().parent
+            sweep(parent)
+            with scratch_directory(parent) as scratch:
+                request = ExportRequest(bundle=found, model=model, folder=scratch, destination=folder)
+                result = _filled(registered, arguments, request, folder)
+                sync_files(scratch, "extract")
+                commit_directory(scratch, folder.absolute(), "extract")
+            return result
 
 
 def _filled(
     registered: Registered[ExporterType], arguments: tuple[Any, ...], request: ExportRequest, folder: Path
 ) -> Export:
     try:
-        with guarded(registered.origin):
+        with guarded(registered.origin, f"exporter {registered.record.name!r}"):
             return checked(registered.record.factory(*arguments).export(request), Export, "export()", registered.origin)
     except PluginError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL:  # no fault of the plugin's
@@ -84,27 +85,8 @@ def _filled(
         raise
 
 
-def _request(
-    bundle: Bundle, file: BinaryIO, folder: Path | None = None, destination: Path | None = None
-) -> ExportRequest:
-    manifest, runtime, header = bundle.manifest, runtime_name(bundle) or "", weights_header(bundle)
-    size = model_size(header, manifest.run)
-    if runtime:
-        size = size.served(Registry.discovered().pinned_runtime(runtime).record.requests)
-    return ExportRequest(
-        file=file,
-        bundle=bundle.name,
-        size=bundle.size,
-        name=manifest.name,
-        version=manifest.version,
-        target=manifest.target,
-        layout=manifest.layout,
-        backend=manifest.backend,
-        runtime=runtime,
-        manifest=bundle.manifest_digest,
-        members=tuple(ExportedMember(path=item.path, role=item.role, size=item.size) for item in manifest.members),
-        model=size,
-        weights=header,
-        folder=folder,
-        destination=destination,
-    )
+def _model_size(bundle: Bundle, runtime: str) -> ModelSize:
+    size = model_size(weights_header(bundle), bundle.manifest.run)
+    if not runtime:
+        return size
+    return size.served(Registry.discovered().pinned_runtime(runtime).record.requests)

@@ -19,7 +19,12 @@ _KINDS = {
     "source": (
         "lftool_sources",
         "SourceType",
-        ('schemes=("$scheme",)', "options=Options", 'factory=lazily("$module.source:Source")'),
+        (
+            'schemes=("$scheme",)',
+            "local=True",
+            'options=lazily("$module.source:Options")',
+            'factory=lazily("$module.source:Source")',
+        ),
     ),
     "quantizer": (
         "lftool_quantizers",
@@ -36,7 +41,7 @@ _KINDS = {
         "LayoutType",
         ('suffix=".$name"', 'media_type="application/octet-stream"', 'factory=lazily("$module.layout:Layout")'),
     ),
-    "observer": ("lftool_observers", "ObserverType", ("factory=lambda: observe",)),
+    "observer": ("lftool_observers", "ObserverType", ('factory=lazily("$module.observer:observer")',)),
     "check": (
         "lftool_checks",
         "CheckType",
@@ -47,13 +52,15 @@ _KINDS = {
         "ExporterType",
         ('options=lazily("$module.exporter:Options")', 'factory=lazily("$module.exporter:Exporter")'),
     ),
-    "command": ("lftool_commands", "CommandType", ("factory=lambda: command",)),
+    "command": ("lftool_commands", "CommandType", ('factory=lazily("$module.command:command")',)),
 }
-_IMPORTS = {
-    "source": "from $module.source import Options",
-    "observer": "from $module.observer import observe",
-    "command": "from $module.command import command",
+# Kinds that the kits know too little of, and what their examples import of `lftool.testing`.
+_EXAMPLES = {
+    "source": ("Served", "large_model"),
+    "quantizer": ("Work", "tiny_gguf"),
+    "check": ("CheckExample", "FakeCheckContext"),
 }
+_LINE = 88
 KINDS = tuple(_KINDS)
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
 
@@ -68,14 +75,34 @@ def _texts(kinds: Sequence[str], words: dict[str, str]) -> dict[str, str]:
     files = {name: text(name) for name in ("pyproject.toml", "README.md")}
     files[f"src/{module}/py.typed"] = ""
     files[f"src/{module}/__init__.py"] = Template(_init(kinds)).safe_substitute(words)
+    if any(kind in _EXAMPLES for kind in kinds):
+        imported = sorted({name for kind in kinds if kind in _EXAMPLES for name in _EXAMPLES[kind]}, key=_order)
+        api = ["from lftool.api import QuantizerType"] if "quantizer" in kinds else []
+        parts = [text(f"example_{kind}.py") for kind in kinds if kind in _EXAMPLES]
+        lines = [*api, f"from lftool.testing import {', '.join(imported)}", ""]
+        files[f"src/{module}/examples.py"] = text("examples.py") + "\n".join(lines) + "".join(parts)
     for kind in kinds:
         files[f"src/{module}/{kind}.py"] = text(f"{kind}.py")
         files[f"tests/test_{module}_{kind}.py"] = text(f"test_{kind}.py")
     return files
 
 
+def _imports(names: Sequence[str]) -> list[str]:
+    """Return the lines of an import as formatters write it."""
+    line = f"from lftool.api import {', '.join(names)}"
+    if len(line) <= _LINE:
+        return [line]
+    return ["from lftool.api import (", *(f"    {name}," for name in names), ")"]
+
+
+def _order(name: str) -> tuple[bool, str]:
+    """Return what sorts names as linters do: classes before functions."""
+    return name.islower(), name
+
+
 def _init(kinds: Sequence[str]) -> str:
-    records = sorted(_KINDS[kind][1] for kind in kinds)
+    examples = [kind for kind in kinds if kind in _EXAMPLES]
+    records = sorted([*(_KINDS[kind][1] for kind in kinds), *(["Example"] if examples else [])])
     lazy = ["lazily"] if any("lazily" in field for kind in kinds for field in _KINDS[kind][2]) else []
     lines = [
         '"""lftool plugin $name. Imported whenever lftool looks for plugins, so it only says what there is."""',
@@ -84,9 +111,7 @@ def _init(kinds: Sequence[str]) -> str:
         "",
         "from collections.abc import Iterator",
         "",
-        f"from lftool.api import {', '.join([*records, 'hookimpl', *lazy])}",
-        *([""] if any(kind in _IMPORTS for kind in kinds) else []),
-        *(_IMPORTS[kind] for kind in sorted(kinds) if kind in _IMPORTS),
+        *_imports([*records, "hookimpl", *lazy]),
         "",
         f"LFTOOL_API = {LFTOOL_API_VERSION}  # the version that it is written for",
     ]
@@ -103,6 +128,13 @@ def _init(kinds: Sequence[str]) -> str:
             f'        summary="the {kind} of lftool-$name",',
             *(f"        {field}," for field in fields),
             "    )",
+        ]
+    if examples:
+        lines += ["", "", "@hookimpl", "def lftool_examples() -> Iterator[Example]:"]
+        lines += ['    """What `lftool plugins test $name` tries it with."""']
+        lines += [
+            f'    yield Example(name="$name", summary="{kind}", of={_KINDS[kind][1]}, make=lazily("$module.examples:{kind}"))'
+            for kind in examples
         ]
     return "\n".join(lines) + "\n"
 

@@ -10,8 +10,21 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import frozen
 
-from lftool.api import ConfigurableRecord
-from lftool.api.lazy import Lazy
+from lftool.api import (
+    BackendType,
+    CheckType,
+    ConfigurableRecord,
+    ConverterType,
+    Example,
+    ExporterType,
+    LayoutType,
+    Lazy,
+    QuantizerType,
+    RemoteStoreType,
+    SignerType,
+    SourceType,
+    VerifierType,
+)
 from lftool.errors import UnavailableError, UsageError
 from lftool.host.discovery import discover
 from lftool.host.guarding import not_ending
@@ -164,6 +177,11 @@ def problems(plugins: Sequence[Plugin], commands: Collection[str] = (), *, resol
     ]
     if resolve:
         found += [one for plugin in plugins for _, record in plugin.records for one in _unusable(plugin, record)]
+    found += [
+        Problem(plugin=plugin.origin.entry_point, text=f"an Example is of {text}, which the plugin does not offer")
+        for plugin in plugins
+        for text in _examples_of_nothing(plugin)
+    ]
     claims: dict[tuple[str, str], Plugin] = {}
     for plugin in plugins:
         for hook, record in plugin.records:
@@ -178,6 +196,12 @@ def problems(plugins: Sequence[Plugin], commands: Collection[str] = (), *, resol
     return found
 
 
+def _examples_of_nothing(plugin: Plugin) -> list[str]:
+    offered = {(type(record), record.name) for _, record in plugin.records}
+    examples = [record for _, record in plugin.records if isinstance(record, Example)]
+    return [f"{item.of.__name__} {item.name!r}" for item in examples if (item.of, item.name) not in offered]
+
+
 def _unusable(plugin: Plugin, record: Record) -> list[Problem]:
     """Return what is wrong with what a record names lazily: listing imports none of it."""
     lazy = [value for field in attrs.fields(type(record)) if isinstance(value := getattr(record, field.name), Lazy)]
@@ -187,11 +211,37 @@ def _unusable(plugin: Plugin, record: Record) -> list[Problem]:
                 value.resolve()
             if isinstance(record, ConfigurableRecord) and record.options_class is not None:
                 check_options(record.options_class)
+            _check_methods(record)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin raises is the plugin's problem
         text = f"{record.name}: {type(error).__name__}: {error}"
         trace = "".join(traceback.format_exception(error))
         return [Problem(plugin=plugin.origin.entry_point, text=text, detail=trace)]
     return []
+
+
+# What the object of a record must be able to do, besides being made; a backend's `load` is needed where the record says so.
+_METHODS: dict[type[Record], tuple[str, ...]] = {
+    SourceType: ("resolve", "open"),
+    RemoteStoreType: ("find", "open", "put"),
+    ConverterType: ("tool", "probe_inputs", "plan", "run"),
+    QuantizerType: ("tool", "probe_inputs", "plan", "run"),
+    BackendType: ("probe", "launch", "measure"),
+    LayoutType: ("plan",),
+    SignerType: ("scheme", "public_key", "sign"),
+    VerifierType: ("key_id", "verify"),
+    CheckType: ("check",),
+    ExporterType: ("export",),
+}
+
+
+def _check_methods(record: Record) -> None:
+    """Raise TypeError if the factory is a class whose objects cannot do what the record promises."""
+    factory = getattr(record, "factory", None)
+    made = factory.resolve() if isinstance(factory, Lazy) else factory
+    if isinstance(made, type):
+        missing = [name for name in _METHODS.get(type(record), ()) if not hasattr(made, name)]
+        if missing:
+            raise TypeError(f"{made.__name__} has no {missing[0]}()")
 
 
 def _claims(hook: str, record: Record) -> list[tuple[str, str]]:

@@ -148,7 +148,7 @@ def observing(registry: Registry, options: Mapping[str, Mapping[str, Any]]) -> C
     lock = threading.Lock()
     for registered in registry.observers():
         try:
-            record, where = registered.record, f"config.toml: observers.{registered.record.name}"
+            record, where = registered.record, f"config.toml: $.observers.{registered.record.name}"
             arguments = factory_arguments(record, options.get(record.name, {}), "observer", where, UsageError)
             observers.append((registered.origin, record.factory(*arguments)))
         except UsageError:

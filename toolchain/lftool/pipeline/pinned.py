@@ -47,7 +47,9 @@ def require_pinned_plugin(origin: Origin, lock: Lock, ports: Ports) -> None:
             f"plugin {origin.distribution}: the lock pins version {pinned.version} (sha256 {pinned.sha256}),"
             f" installed is {origin.version} (sha256 {installed})",
             hints=(
-                f"install that: pip install {origin.distribution}=={pinned.version}",
+                f"install that: pip install {origin.distribution}=={pinned.version}"
+                if pinned.version != origin.version
+                else f"while you write it: lftool lock --editable {origin.distribution}, with pip install -e",
                 f"or accept the installed one: lftool lock --upgrade plugin:{origin.distribution}",
             ),
         )

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lftool.testing.backend_kit import BackendConformance, BackendExample
     from lftool.testing.bundles import rewrite_bundle
-    from lftool.testing.check_kit import CheckConformance, CheckExample, FakeCheckContext
+    from lftool.testing.check_kit import CheckConformance, CheckExample, FakeCheckContext, fake_bundle
     from lftool.testing.command_kit import CommandConformance
     from lftool.testing.exporter_kit import ExporterConformance, ExportExample
-    from lftool.testing.faults import FaultProxy
+    from lftool.testing.faults import Fault, FaultProxy
     from lftool.testing.file_server import FileServer
     from lftool.testing.layout_kit import LayoutConformance, LayoutExample
     from lftool.testing.models import tiny_gguf
@@ -36,6 +36,7 @@ _MODULES = {
     "ExportExample": "exporter_kit",
     "ExporterConformance": "exporter_kit",
     "FakeCheckContext": "check_kit",
+    "Fault": "faults",
     "FaultProxy": "faults",
     "FileServer": "file_server",
     "KeyExample": "signer_kit",
@@ -57,6 +58,7 @@ _MODULES = {
     "TransformConformance": "transform_kit",
     "VerifierConformance": "signer_kit",
     "Work": "transform_kit",
+    "fake_bundle": "check_kit",
     "large_model": "source_kit",
     "rewrite_bundle": "bundles",
     "tiny_gguf": "models",
@@ -71,6 +73,7 @@ __all__ = [
     "ExportExample",
     "ExporterConformance",
     "FakeCheckContext",
+    "Fault",
     "FaultProxy",
     "FileServer",
     "KeyExample",
@@ -92,6 +95,7 @@ __all__ = [
     "TransformConformance",
     "VerifierConformance",
     "Work",
+    "fake_bundle",
     "large_model",
     "rewrite_bundle",
     "tiny_gguf",

@@ -1,26 +1,39 @@
 """What every kind of check must do: inherit the class, say what a bundle is like that holds and one that does not, and let pytest run it.
 
-class TestMine(CheckConformance):
-@pytest.fixture
-def check(self):
-return CheckExample(
-name="polite",
-options={"prompt": "Hello"},
-holds=FakeCheckContext(answers={"Hello": "Good day!"}),
-fails=FakeCheckContext(answers={"Hello": "What?"}),
-)
+    class TestMine(CheckConformance):
+        @pytest.fixture
+        def check(self):
+            return CheckExample(
+                name="polite",
+                options={"prompt": "Hello"},
+                holds=FakeCheckContext(answers={"Hello": "Good day!"}),
+                fails=FakeCheckContext(answers={"Hello": "What?"}),
+            )
+
+As an example of `lftool_examples`, the same value is what `make` gives.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attrs import Factory, frozen
+from attrs import Factory, evolve, frozen
 
-from lftool.api import Check, CheckType, ExitStatus, Figures, Finding, ProjectFiles, UnavailableError
+from lftool.api import (
+    Check,
+    CheckType,
+    Digest,
+    ExitStatus,
+    Figures,
+    Finding,
+    OpenedBundle,
+    ProjectFiles,
+    UnavailableError,
+)
 from lftool.api.gguf import GGUFHeader
 from lftool.errors import RecipeError
 from lftool.formats.model_kind import Does
@@ -30,7 +43,29 @@ from lftool.testing.bundle_recipes import write_small_recipe
 if TYPE_CHECKING:
     from lftool.testing.project_folder import ProjectFolder
 
-_EMPTY = GGUFHeader(version=3, metadata={}, tensors=(), alignment=32, data_offset=0, size=0, extents={})
+
+def fake_bundle(**changes: Any) -> OpenedBundle:  # noqa: ANN401 - fields of the value
+    """Return an opened bundle that a test describes; its file is empty.
+
+    Args:
+        changes: Fields that the test is about.
+    """
+    header = GGUFHeader(version=3, metadata={}, tensors=(), alignment=32, data_offset=0, size=0, extents={})
+    whole = OpenedBundle(
+        file=io.BytesIO(),
+        path=Path("conforming-1-plain.gguf"),
+        size=0,
+        name="conforming",
+        version="1",
+        target="plain",
+        layout="gguf",
+        backend="cpu",
+        runtime="",
+        manifest=Digest.of(b""),
+        members=(),
+        weights=header,
+    )
+    return evolve(whole, **changes)
 
 
 @frozen(kw_only=True)
@@ -42,6 +77,8 @@ class FakeCheckContext:
         vectors: Text to vector; likewise.
         seconds: How long the first token takes.
         figures: What measuring finds; None where nothing measures.
+        bundle: What its manifest says: `fake_bundle(size=…)`.
+        does: What the model does.
         files: Opens files of the project.
     """
 
@@ -49,13 +86,8 @@ class FakeCheckContext:
     vectors: Mapping[str, Sequence[float]] = Factory(dict)
     seconds: float = 0.0
     figures: Figures | None = None
-    path: Path = Path("conforming-1-plain.gguf")
-    size: int = 0
-    name: str = "conforming"
-    version: str = "1"
-    target: str = "plain"
+    bundle: OpenedBundle = Factory(fake_bundle)
     does: Does = "generates"
-    weights: GGUFHeader = _EMPTY
     files: ProjectFiles = Factory(lambda: ProjectFiles(project=Path()))
 
     def ask(

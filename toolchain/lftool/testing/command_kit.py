@@ -1,7 +1,9 @@
 """What every command must do: inherit the class, name yours, and let pytest run it.
 
-class TestMine(CommandConformance):
-name = "mine"
+    class TestMine(CommandConformance):
+        name = "mine"
+
+A command needs no example in `lftool_examples`.
 """
 
 from __future__ import annotations

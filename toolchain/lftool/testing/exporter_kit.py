@@ -1,9 +1,11 @@
 """What every exporter must do: inherit the class, say with which options, and let pytest run it.
 
-class TestMine(ExporterConformance):
-@pytest.fixture
-def export(self):
-return ExportExample(name="mine", options=("--image", "registry.example.com/story:1"))
+    class TestMine(ExporterConformance):
+        @pytest.fixture
+        def export(self):
+            return ExportExample(name="mine", options=("--image", "registry.example.com/story:1"))
+
+As an example of `lftool_examples`, the same value is what `make` gives.
 """
 
 from __future__ import annotations

@@ -131,13 +131,15 @@ def missing_examples(plugin: Plugin) -> list[str]:
 
 
 def test_classes(plugin: Plugin) -> dict[str, type]:
-    """Return test classes for all records of a plugin, by name."""
+    """Return test classes for all records of a plugin that can be tested, by name."""
     found: dict[str, type] = {}
     for _, record in plugin.records:
         if isinstance(record, Example):
             continue
         title = "".join(part.capitalize() for part in record.name.replace("-", ".").replace("_", ".").split("."))
         kind = type(record).__name__.removesuffix("Type")
+        if not _examples(plugin, record) and _default(record) is None:
+            continue
         makers: list[Callable[[Path], contextlib.AbstractContextManager[Any]]] = [
             item.make for item in _examples(plugin, record)
         ]

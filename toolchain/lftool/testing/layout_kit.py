@@ -1,9 +1,11 @@
 """What every layout must do: inherit the class, name yours, and let pytest run it.
 
-class TestMine(LayoutConformance):
-@pytest.fixture
-def layout(self):
-return LayoutExample(name="mine")
+    class TestMine(LayoutConformance):
+        @pytest.fixture
+        def layout(self):
+            return LayoutExample(name="mine")
+
+As an example of `lftool_examples`, the same value is what `make` gives.
 """
 
 from __future__ import annotations

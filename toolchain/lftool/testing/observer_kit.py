@@ -1,9 +1,11 @@
 """What every observer must do: inherit the class, name yours, and let pytest run it.
 
-class TestMine(ObserverConformance):
-@pytest.fixture
-def observer(self):
-return ObserverExample(name="mine")
+    class TestMine(ObserverConformance):
+        @pytest.fixture
+        def observer(self):
+            return ObserverExample(name="mine")
+
+As an example of `lftool_examples`, the same value is what `make` gives.
 """
 
 from __future__ import annotations

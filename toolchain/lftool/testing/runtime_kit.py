@@ -1,9 +1,11 @@
 """What every runtime must do: inherit the class, name yours, and let pytest run it.
 
-class TestMine(RuntimeConformance):
-@pytest.fixture
-def runtime(self):
-return RuntimeExample(name="mine")
+    class TestMine(RuntimeConformance):
+        @pytest.fixture
+        def runtime(self):
+            return RuntimeExample(name="mine")
+
+As an example of `lftool_examples`, the same value is what `make` gives.
 """
 
 from __future__ import annotations

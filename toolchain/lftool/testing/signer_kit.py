@@ -1,15 +1,17 @@
 """What every signer and every verifier must do: inherit a class, say which key, and let pytest run it.
 
-class TestMine(SignerConformance):
-@pytest.fixture
-def key(self, project):
-write_key(project.root / "release.key")
-return KeyExample(reference="mine:release.key")
+    class TestMine(SignerConformance):
+        @pytest.fixture
+        def key(self, project):
+            write_key(project.root / "release.key")
+            return KeyExample(reference="mine:release.key")
 
-class TestScheme(VerifierConformance):
-@pytest.fixture
-def signed(self):
-return SignedExample(name="mine-scheme", public_key=PEM, data=b"...", signature=b"...")
+    class TestScheme(VerifierConformance):
+        @pytest.fixture
+        def signed(self):
+            return SignedExample(name="mine-scheme", public_key=PEM, data=b"...", signature=b"...")
+
+As an example of `lftool_examples`, the same value is what `make` gives.
 """
 
 from __future__ import annotations

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from lftool_sampler.budget import Budget, Options
 
-from lftool.testing import FakeCheckContext
+from lftool.testing import FakeCheckContext, fake_bundle
 
 pytest_plugins = ["lftool.testing.plugin"]
 
 
 def test_a_bundle_that_is_too_large_is_told_by_how_much() -> None:
-    finding = Budget(Options(most_bytes=1000)).check(FakeCheckContext(size=2500))
+    finding = Budget(Options(most_bytes=1000)).check(FakeCheckContext(bundle=fake_bundle(size=2500)))
     assert finding.failure == "the bundle has 2,500 bytes, and the check allows 1,000"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftool.cli.shared_options import json_option, note, print_json, say
+from lftool.cli.shared_options import counted, json_option, note, print_json, say
 
 if TYPE_CHECKING:
     from lftool.host.discovery import Plugin
@@ -123,7 +123,7 @@ def check(names: tuple[str, ...]) -> int:
         for line in problem.detail.splitlines():
             note(f"  {line}")
     checked = len(wanted or plugins)
-    say(f"{checked} plugins checked, {len(found)} problems")
+    say(f"{counted(checked, 'plugin')} checked, {counted(len(found), 'problem')}")
     return int(ExitStatus.UNAVAILABLE if found else ExitStatus.OK)
 
 

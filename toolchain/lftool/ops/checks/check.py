@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 from attrs import field, frozen
 
-from lftool.api import Figures, Finding, ProjectFiles
-from lftool.api.gguf import GGUFHeader
+from lftool.api import Figures, Finding, OpenedBundle, ProjectFiles
 from lftool.bundle.contents import weights_header
 from lftool.bundle.extraction import copy_weights
 from lftool.bundle.reader import Bundle, opened
@@ -21,12 +20,14 @@ from lftool.host.returned import checked
 from lftool.models.checks import PERPLEXITY
 from lftool.ops.checks.report import CheckReport, CheckResult
 from lftool.ops.checks.turns import Turn, Want
+from lftool.ops.opened_bundles import described
 from lftool.ops.project import Project
 from lftool.ops.run.integrity import check_opened
 from lftool.ops.run.served_model import Question, ServedModel, served
 from lftool.pipeline.building.builds import make_weights
 from lftool.pipeline.model.parts import WEIGHTS, model_parts
 from lftool.pipeline.model.planned_checks import PlannedCheck, planned_check
+from lftool.pipeline.pinned import require_plugins
 from lftool.pipeline.ports import Ports
 from lftool.pipeline.stages.measure import MOST_TEXT_BYTES, Text, measure
 
@@ -79,7 +80,11 @@ def check_bundles(
 
     Returns:
         Of the errors, the one with the highest exit status; None without one.
+
+    Raises:
+        UnavailableError: A plugin that the recipe asks for is not installed.
     """
+    require_plugins(project.recipe.plugins)
     errors: list[LftoolError] = []
     for path in paths:
         reports.append(CheckReport(bundle=path.name))
@@ -93,16 +98,16 @@ def check_bundles(
 def _check(report: CheckReport, path: Path, project: Project, ports: Ports, backend: str | None) -> None:
     with opened(path) as bundle:
         check_opened(bundle, ports.store)
-        header = weights_header(bundle)
-        does = model_kind(header).does
+        does = model_kind(weights_header(bundle)).does
         report.target = bundle.manifest.target
         checks = _applying(project, bundle.manifest, path.name, ports)
         _require_kinds(checks, does, path.name)
-        bench = _Bench(
-            bundle=bundle, path=path, project=project, ports=ports, does=does, weights=header, backend=backend
-        )
-        with contextlib.closing(bench):
-            bench.make(checks, report)
+        with described(bundle, path) as shown:
+            bench = _Bench(
+                bundle=bundle, shown=shown, path=path, project=project, ports=ports, does=does, backend=backend
+            )
+            with contextlib.closing(bench):
+                bench.make(checks, report)
 
 
 def _require_kinds(checks: Sequence[PlannedCheck], does: Does, name: str) -> None:
@@ -138,11 +143,11 @@ class _Bench:
     """A bundle that checks are made on, and the server that answers once a check asks."""
 
     bundle: Bundle
+    shown: OpenedBundle
     path: Path
     project: Project
     ports: Ports
     does: Does
-    weights: GGUFHeader
     backend: str | None
     _served: dict[str, ServedModel] = field(factory=dict)
     _open: contextlib.ExitStack = field(factory=contextlib.ExitStack)
@@ -215,7 +220,7 @@ def _work(check: PlannedCheck, bench: _Bench, report: CheckReport, found: list[C
         finding, made = Finding(), True
         context = _Context(bench=bench, turn=turn, report=report)
         try:
-            with guarded(origin):
+            with guarded(origin, f"check {check.spec.kind!r}"):
                 finding = checked(check.make().check(context), Finding, "check()", origin)
         except PolicyError as error:
             finding = Finding(failure=error.message)
@@ -237,32 +242,12 @@ class _Context:
     report: CheckReport
 
     @property
-    def path(self) -> Path:
-        return self.bench.path
-
-    @property
-    def size(self) -> int:
-        return self.bench.bundle.size
-
-    @property
-    def name(self) -> str:
-        return self.bench.bundle.manifest.name
-
-    @property
-    def version(self) -> str:
-        return self.bench.bundle.manifest.version
-
-    @property
-    def target(self) -> str:
-        return self.bench.bundle.manifest.target
+    def bundle(self) -> OpenedBundle:
+        return self.bench.shown
 
     @property
     def does(self) -> Does:
         return self.bench.does
-
-    @property
-    def weights(self) -> GGUFHeader:
-        return self.bench.weights
 
     @property
     def files(self) -> ProjectFiles:

@@ -82,7 +82,7 @@ def _launch(
     registered: Registered[BackendType], request: LaunchRequest, options: Mapping[str, Mapping[str, Any]]
 ) -> LaunchCommand:
     record = registered.record
-    where = f"config.toml: backends.{record.name}"
+    where = f"config.toml: $.backends.{record.name}"
     arguments = factory_arguments(record, options.get(record.name, {}), "backend", where, UsageError)
     with guarded(registered.origin):
         command = record.factory(*arguments).launch(request)

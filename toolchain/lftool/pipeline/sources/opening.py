@@ -68,7 +68,7 @@ def open_source(spec: SourceSpec, name: str, ports: Ports) -> tuple[Registered[A
             f"source {name!r} is not in the store, and its {record.name} source may not be asked offline",
             hints=("run once without --offline; afterwards the store has it",),
         )
-    options = given_options(record, spec.options, "source", f"lftool.toml: sources.{name}.options", RecipeError)
+    options = given_options(record, spec.options, "source", f"lftool.toml: $.sources.{name}.options", RecipeError)
     context = SourceContext(
         project=ports.project,
         options=options,

@@ -9,7 +9,7 @@ import attrs
 from lftool.api import Notice, Resolution, Source, SourceFile, SourceRequest
 from lftool.codec.file_lists import content_digest
 from lftool.codec.options import canonical_options
-from lftool.errors import FetchError, PluginError, TransientError
+from lftool.errors import FetchError, PluginError, RecipeError, TransientError
 from lftool.host.guarding import awaited, guarded
 from lftool.models.digest import Artifact
 from lftool.models.lock import LockedFile, LockedSource, check_relative_path
@@ -40,8 +40,12 @@ def _ask(registered: Registered[Any], source: Source, request: SourceRequest, na
             failed += 1
             ports.wait(wait_before(failed, error, rules, f"source {name!r}"))
             continue
-        if not getattr(found, "files", ()):
-            raise PluginError(f"{registered.origin}: resolve() must return a Resolution with at least one file")
+        if not isinstance(found, Resolution):
+            raise PluginError(f"{registered.origin}: resolve() returned {type(found).__name__}, not Resolution")
+        if not found.files:
+            chosen = request.include or request.exclude
+            why = " that its `include` and `exclude` choose" if chosen else ""
+            raise RecipeError(f"source {name!r}: there is no file at {request.uri}{why}")
         return found
 
 

@@ -88,7 +88,7 @@ def layout_options(spec: TargetSpec, target: str, registry: Registry) -> object:
         RecipeError: No such layout, or it has no such option.
     """
     record = registry.get(LayoutType, spec.layout).record
-    where = f"lftool.toml: targets.{target}.layout_options"
+    where = f"lftool.toml: $.targets.{target}.layout_options"
     return given_options(record, spec.layout_options, "layout", where, RecipeError)
 
 

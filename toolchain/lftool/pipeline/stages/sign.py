@@ -51,7 +51,7 @@ def open_key(spec: SignSpec, own: Path | None, ports: Ports) -> SigningKey:
         scheme, rest, files = "file", path.name, ProjectFiles(project=path.parent)
     registered = registry.signer(scheme)
     given = spec.options if own is None else {}  # they are of the key that the recipe names
-    options = given_options(registered.record, given, "signer", "lftool.toml: sign.options", RecipeError)
+    options = given_options(registered.record, given, "signer", "lftool.toml: $.sign.options", RecipeError)
     context = SignerContext(project=ports.project, scheme=scheme, rest=rest, files=files, options=options)
     with guarded(registered.origin):
         made = registered.record.factory(context)

@@ -136,7 +136,7 @@ def convert_spec(request: TransformRequest, role: str, registry: Registry) -> Tr
         UnavailableError: The converter is not installed.
     """
     record = converter_of(request, registry).record
-    where = f"lftool.toml: model.options.{role}"
+    where = f"lftool.toml: $.model.options.{role}"
     options = given_options(record, request.options, "converter", where, RecipeError)
     return TransformSpec(produces=request.produces, name=request.name, options=options)
 
@@ -158,7 +158,7 @@ def quantize_spec(request: TransformRequest, header: GGUFHeader, target: str, re
             f" {record.name!r} makes broken files of all but {record.alignment}",
             hints=("leave `quantizer` out, or choose a file type that another quantizer makes: lftool plugins list",),
         )
-    where = f"lftool.toml: targets.{target}.options"
+    where = f"lftool.toml: $.targets.{target}.options"
     try:
         options = given_options(record, request.options, "quantizer", where, RecipeError)
     except RecipeError as error:

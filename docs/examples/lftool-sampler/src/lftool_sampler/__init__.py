@@ -179,7 +179,7 @@ def lftool_commands() -> Iterator[CommandType]:
     yield CommandType(
         name="tensors",
         summary="say how many tensors GGUF files have",
-        factory=lambda: lazily("lftool_sampler.tensors:command").resolve(),
+        factory=lazily("lftool_sampler.tensors:command"),
     )
 
 

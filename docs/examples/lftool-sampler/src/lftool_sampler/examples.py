@@ -24,6 +24,7 @@ from lftool.testing import (
     Served,
     SignedExample,
     Work,
+    fake_bundle,
     large_model,
     tiny_gguf,
 )
@@ -111,6 +112,6 @@ def bundles(_folder: Path) -> Iterator[CheckExample]:
     yield CheckExample(
         name="budget",
         options={"most_bytes": 1000},
-        holds=FakeCheckContext(size=1000),
-        fails=FakeCheckContext(size=1001),
+        holds=FakeCheckContext(bundle=fake_bundle(size=1000)),
+        fails=FakeCheckContext(bundle=fake_bundle(size=1001)),
     )

@@ -27,13 +27,14 @@ class Listing:
 
     def export(self, request: ExportRequest) -> Export:
         """Return the text."""
+        bundle = request.bundle
         lines = [
-            f"# {self.options.title or f'{request.name} {request.version}'}",
+            f"# {self.options.title or f'{bundle.name} {bundle.version}'}",
             "",
-            f"Target `{request.target}`, {request.size:,} bytes, manifest `sha256:{request.manifest}`.",
+            f"Target `{bundle.target}`, {bundle.size:,} bytes, manifest `sha256:{bundle.manifest}`.",
             "",
             "| member | role | bytes |",
             "|---|---|---|",
-            *(f"| `{item.path}` | {item.role} | {item.size:,} |" for item in request.members),
+            *(f"| `{item.path}` | {item.role} | {item.size:,} |" for item in bundle.members),
         ]
         return Export(text="\n".join(lines) + "\n")

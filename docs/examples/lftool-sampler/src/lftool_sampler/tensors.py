@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from lftool.api import StorageError
-from lftool.api.gguf import read_gguf
+if TYPE_CHECKING:
+    from lftool.api import CommandContext
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-def command(files: tuple[Path, ...]) -> None:
-    """Say how many tensors GGUF files have."""
-    for path in files:
-        try:
-            with path.open("rb") as file:
-                header = read_gguf(file, path.stat().st_size, path.name)
-        except OSError as error:
-            raise StorageError(f"cannot read {path}: {error.strerror}") from error
-        click.echo(f"{path.name}: {len(header.tensors)} tensors")
+@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.pass_obj
+def command(context: CommandContext, bundles: tuple[Path, ...]) -> None:
+    """Say how many tensors bundles have, once every byte of them has been checked."""
+    for path in bundles:
+        with context.open_bundle(path) as bundle:
+            click.echo(f"{bundle.name} {bundle.version}: {len(bundle.weights.tensors)} tensors")

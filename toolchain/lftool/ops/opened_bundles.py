@@ -1,0 +1,74 @@
+"""Bundles opened for plugins: checked, and described by what their manifest says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from lftool.api import BundleMember, OpenedBundle
+from lftool.bundle.contents import weights_header
+from lftool.bundle.reader import opened
+from lftool.ops.bundles.claims import runtime_name
+from lftool.ops.run.integrity import check_opened
+from lftool.ops.user_store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lftool.bundle.reader import Bundle
+    from lftool.store.store import Store
+
+
+@contextlib.contextmanager
+def described(bundle: Bundle, path: Path) -> Iterator[OpenedBundle]:
+    """Yield a bundle as plugins see it; its file is a descriptor of its own."""
+    manifest = bundle.manifest
+    with os.fdopen(os.dup(bundle.descriptor), "rb") as file:
+        yield OpenedBundle(
+            file=file,
+            path=path,
+            size=bundle.size,
+            name=manifest.name,
+            version=manifest.version,
+            target=manifest.target,
+            layout=manifest.layout,
+            backend=manifest.backend,
+            runtime=runtime_name(bundle) or "",
+            manifest=bundle.manifest_digest,
+            members=tuple(BundleMember(path=item.path, role=item.role, size=item.size) for item in manifest.members),
+            weights=weights_header(bundle),
+        )
+
+
+@contextlib.contextmanager
+def opened_bundle(path: Path, store: Store, *, check: bool = True) -> Iterator[OpenedBundle]:
+    """Open a bundle during the block.
+
+    Args:
+        path: Its file.
+        store: Remembers what has been checked.
+        check: Whether every byte is compared with the manifest.
+
+    Raises:
+        FormatError: It is no bundle.
+        IntegrityError: It is not what it says.
+        StorageError: It cannot be read.
+    """
+    with opened(path) as bundle:
+        if check:
+            check_opened(bundle, store)
+        with described(bundle, path) as found:
+            yield found
+
+
+@frozen
+class Workbench:
+    """What a plugin's command gets: `lftool.api.CommandContext`."""
+
+    def open_bundle(self, path: Path, *, check: bool = True) -> contextlib.AbstractContextManager[OpenedBundle]:
+        """Open a bundle. May raise as `opened_bundle` does."""
+        return opened_bundle(path, open_store(), check=check)
