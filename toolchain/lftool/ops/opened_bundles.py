@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def described(bundle: Bundle, path: Path) -> Iterator[OpenedBundle]:
     """Yield a bundle as plugins see it; its file is a descriptor of its own."""
-    manifest = bundle.manifest
+    manifest, runtime, header = bundle.manifest, runtime_name(bundle) or "", weights_header(bundle)
     with os.fdopen(os.dup(bundle.descriptor), "rb") as file:
+        file.seek(0)  # both descriptors have one place in the file
         yield OpenedBundle(
             file=file,
             path=path,
@@ -37,10 +38,10 @@ def described(bundle: Bundle, path: Path) -> Iterator[OpenedBundle]:
             target=manifest.target,
             layout=manifest.layout,
             backend=manifest.backend,
-            runtime=runtime_name(bundle) or "",
+            runtime=runtime,
             manifest=bundle.manifest_digest,
             members=tuple(BundleMember(path=item.path, role=item.role, size=item.size) for item in manifest.members),
-            weights=weights_header(bundle),
+            weights=header,
         )
 
 
