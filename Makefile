@@ -81,7 +81,7 @@ models-table: models ## what file types make of those models: size, bits a weigh
 
 .PHONY: test
 test: peers native ## the tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=25 -m "not slow and not wheels"
 
 .PHONY: test-long
 test-long: peers native models ## the tests that take minutes: every bit of a bundle, every file type
@@ -99,6 +99,19 @@ check: $(VENV)/ready ## layers, types, lint, format, generated files
 	! grep -rnE 'https?://' requirements/
 	$(BIN)/python tools/cohesion.py
 
+.PHONY: test-wheels
+test-wheels: $(VENV)/ready ## the wheels in fresh environments: the tutorial with two Pythons, and with the oldest packages
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m wheels tests/packages
+
+.PHONY: wheels
+wheels: $(VENV)/ready ## wheels of lftool and its plugins in dist/, made twice, the same bytes
+	@$(BIN)/python tools/wheels.py dist
+
+.PHONY: release
+release: $(VENV)/ready ## what a release consists of, in dist/release; dry, unsigned, uploads nothing
+	@rm -rf dist/release
+	@$(BIN)/python tools/release.py dist/release $(if $(FINAL),--final)
+
 MINUTES ?= 20
 .PHONY: fuzz
 fuzz: $(VENV)/ready ## what parses, on inputs that are nearly right, for MINUTES
@@ -107,7 +120,7 @@ fuzz: $(VENV)/ready ## what parses, on inputs that are nearly right, for MINUTES
 .PHONY: coverage
 coverage: $(VENV)/ready ## the tests again, with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -m "not slow"
+	$(BIN)/coverage run -m pytest -q -m "not slow and not wheels"
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

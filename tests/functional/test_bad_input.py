@@ -308,12 +308,14 @@ def test_user_information_in_a_uri(plain_project, scheme):
         plain_project,
         2,
         "error: sources.base.uri: user information is refused: it would end up in the lock\n"
-        "  hint: name credentials for the host in your credentials.toml (docs/reference/configuration.md)\n",
+        "  hint: name credentials for the host in your credentials.toml (lftool help configuration)\n",
     )
 
 
-HTTP_HINT = "  hint: name what stands behind ? in your credentials.toml: `query` of that host (docs/reference/configuration.md)\n"
-OTHER_HINT = "  hint: name credentials for the host in your credentials.toml (docs/reference/configuration.md)\n"
+HTTP_HINT = (
+    "  hint: name what stands behind ? in your credentials.toml: `query` of that host (lftool help configuration)\n"
+)
+OTHER_HINT = "  hint: name credentials for the host in your credentials.toml (lftool help configuration)\n"
 QUERY_HINTS = {"http": HTTP_HINT, "https": HTTP_HINT, "s3": OTHER_HINT, "oci": OTHER_HINT, "hf": OTHER_HINT}
 
 

@@ -59,7 +59,7 @@ def test_an_unknown_command_is_a_usage_error(project):
     outcome = project.run("biuld")
 
     assert outcome.status == 2
-    assert outcome.err.splitlines()[-1].startswith("Error: No such command 'biuld'.")
+    assert outcome.err.splitlines()[-1].startswith("Error: there is no command 'biuld'; did you mean 'build'?")
 
 
 def test_an_unknown_option_is_a_usage_error(project):

@@ -175,7 +175,7 @@ def test_a_tool_that_makes_other_bits_is_refused_and_not_used(other_tool, warm_p
         ),
         (
             f"  hint: the lock was made with strict {tables(other_tool)['tools']['ggml-q/1']['providers']['strict']};"
-            " what changes bits: docs/explanation/determinism.md"
+            " what changes bits: lftool help determinism"
         ),
         "  hint: or accept this tool's bits: lftool lock --upgrade tool:ggml-q/1",
     ]

@@ -158,7 +158,7 @@ VERSIONS = {
         (
             "it is written for API 1.0, this lftool has 2.0; API 2.0 needs ToolArchive(sha256=...),"
             " CompiledRuntime.toolchain(), and sources that ask SourceContext.credentials for credentials"
-            " (docs/reference/plugin-api.md)"
+            " (lftool help plugin-api)"
         ),
     ),
     "first major": ("LFTOOL_API = (0, 9)", "it is written for API 0.9, this lftool has 2.0"),

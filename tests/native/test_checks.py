@@ -160,7 +160,7 @@ def test_a_recipe_without_checks_says_so(project):
     done = checked(project, "")
     assert (done.status, done.err) == (
         2,
-        "error: the recipe has no [[checks]] for native\n  hint: docs/how-to/check-bundles.md\n",
+        "error: the recipe has no [[checks]] for native\n  hint: how to write them: lftool help check-bundles\n",
     )
 
 

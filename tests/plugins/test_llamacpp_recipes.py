@@ -287,7 +287,7 @@ def test_locked_fingerprint_that_this_tool_does_not_make_is_exit_8(ask, project)
             f"error: strict {lock['tools']['ggml-q/1']['providers']['strict']} does not make the bits of ggml-q/1 for Q8_0:"
             f" the lock pins fingerprint {'0' * 64}, this machine's is {ours}\n"
             f"  hint: the lock was made with strict {lock['tools']['ggml-q/1']['providers']['strict']};"
-            " what changes bits: docs/explanation/determinism.md\n"
+            " what changes bits: lftool help determinism\n"
             "  hint: or accept this tool's bits: lftool lock --upgrade tool:ggml-q/1\n"
         ),
     )

@@ -80,7 +80,7 @@ def test_without_an_example_it_is_said_what_is_missing(sampler):
     assert done.err.splitlines() == [
         "error: plugin 'lftool-sampler' of lftool-sampler 0 cannot be tested whole",
         "  CheckType 'budget' needs an Example whose `make` gives CheckExample",
-        "  hint: yield them from `lftool_examples`: docs/reference/plugin-api.md",
+        "  hint: yield them from `lftool_examples`: lftool help plugin-api",
     ]
 
 

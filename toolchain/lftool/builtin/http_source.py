@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lftool.api.http import HTTPAnswer
 
 
-_HINT = "name a credential for its host in credentials.toml (docs/reference/configuration.md), or in netrc"
+_HINT = "name a credential for its host in credentials.toml (lftool help configuration), or in netrc"
 _FRAGMENT = re.compile(r"sha256=([0-9a-f]{64})\Z")
 _NO_HEAD = {400, 403, 405, 501}  # pre-signed URLs are signed for one method
 

@@ -108,9 +108,7 @@ class P256Verifier:
         if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
             raise TrustError(
                 "not a P-256 public key",
-                hints=(
-                    "a key of another scheme needs a trust policy that names the plugin: docs/reference/trust-policy.md",
-                ),
+                hints=("a key of another scheme needs a trust policy that names the plugin: lftool help trust-policy",),
             )
         return key
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "extract": "Write the parts of a bundle as files.",
     "keygen": "Make a key pair for signing.",
     "schema": "Print the JSON Schema of a file format.",
+    "help": "Print a page of the documentation.",
     "gguf": "Mend GGUF files.",
     "plugins": "Show installed plugins, and check them.",
     "backends": "Show on what devices models can run here.",
@@ -87,7 +88,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Plugins add commands: `lftool plugins list`. Exit statuses are the same in every command: docs/reference/exit-codes.md",
+    epilog="Plugins add commands: `lftool plugins list`. Exit statuses are the same in every command: `lftool help exit-codes`.",
 )
 @click.version_option(__version__, "--version", message="lftool %(version)s")
 @click.option("--traceback", is_flag=True, help="Show where in the code an error came from.")

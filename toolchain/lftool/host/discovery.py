@@ -36,7 +36,7 @@ BUILTIN = "lftool.builtin"
 # Major version that a plugin was written for to what its author has to change.
 _MOVED = {
     1: "API 2.0 needs ToolArchive(sha256=...), CompiledRuntime.toolchain(), and sources that ask SourceContext.credentials"
-    " for credentials (docs/reference/plugin-api.md)"
+    " for credentials (lftool help plugin-api)"
 }
 
 Status = Literal["active", "blocked", "failed", "incompatible"]

@@ -41,7 +41,7 @@ def _no_secrets(_instance: object, _attribute: Attribute[Any], value: object) ->
     if isinstance(value, str) and value.startswith("env:"):
         raise ValueError(
             "a recipe names no variable whose content is sent to a server; name the credential for its host in your"
-            " credentials.toml (docs/reference/configuration.md)"
+            " credentials.toml (lftool help configuration)"
         )
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
         _no_secrets(_instance, _attribute, inner)

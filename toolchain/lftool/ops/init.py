@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _TEMPLATE = """\
 # A recipe for lftool. `lftool lock` pins what it names, `lftool build` makes the bundles.
-# Every key: docs/reference/recipe.md
+# Every key: lftool help recipe
 
 [bundle]
 name = "{name}"

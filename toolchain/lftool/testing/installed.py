@@ -46,7 +46,7 @@ def main(name: str, arguments: list[str]) -> int:
     if missing:
         sys.stderr.write(f"error: {plugin.origin} cannot be tested whole\n")
         sys.stderr.writelines(f"  {line}\n" for line in missing)
-        sys.stderr.write("  hint: yield them from `lftool_examples`: docs/reference/plugin-api.md\n")
+        sys.stderr.write("  hint: yield them from `lftool_examples`: lftool help plugin-api\n")
     return status or (2 if missing else 0)
 
 

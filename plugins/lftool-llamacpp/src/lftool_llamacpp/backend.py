@@ -59,7 +59,9 @@ class CPUBackend:
     def load(self, request: LoadRequest) -> LoadReport:
         """Load vocabulary and list of tensors with llama-cpp-python."""
         if importlib.util.find_spec("llama_cpp") is None:
-            raise UnavailableError("llama-cpp-python is not installed", hints=("docs/how-to/install.md",))
+            raise UnavailableError(
+                "llama-cpp-python is not installed", hints=("how to install it: lftool help install",)
+            )
         from lftool_llamacpp.loading import load  # noqa: PLC0415 - heavy, child processes only
 
         return load(request)

@@ -71,7 +71,9 @@ class _Scripts:
     def tool(self) -> ToolIdentity:
         """Return the versions of llama-cpp-python and of what its scripts import, and the archive that they lie in."""
         if importlib.util.find_spec("llama_cpp") is None:
-            raise UnavailableError("llama-cpp-python is not installed", hints=("docs/how-to/install.md",))
+            raise UnavailableError(
+                "llama-cpp-python is not installed", hints=("how to install it: lftool help install",)
+            )
         missing = sorted(name for name, module in _NEEDED.items() if importlib.util.find_spec(module) is None)
         if missing:
             raise UnavailableError(

@@ -53,7 +53,7 @@ class LlamaCppQuantizer:
         if spec is None or spec.origin is None:
             raise UnavailableError(
                 "llama-cpp-python is not installed",
-                hints=("pip install llama-cpp-python, built with -ffp-contract=off: docs/how-to/install.md",),
+                hints=("pip install llama-cpp-python, built with -ffp-contract=off: lftool help install",),
             )
         folder = Path(spec.origin).parent / "lib"
         real = {path.resolve() for path in folder.iterdir() if path.name.startswith(_LIBRARIES)}

@@ -77,7 +77,9 @@ def raise_if_failed(reports: Sequence[CheckReport]) -> None:
     """
     if not any(report.results for report in reports):
         targets = ", ".join(report.target for report in reports)
-        raise UsageError(f"the recipe has no [[checks]] for {targets}", hints=("docs/how-to/check-bundles.md",))
+        raise UsageError(
+            f"the recipe has no [[checks]] for {targets}", hints=("how to write them: lftool help check-bundles",)
+        )
     total = sum(len(report.results) for report in reports)
     failed = [f"{report.target}/{result.name}" for report in reports for result in report.failed]
     unmade = [f"{report.target}/{result.name}" for report in reports for result in report.unmade]

@@ -81,7 +81,7 @@ def _place(url: str) -> str:
     if not parts.scheme or not host or "@" in host or parts.query or parts.fragment:
         raise UsageError(
             f"{PLACE} must be scheme://host/path, without user, query or fragment",
-            hints=("credentials have variables of their own: docs/reference/environment.md",),
+            hints=("credentials have variables of their own: lftool help environment",),
         )
     return parts.scheme
 

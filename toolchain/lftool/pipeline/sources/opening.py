@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from lftool.pipeline.ports import Ports
 
 
-_CREDENTIALS_HINT = "name credentials for the host in your credentials.toml (docs/reference/configuration.md)"
-_QUERY_HINT = (
-    "name what stands behind ? in your credentials.toml: `query` of that host (docs/reference/configuration.md)"
-)
+_CREDENTIALS_HINT = "name credentials for the host in your credentials.toml (lftool help configuration)"
+_QUERY_HINT = "name what stands behind ? in your credentials.toml: `query` of that host (lftool help configuration)"
 
 
 def scheme_of(uri: str, name: str) -> str:

@@ -266,7 +266,7 @@ def require_pinned_fingerprint(tool: Tool, semantics: str, use: str, locked: Loc
             f"{tool.registered.record.name} {tool.identity.version} does not make the bits of {semantics} for {use}:"
             f" the lock pins fingerprint {expected}, this machine's is {got}",
             hints=(
-                f"the lock was made with {made_with}; what changes bits: docs/explanation/determinism.md",
+                f"the lock was made with {made_with}; what changes bits: lftool help determinism",
                 f"or accept this tool's bits: lftool lock --upgrade tool:{semantics}",
             ),
         )

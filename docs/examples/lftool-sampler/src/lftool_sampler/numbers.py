@@ -26,7 +26,8 @@ class Options:
 
 
 def _read(inputs: Mapping[str, InputFile]) -> tuple[str, dict[str, list[float]]]:
-    name, tensors = "numbers", {}
+    name = "numbers"
+    tensors: dict[str, list[float]] = {}
     for path, item in sorted(inputs.items()):
         text = decode_utf8(item.path.read_bytes(), path, FormatError)
         if path == "names.txt":
