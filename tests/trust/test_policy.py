@@ -276,7 +276,7 @@ def test_nobody_to_trust(signed, bundle):
         5,
         "",
         (
-            "error: tiny-1-plain.gguf: nobody said whom to trust\n"
+            "error: tiny-1-plain.gguf: no trusted key was named\n"
             "  hint: give --key PUB, --trust FILE, or --allow-unsigned\n"
         ),
     )

@@ -58,7 +58,7 @@ class TransientError(FetchError):
 
     Args:
         message: As in every error.
-        hints: Likewise.
+        hints: What to do about it; one sentence each.
         retry_after: How many seconds the remote asked to wait; None if it did not say.
     """
 

@@ -46,7 +46,7 @@ class TensorDone(Event):
     """Tensor number `index` of `count` is done.
 
     Attributes:
-        stage: Of which stage.
+        stage: The stage that works on it.
         done: Bytes of weights that have been treated; None where they are not known.
         total: Of how many.
     """

@@ -76,7 +76,7 @@ class Record:
 
     @property
     def key(self) -> str:
-        """What must be unique among the records of a kind: the name, as a rule."""
+        """What must be unique within a kind: the name, as a rule."""
         return self.name
 
 

@@ -118,7 +118,7 @@ def start_again(arguments: Sequence[str]) -> None:
     if start is None:
         os.close(descriptor)
         return
-    name = os.path.basename(bundle)  # noqa: PTH119 - likewise
+    name = os.path.basename(bundle)  # noqa: PTH119 - as above
     sys.stderr.write("".join(f"{name}: {line}\n" for line in start["told"]))
     argv = [*start["argv"], *passed]
     opened = argv[start["bundle_at"]] = f"/dev/fd/{descriptor}"

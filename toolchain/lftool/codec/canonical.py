@@ -32,7 +32,7 @@ def _check(value: object, depth: int = 0) -> None:
                 raise ValueError(f"key {key!r} is not a string")  # noqa: TRY004 - one error kind for callers
             _check(item, depth + 1)
     else:
-        raise ValueError(f"{type(value).__name__} has no canonical form")  # noqa: TRY004 - likewise
+        raise ValueError(f"{type(value).__name__} has no canonical form")  # noqa: TRY004 - as above
 
 
 def canonical_json(value: object) -> bytes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 from cattrs import Converter  # noqa: TID253 - this module is only imported where it is used
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override  # noqa: TID253 - likewise
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override  # noqa: TID253 - as above
 
 from lftool.codec.options import canonical_options, kind_of
 from lftool.models.digest import Digest

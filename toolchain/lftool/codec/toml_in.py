@@ -59,8 +59,8 @@ def structure(
     """
     from cattrs import BaseValidationError
 
-    from lftool.codec.converter import converter  # noqa: PLC0415 - likewise
-    from lftool.codec.problems import problems  # noqa: PLC0415 - likewise
+    from lftool.codec.converter import converter  # noqa: PLC0415 - as above
+    from lftool.codec.problems import problems  # noqa: PLC0415 - as above
 
     try:
         return converter().structure(table, cls)

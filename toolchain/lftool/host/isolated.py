@@ -206,7 +206,7 @@ class Isolated:
             output: Where to write.
             threads: How many threads to use.
             progress: Called as progress(tensor, index, count).
-            handed: Ends of the pipes among its paths (`/dev/fd/N`); they are closed here once it has started.
+            handed: Ends of the pipes that its paths name (`/dev/fd/N`); they are closed here once it has started.
 
         Raises:
             LftoolError: What the plugin raised, or PluginError when it died.

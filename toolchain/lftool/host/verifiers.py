@@ -32,7 +32,7 @@ def _load(key: TrustedKey) -> Verifier:
 def _of_plugin(key: TrustedKey, plugin: str) -> Verifier:
     """Return the verifier of the one plugin that a policy names; what the user forbids, no policy loads."""
     from lftool.api import VerifierType  # noqa: PLC0415 - only policies with other schemes need the registry
-    from lftool.host.discovery import ALLOW_LIST, allowed_plugins  # noqa: PLC0415 - likewise
+    from lftool.host.discovery import ALLOW_LIST, allowed_plugins  # noqa: PLC0415 - as above
     from lftool.host.guarding import guarded  # noqa: PLC0415
     from lftool.host.registry import Registry  # noqa: PLC0415
     from lftool.host.returned import GuardedVerifier  # noqa: PLC0415

@@ -66,7 +66,7 @@ class RunContract:
     top_k: int | None = field(
         default=None,
         validator=_between(0, _MAX_COUNT),
-        metadata={"doc": "Sample among the K likeliest tokens; 0 is all."},
+        metadata={"doc": "Sample from the K likeliest tokens; 0 is all."},
     )
     temperature: str | None = field(
         default=None,

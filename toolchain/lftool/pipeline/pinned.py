@@ -69,7 +69,7 @@ def require_plugins(requirements: Mapping[str, str]) -> None:
         return
     from importlib import metadata  # noqa: PLC0415 - most recipes ask for none
 
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415 - likewise
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415 - as above
 
     for name, versions in sorted(requirements.items()):
         try:

@@ -84,7 +84,7 @@ class Ports:
 
         Args:
             name: Which stage: `fetch`, `convert`, …
-            target: Of which target, source or role.
+            target: The target, source or role.
             detail: What is said of it.
             cached: Whether its output is there already.
         """

@@ -70,7 +70,7 @@ class Stamps:
         if _identity(before) != _identity(after) or not _is_settled(after, time.time_ns()):
             return
         from lftool.errors import StorageError  # noqa: PLC0415 - recalling must be light: see lftool.cli.quickstart
-        from lftool.store.durable import write_durably  # noqa: PLC0415 - likewise
+        from lftool.store.durable import write_durably  # noqa: PLC0415 - as above
 
         data = json.dumps({"stamp": _identity(after), "facts": dict(facts)}, sort_keys=True).encode()
         try:

@@ -74,7 +74,7 @@ class FakeCheckContext:
 
     Attributes:
         answers: Prompt to answer; other prompts cannot be answered.
-        vectors: Text to vector; likewise.
+        vectors: Text to vector; other texts cannot be embedded.
         seconds: How long the first token takes.
         figures: What measuring finds; None where nothing measures.
         bundle: What its manifest says: `fake_bundle(size=…)`.

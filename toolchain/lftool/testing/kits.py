@@ -187,10 +187,10 @@ def _of_backend(record: BackendType) -> dict[str, Any]:
     def prepared(self: Any, example: BackendExample) -> None:  # noqa: ANN401 - a fixture of the class
         self.probe, self.needs_device, self.options = example.probe, example.needs_device, example.options
 
-    def model(self: Any, example: BackendExample) -> Path | None:  # noqa: ANN401, ARG001 - likewise
+    def model(self: Any, example: BackendExample) -> Path | None:  # noqa: ANN401, ARG001 - as above
         return example.model
 
-    def executable(self: Any, example: BackendExample) -> Path | None:  # noqa: ANN401, ARG001 - likewise
+    def executable(self: Any, example: BackendExample) -> Path | None:  # noqa: ANN401, ARG001 - as above
         return example.executable
 
     return {

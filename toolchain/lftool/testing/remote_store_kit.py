@@ -71,7 +71,7 @@ class RemoteStoreConformance:
 
     @pytest.fixture
     def pushing(self, project: ProjectFolder, files: Mapping[str, bytes]) -> ProjectFolder:
-        """A built project of which nothing has been pushed."""
+        """A built project; nothing of it has been pushed."""
         folder = project.root / "files"
         folder.mkdir()
         for name, data in files.items():

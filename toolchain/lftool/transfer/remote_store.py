@@ -1,4 +1,4 @@
-"""A remote store of which nothing is believed unchecked: blobs by digest, and what actions made, for those who ask for it.
+"""A remote store, believed only once it is checked: blobs by digest, and what actions made, for those who ask for it.
 
 The keys are those of Bazel's HTTP cache: `cas/<sha256>` and `ac/<sha256>` (bazel.build, "Remote caching", HTTP caching
 protocol). A blob may be stored compressed; its length, or the encoding that the store names, tells.

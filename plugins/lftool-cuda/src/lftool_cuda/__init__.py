@@ -22,7 +22,7 @@ LFTOOL_API = (2, 0)
 
 def _native() -> CompiledRuntime:
     from lftool_cuda.flavour import CUDA  # noqa: PLC0415 - imported when used
-    from lftool_llamacpp.native_runtime import NativeRuntime  # noqa: PLC0415 - likewise
+    from lftool_llamacpp.native_runtime import NativeRuntime  # noqa: PLC0415 - as above
 
     return NativeRuntime(CUDA)
 

@@ -46,7 +46,7 @@ class Device(Protocol):
     def load(self, ptx: str, name: str) -> Any:  # noqa: ANN401 - the device's own
         """Return a function of a program."""
 
-    def launch(self, function: Any, what: Launch) -> int:  # noqa: ANN401 - likewise
+    def launch(self, function: Any, what: Launch) -> int:  # noqa: ANN401 - as above
         """Copy the inputs over, run the function, copy the output back, and return the flags that it reported."""
 
 

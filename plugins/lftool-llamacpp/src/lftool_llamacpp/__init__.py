@@ -23,14 +23,14 @@ LFTOOL_API = (2, 0)
 
 def _native() -> CompiledRuntime:
     from lftool_llamacpp.flavours import CPU  # noqa: PLC0415 - imported when used
-    from lftool_llamacpp.native_runtime import NativeRuntime  # noqa: PLC0415 - likewise
+    from lftool_llamacpp.native_runtime import NativeRuntime  # noqa: PLC0415 - as above
 
     return NativeRuntime(CPU)
 
 
 def _native_ui() -> CompiledRuntime:
     from lftool_llamacpp.flavours import CPU_UI  # noqa: PLC0415 - imported when used
-    from lftool_llamacpp.native_runtime import NativeRuntime  # noqa: PLC0415 - likewise
+    from lftool_llamacpp.native_runtime import NativeRuntime  # noqa: PLC0415 - as above
 
     return NativeRuntime(CPU_UI)
 

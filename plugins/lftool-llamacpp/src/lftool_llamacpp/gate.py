@@ -31,7 +31,7 @@ def is_from_elsewhere(hosts: Sequence[str], origins: Sequence[str]) -> bool:
 
     Args:
         hosts: Every header Host; a request has one at most.
-        origins: Every header Origin; likewise.
+        origins: Every header Origin, as it came.
     """
     if len(hosts) > 1 or len(origins) > 1:
         return True

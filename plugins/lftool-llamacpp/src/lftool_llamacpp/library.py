@@ -84,7 +84,7 @@ def _override_array(overrides: tuple[TensorType, ...]) -> Any:  # noqa: ANN401 -
     return array
 
 
-def _imatrix_array(imatrix: Mapping[str, array[float]]) -> Any:  # noqa: ANN401 - likewise
+def _imatrix_array(imatrix: Mapping[str, array[float]]) -> Any:  # noqa: ANN401 - as above
     array = (llama_cpp.llama_model_imatrix_data * (len(imatrix) + 1))()
     for entry, name in zip(array, sorted(imatrix), strict=False):
         entry.name = name.encode()

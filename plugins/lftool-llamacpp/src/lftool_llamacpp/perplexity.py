@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp  # noqa: TID253 - this module is only imported in child processes
-import numpy as np  # noqa: TID253 - likewise
+import numpy as np  # noqa: TID253 - as above
 from attrs import define
 
 from lftool.api import FormatError, QualityFigures, RecipeError

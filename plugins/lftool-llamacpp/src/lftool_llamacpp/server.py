@@ -37,7 +37,7 @@ def _load(path: str) -> Any:  # noqa: ANN401 - a module that is known at run tim
     return module
 
 
-def _options(runner: Any) -> argparse.Namespace:  # noqa: ANN401 - likewise
+def _options(runner: Any) -> argparse.Namespace:  # noqa: ANN401 - as above
     parser = argparse.ArgumentParser(prog="lftool serve", allow_abbrev=False)
     parser.add_argument("runner")
     parser.add_argument("bundle")
@@ -107,7 +107,7 @@ def main() -> None:
     bundle = runner.Bundle(options.bundle)
     try:
         import uvicorn  # noqa: PLC0415 - not everybody has it
-        from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: PLC0415 - likewise
+        from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: PLC0415 - as above
     except ImportError as error:
         sys.stderr.write(f"{bundle.name}: serving with llama-cpp-python needs {error.name}\n")
         sys.stderr.write("  hint: pip install 'lftool-llamacpp[server]', or compile a runtime: lftool runtime build\n")

@@ -17,7 +17,7 @@ LFTOOL_API = (2, 0)
 
 def _native() -> CompiledRuntime:
     from lftool_llamacpp.native_runtime import NativeRuntime  # noqa: PLC0415 - imported when used
-    from lftool_rocm.flavour import ROCM  # noqa: PLC0415 - likewise
+    from lftool_rocm.flavour import ROCM  # noqa: PLC0415 - as above
 
     return NativeRuntime(ROCM)
 

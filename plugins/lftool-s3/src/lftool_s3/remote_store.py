@@ -1,4 +1,4 @@
-"""A remote store in a bucket: `s3://bucket/prefix`, likewise `gs:` and `az:`."""
+"""A remote store in a bucket: `s3://bucket/prefix`, `gs:` or `az:`."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class ObjectSource:
         """Return the objects that the URI means; the lock's revision is their content.
 
         Raises:
-            RecipeError: The URI is wrong, or chooses among the files of one object.
+            RecipeError: The URI is wrong, or has globs for one object.
             TransientError: The store does not answer, for now.
             FetchError: Nothing is there, or there is no right to it.
         """

@@ -119,8 +119,8 @@ class StrictQuantizer:
         """
         from lftool_strict.feed import FileFeed, PipeFeed  # noqa: PLC0415 - heavy, child processes only
         from lftool_strict.header import quantised_header  # noqa: PLC0415 - heavy, child processes only
-        from lftool_strict.slabs import SLAB_WEIGHTS, plan_work  # noqa: PLC0415 - likewise
-        from lftool_strict.stream import stream  # noqa: PLC0415 - likewise
+        from lftool_strict.slabs import SLAB_WEIGHTS, plan_work  # noqa: PLC0415 - as above
+        from lftool_strict.stream import stream  # noqa: PLC0415 - as above
 
         imatrix = read_imatrix(inputs["imatrix"].path) if "imatrix" in inputs else None
         weights = inputs["weights"]

@@ -77,9 +77,9 @@ def check_opened(bundle: Bundle, store: Store) -> CheckedBundle:
         IntegrityError: A content is not what the manifest names.
     """
     from lftool.bundle.contents import check_contents, weights_header  # noqa: PLC0415 - a later start recalls instead
-    from lftool.bundle.model_size import model_size  # noqa: PLC0415 - likewise
-    from lftool.ops.bundles.claims import check_documents, runtime_name, signer_hints  # noqa: PLC0415 - likewise
-    from lftool.ops.bundles.slices import check_claims  # noqa: PLC0415 - likewise
+    from lftool.bundle.model_size import model_size  # noqa: PLC0415 - as above
+    from lftool.ops.bundles.claims import check_documents, runtime_name, signer_hints  # noqa: PLC0415 - as above
+    from lftool.ops.bundles.slices import check_claims  # noqa: PLC0415 - as above
 
     known = recall(bundle.descriptor, store)
     if known is not None:
@@ -113,7 +113,7 @@ def trusted_signers(descriptor: int, name: str, policy: TrustPolicy) -> tuple[st
         PolicyError: A valid signature that the policy refuses.
     """
     from lftool.bundle.reader import read_bundle  # noqa: PLC0415 - only where somebody said whom to trust
-    from lftool.ops.bundles.trust import require_trust, signature_report, today_utc  # noqa: PLC0415 - likewise
+    from lftool.ops.bundles.trust import require_trust, signature_report, today_utc  # noqa: PLC0415 - as above
 
     report = signature_report(read_bundle(descriptor, name), policy, today_utc())
     require_trust(report, name)

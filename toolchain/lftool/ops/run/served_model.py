@@ -190,7 +190,7 @@ def served(path: Path, store: Store, backend: str | None, *, embeddings: bool = 
     ready = prepare_run(path, None, store, backend, ServeOptions(port=port, embeddings=embeddings))
     model.sentence = ready.command.sentence
     environment = {**os.environ, "LFTOOL_BUNDLE": str(path), **ready.command.environment, "LLAMA_API_KEY": key}
-    with contextlib.ExitStack() as stack:  # whatever ends this, a signal that raises among it, ends the server
+    with contextlib.ExitStack() as stack:  # whatever ends this, a signal too, ends the server
         stack.callback(model.close)
         log = stack.enter_context(tempfile.TemporaryFile())
         started: list[subprocess.Popen[bytes]] = []
@@ -219,7 +219,7 @@ def served(path: Path, store: Store, backend: str | None, *, embeddings: bool = 
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Put off what handlers of SIGINT and SIGTERM raise: among the start of a process, nobody would know of it to end it."""
+    """Put off what handlers of SIGINT and SIGTERM raise: while a process starts, nothing could end it yet."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -106,7 +106,7 @@ def _present(request: BuildRequest, ports: Ports) -> Present:
 
     def measured(step: Measure, weights: Artifact) -> bool:
         from lftool.pipeline.model.planned_checks import planned_check  # noqa: PLC0415 - most recipes measure nothing
-        from lftool.pipeline.stages.measure import context_of, is_measured, text_of  # noqa: PLC0415 - likewise
+        from lftool.pipeline.stages.measure import context_of, is_measured, text_of  # noqa: PLC0415 - as above
 
         check = planned_check(step.number, step.check, ports.registry)
         backend, reference = recipe.targets[step.target].backend, request.parts.artifact(WEIGHTS)

@@ -1,4 +1,4 @@
-"""The parts of a recipe's model among the files that a lock pins, found once: what converters, quantizers and bundles take."""
+"""The parts of a recipe's model, found once in the files that a lock pins: what converters, quantizers and bundles take."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def _formats_in(lock: Lock) -> tuple[Format, ...]:
 
 
 def model_parts(recipe: Recipe, lock: Lock, formats: tuple[Format, ...] = ()) -> ModelParts:
-    """Return the parts of the recipe's model among the pinned files.
+    """Return the parts of the recipe's model, picked from the pinned files.
 
     Args:
         recipe: The recipe.

@@ -1,4 +1,4 @@
-"""Pick what plays a part among the files of a source; an ambiguous choice is an error that lists the candidates.
+"""Pick what plays a part from the files of a source; an ambiguous choice is an error that lists the candidates.
 
 The parts of a split GGUF count as one thing, and so do the files of a safetensors model: a converter makes a GGUF of them.
 """
@@ -66,7 +66,7 @@ class Format:
     paths: tuple[str, ...] = ()
 
     def files(self, files: tuple[LockedFile, ...]) -> tuple[LockedFile, ...]:
-        """Return what of a source's files is of this format; nothing if no weights are among them."""
+        """Return what of a source's files is of this format; nothing if it has no weights."""
         if self.paths:
             return tuple(file for file in files if file.path in self.paths)
         weights = [file for file in files if is_chosen(file.path, self.recognises, ())]
@@ -179,7 +179,7 @@ def pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple[
     Args:
         files: Of the source.
         source: Its name, for messages.
-        role: What it is to be, likewise.
+        role: What it is to be, for messages.
         suffixes: How its name may end.
 
     Raises:

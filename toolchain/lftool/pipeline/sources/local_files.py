@@ -38,7 +38,7 @@ def _artifact(uri: str, file: LockedFile, files: ProjectFiles, store: Store) -> 
 def changed_files(parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store) -> list[IntegrityError]:
     """Return an error for each file of a `file:` source that a stage reads and that has other bytes than the lock pins.
 
-    A file that is not there any more is not among them: the store may have it, and fetching tells.
+    A file that is not there any more is left out: the store may have it, and fetching tells.
 
     Args:
         parts: Say which files are read.

@@ -200,7 +200,7 @@ def context_of(check: PlannedCheck) -> int | None:
 
 
 def require(check: PlannedCheck, quality: Quality, target: str) -> Figures:
-    """Return the figures, if they hold against a check of perplexity.
+    """Return the figures, if a check of perplexity holds.
 
     Raises:
         PolicyError: Perplexity rose by more than the check allows.

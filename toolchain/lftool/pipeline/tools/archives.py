@@ -34,12 +34,12 @@ _OLDEST = (1980, 1, 1, 0, 0, 0)
 
 
 def source_of(name: str) -> str:
-    """Return what the archive of a tool is called among sources; also what `lftool lock --upgrade` takes."""
+    """Return what the archive of a tool is called as a source; also what `lftool lock --upgrade` takes."""
     return f"tool:{name}"
 
 
 def with_archives(lock: Lock) -> Lock:
-    """Return a lock whose sources have the archives of tools among them: they are fetched and carried alike."""
+    """Return a lock whose sources include the archives of tools: they are fetched and carried alike."""
     pinned = [(name, tool.archive) for name, tool in lock.tools.items()]
     pinned += [(name, runtime.archive) for name, runtime in lock.runtimes.items()]
     archives = {source_of(name): archive for name, archive in pinned if archive is not None}

@@ -199,7 +199,7 @@ def _trits(block: Block) -> Array:
     inverse = p.select(d != 0.0, p.f32(1.0) / d, 0.0)
     with p.loop(_QK) as at:
         found = to_int_or_least(p, p.round_half_away(block.x[at] * inverse))
-        # lroundf has 64 bits, of which the low 32 are kept: what is out of range becomes 0.
+        # lroundf has 64 bits; the low 32 are kept, so what is out of range becomes 0.
         levels[at] = p.to_byte(p.select(found == -0x80000000, 0, found) + 1)
     block.put_half(block.kernel.size - 2, to_half(p, d))
     return levels

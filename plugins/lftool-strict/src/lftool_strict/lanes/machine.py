@@ -76,7 +76,7 @@ def _target(machine: Machine) -> llvm.TargetMachine:
 
 
 def optimised(assembly: str, machine: Machine) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
-    """Return the module after LLVM's own passes, none of which changes a rounding without fast-math flags."""
+    """Return the module after LLVM's own passes; without fast-math flags they change no rounding."""
     target = _target(machine)
     module = llvm.parse_assembly(assembly)
     module.triple = machine.triple

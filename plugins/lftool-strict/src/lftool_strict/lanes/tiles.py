@@ -44,13 +44,13 @@ def lane_pointers(program: Program, base: Value, positions: Sequence[Value], str
     return [Value(program, build.gep(start, [(position * stride).ir])) for position in positions]
 
 
-def _vector(program: Program, pointer: Value, offset: Value, kind: ir.Type) -> Any:  # noqa: ANN401 - likewise
+def _vector(program: Program, pointer: Value, offset: Value, kind: ir.Type) -> Any:  # noqa: ANN401 - as above
     build = program.builder
     place = build.gep(pointer.ir, [offset.ir])
     return build.load(build.bitcast(place, ir.VectorType(kind, program.width).as_pointer()), align=1)
 
 
-def _to_float(program: Program, raw: Any, kind: str) -> Any:  # noqa: ANN401 - likewise
+def _to_float(program: Program, raw: Any, kind: str) -> Any:  # noqa: ANN401 - as above
     """Return binary32 of a vector of source elements; every value of F16 and BF16 is one of binary32."""
     build, width = program.builder, program.width
     floats, integers = ir.VectorType(FLOAT, width), ir.VectorType(INT, width)

@@ -132,5 +132,5 @@ class Value:
     def __eq__(self, other: Value | Number) -> Value:  # type: ignore[override]  # a mask, not a truth
         return self._compare("==", other)
 
-    def __ne__(self, other: Value | Number) -> Value:  # type: ignore[override]  # likewise
+    def __ne__(self, other: Value | Number) -> Value:  # type: ignore[override]  # as above
         return self._compare("!=", other)
