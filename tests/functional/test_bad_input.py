@@ -125,7 +125,7 @@ def test_without_plugins_no_quantizer_is_installed(plain_project):
         "error: no quantizer is installed\n"
         "  hint: install one: pip install 'lftool[cpu]'\n"
         + "".join(
-            f"  hint: plugin '{name}' of lftool-{name} 0.1.0 could not be used: not in LFTOOL_PLUGINS\n"
+            f"  hint: plugin '{name}' of lftool-{name} 0.1.0 could not be used: left out by --no-plugins, or an empty LFTOOL_PLUGINS\n"
             for name in ("cuda", "hf", "llamacpp", "metal", "oci", "rocm", "s3", "strict")
         ),
         "--no-plugins",

@@ -76,4 +76,4 @@ def test_a_name_that_nobody_has_is_no_command(shop, lftool, variables):
         shop()
     outcome = lftool("publish", "x", **variables)
     assert outcome.status == 2
-    assert "No such command 'publish'" in outcome.err
+    assert "there is no command 'publish'" in outcome.err

@@ -65,12 +65,12 @@ CASES = {
     "resolve returns nothing": (
         {"resolve": "return None"},
         8,
-        f"{ORIGIN}: resolve() must return a Resolution with at least one file\n",
+        f"{ORIGIN}: resolve() returned NoneType, not Resolution\n",
     ),
     "resolve finds no file": (
         {"resolve": ABSENT},
-        8,
-        f"{ORIGIN}: resolve() must return a Resolution with at least one file\n",
+        2,
+        "error: source 'base': there is no file at demo:x\n",
     ),
     "resolve returns a negative size": (
         {"resolve": "return Resolution(revision='r1', files=(SourceFile(path='a', size=-1),))"},
@@ -168,7 +168,7 @@ def test_source_plugin_that_is_not_the_pinned_one_is_not_asked(site, lftool):
     assert done.status == 8
     assert re.fullmatch(
         r"error: plugin demo-shop: the lock pins version 3\.1 \(sha256 \w{64}\), installed is 3\.1 \(sha256 \w{64}\)\n"
-        r"  hint: install that: pip install demo-shop==3\.1\n"
+        r"  hint: while you write it: lftool lock --editable demo-shop, with pip install -e\n"
         r"  hint: or accept the installed one: lftool lock --upgrade plugin:demo-shop\n",
         done.err,
     )

@@ -84,6 +84,7 @@ ALLOWED = {
     ("testing/installed.py", "main", "tempfile.TemporaryDirectory"),
     ("testing/installed.py", "main", "write_text"),
     ("testing/signer_kit.py", "SignerConformance.key_project", "write_bytes"),
+    ("testing/source_kit.py", "SourceConformance.source_project", "write_bytes"),
     ("testing/signer_kit.py", "SignerConformance.test_a_bundle_is_signed_and_verifies", "write_text"),
     ("testing/uninstalled.py", "register", "shutil.copyfile"),
     ("testing/uninstalled.py", "register", "shutil.copytree"),

@@ -134,11 +134,11 @@ class ProjectFolder:
         finally:
             del sys.path[: len(self.sites)]
 
-    def run(self, *arguments: str | Path) -> Outcome:
-        """Run a command in this process, in the project's folder."""
+    def run(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Outcome:
+        """Run a command in this process, in the project's folder; `env` is added to its variables."""
         out, err = io.StringIO(), io.StringIO()
         before, folder = dict(os.environ), os.getcwd()  # noqa: PTH109 - a plain string to go back to
-        environment = self.environment
+        environment = {**self.environment, **(env or {})}
         os.environ.clear()
         os.environ.update(environment)
         os.chdir(self.root)
