@@ -2,8 +2,8 @@
 
     benchmarks/before.py COMMIT [--rounds N]
 
-Both run from their sources with this environment's dependencies, in turns, each with a cache of its own. The commit's plugins must
-do with the packages that are installed.
+Both are installed from their wheels, each into an environment of its own, with the packages of this one, and run in turns, each with
+a cache of its own. The commit's plugins must do with the packages that are installed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,25 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 class Version:
-    """lftool from a tree of sources, with a project and a cache."""
+    """lftool from the wheels of a tree, with a project and a cache."""
 
     def __init__(self, tree: Path, folder: Path) -> None:
         folder.mkdir()
-        sources = [tree / "toolchain", *sorted(tree.glob("plugins/*/src"))]
+        wheels, place = folder / "wheels", folder / "environment"
+        offline = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-index")
+        projects = [tree, *sorted(path.parent for path in tree.glob("plugins/*/pyproject.toml"))]
+        pip = [sys.executable, "-m", "pip"]
+        subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "--wheel-dir", wheels, *projects], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
+        into = ("--python", place / "bin" / "python", "install")
+        subprocess.run([*pip, *into, *offline, *sorted(wheels.glob("*.whl"))], check=True)
+        (packages,) = place.glob("lib/python3*/site-packages")
+        ours = next(path for path in sys.path if path.endswith("site-packages"))
+        (packages / "others.pth").write_text(f"{ours}\n")  # a path only: what is editable there stays there
+        self.python = place / "bin" / "python"
+        subprocess.run([self.python, "-m", "compileall", "-q", packages], check=False)
         self.environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(map(str, sources)),
+            **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
             "XDG_CACHE_HOME": str(folder / "cache"),
             "XDG_CONFIG_HOME": str(folder / "config"),
         }
@@ -40,7 +51,7 @@ class Version:
     def seconds(self, *arguments: str) -> float:
         """Run a command and return how long it took."""
         began = time.perf_counter()
-        command = [sys.executable, "-P", "-m", "lftool", *arguments]
+        command = [self.python, "-P", "-m", "lftool", *arguments]
         done = subprocess.run(
             command, cwd=self.project, env=self.environment, capture_output=True, text=True, check=False
         )
@@ -79,14 +90,16 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("commit")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lftool-before-") as name:
         tree = Path(name) / "tree"
         tree.mkdir()
-        archive = subprocess.run(["git", "archive", options.commit], cwd=REPOSITORY, capture_output=True, check=True)
-        subprocess.run(["tar", "x"], cwd=tree, input=archive.stdout, check=True)
-        now, before = Version(REPOSITORY, Path(name) / "now"), Version(tree, Path(name) / "before")
+        for commit, place in (("HEAD", tree / "now"), (options.commit, tree / "before")):
+            place.mkdir()
+            archive = subprocess.run(["git", "archive", commit], cwd=REPOSITORY, capture_output=True, check=True)
+            subprocess.run(["tar", "x"], cwd=place, input=archive.stdout, check=True)
+        now, before = (Version(tree / which, Path(name) / which) for which in ("now", "before"))
         for version in (now, before):
             version.prepare()
         rows = {

@@ -17,17 +17,13 @@ What these four export follows semantic versioning of its own; see docs/referenc
 
 from __future__ import annotations
 
-from lftool.api.checking import Check, CheckContext, Finding
+from typing import TYPE_CHECKING
+
 from lftool.api.credentials import Anonymous, Credential, Credentials
 from lftool.api.events import BytesFetched, Event, Notice, StageFinished, StageStarted, TensorDone, WorkStopped
-from lftool.api.exporting import Export, Exporter, ExportRequest
-from lftool.api.figures import EmbeddingFigures, Figures, QualityFigures, QualityRequest
 from lftool.api.files import ProjectFiles, local_file, local_files
 from lftool.api.hookspecs import HOOKS, hookimpl
-from lftool.api.launching import Device, LaunchCommand, LaunchRequest, ModelSize, Probe, ServeOptions
 from lftool.api.lazy import Lazy, lazily
-from lftool.api.load_report import LoadReport, LoadRequest
-from lftool.api.opened import BundleMember, CommandContext, OpenedBundle
 from lftool.api.protocols import (
     Backend,
     CompiledRuntime,
@@ -110,6 +106,14 @@ from lftool.models.lock import check_relative_path
 from lftool.models.manifest import RUNNER_PATH, WEIGHTS_PATH
 from lftool.models.policy import P256
 from lftool.models.terminal_text import printable
+
+if TYPE_CHECKING:
+    from lftool.api.checking import Check, CheckContext, Finding
+    from lftool.api.exporting import Export, Exporter, ExportRequest
+    from lftool.api.figures import EmbeddingFigures, Figures, QualityFigures, QualityRequest
+    from lftool.api.launching import Device, LaunchCommand, LaunchRequest, ModelSize, Probe, ServeOptions
+    from lftool.api.load_report import LoadReport, LoadRequest
+    from lftool.api.opened import BundleMember, CommandContext, OpenedBundle
 
 LFTOOL_API_VERSION = (2, 0)
 
@@ -230,3 +234,39 @@ __all__ = [
     "local_files",
     "printable",
 ]
+
+# Where the names are that few commands need: importing them with all others takes as long as a small command.
+_LATE = {
+    "BundleMember": "opened",
+    "Check": "checking",
+    "CheckContext": "checking",
+    "CommandContext": "opened",
+    "Device": "launching",
+    "EmbeddingFigures": "figures",
+    "Export": "exporting",
+    "ExportRequest": "exporting",
+    "Exporter": "exporting",
+    "Figures": "figures",
+    "Finding": "checking",
+    "LaunchCommand": "launching",
+    "LaunchRequest": "launching",
+    "LoadReport": "load_report",
+    "LoadRequest": "load_report",
+    "ModelSize": "launching",
+    "OpenedBundle": "opened",
+    "Probe": "launching",
+    "QualityFigures": "figures",
+    "QualityRequest": "figures",
+    "ServeOptions": "launching",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - as the docstring says
+
+    found: object = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    globals()[name] = found
+    return found

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import field, frozen
 from attrs.validators import ge, in_
 
-from lftool.api.checking import Check
-from lftool.api.exporting import Exporter
 from lftool.api.lazy import Lazy
 from lftool.api.protocols import (
     Backend,
@@ -35,6 +33,9 @@ from lftool.models.globs import parse_glob
 
 if TYPE_CHECKING:
     from attrs import Attribute
+
+    from lftool.api.checking import Check  # noqa: TC004 - nothing resolves the annotations of records
+    from lftool.api.exporting import Exporter  # noqa: TC004 - as above
 
 # What lftool recognises in a source by itself.
 KNOWN_FORMATS = ("gguf", "gguf-split", "safetensors", "peft")
