@@ -104,7 +104,6 @@ from lftool.models.digest import Artifact, Digest
 from lftool.models.globs import is_chosen
 from lftool.models.lock import check_relative_path
 from lftool.models.manifest import RUNNER_PATH, WEIGHTS_PATH
-from lftool.models.policy import P256
 from lftool.models.terminal_text import printable
 
 if TYPE_CHECKING:
@@ -114,6 +113,7 @@ if TYPE_CHECKING:
     from lftool.api.launching import Device, LaunchCommand, LaunchRequest, ModelSize, Probe, ServeOptions
     from lftool.api.load_report import LoadReport, LoadRequest
     from lftool.api.opened import BundleMember, CommandContext, OpenedBundle
+    from lftool.models.policy import P256
 
 LFTOOL_API_VERSION = (2, 0)
 
@@ -237,27 +237,28 @@ __all__ = [
 
 # Where the names are that few commands need: importing them with all others takes as long as a small command.
 _LATE = {
-    "BundleMember": "opened",
-    "Check": "checking",
-    "CheckContext": "checking",
-    "CommandContext": "opened",
-    "Device": "launching",
-    "EmbeddingFigures": "figures",
-    "Export": "exporting",
-    "ExportRequest": "exporting",
-    "Exporter": "exporting",
-    "Figures": "figures",
-    "Finding": "checking",
-    "LaunchCommand": "launching",
-    "LaunchRequest": "launching",
-    "LoadReport": "load_report",
-    "LoadRequest": "load_report",
-    "ModelSize": "launching",
-    "OpenedBundle": "opened",
-    "Probe": "launching",
-    "QualityFigures": "figures",
-    "QualityRequest": "figures",
-    "ServeOptions": "launching",
+    "P256": "lftool.models.policy",
+    "BundleMember": "lftool.api.opened",
+    "Check": "lftool.api.checking",
+    "CheckContext": "lftool.api.checking",
+    "CommandContext": "lftool.api.opened",
+    "Device": "lftool.api.launching",
+    "EmbeddingFigures": "lftool.api.figures",
+    "Export": "lftool.api.exporting",
+    "ExportRequest": "lftool.api.exporting",
+    "Exporter": "lftool.api.exporting",
+    "Figures": "lftool.api.figures",
+    "Finding": "lftool.api.checking",
+    "LaunchCommand": "lftool.api.launching",
+    "LaunchRequest": "lftool.api.launching",
+    "LoadReport": "lftool.api.load_report",
+    "LoadRequest": "lftool.api.load_report",
+    "ModelSize": "lftool.api.launching",
+    "OpenedBundle": "lftool.api.opened",
+    "Probe": "lftool.api.launching",
+    "QualityFigures": "lftool.api.figures",
+    "QualityRequest": "lftool.api.figures",
+    "ServeOptions": "lftool.api.launching",
 }
 
 
@@ -267,6 +268,6 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - as the docstring says
 
-    found: object = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    found: object = getattr(import_module(_LATE[name]), name)
     globals()[name] = found
     return found

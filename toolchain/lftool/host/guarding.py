@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, NoReturn
 
 from lftool.errors import LftoolError, PluginError
@@ -85,6 +86,43 @@ def not_ending() -> Iterator[None]:
         _inside.depth -= 1
 
 
+class _Watch:
+    """Says whom a person waits for. One thread for all: starting one for each plugin takes longer than most plugins do."""
+
+    def __init__(self) -> None:
+        self._waits: dict[object, tuple[float, Callable[[str], None], str]] = {}
+        self._lock = threading.Lock()
+        self._started = False
+
+    def begin(self, say: Callable[[str], None], text: str) -> object:
+        """Begin to wait, and return what ends it."""
+        token = object()
+        with self._lock:
+            self._waits[token] = (time.monotonic() + _WAIT_SECONDS, say, text)
+            if not self._started:
+                self._started = True
+                threading.Thread(target=self._run, daemon=True).start()
+        return token
+
+    def end(self, token: object) -> None:
+        """End a wait; nothing is said any more."""
+        with self._lock:
+            self._waits.pop(token, None)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(min(1.0, _WAIT_SECONDS / 4))
+            with self._lock:
+                now = time.monotonic()
+                late = [token for token, (until, _, _) in self._waits.items() if until <= now]
+                told = [self._waits.pop(token) for token in late]
+            for _, say, text in told:
+                say(text)
+
+
+_watch = _Watch()
+
+
 @contextlib.contextmanager
 def awaited(origin: Origin, what: str, tell: Callable[[str], None] | None = None) -> Iterator[None]:
     """Say whom a person waits for, should the block take longer than half a minute.
@@ -96,10 +134,8 @@ def awaited(origin: Origin, what: str, tell: Callable[[str], None] | None = None
     """
     text = f"{origin} has been {what} for {_WAIT_SECONDS:g} seconds; Ctrl-C ends it"
     say = tell or logging.getLogger("lftool").warning
-    timer = threading.Timer(_WAIT_SECONDS, say, (text,))
-    timer.daemon = True
-    timer.start()
+    token = _watch.begin(say, text)
     try:
         yield
     finally:
-        timer.cancel()
+        _watch.end(token)

@@ -18,7 +18,6 @@ from lftool.pipeline.building.builds import BuildRequest, plan_build, run_build
 from lftool.pipeline.graph.executor import THREADS, Executor
 from lftool.pipeline.locking.staleness import staleness
 from lftool.pipeline.model.parts import model_parts
-from lftool.pipeline.model.planned_checks import require_files
 from lftool.pipeline.pinned import missing_plugins, naming_missing_plugins, require_plugins
 from lftool.pipeline.sources.local_files import require_unchanged
 from lftool.pipeline.stages.recall import recall_outputs
@@ -162,7 +161,10 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
     """
     targets = _chosen(project, options.targets)
     require_plugins(project.recipe.plugins)
-    require_files(project.recipe, ports.registry, ports.files)
+    if project.recipe.checks:
+        from lftool.pipeline.model.planned_checks import require_files  # noqa: PLC0415 - many recipes have none
+
+        require_files(project.recipe, ports.registry, ports.files)
     with ports.store.in_use(), contextlib.ExitStack() as stack:
         lock = _fresh_lock(project, ports, options)
         stack.enter_context(naming_missing_plugins(lock))
