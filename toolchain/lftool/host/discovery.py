@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import importlib
 import os
 import sys
+import threading
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -97,9 +99,35 @@ def _check_duplicates(entries: Iterable[tuple[Origin, metadata.EntryPoint, metad
 
 def _materialise(module: ModuleType, name: str) -> tuple[tuple[str, Any], ...]:
     """Call every hook of `module` and check what it yields; the caller attributes what goes wrong."""
+    with _one_at_a_time:
+        manager = _manager()
+        try:
+            manager.register(module, name=name)
+            return _records(manager, module)
+        finally:
+            _unregister(manager, name)
+
+
+_one_at_a_time = threading.RLock()
+
+
+@functools.cache
+def _manager() -> pluggy.PluginManager:
+    """Return the manager that all plugins are registered with, one after the other: reading the specifications takes a while."""
     manager = pluggy.PluginManager("lftool")
     manager.add_hookspecs(Hooks)
-    manager.register(module, name=name)
+    return manager
+
+
+def _unregister(manager: pluggy.PluginManager, name: str) -> None:
+    """Have the next plugin find nothing of this one, whatever became of it."""
+    try:
+        manager.unregister(name=name)
+    except Exception:  # noqa: BLE001 - half registered: the next one gets another manager
+        _manager.cache_clear()
+
+
+def _records(manager: pluggy.PluginManager, module: ModuleType) -> tuple[tuple[str, Any], ...]:
     for attribute in dir(module):
         marked = getattr(getattr(module, attribute, None), "lftool_impl", None)
         if marked is not None and (marked.get("wrapper") or marked.get("hookwrapper")):
