@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 GROUP = "lftool"
 ALLOW_LIST = "LFTOOL_PLUGINS"
 BUILTIN = "lftool.builtin"
+_HEAD = ("Name", "Version")  # of METADATA (core metadata specifications), which no continuation line follows
 
 # Major version that a plugin was written for to what its author has to change.
 _MOVED = {
@@ -62,16 +63,31 @@ def allowed_plugins() -> frozenset[str] | None:
     return None if text is None else frozenset(name.strip() for name in text.split(",") if name.strip())
 
 
+def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:
+    """Return what the metadata says at its beginning; parsing all of it loads a parser of mail, for milliseconds."""
+    found: dict[str, str] = {}
+    for line in (distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or "").splitlines():
+        key, _, value = line.partition(": ")
+        if not line or len(found) == len(_HEAD):
+            break
+        if key in _HEAD:
+            found[key] = value.strip()
+    if len(found) < len(_HEAD):
+        return distribution.name, distribution.version
+    return found["Name"], found["Version"]
+
+
 def _entry_points() -> list[tuple[Origin, metadata.EntryPoint, metadata.Distribution]]:
     found = []
     for distribution in metadata.distributions():
         if f"[{GROUP}]" not in (distribution.read_text("entry_points.txt") or ""):
             continue  # parsing the lists of a hundred packages takes longer than reading them
+        name, version = _name_and_version(distribution)
         for entry in distribution.entry_points:
             if entry.group == GROUP:
                 origin = Origin(
-                    distribution=distribution.name,
-                    version=distribution.version,
+                    distribution=name,
+                    version=version,
                     entry_point=entry.name,
                     module=entry.module,
                     site=str(distribution.locate_file("")),
