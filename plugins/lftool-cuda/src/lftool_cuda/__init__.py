@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import BackendType, QuantizerType, RuntimeType, hookimpl, lazily
-from lftool_cuda.quantizer import CUDAQuantizer
 from lftool_llamacpp.flavours import REQUESTS
 from lftool_strict.quantizer import OFFERED, Options
 
@@ -68,5 +67,5 @@ def lftool_quantizers() -> Iterator[QuantizerType]:
         accelerates="strict",
         backend="cuda",
         options=Options,
-        factory=CUDAQuantizer,
+        factory=lazily("lftool_cuda.quantizer:CUDAQuantizer"),
     )

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 from lftool.api import BackendType, ConverterType, QuantizerType, RuntimeType, SourceType, hookimpl, lazily
 from lftool.api.gguf import FILE_TYPES
-from lftool_llamacpp.converter import AdapterConverter, HuggingFaceConverter, ProjectorConverter
 from lftool_llamacpp.flavours import REQUESTS
-from lftool_llamacpp.quantizer import LlamaCppQuantizer, Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,9 +42,9 @@ def lftool_quantizers() -> Iterator[QuantizerType]:
         consumes=("gguf",),
         produces=tuple(sorted(FILE_TYPES)),
         semantics="ggml-q/1",
-        options=Options,
+        options=lazily("lftool_llamacpp.quantizer:Options"),
         alignment=32,  # it copies general.alignment and writes everything for 32
-        factory=LlamaCppQuantizer,
+        factory=lazily("lftool_llamacpp.quantizer:LlamaCppQuantizer"),
     )
 
 
@@ -60,7 +58,7 @@ def lftool_converters() -> Iterator[ConverterType]:
         produces=("source", "auto", "f32", "f16", "bf16"),
         semantics="hf-gguf/1",
         streams=True,
-        factory=HuggingFaceConverter,
+        factory=lazily("lftool_llamacpp.converter:HuggingFaceConverter"),
     )
     yield ConverterType(
         name="llama.cpp-lora",
@@ -69,7 +67,7 @@ def lftool_converters() -> Iterator[ConverterType]:
         consumes=("peft",),
         produces=("source", "f32", "f16", "bf16"),
         semantics="hf-lora/1",
-        factory=AdapterConverter,
+        factory=lazily("lftool_llamacpp.converter:AdapterConverter"),
     )
     yield ConverterType(
         name="llama.cpp-mmproj",
@@ -79,7 +77,7 @@ def lftool_converters() -> Iterator[ConverterType]:
         produces=("source", "auto", "f32", "f16", "bf16"),
         semantics="hf-mmproj/1",
         streams=True,
-        factory=ProjectorConverter,
+        factory=lazily("lftool_llamacpp.converter:ProjectorConverter"),
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import SourceType, hookimpl, lazily
-from lftool_oci.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +23,6 @@ def lftool_sources() -> Iterator[SourceType]:
         summary="a model in an OCI registry",
         schemes=("oci",),
         ranges=True,
-        options=Options,
+        options=lazily("lftool_oci.options:Options"),
         factory=lazily("lftool_oci.source:RegistrySource"),
     )

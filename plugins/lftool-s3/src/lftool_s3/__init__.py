@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import RemoteStoreType, SourceType, hookimpl, lazily
-from lftool_s3.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +23,7 @@ def lftool_sources() -> Iterator[SourceType]:
         summary="objects in S3, Google Cloud Storage or Azure",
         schemes=("az", "gs", "s3"),
         ranges=True,
-        options=Options,
+        options=lazily("lftool_s3.options:Options"),
         factory=lazily("lftool_s3.source:ObjectSource"),
     )
 

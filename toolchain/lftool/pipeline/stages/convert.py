@@ -18,7 +18,6 @@ from lftool.pipeline.model.parts import WEIGHTS
 from lftool.pipeline.progress import tensor_progress
 from lftool.pipeline.sources.fetch import bring
 from lftool.pipeline.stages.outputs import check_output
-from lftool.pipeline.stages.recall import done_already
 from lftool.pipeline.tools.requests import convert_spec
 from lftool.pipeline.tools.tool import Tool, input_files, plan_transform, require_pinned_fingerprint, spec_to_run
 from lftool.pipeline.uses import Use, deciding
@@ -107,11 +106,6 @@ def convert(step: Convert, pins: Pins, threads: int, ports: Ports) -> LockedConv
         UnavailableError: The installed plugin or tool is not the pinned one.
         PluginError: The converter failed.
     """
-    if step.locked is not None and done_already(step.locked, ports) is not None:
-        if step.cached:
-            with ports.stage("convert", step.role, step.detail, cached=True):
-                pass
-        return step.locked
     wanted = agreed(step, pins, ports)
     with ports.store.doing(wanted.action):
         made = made_before(wanted, pins, ports)

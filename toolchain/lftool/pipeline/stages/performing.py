@@ -25,6 +25,7 @@ from lftool.pipeline.graph.steps import (
 from lftool.pipeline.model.parts import IMATRIX, ModelParts
 from lftool.pipeline.ports import Ports
 from lftool.pipeline.stages.bundling import Bundling
+from lftool.pipeline.stages.done import converted_already, quantized_already
 from lftool.pipeline.tools.pins import Pins
 
 if TYPE_CHECKING:
@@ -102,12 +103,18 @@ class Stages:
 
     def convert(self, step: Convert, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
         """Make one GGUF of a source's files."""
+        done = converted_already(step, self.ports)
+        if done is not None:
+            return [done]
         from lftool.pipeline.stages.convert import convert  # noqa: PLC0415 - as above
 
         return [convert(step, self.pins, threads, self.ports)]
 
     def quantize(self, step: Quantize, made: Results, threads: int) -> list[Any]:
         """Give weights other types."""
+        done = quantized_already(step, self.ports)
+        if done is not None:
+            return [done]
         from lftool.pipeline.stages.quantize import quantize  # noqa: PLC0415 - as above
 
         weights, imatrix = self._artifact(step.weights, made), self._imatrix(step, made)

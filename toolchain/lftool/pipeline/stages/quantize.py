@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import attrs
 from attrs import frozen
 
 from lftool.api import TransformPlan, TransformSpec
@@ -22,7 +21,6 @@ from lftool.pipeline.model.weights import weights_header
 from lftool.pipeline.progress import tensor_progress
 from lftool.pipeline.stages.outcomes import of_target, tell_outcome
 from lftool.pipeline.stages.outputs import check_output
-from lftool.pipeline.stages.recall import done_already
 from lftool.pipeline.tools.accelerators import accelerated
 from lftool.pipeline.tools.requests import quantize_spec
 from lftool.pipeline.tools.tool import (
@@ -211,12 +209,6 @@ def quantize(
         UnavailableError: The installed plugin or tool is not the pinned one.
         FormatError: The input or the output is no sound GGUF.
     """
-    made = None if step.locked is None else done_already(step.locked, ports)
-    if made is not None and step.locked is not None:
-        for name in step.targets:
-            with ports.stage("quantize", name, step.detail, cached=True):
-                pass
-        return with_output(step.locked, made)
     wanted = agreed(step, weights, imatrix, pins, ports)
     action = wanted.action(weights)
     with ports.store.doing(action):
@@ -228,11 +220,6 @@ def quantize(
         pins.accept(step, action, made)
         ports.records.put(action, {WEIGHTS: made})
     return wanted.locked(weights, made)
-
-
-def with_output(stage: LockedQuantize, made: Artifact) -> LockedQuantize:
-    """Return a stage whose output is known."""
-    return attrs.evolve(stage, sha256=made.sha256, size=made.size)
 
 
 def _run(wanted: Quantization, tool: Tool, weights: Artifact, threads: int, ports: Ports) -> Artifact:

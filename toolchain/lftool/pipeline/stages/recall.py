@@ -14,11 +14,12 @@ from lftool.pipeline.model.parts import WEIGHTS
 from lftool.pipeline.model.weights import weights_header
 from lftool.pipeline.parallel import in_parallel
 from lftool.pipeline.sources.fetch import bring
+from lftool.pipeline.stages.done import done_already
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lftool.models.digest import Artifact, Digest
+    from lftool.models.digest import Digest
     from lftool.models.lock import Lock, LockedConvert, LockedQuantize
     from lftool.pipeline.ports import Ports
 
@@ -28,12 +29,6 @@ _SLACK_BYTES = 64 * 1024 * 1024
 def made_already(stage: LockedConvert | LockedQuantize, ports: Ports) -> bool:
     """Tell whether a stage's output counts as made: the one that the lock names, if it names one."""
     return ports.records.known(stage.action, WEIGHTS, stage.output) is not None
-
-
-def done_already(stage: LockedConvert | LockedQuantize, ports: Ports) -> Artifact | None:
-    """Return the output of a stage that need not be done again: it counts as made, and is in the store, checked."""
-    made = ports.records.known(stage.action, WEIGHTS, stage.output)
-    return made.output if made is not None and ports.store.blobs.is_sound(made.output) else None
 
 
 def _recall(stage: LockedQuantize, target: str, most: int, ports: Ports) -> None:

@@ -27,10 +27,10 @@ from lftool.pipeline.ports import Ports
 from lftool.pipeline.progress import tensor_progress
 from lftool.pipeline.stages.convert import Conversion, made_before
 from lftool.pipeline.stages.convert import agreed as agreed_conversion
+from lftool.pipeline.stages.done import done_already, with_output
 from lftool.pipeline.stages.outputs import check_output
 from lftool.pipeline.stages.passing import Passing, open_pipe, pass_on, path_of
-from lftool.pipeline.stages.quantize import Quantization, agreed, agreed_ahead, with_output
-from lftool.pipeline.stages.recall import done_already
+from lftool.pipeline.stages.quantize import Quantization, agreed, agreed_ahead
 from lftool.pipeline.tools.pins import Pins
 from lftool.pipeline.tools.requests import converter_of, quantizer_of
 from lftool.pipeline.tools.tool import Tool, input_files, spec_to_run

@@ -13,7 +13,6 @@ from lftool.errors import RecipeError, UnavailableError
 from lftool.host.given_options import given_options
 from lftool.pipeline.graph.graphs import Requests
 from lftool.pipeline.graph.steps import TransformRequest
-from lftool.pipeline.model.overrides import expand_overrides
 from lftool.pipeline.model.parts import GGUF_TYPES, WEIGHTS
 
 if TYPE_CHECKING:
@@ -164,6 +163,8 @@ def quantize_spec(request: TransformRequest, header: GGUFHeader, target: str, re
     except RecipeError as error:
         error.hints = (*error.hints, *_who_knows(request, record, registry))
         raise
+    from lftool.pipeline.model.overrides import expand_overrides  # noqa: PLC0415 - a build with everything there plans nothing
+
     overrides = expand_overrides(request.overrides, header, target)
     return TransformSpec(produces=request.produces, overrides=overrides, options=options)
 

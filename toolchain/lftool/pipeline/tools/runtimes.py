@@ -15,7 +15,6 @@ from lftool.models.lock import LockedRuntime
 from lftool.pipeline.identity import compile_action, runtime_digest
 from lftool.pipeline.pinned import require_pinned_plugin, require_pinned_runtime
 from lftool.pipeline.sources.fetch import bring
-from lftool.pipeline.tools.archives import require_archive, unpacked
 from lftool.pipeline.tools.identifying import identify
 
 if TYPE_CHECKING:
@@ -124,6 +123,8 @@ def compile_runtime(registered: Registered[RuntimeType], archive: LockedSource, 
     """
     semantics = registered.record.semantics
     wanted = archive_of(registered)
+    from lftool.pipeline.tools.archives import require_archive, unpacked  # noqa: PLC0415 - most builds compile nothing
+
     require_archive(archive, wanted, semantics)
     toolchain = toolchain_of(registered)
     action = compile_action_of(registered, toolchain, ports)
@@ -176,6 +177,8 @@ def require_compiled(semantics: str, registered: Registered[RuntimeType], lock: 
     if locked.output is None or locked.archive is None:
         raise LockError(f"runtime {semantics}: the lock names no executable", hints=("lock again: lftool lock",))
     require_pinned_plugin(registered.origin, lock, ports)
+    from lftool.pipeline.tools.archives import require_archive  # noqa: PLC0415 - as above
+
     require_archive(locked.archive, archive_of(registered), semantics)
     if made_already(semantics, registered, lock, ports) and bring(locked.output, semantics, EXECUTABLE, ports):
         return locked.output
