@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+import threading
 import tomllib
 
 import pytest
@@ -370,3 +371,13 @@ def test_a_plugin_that_a_lock_needs_and_that_is_gone_is_named_with_the_command_t
     checked = lftool("lock", "--check").assert_success()
     assert checked.err.splitlines() == ["lftool.lock is fresh", NEEDS]
     assert lftool("lock", "--check", "--json").json() == {"fresh": True, "missing_plugins": [NEEDS]}
+
+
+def test_a_guard_that_another_thread_leaves_counts_where_it_was_entered():
+    """A generator that nobody ended is ended by the garbage collector, in whatever thread that runs."""
+    guard = guarding.not_ending()
+    guard.__enter__()
+    left = threading.Thread(target=guard.__exit__, args=(None, None, None))
+    left.start()
+    left.join()
+    assert guarding._depth() == [0]

@@ -75,7 +75,7 @@ def test_a_kit_finds_what_is_wrong(sampler):
 def test_without_an_example_it_is_said_what_is_missing(sampler):
     path = sampler.home / "site" / "lftool_sampler" / "__init__.py"
     path.write_text(path.read_text().replace('("budget", CheckType): "bundles",', ""))
-    done = sampler.spawn("plugins", "test", "lftool-sampler")
+    done = sampler.spawn("plugins", "test", "lftool-sampler", "--", "-k", "Exporter")
     assert done.status == 2
     assert done.err.splitlines() == [
         "error: plugin 'lftool-sampler' of lftool-sampler 0 cannot be tested whole",
@@ -87,7 +87,7 @@ def test_without_an_example_it_is_said_what_is_missing(sampler):
 def test_an_example_of_nothing_is_named(sampler):
     path = sampler.home / "site" / "lftool_sampler" / "__init__.py"
     path.write_text(path.read_text().replace('("budget", CheckType)', '("bugdet", CheckType)'))
-    done = sampler.spawn("plugins", "test", "lftool-sampler")
+    done = sampler.spawn("plugins", "test", "lftool-sampler", "--", "-k", "Exporter")
     assert (done.status, "an Example is of CheckType 'bugdet', which the plugin does not offer" in done.err) == (
         2,
         True,
@@ -98,7 +98,7 @@ def test_a_plugin_that_is_not_there_or_cannot_be_used(sampler):
     assert sampler.run("plugins", "test", "nothing").status == 2
     path = sampler.home / "site" / "lftool_sampler" / "__init__.py"
     path.write_text("raise ValueError('boom')\n")
-    done = sampler.spawn("plugins", "test", "lftool-sampler")
+    done = sampler.spawn("plugins", "test", "lftool-sampler", "--", "-k", "Exporter")
     assert (done.status, "could not be used: ValueError: boom" in done.err) == (8, True)
 
 

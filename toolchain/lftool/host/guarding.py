@@ -46,9 +46,15 @@ def checked_pieces(pieces: Iterator[bytes], origin: Origin) -> Iterator[bytes]:
             yield piece
 
 
+def _depth() -> list[int]:
+    """Return how many guards this thread is in, as the one number of a list."""
+    found: list[int] = _inside.__dict__.setdefault("depth", [0])
+    return found
+
+
 def _exit(status: int) -> NoReturn:
     """Stand in for `os._exit`: a plugin may not end the build, least of all with the status of success."""
-    if getattr(_inside, "depth", 0) and os.getpid() == _process:  # a child that it forked may
+    if _depth()[0] and os.getpid() == _process:  # a child that it forked may
         raise SystemExit(f"os._exit({status})")
     _real_exit(status)
 
@@ -79,11 +85,12 @@ def guarded(origin: Origin, what: str = "") -> Iterator[None]:
 def not_ending() -> Iterator[None]:
     """Have `os._exit` raise SystemExit in this thread during the block."""
     os._exit = _exit  # the only way to notice it
-    _inside.depth = getattr(_inside, "depth", 0) + 1
+    depth = _depth()
+    depth[0] += 1
     try:
         yield
     finally:
-        _inside.depth -= 1
+        depth[0] -= 1  # of the thread that came in: a generator that nobody ended is ended by any
 
 
 class _Watch:
