@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 
 import pytest
@@ -190,8 +191,37 @@ def test_fields_of_the_options_class_are_options_of_the_command(site, lftool, pl
     shown = lftool("export", "own", "--help").assert_success().out
     assert "A listing of mine." in shown
     assert "--title TEXT" in shown
-    assert "What it is called.  [required]" in " ".join(shown.split("  ")) or "[required]" in shown
+    assert "What it is called.  [required]" in shown
+    assert "--loud / --no-loud" in shown
     assert "own" in lftool("export", "--help").out
+
+
+def test_a_switch_that_is_on_can_be_turned_off(site, lftool, plain_project):
+    code = EXPORTER.replace("loud: bool = False", "loud: bool = True").format(body=SHOWN, writes="")
+    site.install("own", code)
+    bundle = bundle_of(lftool, plain_project)
+    shown = [
+        json.loads(lftool("export", "own", bundle, "--title", "T", *typed).assert_success().out)["loud"]
+        for typed in ((), ("--loud",), ("--no-loud",))
+    ]
+    assert shown == [True, True, False]
+
+
+@pytest.mark.parametrize("options", ["Options", "lazily(f'{__name__}:Options')"])
+@pytest.mark.parametrize(
+    "kind", ["Mapping[str, int]", "dt.date", "tuple[dt.date, ...]", "tuple[tuple[str, ...], ...]", "Inner"]
+)
+def test_an_option_that_cannot_be_typed_is_the_plugins_mistake(site, lftool, kind, options):
+    code = EXPORTER.format(body=SHOWN, writes="").replace("copies: int = 1", f"copies: {kind} | None = None")
+    code = code.replace("options=Options", f"options={options}")
+    inner = "@frozen\nclass Inner:\n    x: int\n\n@frozen(kw_only=True)\nclass Options:"
+    code = code.replace("@frozen(kw_only=True)\nclass Options:", inner)
+    site.install("own", f"import datetime as dt\nfrom collections.abc import Mapping\n{code}")
+    done = lftool("plugins", "check", "own")
+    assert done.status == 8
+    assert re.search(
+        r"TypeError: Options\.copies: .* \| None cannot be typed on a command line; there are str, ", done.err
+    )
 
 
 @pytest.mark.parametrize("typed", [(), ("--title", "T", "--copies", "x"), ("--title", "T", "--style", "odd")])

@@ -78,7 +78,7 @@ def test_without_an_example_it_is_said_what_is_missing(sampler):
     done = sampler.spawn("plugins", "test", "lftool-sampler", "--", "-k", "Exporter")
     assert done.status == 2
     assert done.err.splitlines() == [
-        "error: plugin 'lftool-sampler' of lftool-sampler 0 cannot be tested whole",
+        "error: plugin 'lftool-sampler' of lftool-sampler 0 has records without an example to test them with",
         "  CheckType 'budget' needs an Example whose `make` gives CheckExample",
         "  hint: yield them from `lftool_examples`: lftool help plugin-api",
     ]

@@ -10,6 +10,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 import attrs
 
 _PLAIN = (str, int, bool, float, dt.date)
+_TYPED = (str, int, bool, float)
+TYPED = "str, int, bool, float, Literal of strings, X | None and tuple[X, ...]"
 ALLOWED = "str, int, bool, float, date, Literal of strings, X | None, tuple[X, ...], Mapping[str, X], and attrs classes"
 
 
@@ -37,11 +39,21 @@ def type_text(kind: Any) -> str:  # noqa: ANN401 - an annotation
     return kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind).replace("typing.", "")
 
 
-def check_options(cls: type) -> None:
-    """Raise TypeError unless a recipe's `options` can be structured as a class.
+def _can_be_typed(kind: Any) -> bool:  # noqa: ANN401 - an annotation
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in {Union, types.UnionType}:
+        return _can_be_typed(next(item for item in inner if item is not type(None)))
+    if origin is tuple:
+        return get_origin(inner[0]) is not tuple and _can_be_typed(inner[0])
+    return origin is Literal or kind in _TYPED
+
+
+def check_options(cls: type, *, typed: bool = False) -> None:
+    """Raise TypeError unless a table of options can be structured as a class.
 
     Args:
         cls: An attrs class.
+        typed: Whether people type them on a command line, where there are no tables and no dates.
     """
     if not attrs.has(cls):
         raise TypeError(f"options must be an attrs class, not {cls!r}")
@@ -53,4 +65,8 @@ def check_options(cls: type) -> None:
         if not _is_allowed(field.type):
             raise TypeError(
                 f"{cls.__name__}.{field.name}: {type_text(field.type)} is no type of options; there are {ALLOWED}"
+            )
+        if typed and not _can_be_typed(field.type):
+            raise TypeError(
+                f"{cls.__name__}.{field.name}: {type_text(field.type)} cannot be typed on a command line; there are {TYPED}"
             )

@@ -11,18 +11,27 @@ import attrs
 from attrs import frozen
 
 from lftool.api import (
+    Backend,
     BackendType,
+    Check,
     CheckType,
     ConfigurableRecord,
     ConverterType,
     Example,
+    Exporter,
     ExporterType,
+    Layout,
     LayoutType,
     Lazy,
     QuantizerType,
+    RemoteStore,
     RemoteStoreType,
+    Signer,
     SignerType,
+    Source,
     SourceType,
+    Transform,
+    Verifier,
     VerifierType,
 )
 from lftool.errors import UnavailableError, UsageError
@@ -210,7 +219,7 @@ def _unusable(plugin: Plugin, record: Record) -> list[Problem]:
             for value in lazy:
                 value.resolve()
             if isinstance(record, ConfigurableRecord) and record.options_class is not None:
-                check_options(record.options_class)
+                check_options(record.options_class, typed=isinstance(record, ExporterType))
             _check_methods(record)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin raises is the plugin's problem
         text = f"{record.name}: {type(error).__name__}: {error}"
@@ -219,18 +228,18 @@ def _unusable(plugin: Plugin, record: Record) -> list[Problem]:
     return []
 
 
-# What the object of a record must be able to do, besides being made; a backend's `load` is needed where the record says so.
-_METHODS: dict[type[Record], tuple[str, ...]] = {
-    SourceType: ("resolve", "open"),
-    RemoteStoreType: ("find", "open", "put"),
-    ConverterType: ("tool", "probe_inputs", "plan", "run"),
-    QuantizerType: ("tool", "probe_inputs", "plan", "run"),
-    BackendType: ("probe", "launch", "measure"),
-    LayoutType: ("plan",),
-    SignerType: ("scheme", "public_key", "sign"),
-    VerifierType: ("key_id", "verify"),
-    CheckType: ("check",),
-    ExporterType: ("export",),
+# Whose members the object of a record must have. A backend's `load` is needed only where the record says so.
+_PROTOCOLS: dict[type[Record], type] = {
+    SourceType: Source,
+    RemoteStoreType: RemoteStore,
+    ConverterType: Transform,
+    QuantizerType: Transform,
+    BackendType: Backend,
+    LayoutType: Layout,
+    SignerType: Signer,
+    VerifierType: Verifier,
+    CheckType: Check,
+    ExporterType: Exporter,
 }
 
 
@@ -238,8 +247,11 @@ def _check_methods(record: Record) -> None:
     """Raise TypeError if the factory is a class whose objects cannot do what the record promises."""
     factory = getattr(record, "factory", None)
     made = factory.resolve() if isinstance(factory, Lazy) else factory
-    if isinstance(made, type):
-        missing = [name for name in _METHODS.get(type(record), ()) if not hasattr(made, name)]
+    protocol = _PROTOCOLS.get(type(record))
+    if isinstance(made, type) and protocol is not None:
+        spared = {"load"} if isinstance(record, BackendType) and not record.loads else set()
+        needed = [name for name in vars(protocol) if not name.startswith("_") and name not in spared]
+        missing = [name for name in needed if not hasattr(made, name)]
         if missing:
             raise TypeError(f"{made.__name__} has no {missing[0]}()")
 

@@ -44,7 +44,7 @@ def main(name: str, arguments: list[str]) -> int:
             os.chdir(before)
     sys.stdout.flush()
     if missing:
-        sys.stderr.write(f"error: {plugin.origin} cannot be tested whole\n")
+        sys.stderr.write(f"error: {plugin.origin} has records without an example to test them with\n")
         sys.stderr.writelines(f"  {line}\n" for line in missing)
         sys.stderr.write("  hint: yield them from `lftool_examples`: lftool help plugin-api\n")
     return status or (2 if missing else 0)

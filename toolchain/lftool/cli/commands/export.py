@@ -50,7 +50,7 @@ def _command(registered: Registered[ExporterType]) -> click.Command:
     options = _options(record.options_class)
     if record.writes == "folder":
         name = click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
-        told = "Every content of BUNDLE is checked first."
+        told = "Checks every byte of BUNDLE first."
         made: Callable[..., None] = _to_folder(registered)
         decorators = [bundle_argument, name, *options, json_option]
     else:
@@ -61,7 +61,7 @@ def _command(registered: Registered[ExporterType]) -> click.Command:
             metavar="FILE",
             help="Write it there; default: standard output.",
         )
-        told = "Every content of BUNDLE is checked first. It is printed, unless a file is named."
+        told = "Checks every byte of BUNDLE first. Prints to standard output unless you give -o."
         made = _to_file(registered)
         decorators = [bundle_argument, *options, output]
     for decorator in reversed(decorators):
@@ -90,16 +90,17 @@ def _option(field: Any) -> Callable[..., Any]:  # noqa: ANN401 - an attribute of
         kind, several = get_args(kind)[0], True
     choice = click.Choice([str(value) for value in get_args(kind)]) if get_origin(kind) is Literal else None
     name, required = field.metadata.get("key", field.name), field.default is attrs.NOTHING
-    more: dict[str, Any] = {"is_flag": True, "default": None} if kind is bool else {"type": choice or _TYPES.get(kind)}
-    if kind is not bool:
-        more["metavar"] = field.metadata.get("metavar")
+    typed, doc = name.replace("_", "-"), field.metadata.get("doc")
+    if kind is bool and not several:
+        return click.option(f"--{typed}/--no-{typed}", name, default=None, required=required, help=doc)
     return click.option(
-        f"--{name.replace('_', '-')}",
+        f"--{typed}",
         name,
-        required=required and kind is not bool,
+        required=required,
         multiple=several,
-        help=field.metadata.get("doc"),
-        **more,
+        help=doc,
+        type=choice or _TYPES.get(kind),
+        metavar=field.metadata.get("metavar"),
     )
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lftool.pipeline.ports import Ports
 
 _DIGITS = 6
-MOST_TEXT_BYTES = 1 << 30
+_MOST_TEXT_BYTES = 1 << 30
 
 
 @frozen(kw_only=True)
@@ -182,15 +182,23 @@ def _remembered(plain: dict[str, str]) -> Figures:
     return cls(**{name: {"int": int, "float": float}.get(kinds[name], str)(value) for name, value in plain.items()})
 
 
-def text_of(check: PlannedCheck, files: ProjectFiles) -> Text:
-    """Return the text that a check of perplexity names.
+def project_text(name: str, files: ProjectFiles) -> Text:
+    """Return a text of the project.
+
+    Args:
+        name: Its path, relative to the recipe.
+        files: Opens files of the project.
 
     Raises:
         RecipeError: It lies outside of the project and its roots.
         StorageError: It cannot be read.
     """
-    name: str = check.arguments[0].text
-    return Text(name=name.rpartition("/")[2], data=files.read(name, "checks", MOST_TEXT_BYTES))
+    return Text(name=name.rpartition("/")[2], data=files.read(name, "checks", _MOST_TEXT_BYTES))
+
+
+def text_of(check: PlannedCheck, files: ProjectFiles) -> Text:
+    """Return the text that a check of perplexity names. May raise as `project_text` does."""
+    return project_text(check.arguments[0].text, files)
 
 
 def context_of(check: PlannedCheck) -> int | None:

@@ -1,0 +1,178 @@
+"""A bundle on which checks are made: served while one asks, for answers first and for vectors last; nothing is served that nobody asks."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+from attrs import field, frozen
+
+from lftool.api import Figures, Finding, OpenedBundle, ProjectFiles
+from lftool.bundle.extraction import copy_weights
+from lftool.bundle.reader import Bundle
+from lftool.errors import PolicyError, UnavailableError
+from lftool.formats.model_kind import Does
+from lftool.host.guarding import guarded
+from lftool.host.returned import checked
+from lftool.ops.checks.report import CheckReport, CheckResult
+from lftool.ops.checks.turns import Turn, Want
+from lftool.ops.project import Project
+from lftool.ops.run.served_model import Question, ServedModel, served
+from lftool.pipeline.building.builds import make_weights
+from lftool.pipeline.model.parts import WEIGHTS, model_parts
+from lftool.pipeline.ports import Ports
+from lftool.pipeline.stages.measure import measure, project_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lftool.pipeline.model.planned_checks import PlannedCheck
+
+T = TypeVar("T")
+_ANSWERS, _VECTORS, _FIGURES = "answers", "vectors", "figures"
+
+
+@frozen(kw_only=True)
+class CheckedBundle:
+    """A bundle that checks are made on, and the server that answers once a check asks."""
+
+    bundle: Bundle
+    shown: OpenedBundle
+    path: Path
+    project: Project
+    ports: Ports
+    does: Does
+    backend: str | None
+    _served: dict[str, ServedModel] = field(factory=dict)
+    _open: contextlib.ExitStack = field(factory=contextlib.ExitStack)
+    _turns: list[Turn] = field(factory=list)
+
+    def close(self) -> None:
+        """End the server, and checks that wait."""
+        for turn in self._turns:
+            turn.give_up()
+        self._open.close()
+
+    def model(self, what: str, report: CheckReport) -> ServedModel:
+        """Return the bundle, served for answers or for vectors, in place of what was served before."""
+        if what not in self._served:
+            self._open.close()
+            self._served.clear()
+            model = self._open.enter_context(
+                served(self.path, self.ports.store, self.backend, embeddings=what == _VECTORS)
+            )
+            self._served[what] = model
+            report.asked = model.sentence
+        return self._served[what]
+
+    def figures(self, name: str, context: int | None) -> Figures:
+        """Return how well the weights predict a text of the project."""
+        recipe, lock, ports = self.project.recipe, self.project.require_lock(), self.ports
+        target, weights = self.bundle.manifest.target, self.bundle.manifest.weights.artifact
+        text = project_text(name, ports.files)
+        with ports.store.in_use():
+            if not ports.store.blobs.is_sound(weights):
+                # built elsewhere: a backend measures files
+                ports.store.blobs.put_with(lambda out: copy_weights(self.bundle, out), lambda _: None)
+            parts = model_parts(recipe, lock)
+            return measure(
+                target,
+                recipe.targets[target].backend,
+                text,
+                context,
+                weights,
+                parts.artifact(WEIGHTS),
+                ports,
+                lambda: make_weights(recipe, lock, parts, ports),
+            ).figures
+
+    def make(self, checks: Sequence[PlannedCheck], report: CheckReport) -> None:
+        """Make checks, and report what comes of them as it comes: of those that want vectors last."""
+        laid_aside: list[tuple[PlannedCheck, Turn, list[CheckResult]]] = []
+        for check in checks:
+            found: list[CheckResult] = []
+            turn = Turn(_work(check, self, report, found))
+            self._turns.append(turn)
+            turn.begin()
+            while turn.want is not None and turn.want.served != _VECTORS:
+                turn.go_on()
+            if turn.want is None:
+                report.found[check.number] = attrs.evolve(found[0], seconds=turn.seconds)
+            else:
+                laid_aside.append((check, turn, found))
+        for check, turn, found in laid_aside:
+            while turn.want is not None:
+                turn.go_on()
+            report.found[check.number] = attrs.evolve(found[0], seconds=turn.seconds)
+
+
+def _work(
+    check: PlannedCheck, checked_bundle: CheckedBundle, report: CheckReport, found: list[CheckResult]
+) -> Callable[[Turn], None]:
+    """Return the work of one check: it leaves its result in `found`."""
+    origin = check.registered.origin
+
+    def work(turn: Turn) -> None:
+        finding, made = Finding(), True
+        context = _Context(checked_bundle=checked_bundle, turn=turn, report=report)
+        try:
+            with guarded(origin, f"check {check.spec.kind!r}"):
+                finding = checked(check.make().check(context), Finding, "check()", origin)
+        except PolicyError as error:
+            finding = Finding(failure=error.message)
+        except UnavailableError as error:
+            finding, made = Finding(failure=error.message), False
+        found.append(
+            CheckResult(name=check.name, failure=finding.failure, detail=finding.detail, seconds=0.0, made=made)
+        )
+
+    return work
+
+
+@frozen(kw_only=True)
+class _Context:
+    """What one check sees: `lftool.api.CheckContext`."""
+
+    checked_bundle: CheckedBundle
+    turn: Turn
+    report: CheckReport
+
+    @property
+    def bundle(self) -> OpenedBundle:
+        return self.checked_bundle.shown
+
+    @property
+    def does(self) -> Does:
+        return self.checked_bundle.does
+
+    @property
+    def files(self) -> ProjectFiles:
+        return self.checked_bundle.ports.files
+
+    def _have(self, served: str, do: Callable[[ServedModel], T]) -> T:
+        made: T = self.turn.have(Want(served, lambda: do(self.checked_bundle.model(served, self.report))))
+        return made
+
+    def ask(
+        self,
+        prompt: str,
+        *,
+        raw: bool = False,
+        max_tokens: int | None = None,
+        schema: Any = None,  # noqa: ANN401 - JSON
+    ) -> str:
+        question = Question(prompt=prompt, raw=raw, max_tokens=max_tokens, schema=schema)
+        return self._have(_ANSWERS, lambda model: model.ask(question))
+
+    def first_token(self, prompt: str, *, raw: bool = False) -> float:
+        question = Question(prompt=prompt, raw=raw)
+        return self._have(_ANSWERS, lambda model: model.first_token(question))
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        return self._have(_VECTORS, lambda model: model.embed(texts))
+
+    def quality(self, text: str, context: int | None = None) -> Figures:
+        found: Figures = self.turn.have(Want(_FIGURES, lambda: self.checked_bundle.figures(text, context)))
+        return found
