@@ -67,6 +67,22 @@ $(VENV)/swift/ready: requirements/swift.lock
 	@$(VENV)/swift/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/swift.lock
 	@touch $@
 
+# The site of docs/, in the same environment: its pages name lftool's version.
+$(VENV)/docs: $(VENV)/ready requirements/docs.lock
+	@echo "== Sphinx, and Selenium for the tests of the site"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.lock
+	@touch $@
+
+.PHONY: docs
+docs: $(VENV)/docs ## the site of docs/, in dist/docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs dist/docs
+	@echo "dist/docs/index.html"
+
+.PHONY: test-site
+test-site: $(VENV)/docs ## the site of docs/, in a real browser
+	@$(BIN)/python tools/peers.py --browser
+	$(BIN)/python -m pytest -m site tests/site
+
 .PHONY: peers
 peers: $(VENV)/ready $(VENV)/swift/ready ## the programs that tests compare with, from Debian packages where that is possible
 	@$(BIN)/python tools/peers.py
@@ -81,7 +97,7 @@ models-table: models ## what file types make of those models: size, bits a weigh
 
 .PHONY: test
 test: peers native ## the tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=25 -m "not slow and not wheels"
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=25 -m "not slow and not wheels and not site"
 
 .PHONY: test-long
 test-long: peers native models ## the tests that take minutes: every bit of a bundle, every file type
@@ -120,7 +136,7 @@ fuzz: $(VENV)/ready ## what parses, on inputs that are nearly right, for MINUTES
 .PHONY: coverage
 coverage: $(VENV)/ready ## the tests again, with branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -m "not slow and not wheels"
+	$(BIN)/coverage run -m pytest -q -m "not slow and not wheels and not site"
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

@@ -28,13 +28,26 @@ ENGINES = {
     "podman": "podman",
     "runc": "runc",
 }
+# What looks at the site of docs/, for `make test-site`.
+BROWSER = {
+    "chromedriver": "chromium-driver",
+    "chromium": "chromium",
+}
+
+
+def wanted_programs() -> dict[str, str]:
+    """Return program to package of what the tests that were asked for run."""
+    if "--browser" in sys.argv:
+        return BROWSER
+    return PEERS | ENGINES if "--engines" in sys.argv else PEERS
 
 
 def missing() -> dict[str, str]:
     """Return program to package of what is not on PATH."""
     path = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/usr/lib/podman"
-    wanted = PEERS | (ENGINES if "--engines" in sys.argv else {})
-    return {program: package for program, package in wanted.items() if shutil.which(program, path=path) is None}
+    return {
+        program: package for program, package in wanted_programs().items() if shutil.which(program, path=path) is None
+    }
 
 
 def main() -> None:
