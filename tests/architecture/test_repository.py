@@ -70,6 +70,7 @@ def test_there_are_requirement_files():
     assert [path.name for path in requirement_files()] == [
         "convert.lock",
         "dev.lock",
+        "docs.lock",
         "llama-cpp.lock",
         "models.lock",
         "swift.lock",
