@@ -1,4 +1,4 @@
-"""The tutorial, run as it is written: every console block, in order, in one shell session."""
+"""Pages run as they are written: every console block, in order, in one shell session."""
 
 import os
 import re
@@ -10,11 +10,13 @@ _FENCE = re.compile(r"^```(console|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _MARK = "\x1e"
 
 
-def steps_of(page: str) -> list[tuple[str, list[str]]]:
+def steps_of(page: str, kinds: tuple[str, ...]) -> list[tuple[str, list[str]]]:
     """Commands and the output that the page shows; a toml block `# NAME` is a command that writes the file NAME."""
     steps: list[tuple[str, list[str]]] = []
     for kind, body in _FENCE.findall(page):
         lines = body.splitlines()
+        if kind not in kinds:
+            continue
         if kind == "toml":
             steps.append((f"cat > {lines[0].removeprefix('# ')} <<'END_OF_FILE'\n{body}END_OF_FILE", []))
             continue
@@ -39,19 +41,45 @@ def pattern_of(shown: list[str]) -> str:
 
 
 def run_tutorial(repository: Path, folder: Path, programs: Path) -> None:
-    """Run the tutorial, and compare what is printed with what the page shows.
+    """Run the tutorial, which begins in the example's folder.
 
     Args:
         repository: Has the page and the example.
         folder: An empty folder.
         programs: The folder of the `lftool` that is run.
+
+    Raises:
+        AssertionError: It prints something else than the page shows.
     """
-    page = repository / "docs" / "tutorial" / "first-bundle.md"
-    steps = steps_of(page.read_text())
-    assert len(steps) > 10
-    scratch, home = folder / "tiny-story", folder / "home"
+    scratch = folder / "tiny-story"
     example = repository / "examples" / "tiny-story"
     shutil.copytree(example, scratch, ignore=shutil.ignore_patterns("dist", "train", "*.key"))
+    _run_page(repository / "docs" / "tutorial" / "first-bundle.md", scratch, folder / "home", programs)
+
+
+def run_readme(repository: Path, folder: Path, programs: Path) -> None:
+    """Run the two minutes of the README, which begin in a clone; what installs lftool is left out.
+
+    Args:
+        repository: Has the README and the example.
+        folder: An empty folder.
+        programs: The folder of the `lftool` that is run.
+
+    Raises:
+        AssertionError: It prints something else than the README shows.
+    """
+    model = Path("examples", "tiny-story", "tiny-story-f16.gguf")
+    clone = folder / "clone"
+    (clone / model).parent.mkdir(parents=True)
+    shutil.copyfile(repository / model, clone / model)
+    _run_page(repository / "README.md", clone, folder / "home", programs, kinds=("console",))
+
+
+def _run_page(
+    page: Path, cwd: Path, home: Path, programs: Path, *, kinds: tuple[str, ...] = ("console", "toml")
+) -> None:
+    steps = steps_of(page.read_text(), kinds)
+    assert len(steps) > 5
     home.mkdir()
     script = ["mark() { local status=$?; printf '\\036%d\\n' $status; return $status; }"]
     for command, _ in steps:
@@ -66,7 +94,7 @@ def run_tutorial(repository: Path, folder: Path, programs: Path) -> None:
     }
     done = subprocess.run(
         ["bash", "-c", "\n".join(script)],
-        cwd=scratch,
+        cwd=cwd,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -232,6 +232,33 @@ def test_what_init_writes_can_be_locked_and_built(project):
     assert [path.name for path in (project.root / "dist").iterdir()] == ["project-0.1.0-q4.llamafile"]
 
 
+def test_init_without_a_quantizer_takes_the_weights_as_they_are(project):
+    tiny_gguf(project.root / "story.gguf")
+    project.run("--no-plugins", "init").assert_success()
+    project.run("--no-plugins", "lock").assert_success()
+
+    project.run("--no-plugins", "build").assert_success()
+
+    assert [path.name for path in (project.root / "dist").iterdir()] == ["project-0.1.0-whole.gguf"]
+
+
+def test_init_signs_with_the_only_key(project):
+    project.run("keygen", "-o", "release").assert_success()
+
+    project.run("init").assert_success()
+
+    assert tomllib.loads(project.recipe.read_text())["sign"] == {"key": "file:release.key"}
+
+
+def test_init_does_not_guess_between_two_keys(project):
+    for name in ("one", "two"):
+        project.run("keygen", "-o", name).assert_success()
+
+    project.run("init").assert_success()
+
+    assert "sign" not in tomllib.loads(project.recipe.read_text())
+
+
 def test_init_does_not_guess_between_two_ggufs(project):
     for name in ("one.gguf", "two.gguf"):
         (project.root / name).write_bytes(b"GGUF")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from tests.packages.test_wheels import metadata, wheels  # noqa: F401 - a fixture
-from tests.tutorial import run_tutorial
+from tests.tutorial import run_readme, run_tutorial
 
 pytestmark = pytest.mark.wheels
 
@@ -108,6 +108,10 @@ def test_lftool_alone_packs_signs_and_verifies(wheels, repository, tmp_path, ver
     assert lftool("help", "recipe").startswith("# Recipe")
     listed = lftool("plugins", "list")
     assert [line for line in listed.splitlines() if not line.startswith(" ")] == ["builtin  lftool 0.1.0  active"]
+
+
+def test_the_two_minutes_of_the_readme_work_with_lftool_alone(wheels, repository, tmp_path):  # noqa: F811
+    run_readme(repository, tmp_path, install(tmp_path, "3.11", wheels["lftool"]))
 
 
 def test_the_example_plugin_is_typed_strictly_against_the_wheels(wheels, repository, tmp_path):  # noqa: F811

@@ -29,21 +29,46 @@ uri = {uri}
 [model]
 weights = "base"
 
-[targets.q4]
-quantize = "Q4_K_M"
-layout = "llamafile"        # starts by itself; "gguf" is a GGUF that llama.cpp loads by path
-
+{target}
 [run]
 context = 2048
 temperature = 0.7
 
+{sign}"""
+_QUANTIZED = """\
+[targets.q4]
+quantize = "Q4_K_M"
+layout = "llamafile"        # starts by itself; "gguf" is a GGUF that llama.cpp loads by path
+"""
+_AS_GIVEN = """\
+[targets.whole]             # the weights as they are
+layout = "gguf"             # llama.cpp loads it by path; "llamafile" starts by itself
+# quantize = "Q4_K_M"       # needs a quantizer: pip install 'lftool[cpu]'
+"""
+_SIGNED = """\
+[sign]
+key = {key}
+"""
+_UNSIGNED = """\
 # [sign]
 # key = "env:LFTOOL_SIGNING_KEY"   # or "file:release.key"; make one with `lftool keygen -o release`
 """
 
 
-def start_project(directory: Path, name: str | None) -> Path:
-    """Write a recipe into `directory`, naming the GGUF there if there is exactly one; return its path.
+def _only(directory: Path, pattern: str) -> str | None:
+    found = sorted(path.name for path in directory.glob(pattern))
+    return f"file:{found[0]}" if len(found) == 1 else None
+
+
+def start_project(directory: Path, name: str | None, *, quantizes: bool) -> Path:
+    """Write a recipe into `directory`; return its path.
+
+    It names the GGUF and the signing key that are there, if there is exactly one of each.
+
+    Args:
+        directory: Made if it does not exist.
+        name: Of the bundle; None: the folder's.
+        quantizes: Whether a quantizer is installed. Without one the recipe takes the weights as they are.
 
     Raises:
         UsageError: There is a recipe already, or the name cannot name a bundle.
@@ -52,14 +77,18 @@ def start_project(directory: Path, name: str | None) -> Path:
     path = directory / RECIPE_NAME
     if path.exists():
         raise UsageError(f"{path} exists already")
-    models = sorted(found.name for found in directory.glob("*.gguf"))
-    uri = f"file:{models[0]}" if len(models) == 1 else "file:model.gguf"
+    uri, key = _only(directory, "*.gguf") or "file:model.gguf", _only(directory, "*.key")
     chosen = name or directory.resolve().name
     try:
         check_name(chosen)
     except ValueError as error:
         raise UsageError(str(error), hints=("give a name: lftool init --name NAME",)) from None
-    text = _TEMPLATE.format(name=chosen, uri=toml_string(uri)).encode()
+    text = _TEMPLATE.format(
+        name=chosen,
+        uri=toml_string(uri),
+        target=_QUANTIZED if quantizes else _AS_GIVEN,
+        sign=_UNSIGNED if key is None else _SIGNED.format(key=toml_string(key)),
+    ).encode()
     parse_recipe(text, RECIPE_NAME)
     with storage_errors("create", directory):
         directory.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,13 @@ from lftool.cli.shared_options import note
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=Path())
 @click.option("--name", help="Name of the bundle; default: name of the folder.")
 def command(directory: Path, name: str | None) -> None:
-    """Write a recipe to start from into DIRECTORY (default: here)."""
+    """Write a recipe to start from into DIRECTORY (default: here).
+
+    It names the GGUF and the signing key in DIRECTORY, if there is one of each.
+    """
+    from lftool.api import QuantizerType
+    from lftool.host.registry import Registry
     from lftool.ops.init import start_project
 
-    note(f"wrote {start_project(directory, name)}; next: lftool lock")
+    quantizes = bool(Registry.discovered().all(QuantizerType))
+    note(f"wrote {start_project(directory, name, quantizes=quantizes)}; next: lftool lock")
