@@ -144,6 +144,11 @@ coverage: $(VENV)/ready ## the tests again, with branch coverage
 generate: $(VENV)/ready ## rewrite schemas and the CLI reference from the code
 	$(BIN)/python tools/generate.py
 
+.PHONY: pictures
+pictures: $(VENV)/ready ## the pictures of README and docs/, from real runs
+	@$(BIN)/python tools/demo.py --picture docs/demo.svg
+	XDG_CACHE_HOME=$$(mktemp -d) $(BIN)/lftool build --project examples/tiny-story --dry-run --graph svg > docs/build-graph.svg
+
 .PHONY: format
 format: $(VENV)/ready ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix-only -q .

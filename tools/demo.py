@@ -20,9 +20,9 @@ PUBLIC = "demo.pub"
 PROMPT = "Tell me a story about a fox."
 
 
-def commands() -> list[list[str]]:
-    """Return the commands of the demo; the key pair is made once."""
-    found = [] if (EXAMPLE / "demo.key").exists() else [["lftool", "keygen", "-o", "demo"]]
+def commands(folder: Path = EXAMPLE) -> list[list[str]]:
+    """Return the commands of the demo in a folder that has the example; the key pair is made once."""
+    found = [] if (folder / "demo.key").exists() else [["lftool", "keygen", "-o", "demo"]]
     return [
         *found,
         ["lftool", "build", "--locked"],
@@ -66,13 +66,19 @@ def run(command: list[str], folder: Path = EXAMPLE) -> str:
     return shown
 
 
-def picture(shown: list[tuple[list[str], str]], path: Path) -> None:
-    """Write an SVG of the terminal."""
+def picture(path: Path) -> None:
+    """Run the demo as on a fresh machine, and write an SVG of the terminal."""
     import io  # noqa: PLC0415 - only the picture needs it
+    import tempfile  # noqa: PLC0415
 
     from rich.console import Console
     from rich.text import Text
 
+    with tempfile.TemporaryDirectory() as temporary:
+        os.environ["XDG_CACHE_HOME"] = f"{temporary}/cache"
+        folder = Path(temporary, EXAMPLE.name)
+        shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("dist", "train", "demo.*"))
+        shown = [(command, run(command, folder)) for command in commands(folder)]
     console = Console(record=True, width=112, file=io.StringIO())
     for command, output in shown:
         console.print(Text("$ ", style="bold green") + Text(shlex.join(command), style="bold"))
@@ -100,10 +106,11 @@ def main() -> None:
     if options.native:
         native()
         return
-    shown = [(command, run(command)) for command in commands()]
     if options.picture:
-        picture(shown, options.picture)
+        picture(options.picture)
     else:
+        for command in commands():
+            run(command)
         print(f"\nThe bundle also starts by itself: LFTOOL_PYTHON=.venv/bin/python examples/tiny-story/{BUNDLE}")
         print(
             "A bundle that needs no Python, answering in an empty root: make demo-native (compiles for seven minutes)"

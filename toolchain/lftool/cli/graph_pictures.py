@@ -69,7 +69,10 @@ def svg(graph: Graph) -> str:
         places[step.name] = (_MARGIN + column * (_WIDTH + _ACROSS), _MARGIN + row * (_HEIGHT + _DOWN))
     width = 2 * _MARGIN + (_WIDTH + _ACROSS) * len(rows) - _ACROSS
     height = 2 * _MARGIN + (_HEIGHT + _DOWN) * max(rows.values(), default=0) - _DOWN
-    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">', _STYLE.rstrip()]
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">',
+        _STYLE.rstrip(),
+    ]
     for one, other in graph.edges:
         (x1, y1), (x2, y2) = places[one.name], places[other.name]
         start, end, middle = x1 + _WIDTH, x2, (x1 + _WIDTH + x2) // 2
