@@ -1,6 +1,6 @@
-"""Built-in plugins: what a bare `pip install lftool` can do. They see the public API only, like everyone's plugins.
+"""Built-in plugins: the features of a plain `pip install lftool`. Like any plugin, they use only the public API.
 
-Everything is imported when a record is used, so that listing costs nothing.
+Modules are imported when a record is used, so that listing records is cheap.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def lftool_remote_stores() -> Iterator[RemoteStoreType]:
 
 @hookimpl
 def lftool_converters() -> Iterator[ConverterType]:
-    """Parts of one GGUF to one GGUF."""
+    """Joins the parts of a split GGUF."""
     yield ConverterType(
         name="gguf-join",
         summary="joins a GGUF that was split into several files",
@@ -94,7 +94,7 @@ def lftool_layouts() -> Iterator[LayoutType]:
 
 @hookimpl
 def lftool_runtimes() -> Iterator[RuntimeType]:
-    """The runtime that needs only sh, Python 3 and llama-cpp-python on the target."""
+    """The runtime whose target machine needs only sh, Python 3 and llama-cpp-python."""
     yield RuntimeType(
         name="python",
         number=1,
@@ -126,7 +126,7 @@ def lftool_verifiers() -> Iterator[VerifierType]:
 
 @hookimpl
 def lftool_observers() -> Iterator[ObserverType]:
-    """What a person sees during a build."""
+    """The console output of a build."""
     yield ObserverType(
         name="console", summary="progress on standard error", factory=lazily("lftool.builtin.console:ConsoleObserver")
     )

@@ -42,7 +42,7 @@ def _texts(_instance: object, _attribute: Attribute[tuple[str, ...]], value: tup
 
 
 def _quoted(text: str) -> str:
-    """Return the beginning of an answer in quotation marks."""
+    """Return the beginning of an answer, quoted."""
     rest = len(text) - _SHOWN
     return f"{text[:_SHOWN]!r}" + (f" … ({rest} more characters)" if rest > 0 else "")
 
@@ -66,19 +66,19 @@ class PerplexityOptions:
 
 @frozen
 class PerplexityCheck:
-    """Perplexity may not rise by more than that over the unquantised weights."""
+    """Perplexity may not rise by more than the limit over the unquantised weights."""
 
     options: PerplexityOptions
 
     def check(self, context: CheckContext) -> Finding:
-        """Measure, and judge."""
+        """Measure the perplexity, and judge it."""
         return self.judge(context.quality(self.options.text, self.options.context))
 
     def judge(self, figures: Figures) -> Finding:
-        """Tell whether figures hold: a build has them before there is a bundle.
+        """Return whether figures pass; a build has figures before there is a bundle.
 
         Raises:
-            RecipeError: They are of a model that generates no text.
+            RecipeError: The figures are for a model that generates no text.
         """
         options = self.options
         if isinstance(figures, EmbeddingFigures):
@@ -112,12 +112,12 @@ class PromptOptions:
 
 @frozen
 class PromptCheck:
-    """An answer has some texts in it."""
+    """An answer contains the given texts."""
 
     options: PromptOptions
 
     def check(self, context: CheckContext) -> Finding:
-        """Ask, and look for them."""
+        """Ask, and look for the texts."""
         options = self.options
         answer = context.ask(options.prompt, raw=options.raw, max_tokens=options.max_tokens)
         missing = [text for text in options.contains if text not in answer]
@@ -145,7 +145,7 @@ class RegexCheck:
     options: RegexOptions
 
     def check(self, context: CheckContext) -> Finding:
-        """Ask, and search."""
+        """Ask, and search the answer."""
         options = self.options
         answer = context.ask(options.prompt, raw=options.raw, max_tokens=options.max_tokens)
         found = re.search(options.matches, answer)
@@ -170,12 +170,12 @@ class JSONSchemaOptions:
 
 @frozen
 class JSONSchemaCheck:
-    """An answer is JSON, and valid."""
+    """An answer is JSON that is valid for a schema."""
 
     options: JSONSchemaOptions
 
     def check(self, context: CheckContext) -> Finding:
-        """Ask, and validate. Raises RecipeError if the file is no JSON Schema, or what validates is not installed."""
+        """Ask, and validate. Raises RecipeError if the file is not a JSON Schema, or the validator is not installed."""
         from lftool.builtin.json_schemas import difference, read_schema  # noqa: PLC0415 - needs an extra
 
         options = self.options
@@ -207,7 +207,7 @@ class EmbeddingOptions:
 
 @frozen
 class EmbeddingCheck:
-    """An answer is close to a text; of a model that makes vectors, the prompt itself is."""
+    """An answer is close to a text; for a model that makes embeddings, the prompt is."""
 
     options: EmbeddingOptions
 
@@ -221,7 +221,7 @@ class EmbeddingCheck:
         cosine = sum(x * y for x, y in zip(one, other, strict=True)) / length if length else 0.0
         if cosine >= options.min_similarity:
             return Finding(detail=f"similarity {cosine:.3f}")
-        return Finding(  # also where it is no number
+        return Finding(  # also if it is not a number
             failure=f"the similarity to {options.similar_to!r} is {cosine:.3f}, and the check asks for"
             f" {options.min_similarity:g}; the answer is {_quoted(answer)}",
             detail=answer,
@@ -246,7 +246,7 @@ class FirstTokenCheck:
     options: FirstTokenOptions
 
     def check(self, context: CheckContext) -> Finding:
-        """Ask six times: the first one reads the weights."""
+        """Ask six times; the first request reads the weights."""
         options = self.options
         context.first_token(options.prompt, raw=options.raw)
         found = sorted(context.first_token(options.prompt, raw=options.raw) for _ in range(_ROUNDS))[_ROUNDS // 2]

@@ -1,4 +1,4 @@
-"""What a person sees: progress bars on a terminal, plain lines elsewhere; always on standard error."""
+"""Console output for users: progress bars on a terminal, plain lines elsewhere, always on standard error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Key = tuple[str, str]
 
 
 def amount(size: float) -> str:
-    """Return bytes for people, in decimal units."""
+    """Return a number of bytes for display, in decimal units."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"
@@ -31,7 +31,7 @@ def amount(size: float) -> str:
 
 @define
 class Arrival:
-    """How far a file has come, and since when."""
+    """The progress of a file, and when it started."""
 
     since: float
     first: int
@@ -40,7 +40,7 @@ class Arrival:
     shown: float
 
     def text(self, now: float) -> str:
-        """Return amount, rate and time left."""
+        """Return amount, rate and remaining time."""
         rate = (self.done - self.first) / max(now - self.since, 1e-3)
         parts = [amount(self.done) + (f" of {amount(self.total)}" if self.total else ""), f"{amount(rate)}/s"]
         if self.total and rate > 0:
@@ -104,7 +104,7 @@ class ConsoleObserver:
                 return ""
 
     def _arrived(self, event: BytesFetched) -> str:
-        """Note what has arrived; without a terminal, return a line now and then."""
+        """Record arrived bytes; without a terminal, return a line now and then."""
         key, now = ("fetch", f"{event.source}/{event.path}"), self._clock()
         known = self._arriving.get(key)
         if known is None or event.done < known.done:
@@ -119,7 +119,7 @@ class ConsoleObserver:
         return f"{'fetch':>9}  {event.source}  {event.path}, {known.text(now)}"
 
     def _tensor(self, event: TensorDone) -> str:
-        """Note how far a stage is; without a terminal, return a line now and then."""
+        """Record the progress of a stage; without a terminal, return a line now and then."""
         key, now, done = (event.stage, event.target), self._clock(), event.done or 0
         known = self._treated.get(key)
         if known is None or event.index == 1 or done < known.done:
@@ -153,7 +153,7 @@ class ConsoleObserver:
                 pass
 
     def _show_total(self, now: float) -> None:
-        """Show one more bar for all files together, while there are several."""
+        """Show one more bar for the total of all files, if there are several."""
         files = list(self._arriving.values())
         if len(files) < 2 or any(item.total is None for item in files):  # noqa: PLR2004 - one file is its own total
             self._close(_TOTAL)

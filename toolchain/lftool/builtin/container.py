@@ -1,7 +1,7 @@
-"""`lftool export container`: a native bundle as an OCI image from scratch, one layer with one file in it.
+"""`lftool export container`: write a native bundle as an OCI image from scratch, with one layer and one file.
 
-Sources: OCI image specification 1.1: image-layout, manifest, config; layers are tar (POSIX pax). The bytes are a function of
-the bundle: no time, no host, no user.
+Sources: OCI image specification 1.1: image-layout, manifest, config; layers are tar (POSIX pax). The bytes depend only
+on the bundle, not on time, host or user.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ PORT = 8080
 _BLOCK = 512
 _PT_INTERP = 3
 _PIECE = 1 << 20
-USER = 65_532  # of nobody in particular: the number that distroless images use
+USER = 65_532  # an unprivileged user, as in distroless images
 _MODE = 0o555
-# ELF header: e_machine at byte 18 (System V ABI), to what OCI calls the architecture (Go's GOARCH).
+# ELF e_machine, at byte 18 of the header (System V ABI), to OCI architecture name (Go's GOARCH).
 _ARCHITECTURES = {62: "amd64", 183: "arm64", 243: "riscv64"}
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -41,7 +41,7 @@ _DOCUMENTS = ("oci-layout", "index.json")
 
 
 def entry_name(request: ExportRequest) -> str:
-    """Return what the executable is called in an image."""
+    """Return the name of the executable in an image."""
     return f"{request.bundle.name}.llamafile"
 
 
@@ -64,7 +64,7 @@ def _architecture(request: ExportRequest) -> str:
     """Return the architecture of a bundle's executable.
 
     Raises:
-        UsageError: The bundle does not begin with one that needs no libraries.
+        UsageError: The bundle does not begin with an executable that needs no libraries.
     """
     runtime, head = require_native(request), os.pread(request.bundle.file.fileno(), 20, 0)
     if _has_interpreter(request.bundle.file.fileno()):
@@ -83,7 +83,7 @@ def _architecture(request: ExportRequest) -> str:
 
 
 def _has_interpreter(descriptor: int) -> bool:
-    """Tell whether an executable asks for a dynamic linker: a program header of type PT_INTERP (System V ABI, 64 bits)."""
+    """Tell whether an executable needs a dynamic linker: a program header of type PT_INTERP (System V ABI, 64 bits)."""
     header = os.pread(descriptor, 64, 0)
     start, size, count = (int.from_bytes(header[at:end], "little") for at, end in ((32, 40), (54, 56), (56, 58)))
     types = (os.pread(descriptor, 4, start + number * size) for number in range(count))
@@ -91,7 +91,7 @@ def _has_interpreter(descriptor: int) -> bool:
 
 
 def _copy(source: int, target: int, size: int, offset: int) -> None:
-    """Copy the first bytes of a file to a place in another: inside the kernel where it can, else through memory.
+    """Copy the first bytes of a file to an offset in another, inside the kernel if possible, else through memory.
 
     Raises:
         IntegrityError: The source ends early.
@@ -106,7 +106,7 @@ def _copy(source: int, target: int, size: int, offset: int) -> None:
         except OSError:
             if not inside:
                 raise
-            inside = False  # two file systems, or one that cannot
+            inside = False  # two file systems, or one that cannot copy
             continue
         if count == 0:
             raise IntegrityError("the bundle has become shorter while it was copied")
@@ -120,7 +120,7 @@ def _tar_header(name: str, size: int) -> bytes:
 
 
 def _write_layer(request: ExportRequest, folder: Path) -> Artifact:
-    """Write the layer: the kernel copies the bundle while another thread hashes it."""
+    """Write the layer; the kernel copies the bundle while another thread hashes it."""
     descriptor, header = request.bundle.file.fileno(), _tar_header(entry_name(request), request.bundle.size)
     padding = b"\0" * (-request.bundle.size % _BLOCK + 2 * _BLOCK)
 
@@ -129,7 +129,7 @@ def _write_layer(request: ExportRequest, folder: Path) -> Artifact:
         while at < request.bundle.size:
             piece = os.pread(descriptor, min(_PIECE, request.bundle.size - at), at)
             if not piece:
-                break  # it was checked a moment ago; if it has changed, the digest tells
+                break  # checked a moment ago; the digest reveals a change
             state.update(piece)
             at += len(piece)
         state.update(padding)
@@ -168,7 +168,7 @@ def _image_config(entry: str, architecture: str, layer: Artifact, labels: dict[s
             "User": f"{USER}:{USER}",
             "ExposedPorts": {f"{PORT}/tcp": {}},
             "Entrypoint": [f"/{entry}"],
-            "Cmd": ["--server", "--host", "0.0.0.0", "--port", str(PORT)],  # noqa: S104 - asks for a key, see serve.cpp
+            "Cmd": ["--server", "--host", "0.0.0.0", "--port", str(PORT)],  # noqa: S104 - requires a key, see serve.cpp
             "WorkingDir": "/",
             "Labels": labels,
         },
@@ -177,7 +177,7 @@ def _image_config(entry: str, architecture: str, layer: Artifact, labels: dict[s
     }
 
 
-# References of images: the grammar of the distribution project, reference.go (a registry, a path, a tag, a digest).
+# Image references: the grammar in the distribution project's reference.go (a registry, a path, a tag, a digest).
 _NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
     rf"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?/)?{_NAME}(?:/{_NAME})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?",
@@ -186,10 +186,10 @@ _REFERENCE = re.compile(
 
 
 def require_reference(image: str) -> str:
-    """Return a reference of an image.
+    """Return an image reference, if it is valid.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not valid.
     """
     if not _REFERENCE.fullmatch(image):
         raise ValueError(
@@ -199,7 +199,7 @@ def require_reference(image: str) -> str:
 
 
 def reference(_instance: object, _attribute: Attribute[Any], value: str | None) -> None:
-    """Raise ValueError unless an option is a reference of an image, or nothing."""
+    """Raise ValueError unless an option is an image reference or None."""
     if value is not None:
         require_reference(value)
 
@@ -220,12 +220,12 @@ class ContainerOptions:
 
 @frozen
 class ContainerExporter:
-    """Writes an OCI image layout: one layer with one file; the same bundle gives the same bytes, whatever it is called."""
+    """Writes an OCI image layout: one layer with one file. The same bundle gives the same bytes under any file name."""
 
     options: ContainerOptions
 
     def export(self, request: ExportRequest) -> Export:
-        """Write it.
+        """Write the image.
 
         Raises:
             UsageError: The bundle has no native runtime, or one that needs libraries.

@@ -1,4 +1,4 @@
-"""`lftool export compose` and `k8s`: manifests that run an image of a bundle, with resources computed from the model."""
+"""`lftool export compose` and `k8s`: manifests that run a bundle's image, with resources computed from the model."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from lftool.api import ExportRequest, ModelSize
 
 _MIB = 1024 * 1024
-_WORKING = 256 * _MIB  # buffers of a computation, the HTTP server and the executable itself
-_COLD_READ = 50 * 1000 * 1000  # bytes a second at which the slowest disk is expected to deliver the weights
+_WORKING = 256 * _MIB  # compute buffers, the HTTP server and the executable itself
+_COLD_READ = 50 * 1000 * 1000  # bytes per second, assumed for the slowest disk
 _PERIOD = 5
-_LABEL = 63  # letters that a label may have
+_LABEL = 63  # maximum length of a label
 
 
 @frozen(kw_only=True)
 class Deployment:
-    """What manifests need to know.
+    """The values in manifests.
 
     Attributes:
         name: A DNS label.
-        image: Reference of the image.
-        entry: Name of the executable in it.
-        memory: MiB: weights, which are mapped and should stay in memory, KV cache, companions, and working memory.
-        accelerator: Resource name of a GPU, where the bundle's backend needs one.
-        start_tries: How many probes, `_PERIOD` seconds apart, until a start counts as failed.
+        image: Image reference.
+        entry: Name of the executable in the image.
+        memory: MiB for weights (mapped, and best kept in memory), KV cache, companions, and working memory.
+        accelerator: Resource name of a GPU, if the bundle's backend needs one.
+        start_tries: Number of probes, `_PERIOD` seconds apart, until a start counts as failed.
     """
 
     name: str
@@ -45,20 +45,20 @@ _ACCELERATORS = {"cuda": "nvidia.com/gpu", "rocm": "amd.com/gpu"}
 
 
 def memory_of(size: ModelSize, companions: int = 0) -> int:
-    """Return how much memory a model needs to run, in MiB, rounded up to 64.
+    """Return the memory that a model needs to run, in MiB, rounded up to a multiple of 64.
 
     Args:
-        size: Of the model.
-        companions: Bytes of what is loaded beside its weights.
+        size: Sizes of the model.
+        companions: Bytes loaded besides its weights.
     """
     needed = -(-(size.total + companions + _WORKING) // _MIB)
     return -(-needed // 64) * 64
 
 
 def label_of(name: str, target: str) -> str:
-    """Return a name for Kubernetes: a label of RFC 1035, which begins with a letter, as names of services must.
+    """Return a name for Kubernetes: an RFC 1035 label, which begins with a letter, as service names must.
 
-    A long one is cut, and ends in eight digits of a digest, so that no two are the same.
+    A long name is cut and ends in eight digits of a digest, so that names stay distinct.
     """
     whole = f"{name}-{target}"
     label = "".join(char if char.isalnum() else "-" for char in whole.lower()).strip("-")
@@ -69,11 +69,11 @@ def label_of(name: str, target: str) -> str:
 
 
 def deployment_of(request: ExportRequest, image: str) -> Deployment:
-    """Return what manifests of a bundle need to know.
+    """Return the values for the manifests of a bundle.
 
     Args:
         request: The bundle.
-        image: Reference of the image.
+        image: Image reference.
 
     Raises:
         UsageError: The bundle has no native runtime.
@@ -108,7 +108,7 @@ class ComposeExporter:
     options: ImageOptions
 
     def export(self, request: ExportRequest) -> Export:
-        """Return it. Raises UsageError if the bundle has no native runtime."""
+        """Return the Compose file. Raises UsageError if the bundle has no native runtime."""
         return Export(text=compose(deployment_of(request, self.options.image)))
 
 
@@ -119,12 +119,12 @@ class KubernetesExporter:
     options: ImageOptions
 
     def export(self, request: ExportRequest) -> Export:
-        """Return them. Raises UsageError if the bundle has no native runtime."""
+        """Return the manifests. Raises UsageError if the bundle has no native runtime."""
         return Export(text=kubernetes(deployment_of(request, self.options.image)))
 
 
 def compose(deployment: Deployment) -> str:
-    """Return a Compose file (compose-spec). The image has no shell: the executable asks itself whether it is well."""
+    """Return a Compose file (compose-spec). The image has no shell, so the executable checks its own health."""
     gpu = ""
     if deployment.accelerator == "nvidia.com/gpu":
         gpu = """
@@ -164,9 +164,9 @@ services:
 def kubernetes(deployment: Deployment) -> str:
     """Return a Secret to fill in, a Deployment and a Service (Kubernetes API v1, apps/v1)."""
     name, image = deployment.name, json.dumps(deployment.image)
-    # The executable asks itself: there is no other program in the image, and engines that play this file without Kubernetes run
-    # probes inside of it. Of a livenessProbe, podman 4.3.1 makes a command for a shell, which is not there, and restarts for ever;
-    # a server that hangs is not ready, one that ends is started again.
+    # The executable probes itself: the image has no other program, and engines that play this file without Kubernetes
+    # run probes inside the container. Podman 4.3.1 runs a livenessProbe in a shell, which the image lacks, and restarts
+    # forever. A server that hangs is not ready; one that exits is restarted.
     asked = f'exec: {{command: [/{deployment.entry}, --healthy, "{PORT}"]}}'
     gpu = f"\n              {deployment.accelerator}: 1" if deployment.accelerator else ""
     return f"""\

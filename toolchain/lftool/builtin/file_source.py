@@ -1,4 +1,4 @@
-"""Files beside the recipe, `file:PATH`, and in the user's named roots, `file://ROOT/PATH`; nothing else is opened."""
+"""Files in the project, `file:PATH`, and in the user's named roots, `file://ROOT/PATH`; opens nothing else."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class FileSource:
         self._known: dict[SourceRequest, tuple[str, ...]] = {}
 
     def _chosen(self, request: SourceRequest) -> tuple[str, ...]:
-        """Return the paths of a request, walking the tree once: `open` asks again for every file."""
+        """Return the paths of a request. Walks the tree only once, although `open` asks for every file."""
         if request not in self._known:
             found = local_files(request.uri, self._files, request.include)
             self._known[request] = tuple(name for name in found if is_chosen(name, request.include, request.exclude))
         return self._known[request]
 
     def resolve(self, request: SourceRequest) -> Resolution:
-        """Return the files that the request means; their content is the revision."""
+        """Return the requested files; their content is the revision."""
         chosen = self._chosen(request)
         if not chosen:
             raise FetchError(f"source {request.uri!r}: no file matches")
@@ -53,7 +53,7 @@ class FileSource:
         self, request: SourceRequest, revision: str, file: SourceFile, offset: int, size: int | None
     ) -> Iterator[Iterator[bytes]]:
         """Yield the file's bytes from `offset` on."""
-        del revision, size  # content is the revision, and the core checks it; it asks for whole files
+        del revision, size  # content is the revision, checked by the core, which reads whole files
         if file.path not in self._chosen(request):
             raise FetchError(f"source {request.uri!r}: {file.path} is not there any more")
         try:

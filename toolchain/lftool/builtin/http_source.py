@@ -1,4 +1,4 @@
-"""One file behind an `http:` or `https:` URL; `#sha256=…` behind it says what it must be."""
+"""One file at an `http:` or `https:` URL; an appended `#sha256=…` states its digest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_HEAD = {400, 403, 405, 501}  # pre-signed URLs are signed for one method
 
 
 class HTTPSource:
-    """Reads a URL. Its version is the ETag, or the time of its last change; without either it is read in one go."""
+    """Reads a URL. Its version is the ETag or the Last-Modified time; without either, it reads in one request."""
 
     def __init__(self, context: SourceContext) -> None:
         self._credentials = context.credentials
@@ -60,13 +60,13 @@ class HTTPSource:
 
     def _head(self, url: str, uri: str) -> HTTPAnswer:
         answer = self._client(uri).ask(url, method="HEAD", accept=frozenset({200, *_NO_HEAD}))
-        if answer.status in _NO_HEAD:  # the first byte will do
+        if answer.status in _NO_HEAD:  # the first byte is enough
             probe = frozenset({200, 206, 416})
             answer = self._client(uri).ask(url, headers={"range": "bytes=0-0"}, accept=probe, most=None)
         return answer
 
     def resolve(self, request: SourceRequest) -> Resolution:
-        """Return the one file and its version; the lock's revision is its content."""
+        """Return the file and its version; the lock's revision is its content."""
         if request.include or request.exclude:
             raise RecipeError(f"source {request.uri!r}: a URL is one file; include and exclude choose nothing")
         asserted, name = self._asserted(request.uri), self._name(request.uri)
@@ -82,6 +82,6 @@ class HTTPSource:
         self, request: SourceRequest, revision: str, file: SourceFile, offset: int, size: int | None
     ) -> AbstractContextManager[Iterator[bytes]]:
         """Return the file's bytes."""
-        del revision  # content is the revision, and the core checks it
+        del revision  # content is the revision, checked by the core
         url = self._url(request.uri)
         return self._client(request.uri).read(url, offset=offset, size=size, whole=file.size, version=file.revision)

@@ -1,4 +1,4 @@
-"""A remote store over plain HTTP: GET, HEAD and PUT below one URL, as Bazel's caches and WebDAV servers answer them."""
+"""A remote store over plain HTTP: GET, HEAD and PUT below one URL, as Bazel's caches and WebDAV servers support."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FOUND, _MISSING = 200, frozenset({404, 410})
 
 
 def _authorization(token: str) -> dict[str, str]:
-    """Return the header for a token, or for `user:password`: no bearer token has a colon (RFC 6750 §2.1)."""
+    """Return the header for a token, or for `user:password`: a bearer token never contains a colon (RFC 6750 §2.1)."""
     if ":" in token:
         return {"authorization": "Basic " + base64.b64encode(token.encode()).decode()}
     return {"authorization": f"Bearer {token}"}
@@ -40,7 +40,7 @@ class HTTPStore:
         )
 
     def find(self, key: str) -> StoredObject | None:
-        """Return what a HEAD says."""
+        """Return the object that a HEAD request finds."""
         answer = self._client.ask(f"{self._url}/{key}", method="HEAD", accept=frozenset({_FOUND, *_MISSING}))
         if answer.status in _MISSING:
             return None

@@ -1,7 +1,7 @@
-"""Join the parts of a split GGUF, as llama.cpp's gguf-split writes them, into one: what comes out was never split.
+"""Join the parts of a split GGUF, as written by llama.cpp's gguf-split, into one that shows no trace of the split.
 
-The metadata is that of the first part, entry by entry as it stands there, without the keys that number the parts; tensors
-keep their order and bytes (llama.cpp, tools/gguf-split and `llama_split_path`).
+The metadata is that of the first part, copied entry by entry, without the keys that number the parts. Tensors keep
+their order and bytes (llama.cpp, tools/gguf-split and `llama_split_path`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _read(path: Path, name: str) -> GGUFHeader:
 
 
 def _parts(inputs: Mapping[str, InputFile]) -> list[tuple[Path, GGUFHeader]]:
-    """Return path and header of every part, in order.
+    """Return the path and header of every part, in order.
 
     Raises:
         FormatError: They are not the parts of one GGUF.
@@ -63,7 +63,7 @@ def _copy(source: BinaryIO, start: int, size: int, output: BinaryIO) -> None:
 
 
 class GGUFJoin:
-    """Makes one GGUF of its parts; types stay as they are."""
+    """Makes one GGUF from its parts; types stay unchanged."""
 
     def tool(self) -> ToolIdentity:
         """Return the version of lftool and the two modules that decide the bytes."""

@@ -1,4 +1,4 @@
-"""JSON Schemas of checks: read from files of a project, and held against answers. Nothing is fetched: `$ref` reaches what is in the file."""
+"""JSON Schemas of checks: read from project files, used to validate answers. Fetches nothing: `$ref` is file-local."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_BYTES = 4 * 1024 * 1024
 
 try:
     import jsonschema
-    from jsonschema_specifications import REGISTRY  # which fetches nothing
+    from jsonschema_specifications import REGISTRY  # this registry fetches nothing
     from referencing.exceptions import Unresolvable
 except ImportError:
     raise RecipeError("checks of kind 'json-schema' need jsonschema", hints=("pip install 'lftool[checks]'",)) from None
@@ -30,7 +30,7 @@ def read_schema(name: str, files: ProjectFiles) -> Any:  # noqa: ANN401 - JSON
 
     Raises:
         StorageError: It cannot be read.
-        RecipeError: It is no JSON Schema.
+        RecipeError: It is not a JSON Schema.
     """
     try:
         schema = _require_form(json.loads(decode_utf8(files.read(name, "checks", _MOST_BYTES), name, RecipeError)))
@@ -41,7 +41,7 @@ def read_schema(name: str, files: ProjectFiles) -> Any:  # noqa: ANN401 - JSON
 
 
 def _require_form(schema: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return what the library can look at: it takes the form for granted."""
+    """Return the schema if it has the form that the library requires."""
     named = schema.get("$schema", "") if isinstance(schema, dict) else ""
     if isinstance(schema, dict | bool) and isinstance(named, str):
         return schema
@@ -53,15 +53,15 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def difference(text: str, schema: Any, name: str) -> str | None:  # noqa: ANN401 - JSON
-    """Return in what way a text is not what a schema asks for; None if it is.
+    """Return how a text violates a schema; None if it does not.
 
     Args:
-        text: Should be JSON (RFC 8259: without NaN and infinities).
+        text: The text to check as JSON (RFC 8259: without NaN and infinities).
         schema: The schema.
-        name: Of its file, for messages.
+        name: Name of the schema's file, for messages.
 
     Raises:
-        RecipeError: The schema refers to what is not in it, or has a pattern that is no regular expression.
+        RecipeError: The schema refers to something outside itself, or has an invalid regular expression.
     """
     try:
         value = json.loads(text, parse_constant=_refuse)

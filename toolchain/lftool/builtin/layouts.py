@@ -1,4 +1,4 @@
-"""The two layouts: the GGUF as prefix, or a runtime as prefix with the GGUF as a member."""
+"""The two layouts: the GGUF as the prefix, or a runtime as the prefix with the GGUF as a member."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from lftool.api import WEIGHTS_PATH, LayoutInputs, LayoutPlan, PlannedMember, Pl
 
 
 class GGUFLayout:
-    """The file is a GGUF for every reader of the format; the archive stands behind the last tensor."""
+    """The file is a GGUF to every reader of that format; the archive follows the last tensor."""
 
     def plan(self, inputs: LayoutInputs) -> LayoutPlan:
         """Return the plan.
 
         Raises:
-            RecipeError: A runtime was asked for; a GGUF has no room for one.
+            RecipeError: The recipe asks for a runtime, and a GGUF has no room for one.
         """
         if inputs.runtime_prefix is not None:
             raise RecipeError("layout gguf has no runtime: the GGUF itself is the prefix")
@@ -20,7 +20,7 @@ class GGUFLayout:
 
 
 class LlamafileLayout:
-    """The file starts by itself; the GGUF is an aligned member and is mapped in place."""
+    """The file is executable; the GGUF is an aligned member that is mapped in place."""
 
     def plan(self, inputs: LayoutInputs) -> LayoutPlan:
         """Return the plan.

@@ -1,4 +1,4 @@
-"""P-256 keys: deterministic ECDSA (RFC 6979) with low s; one accepted encoding of every signature."""
+"""P-256 keys: deterministic ECDSA (RFC 6979) with low s, and one accepted encoding for every signature."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _load_private(pem: bytes, what: str) -> ec.EllipticCurvePrivateKey:
 
 
 class KeySigner:
-    """Signs with a key in a file of the project or a root (`file:PATH`), or in a variable (`env:NAME`)."""
+    """Signs with a key in a file of the project or a root (`file:PATH`), or in an environment variable (`env:NAME`)."""
 
     scheme = P256
 
@@ -91,7 +91,7 @@ class KeySigner:
 
 
 class P256Verifier:
-    """Verifies what `KeySigner` makes, and nothing that merely means the same."""
+    """Verifies signatures in the encoding of `KeySigner`, and rejects equivalent encodings."""
 
     def _load(self, public_key: str) -> ec.EllipticCurvePublicKey:
         from cryptography.exceptions import UnsupportedAlgorithm
@@ -121,7 +121,7 @@ class P256Verifier:
         return hashlib.sha256(der).hexdigest()
 
     def verify(self, data: bytes, signature: bytes, public_key: str) -> bool:
-        """Tell whether `signature` is valid, strict DER and low s."""
+        """Return whether `signature` is valid, strict DER and low s."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec

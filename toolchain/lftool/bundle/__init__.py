@@ -1,1 +1,1 @@
-"""The bundle format, rules 1: a layout plan to bytes, and bytes to a checked view (docs/reference/bundle-format.md)."""
+"""The bundle format, rules 1: write a layout plan, read back a checked view (docs/reference/bundle-format.md)."""

@@ -1,4 +1,4 @@
-"""Hash the contents of a bundle: every byte once, in parallel, against the chunk table and the manifest."""
+"""Hash a bundle's contents in parallel, reading each byte once; compare with the chunk table and the manifest."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PIECE = 1024 * 1024
 
 @frozen(kw_only=True)
 class _Large:
-    """A content that the chunk table covers."""
+    """A content that the chunk table covers, such as the weights."""
 
     name: str
     offset: int
@@ -59,7 +59,7 @@ class _ChunkHasher:
         self._local = threading.local()
 
     def digest(self, offset: int, size: int) -> bytes:
-        """Return the sha256 of `size` bytes at `offset`; of fewer, if the file ends."""
+        """Return the sha256 of `size` bytes at `offset`, or of fewer if the file ends first."""
         view: memoryview | None = getattr(self._local, "buffer", None)
         if view is None:
             view = self._local.buffer = page_aligned_buffer(_PIECE)
@@ -82,17 +82,17 @@ def _chunk_extents(contents: list[_Large]) -> Iterator[tuple[_Large, int, int]]:
 
 @contextlib.contextmanager
 def hashing_contents(bundle: Bundle, *, threads: int | None = None) -> Iterator[None]:
-    """Hash every content byte once while the block runs; compare with chunk table and manifest when it ends.
+    """Hash every content byte once while the block runs; compare with the chunk table and manifest when it ends.
 
-    The block is for checks that need no content, signatures for instance; a failure of the contents comes first.
+    Use the block for checks that need no content, such as signatures. A content error takes precedence.
 
     Args:
         bundle: A bundle whose structure has been checked.
-        threads: How many to hash with; all processors that this process may use by default.
+        threads: Number of hashing threads. Defaults to the number of processors that this process may use.
 
     Raises:
-        IntegrityError: A content is not what the manifest names; the message says which and where.
-        FormatError: The chunk table has the wrong size, or the weights are no sound GGUF.
+        IntegrityError: A content does not match the manifest; the message says which and where.
+        FormatError: The chunk table has the wrong size, or the weights are not a valid GGUF.
     """
     for member in bundle.manifest.members:
         if not is_large(member.role):
@@ -124,8 +124,8 @@ def check_contents(bundle: Bundle, *, threads: int | None = None) -> None:
     """Hash every content byte once and compare; see `hashing_contents`.
 
     Raises:
-        IntegrityError: A content is not what the manifest names.
-        FormatError: The chunk table has the wrong size, or the weights are no sound GGUF.
+        IntegrityError: A content does not match the manifest.
+        FormatError: The chunk table has the wrong size, or the weights are not a valid GGUF.
     """
     with hashing_contents(bundle, threads=threads):
         pass
@@ -135,7 +135,7 @@ def weights_header(bundle: Bundle) -> GGUFHeader:
     """Return the header of the weights, checked to fill exactly the extent that the manifest gives them.
 
     Raises:
-        FormatError: Not a sound GGUF, or bytes hide behind its last tensor.
+        FormatError: Not a valid GGUF, or there are bytes after its last tensor.
     """
     offset, size = bundle.weights_extent()
     with os.fdopen(os.dup(bundle.descriptor), "rb") as file:
@@ -154,10 +154,10 @@ def _flat(bundle: Bundle, offset: int, size: int) -> tuple[Artifact, int]:
 
 
 def check_flat_digests(bundle: Bundle) -> None:
-    """Recompute the flat sha256 and CRC-32 of prefix and members; the second half of `--full`.
+    """Recompute the flat sha256 and CRC-32 of the prefix and the members; the second half of `--full`.
 
     Raises:
-        IntegrityError: The manifest names other ones.
+        IntegrityError: One differs from the manifest.
     """
     prefix = bundle.manifest.prefix
     contents = [("the prefix", 0, prefix)] + [

@@ -1,4 +1,4 @@
-"""Copy a blob into a file inside the kernel, sharing extents where the file system can, and hash it beside the copy."""
+"""Copy a blob into a file inside the kernel, sharing extents where the file system can, and hash it in parallel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lftool.models.digest import Artifact
 
 _FICLONERANGE = 0x4020940D  # _IOW(0x94, 13, struct file_clone_range), include/uapi/linux/fs.h
-_MAX_COPY = 1 << 28  # between two pieces a cancelled copy notices
+_MAX_COPY = 1 << 28  # a copy checks for cancellation between pieces
 
 
 class BlobFacts(Protocol):
@@ -31,15 +31,15 @@ class BlobFacts(Protocol):
 
     @property
     def crc32(self) -> int:
-        """CRC-32 of the whole."""
+        """CRC-32 of the whole blob."""
 
     @property
     def chunks(self) -> bytes:
-        """The sha256 of every 4 MiB, 32 bytes each."""
+        """The sha256 of every 4 MiB chunk, 32 bytes each."""
 
 
 def _share_extents(source: int, destination: int, size: int, offset: int) -> bool:
-    """Let the file system share the blob's extents; tell whether it did."""
+    """Ask the file system to share the blob's extents; return whether it did."""
     try:
         fcntl.ioctl(destination, _FICLONERANGE, struct.pack("=qQQQ", source, 0, size, offset))
     except OSError:
@@ -74,7 +74,7 @@ def _copy_through_memory(source: int, destination: int, size: int, offset: int, 
 
 
 class _Rechecker:
-    """Reads a blob once; feeds the running hash of the bundle and re-checks chunk digests and CRC-32."""
+    """Reads a blob once: updates the running hash of the bundle, and re-checks the chunk digests and CRC-32."""
 
     def __init__(self, source: int, artifact: Artifact, facts: BlobFacts) -> None:
         self._source = source
@@ -112,18 +112,18 @@ class _Rechecker:
 
 
 def copy_blob(blob: Path, artifact: Artifact, facts: BlobFacts, destination: int, offset: int, running: Any) -> None:  # noqa: ANN401 - hashlib has no public type
-    """Copy a blob to `offset` of the open file `destination`, and feed its bytes to the hash `running`.
+    """Copy a blob to `offset` of the open file `destination`, and update the hash `running` with its bytes.
 
     Args:
-        blob: File of the store.
-        artifact: What it must be.
-        facts: What its CRC-32 and chunk digests must be.
-        destination: File descriptor of the bundle in the making.
-        offset: Where the blob goes, in bytes.
+        blob: The blob's file in the store.
+        artifact: The blob's expected digest and size.
+        facts: The blob's expected CRC-32 and chunk digests.
+        destination: File descriptor of the bundle that is being written.
+        offset: Where to write the blob, in bytes.
         running: A hashlib object.
 
     Raises:
-        CorruptBlobError: The blob is not what it must be.
+        CorruptBlobError: The blob does not match `artifact` or `facts`.
         OSError: It cannot be copied.
     """
     source = os.open(blob, os.O_RDONLY | os.O_CLOEXEC)

@@ -1,4 +1,4 @@
-"""The documents in a bundle: provenance and bill of materials; both pure functions of the slices.
+"""The documents in a bundle, provenance and bill of materials. Both are pure functions of the slices.
 
 Nothing here depends on time, host, user, plugin or tool version: those would change U.
 """
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from lftool.models.lock import Lock, LockedSource
     from lftool.models.recipe import Recipe
 
-# Identifiers, not addresses: SLSA asks for a URI that names the build type and the builder (docs/reference/provenance.md).
+# Identifiers, not addresses: SLSA requires a URI for the build type and the builder (docs/reference/provenance.md).
 BUILD_TYPE = "urn:lftool:buildtypes:bundle:v1"
 BUILDER_ID = "urn:lftool:builders:local:v1"
 
-# Sources of more files are named by the digest of their list; at 300 bytes a file, a signature stays under its bound.
+# A source with more files is named by the digest of its list; at 300 bytes a file, a signature stays within its bound.
 MOST_FILES = 64
 
 _SPDX_ID = re.compile(r"[A-Za-z0-9.+-]+\Z")
@@ -38,9 +38,9 @@ def _dependency(name: str, digest: Digest, **annotations: str) -> dict[str, Any]
 
 
 def _source_dependencies(name: str, source: LockedSource) -> list[dict[str, Any]]:
-    """Every file of a small source; of a large one, the digest of the list that the lock's slice spells out.
+    """Return every file of a small source; for a large one, the digest of the list in the lock's slice.
 
-    The predicate stands in every signature, whose size the format bounds.
+    Every signature contains the predicate, and the format bounds the size of a signature.
     """
     if len(source.files) > MOST_FILES:
         count = str(len(source.files))
@@ -52,12 +52,12 @@ def _source_dependencies(name: str, source: LockedSource) -> list[dict[str, Any]
 
 
 def source_dependencies(recipe_digest: Digest, lock_digest: Digest, lock: Lock) -> list[dict[str, Any]]:
-    """Return what a bundle was made from: its slices, and all that the lock's slice pins.
+    """Return what a bundle was made from: its slices, and everything that the lock's slice pins.
 
     Args:
         recipe_digest: sha256 of the bytes of the recipe's slice.
         lock_digest: sha256 of the bytes of the lock's slice.
-        lock: The slice.
+        lock: The lock's slice.
     """
     dependencies = [_dependency(RECIPE_PATH, recipe_digest), _dependency(LOCK_PATH, lock_digest)]
     for name, source in sorted(lock.sources.items()):
@@ -78,7 +78,7 @@ def provenance_predicate(
         lock_digest: sha256 of the bytes of the lock's slice.
         lock: The slice.
         target: The target's name.
-        card: What the weights say of themselves.
+        card: The model card in the weights.
     """
     return {
         "buildDefinition": {
@@ -112,9 +112,9 @@ def _ancestor(base: Mapping[str, str]) -> dict[str, Any]:
 
 
 def sbom(recipe: Recipe, target: str, weights: Artifact, lock: Lock, card: ModelCard) -> bytes:
-    """Return a CycloneDX 1.6 bill of materials of the weights; no serial number and no time, which are optional.
+    """Return a CycloneDX 1.6 bill of materials for the weights, without the optional serial number and time.
 
-    The licence is the recipe's, else the one that the weights name; the models that they were made from are ancestors.
+    The licence is the recipe's, or else the one named in the weights. The weights' base models become ancestors.
     """
     component: dict[str, Any] = {
         "bom-ref": "weights",
@@ -127,7 +127,7 @@ def sbom(recipe: Recipe, target: str, weights: Artifact, lock: Lock, card: Model
         component["description"] = recipe.bundle.description
     if recipe.bundle.license:
         component["licenses"] = _licenses(recipe.bundle.license)
-    elif "license" in card.facts:  # a model hub's name of it, which is no SPDX expression
+    elif "license" in card.facts:  # a model hub's name for it, not an SPDX expression
         component["licenses"] = [{"license": {"name": card.facts["license"]}}]
     if card.bases:
         component["pedigree"] = {"ancestors": [_ancestor(base) for base in card.bases]}

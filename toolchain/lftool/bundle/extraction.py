@@ -1,4 +1,4 @@
-"""Write prefix and members of a bundle into a folder, each name checked, nothing overwritten."""
+"""Write the prefix and members of a bundle into a folder: checks each name, overwrites nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PIECE = 1 << 24
 
 
 def extract(bundle: Bundle, directory: Path) -> list[Path]:
-    """Write the bundle's parts below `directory`; return the paths, in file order.
+    """Write the bundle's parts below `directory`; return their paths, in file order.
 
     The prefix becomes `model.gguf` or `runtime`; members keep their paths.
 
@@ -40,7 +40,7 @@ def extract(bundle: Bundle, directory: Path) -> list[Path]:
 
 
 def copy_weights(bundle: Bundle, destination: Path) -> None:
-    """Write the weights of a bundle to a file that nobody else sees yet.
+    """Write the weights of a bundle to a new file that no other process can see yet.
 
     Raises:
         StorageError: It cannot be written.

@@ -1,4 +1,4 @@
-"""What a model says of itself in its GGUF keys: name, licence, and the models that it was made from."""
+"""A model's card, read from its GGUF keys: name, licence and base models."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 _MOST_BASES = 64
 _MOST_CHARACTERS = 256
-# Of the whole card as canonical JSON: it stands in every signature, beside up to 64 files, and those are bounded.
+# Limit for the whole card as canonical JSON: every signature contains it, next to up to 64 files, and has a size limit.
 _MOST_BYTES = 8192
 
 
 @frozen(kw_only=True)
 class ModelCard:
-    """Facts of a model card, as llama.cpp's conversion writes them into `general.*`; what is not there is left out.
+    """Facts of a model card, as llama.cpp's conversion writes them to `general.*`; missing ones are left out.
 
     Attributes:
-        facts: Of `name`, `organization`, `license`, `repo_url`: those that are there.
-        bases: The same of every model that it was made from, in the order of the card.
+        facts: Those of `name`, `organization`, `license` and `repo_url` that are present.
+        bases: The same for each base model, in the order of the card.
     """
 
     facts: Mapping[str, str]
@@ -42,9 +42,9 @@ def _facts(header: GGUFHeader, prefix: str, names: tuple[str, ...]) -> dict[str,
 
 
 def model_card(header: GGUFHeader) -> ModelCard:
-    """Return what the metadata of a GGUF says (gguf-py, constants.py, `Keys.General`).
+    """Return the model card in the metadata of a GGUF (gguf-py, constants.py, `Keys.General`).
 
-    Texts are cut at 256 characters, and the last base models are left out where the card would become too long.
+    Cuts texts at 256 characters, and drops the last base models if the card would become too long.
     """
     count = header.metadata.get("general.base_model.count")
     indices = range(min(count, _MOST_BASES)) if type(count) is int and count > 0 else range(0)

@@ -1,7 +1,7 @@
-"""What of a model takes memory when it runs: weights by block, and the KV cache, from the header of its GGUF.
+"""The memory that a model takes when it runs, from its GGUF header: weights by block, and the KV cache.
 
-Sources: gguf-py's constants.py for the keys; llama.cpp's llama-kv-cache.cpp for what a token takes: keys and values of
-every head in 16 bits each, as long as the recipe does not ask for another type.
+Sources: gguf-py's constants.py for the keys; llama.cpp's llama-kv-cache.cpp for the bytes per token: keys and values of
+every head in 16 bits each, unless the recipe sets another type.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def _number(header: GGUFHeader, key: str) -> int | None:
 
 
 def model_size(header: GGUFHeader, contract: RunContract) -> ModelSize:
-    """Return the sizes of a model. Where its header does not tell of heads, the cache is left out of account.
+    """Return the sizes of a model. If the header does not name the number of heads, the cache counts as 0.
 
     Args:
         header: Header of the weights.
-        contract: The run contract, for the length of context.
+        contract: The run contract, for the context length.
     """
     layers: dict[int, int] = {}
     for tensor in header.tensors:
@@ -37,7 +37,7 @@ def model_size(header: GGUFHeader, contract: RunContract) -> ModelSize:
         if match:
             layers[int(match[1])] = layers.get(int(match[1]), 0) + tensor.size
     heads = _number(header, "attention.head_count") or 0
-    kv_heads = _number(header, "attention.head_count_kv") or heads  # an array where blocks differ: then the most
+    kv_heads = _number(header, "attention.head_count_kv") or heads  # an array if blocks differ: then the largest
     width = (_number(header, "embedding_length") or 0) // heads if heads else 0
     keys = _number(header, "attention.key_length") or width
     values = _number(header, "attention.value_length") or width

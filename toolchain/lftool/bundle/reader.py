@@ -1,7 +1,7 @@
 """Read a bundle strictly: parse within budgets, regenerate every structural byte, compare.
 
-What comes out is a view whose structure is canonical and agrees with its manifest; contents have not been hashed yet
-(`contents.py`), nor has anybody been trusted (`lftool.trust`).
+The result is a view whose structure is canonical and agrees with its manifest. It has not hashed any contents
+(`contents.py`) or checked any signature (`lftool.trust`).
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ MAX_MANIFEST = 16 * 1024 * 1024
 MAX_SIGNATURE = 64 * 1024
 MAX_SIGNATURES = 64
 MAX_SMALL_MEMBER = 64 * 1024 * 1024
-# What is parsed takes many times its size in memory, and seconds. Provenance is in every signature, which has 64 KiB.
+# Parsing takes seconds, and many times the size in memory. A signature, at most 64 KiB, repeats the provenance.
 MAX_DOCUMENTS = {RECIPE_PATH: 1024 * 1024, PROVENANCE_PATH: 1024 * 1024, SBOM_PATH: 8 * 1024 * 1024}
 
 
 @frozen(kw_only=True)
 class Bundle:
-    """A bundle whose structure has been checked. `descriptor` stays the caller's to close."""
+    """A bundle whose structure has been checked. The caller closes `descriptor`."""
 
     descriptor: int
     name: str
@@ -80,10 +80,10 @@ class Bundle:
         return self.arrangement.size
 
     def placed(self, path: str) -> Placed:
-        """Return where the member at `path` is.
+        """Return the position of the member at `path`.
 
         Raises:
-            KeyError: There is none.
+            KeyError: There is no such member.
         """
         return self._by_path[path]
 
@@ -102,7 +102,7 @@ class Bundle:
         """Return the content of a small member, checked against the manifest.
 
         Raises:
-            FormatError: It is not what the manifest says.
+            FormatError: It does not match the manifest.
         """
         item = self.placed(path)
         most = MAX_DOCUMENTS.get(path, MAX_SMALL_MEMBER)
@@ -124,7 +124,7 @@ def read_exactly(descriptor: int, offset: int, size: int, what: str) -> bytes:
     """Return `size` bytes at `offset`.
 
     Raises:
-        FormatError: The file ends before.
+        FormatError: The file ends too early.
         StorageError: It cannot be read.
     """
     pieces = []
@@ -171,7 +171,7 @@ class _Framing:
         raise FormatError(f"{self.name}: not a bundle: {message}")
 
     def fail_as_recognised(self, message: str) -> NoReturn:
-        """Refuse a file that does not end as a bundle, by what it is where that is known."""
+        """Refuse a file that does not end like a bundle; name its actual type if known."""
         head = read_exactly(self.descriptor, 0, min(self.size, HEAD_BYTES), self.name)
         if head.startswith(b"GGUF") and self._is_sound_gguf():
             raise FormatError(
@@ -184,7 +184,7 @@ class _Framing:
         self.fail(message)
 
     def _is_sound_gguf(self) -> bool:
-        """Tell whether the file is a GGUF from its first byte to its last; a damaged bundle is none."""
+        """Return whether the file is a GGUF from its first byte to its last; a damaged bundle is none."""
         try:
             with open(self.descriptor, "rb", closefd=False) as file:
                 read_gguf(file, self.size, self.name)
@@ -234,7 +234,7 @@ def read_bundle(descriptor: int, name: str) -> Bundle:
     """Return a checked view of the bundle behind an open file descriptor.
 
     Args:
-        descriptor: Open for reading; whoever verified it must go on using this very descriptor.
+        descriptor: Open for reading. After verification, use the file only through this descriptor.
         name: Name of the file, for messages.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Every structural byte of a bundle, as a pure function of prefix size and, per member, path, size and CRC-32.
+"""Every structural byte of a bundle, as a pure function of the prefix size and each member's path, size and CRC-32.
 
-Writer and reader both call `arrange`; what the reader finds must equal it, so there is nothing to interpret. Source of
+Writer and reader both call `arrange`. The reader compares the file with the result, so it interprets nothing. Source of
 the fields: PKWARE APPNOTE 6.3.10, §4.3.7 local header, §4.3.12 central directory, §4.3.14-16 end records, §4.5.3 ZIP64.
 """
 
@@ -43,7 +43,7 @@ CENTRAL_SIZE = _CENTRAL.size
 
 @frozen(kw_only=True)
 class Entry:
-    """A member as the archive sees it; `aligned` for large roles."""
+    """A member of the archive; `aligned` is true for large roles."""
 
     path: str
     size: int
@@ -162,7 +162,7 @@ def arrange(prefix_size: int, entries: Sequence[Entry]) -> Arrangement:
 
 @frozen(kw_only=True)
 class DirectoryEntry:
-    """What a central record says; the rest of its bytes is checked by regeneration."""
+    """The fields of a central record; regeneration checks the rest of its bytes."""
 
     path: str
     size: int
@@ -178,7 +178,7 @@ def parse_end(tail: bytes, file_size: int) -> tuple[int, int, int]:
         file_size: Size of the whole file.
 
     Raises:
-        ValueError: There is no end record where one must be.
+        ValueError: An end record is missing.
     """
     if len(tail) < END_SIZE or tail[-END_SIZE:][:4] != b"PK\5\6":
         raise ValueError("no end-of-directory record at the end of the file: it is truncated, extended, or no bundle")
@@ -197,10 +197,10 @@ def parse_end(tail: bytes, file_size: int) -> tuple[int, int, int]:
 
 
 def parse_directory(data: bytes, count: int) -> list[DirectoryEntry]:
-    """Return what the central records in `data` say.
+    """Return the central records in `data`.
 
     Raises:
-        ValueError: Not `count` records, or a record does not fit.
+        ValueError: There are not `count` records, or a record does not fit.
     """
     found = []
     position = 0

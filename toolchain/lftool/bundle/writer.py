@@ -1,4 +1,4 @@
-"""Write a bundle: body first, while hashing; then, once U is known, signatures and directory; then give it its name."""
+"""Write a bundle: hash and write the body; once U is known, add signatures and directory; then name the file."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 
 
 class Blobs(Protocol):
-    """The part of the store that packing needs."""
+    """The part of the store that packing uses."""
 
     def path(self, artifact: Artifact) -> Path:
-        """Return where a blob is."""
+        """Return the path of a blob."""
 
     def facts(self, artifact: Artifact) -> BlobFacts:
-        """Return CRC-32 and chunk digests of a blob."""
+        """Return the CRC-32 and chunk digests of a blob."""
 
     def put_bytes(self, data: bytes, what: str) -> Artifact:
         """Store `data`."""
 
 
 class OutputFile(Protocol):
-    """A file in the making, as `lftool.store.durable` yields it."""
+    """A file that is being written, as `lftool.store.durable` yields it."""
 
     @property
     def file(self) -> Any:  # noqa: ANN401 - a binary file
@@ -55,7 +55,7 @@ class OutputFile(Protocol):
 
 @frozen(kw_only=True)
 class Identity:
-    """What a manifest says besides its contents."""
+    """The fields of a manifest that are not contents."""
 
     name: str
     version: str
@@ -82,7 +82,7 @@ def make_manifest(
     """Return the manifest of a layout plan and the small documents beside it.
 
     Raises:
-        FormatError: It would be over a budget of readers.
+        FormatError: It would exceed a reader's budget.
     """
     members = [
         Member(
@@ -119,7 +119,7 @@ def make_manifest(
 
 @frozen
 class _Pulsing:
-    """A hash that, at every piece, gives the build a chance to stop."""
+    """A hash that calls `pulse` for every piece, so that the build can stop."""
 
     state: Any
     pulse: Callable[[], None]
@@ -131,12 +131,12 @@ class _Pulsing:
 
 @define
 class BundleWriter:
-    """One bundle in the making; its parts must be called in order: body, then finish.
+    """One bundle that is being written. Call body first, then finish.
 
     Attributes:
-        manifest: What to write.
-        blobs: Where the contents are.
-        pulse: Called now and then; what it raises ends the writing.
+        manifest: The manifest to write.
+        blobs: Holds the contents.
+        pulse: Called regularly; an exception that it raises stops the writing.
     """
 
     manifest: BundleManifest
@@ -155,10 +155,10 @@ class BundleWriter:
         return Digest.of(emit_manifest(self.manifest))
 
     def write_body(self, out: OutputFile) -> Artifact:
-        """Write all but directory and signatures; return the name of U.
+        """Write everything but the directory and signatures; return the name of U.
 
         Raises:
-            CorruptBlobError: A blob of the store is not what its name says.
+            CorruptBlobError: A blob in the store is corrupted.
             OSError: It cannot be written.
         """
         self._manifest_bytes = emit_manifest(self.manifest)
@@ -192,7 +192,7 @@ class BundleWriter:
         """Write signature members and the directory; return the name of the whole file: S, or U without signatures.
 
         Raises:
-            FormatError: A signature is over the budget of readers.
+            FormatError: A signature exceeds a reader's budget.
             OSError: It cannot be written.
         """
         for data in signatures:

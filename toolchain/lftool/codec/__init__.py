@@ -1,1 +1,1 @@
-"""Values to bytes and back: strict, canonical, with errors that name the path."""
+"""Convert values to bytes and back: strict and canonical, with errors that name the path."""

@@ -1,7 +1,7 @@
-"""Canonical JSON: sorted keys, no white space, UTF-8, no floats; one value has one encoding.
+"""Canonical JSON: sorted keys, no white space, UTF-8, no floats. Each value has exactly one encoding.
 
-It is not RFC 8785: that form has floats and sorts keys by UTF-16 code units. Ours sorts by code point, allows integers
-below 2**53 only, and refuses on reading what it would not write: duplicate keys, NaN, floats, other spellings.
+It is not RFC 8785, which has floats and sorts keys by UTF-16 code units. Ours sorts by code point, allows only integers
+below 2**53, and when reading refuses anything that it would not write: duplicate keys, NaN, floats, other spellings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The user's configuration: TOML to value."""
+"""Parse the user's configuration from TOML."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lftool.models.configuration import Configuration
 
 
 def parse_configuration(data: bytes, what: str) -> Configuration:
-    """Return the configuration that `data` spells.
+    """Return the configuration in `data`.
 
     Raises:
         UsageError: Not TOML, an unknown key, a wrong type.

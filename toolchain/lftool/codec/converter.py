@@ -1,6 +1,6 @@
 """The strict cattrs converter: no coercion, no unknown keys, kebab-case renames from the models' metadata.
 
-cattrs by default turns 5 into "5" and "7" into 7, and cannot leave a default out; both would let a typo pass.
+By default cattrs turns 5 into "5" and "7" into 7, and cannot omit a default. Both would let a typo pass.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _inner_hook(attribute: attrs.Attribute[Any], converter: Converter) -> Callab
 
 
 def _field_hook(attribute: attrs.Attribute[Any], converter: Converter) -> Callable[[Any, Any], Any]:
-    """Structure one field and run its validator there, so that the error names the field and not the table."""
+    """Structure one field and run its validator in the hook, so that the error names the field, not the table."""
     inner = _inner_hook(attribute, converter)
 
     def structure(value: Any, type_: Any) -> Any:  # noqa: ANN401 - cattrs' signature
@@ -153,7 +153,7 @@ def _structure_mapping(type_: Any, converter: Converter) -> Callable[[Any, Any],
 
 @lru_cache(maxsize=1)
 def converter() -> Converter:
-    """Return the converter that every model goes through."""
+    """Return the converter for all models."""
     made = Converter(detailed_validation=True, forbid_extra_keys=True, omit_if_default=True)
     for kind in _KINDS:
         made.register_structure_hook(kind, _strict(kind))
@@ -174,5 +174,5 @@ def converter() -> Converter:
 
 
 def to_plain(value: object) -> Any:  # noqa: ANN401 - plain data is dynamic
-    """Return `value` as dicts, lists, strings and integers, defaults left out."""
+    """Return `value` as dicts, lists, strings and integers, without defaults."""
     return converter().unstructure(value)

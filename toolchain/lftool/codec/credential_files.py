@@ -1,4 +1,4 @@
-"""The user's credentials file: TOML to value."""
+"""Parse the user's credentials file from TOML."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from lftool.models.credentials_file import CredentialsFile
 
 
 def parse_credentials(data: bytes, what: str) -> CredentialsFile:
-    """Return the credentials that `data` names.
+    """Return the credentials in `data`.
 
     Raises:
-        UsageError: Not TOML, an unknown key, a secret that is written out; the message does not repeat it.
+        UsageError: Not TOML, an unknown key, or a secret in plain text; the message does not repeat it.
     """
     return structure(parse_toml(data, what, UsageError), CredentialsFile, what, UsageError)

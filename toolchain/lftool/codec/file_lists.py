@@ -1,7 +1,7 @@
-"""File lists: their digest, and the long ones that stand beside the lock.
+"""File lists: their digests, and the long lists that are stored next to the lock.
 
-Above 1,000 files a source's list goes into a file of its own, whose sha256 the lock pins. Its name holds its digest,
-so that a new list never takes the place of the one that the lock on disk still needs.
+A source with more than 1,000 files has its list in a separate file, pinned by its sha256. The file's name contains the
+digest, so a new list never overwrites one that the lock on disk still needs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NAME_DIGITS = 16
 
 
 def content_digest(files: Iterable[LockedFile]) -> Digest:
-    """Return the digest of paths and contents: the revision of files that have no other."""
+    """Return the digest of paths and contents: the revision of files that have no other revision."""
     return Digest.of(canonical_json({file.path: {"sha256": file.sha256.hex, "size": file.size} for file in files}))
 
 
@@ -39,7 +39,7 @@ def _path(name: str, digest: Digest) -> str:
 
 
 def detach(lock: Lock) -> tuple[Lock, dict[str, bytes]]:
-    """Return `lock` with long file lists replaced by references, and path to content of those lists."""
+    """Return `lock` with long file lists replaced by references, and those lists as path to content."""
     from lftool.codec.converter import to_plain  # noqa: PLC0415 - cattrs is heavy; see the start-up test
 
     sources, lists = dict(lock.sources), {}
@@ -57,11 +57,11 @@ def attach(lock: Lock, read: Callable[[str], bytes]) -> Lock:
     """Return `lock` with every reference replaced by the files that it names.
 
     Args:
-        lock: As it was parsed.
+        lock: The lock as parsed.
         read: Returns the content of a path relative to the lock.
 
     Raises:
-        LockError: A list is not where it must be, or not what the lock pins.
+        LockError: A list is missing, or does not match the lock.
     """
     sources = dict(lock.sources)
     for name, source in lock.sources.items():

@@ -1,4 +1,4 @@
-"""Locks: text to value and back, with one emitter, so that the same lock has the same bytes everywhere."""
+"""Parse and write locks. There is one emitter, so the same lock has the same bytes everywhere."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MARKERS = (b"<<<<<<< ", b"=======", b">>>>>>> ")
 
 
 def parse_lock(data: bytes, what: str) -> Lock:
-    """Return the lock that `data` spells.
+    """Return the lock in `data`.
 
     Args:
         data: TOML.
@@ -65,15 +65,15 @@ def emit_lock(lock: Lock) -> bytes:
 
 
 def locked_recipe(recipe: Recipe) -> LockedRecipe:
-    """Return what a lock remembers of `recipe`."""
+    """Return the part of `recipe` that a lock records."""
     return LockedRecipe(sha256=recipe_digest(recipe), fields=dict(flatten(recipe_projection(recipe))))
 
 
 def slice_lock(lock: Lock, recipe: Recipe, target: str) -> Lock:
-    """Return the lock of one target as it travels in the bundle.
+    """Return the lock of one target, as the bundle contains it.
 
-    It names semantics, never the plugin, version or device that executed them, and has no output from pack on: U
-    cannot name its own digest, and nothing in it may depend on who built it.
+    It names semantics, never the plugin, version or device that ran them, and has no output from pack on: U cannot name
+    its own digest, and nothing in it may depend on who built it.
     """
     part = slice_recipe(recipe, target)
     locked = lock.targets[target]

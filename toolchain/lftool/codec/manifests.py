@@ -1,4 +1,4 @@
-"""Bundle manifests: canonical JSON to value and back."""
+"""Parse and write bundle manifests as canonical JSON."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def emit_manifest(manifest: BundleManifest) -> bytes:
 
 
 def parse_manifest(data: bytes, what: str) -> BundleManifest:
-    """Return the manifest that `data` encodes.
+    """Return the manifest in `data`.
 
     Raises:
-        FormatError: Not canonical JSON, other rules, an unknown key, or values that contradict each other.
+        FormatError: Not canonical JSON, another rules version, an unknown key, or values that contradict each other.
     """
     table = parse_canonical_json(data, what)
     if isinstance(table, dict) and type(table.get("rules")) is int and table["rules"] > RULES:

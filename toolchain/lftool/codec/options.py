@@ -1,4 +1,4 @@
-"""Free-form option tables of plugins: which values they may hold, and their canonical form without floats."""
+"""Free-form option tables of plugins: the values that they may hold, and their canonical form without floats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class NestedError(ValueError):
-    """Something wrong deep in a free-form table; `below` is the path from there, such as `.list[0].day`."""
+    """An error deep in a free-form table; `below` is the path from the table, such as `.list[0].day`."""
 
     def __init__(self, message: str, below: str) -> None:
         super().__init__(message)
@@ -46,10 +46,10 @@ def _canonical(value: object, below: str = "") -> Any:  # noqa: ANN401 - plain d
 
 
 def canonical_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `options` as they enter locks, identities and child processes: reals as canonical decimal strings.
+    """Return `options` as locks, identities and child processes see them: reals as canonical decimal strings.
 
     Raises:
-        NestedError: A value that no lock can hold.
+        NestedError: A lock cannot hold one of the values.
     """
     plain: dict[str, Any] = _canonical(dict(options))
     return plain

@@ -1,4 +1,4 @@
-"""Trust policies: TOML to value."""
+"""Parse trust policies from TOML."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from lftool.models.policy import TrustPolicy
 
 
 def parse_policy(data: bytes, what: str) -> TrustPolicy:
-    """Return the policy that `data` spells.
+    """Return the policy in `data`.
 
     Raises:
-        TrustError: Not TOML, an unknown key, a wrong type, a missing value.
+        TrustError: Not TOML, an unknown key, a wrong type, or a missing value.
     """
     return structure(parse_toml(data, what, TrustError), TrustPolicy, what, TrustError)

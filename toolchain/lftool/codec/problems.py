@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def nearest(wrong: str, valid: list[str]) -> str:
-    """Return `; did you mean 'x'?`, or `; valid: …` when nothing is near."""
+    """Return `; did you mean 'x'?`, or `; valid: …` if no valid key is similar."""
     close = difflib.get_close_matches(wrong, valid, n=1, cutoff=0.6) or [v for v in valid if v.lower() == wrong.lower()]
     if close:
         return f"; did you mean '{close[0]}'?"
@@ -28,7 +28,7 @@ def nearest(wrong: str, valid: list[str]) -> str:
 
 
 def keys_of(cls: type) -> list[str]:
-    """Return the keys that a table structured as `cls` may have."""
+    """Return the keys allowed in a table that is structured as `cls`."""
     return [attribute.metadata.get("key", attribute.name) for attribute in attrs.fields(cls)]
 
 
@@ -63,6 +63,6 @@ def problems(error: BaseException, path: str = "$") -> Iterator[str]:
         missing = path if path.rpartition(".")[2] == str(error.args[0]) else join(path, error.args[0])
         yield f"{missing}: missing"
     else:
-        # attrs' own validators raise with the attribute and more behind the sentence
+        # attrs' own validators add the attribute and more after the message
         told = error.args[0] if len(error.args) > 1 and isinstance(error.args[0], str) else error
         yield f"{path}{getattr(error, 'below', '')}: {told}"

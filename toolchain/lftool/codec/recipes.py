@@ -1,7 +1,7 @@
-"""Recipes: text to value, value to canonical projection, projection to slice.
+"""Recipes: parse the text, project the recipe to its canonical form, and slice it by target.
 
-The projection drops comments, layout, `[[checks]]` and `[sign]`; its bytes are what the lock's recipe digest covers. A slice is the
-projection of one target, and is itself a valid recipe.
+The projection drops comments, layout, `[[checks]]` and `[sign]`; the lock's recipe digest covers its bytes. A slice
+is the projection of one target, and itself a valid recipe.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 
 def parse_recipe(data: bytes, what: str) -> Recipe:
-    """Return the recipe that `data` spells.
+    """Return the recipe in `data`.
 
     Args:
         data: TOML.
         what: Name of the file, for messages.
 
     Raises:
-        RecipeError: Not TOML, an unknown key, a wrong type, a missing value.
+        RecipeError: Not TOML, an unknown key, a wrong type, or a missing value.
     """
     return structure(parse_toml(data, what, RecipeError), Recipe, what, RecipeError)
 
 
 def recipe_projection(recipe: Recipe) -> dict[str, Any]:
-    """Return what of a recipe can change a byte that is built, as plain data."""
+    """Return the parts of a recipe that can change a built byte, as plain data."""
     from lftool.codec.converter import to_plain  # noqa: PLC0415 - cattrs is heavy; see the start-up test
 
     plain: dict[str, Any] = to_plain(attrs.evolve(recipe, sign=None, checks=(), plugins={}))
@@ -53,7 +53,7 @@ def recipe_digest(recipe: Recipe) -> Digest:
 
 
 def slice_recipe(recipe: Recipe, target: str) -> Recipe:
-    """Return the recipe of one target: other targets, unused sources, `[[checks]]` and `[sign]` dropped."""
+    """Return the recipe of one target, without other targets, unused sources, `[[checks]]` and `[sign]`."""
     spec = recipe.targets[target]
     model = recipe.model
     roles = {name for name in (model.weights, model.lora, model.mmproj) if name is not None}

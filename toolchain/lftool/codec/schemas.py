@@ -1,4 +1,4 @@
-"""JSON Schema of recipe, lock and manifest, generated from the models: one truth, no second description to keep up."""
+"""JSON Schemas of recipe, lock and manifest, generated from the models: no second description to maintain."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class _Builder:
         if origin is Literal:
             return {"enum": list(arguments)}
         rest = [argument for argument in arguments if argument is not type(None)]
-        if len(rest) == 1:  # an optional value is left out, never null
+        if len(rest) == 1:  # an optional value is omitted, never null
             return self.of(rest[0])
         raise TypeError(f"no schema for {kind!r}")
 
@@ -72,7 +72,7 @@ class _Builder:
         return {"$ref": f"#/$defs/{cls.__name__}"}
 
     def merged(self, cls: type, common: type) -> dict[str, Any]:
-        """Return a reference to the definition of `cls`, whose keys stand in a table with those of `common`."""
+        """Return a reference to the definition of `cls`, whose keys share a table with those of `common`."""
         reference = self.reference(cls)
         known = {attribute.name: True for attribute in attrs.fields(common) if not attribute.metadata.get("rest")}
         definition = self.definitions[cls.__name__]
@@ -114,7 +114,7 @@ _PART = r"(?!\.{1,2}(/|$))[^/\\\u0000-\u001f\u007f]+"
 _RELATIVE = {"pattern": f"^{_PART}(/{_PART})*$"}
 _SEGMENT = r"[A-Za-z0-9_+=-]([A-Za-z0-9._+=-]{0,126}[A-Za-z0-9_+=-])?"
 _MEMBER = {"pattern": f"^{_SEGMENT}(/{_SEGMENT})*$", "maxLength": MAX_PATH}
-# Rules that validators hold and a type cannot say; the corpus in schemas/examples keeps both in step.
+# Rules that validators enforce and a type cannot express; the examples in schemas/examples keep both in step.
 _LIMITS: dict[tuple[str, str], dict[str, Any]] = {
     ("BundleInfo", "name"): _NAME,
     ("BundleInfo", "version"): _NAME,
@@ -135,7 +135,7 @@ _LIMITS: dict[tuple[str, str], dict[str, Any]] = {
     ("RunContract", "max_tokens"): {"minimum": 1, "maximum": 2**31 - 1},
     ("RunContract", "seed"): {"minimum": 0, "maximum": 2**32 - 2},
     ("RunContract", "top_k"): {"minimum": 0, "maximum": 2**31 - 1},
-    ("RunContract", "temperature"): {"minimum": 0, "maximum": 100},  # of numbers; a string has no range in a schema
+    ("RunContract", "temperature"): {"minimum": 0, "maximum": 100},  # of numbers; a schema has no range for strings
     ("RunContract", "top_p"): {"minimum": 0, "maximum": 1},
     ("RunContract", "min_p"): {"minimum": 0, "maximum": 1},
     ("RunContract", "repeat_penalty"): {"minimum": 0.01, "maximum": 100},
@@ -172,8 +172,8 @@ def json_schema(name: str, kinds: Mapping[str, type] | None = None) -> dict[str,
     """Return the JSON Schema called `name`: recipe, lock or manifest.
 
     Args:
-        name: Which.
-        kinds: Kinds of checks that are known, to the classes of their options; tables of other kinds may have any keys.
+        name: Which schema.
+        kinds: Known kinds of checks, mapped to their options classes; tables of other kinds may have any keys.
     """
     cls = SCHEMAS[name]
     builder = _Builder()

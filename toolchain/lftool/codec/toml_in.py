@@ -1,4 +1,4 @@
-"""Read TOML with `tomllib` and structure it, turning every failure into one error that names file and path."""
+"""Read TOML with `tomllib` and structure it; report every failure as one error that names file and path."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lftool.codec.utf8 import decode_utf8
 
 T = TypeVar("T")
 
-MOST_RECIPE_BYTES = 1024 * 1024  # also of policies, configuration and credentials
+MOST_RECIPE_BYTES = 1024 * 1024  # also for policies, configuration and credentials
 MOST_LOCK_BYTES = 256 * 1024 * 1024
 _MOST_PARTS = 64
 _PART = rb"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
@@ -29,8 +29,8 @@ def parse_toml(data: bytes, what: str, error: type[LftoolError], hints: tuple[st
     """Return the tables of `data`.
 
     Raises:
-        LftoolError: Of class `error`; not UTF-8, not TOML, or a dotted key of more than 64 parts, over which tomllib
-            takes time that grows with their square.
+        LftoolError: Of class `error`; not UTF-8, not TOML, or a dotted key of more than 64 parts, for which tomllib
+            needs quadratic time.
     """
     if _DEEP_KEY.search(data):
         raise error(f"{what}: a dotted key has more than {_MOST_PARTS} parts", hints=hints)
@@ -49,10 +49,10 @@ def structure(
     Args:
         table: Plain data.
         cls: An attrs class.
-        what: What messages call the file.
+        what: The file's name in messages.
         error: What to raise.
-        hints: What to do about it.
-        path: Where in the file the table stands.
+        hints: Hints for the error.
+        path: Path of the table in the file.
 
     Raises:
         LftoolError: Of class `error`; one line per problem, each with the path.
@@ -75,13 +75,13 @@ def read_bytes(
 
     Args:
         path: The file.
-        what: What messages call it.
+        what: The file's name in messages.
         error: What to raise.
-        hints: What to do about it.
-        most: The most bytes that it may have.
+        hints: Hints for the error.
+        most: Largest allowed size in bytes.
 
     Raises:
-        LftoolError: Of class `error`; the file cannot be read, is no regular one, or is larger.
+        LftoolError: Of class `error`; the file cannot be read, is not a regular file, or is too large.
     """
     try:
         with os.fdopen(

@@ -1,6 +1,6 @@
-"""One deterministic TOML emitter: sorted keys, LF, no floats, no dates; the same value gives the same bytes everywhere.
+"""One deterministic TOML emitter: sorted keys, LF, no floats, no dates. The same value gives the same bytes everywhere.
 
-tomlkit keeps a person's layout, which is the opposite of what a lock needs.
+tomlkit keeps the author's layout, which is the opposite of what a lock needs.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ def emit_toml(table: Mapping[str, Any], *, comment: str = "") -> bytes:
 
     Args:
         table: Nested dicts of strings, integers, booleans, and lists of those or of dicts.
-        comment: First lines of the file, without `# `.
+        comment: Comment at the top of the file, without `# `.
 
     Raises:
-        TypeError: A value has no canonical form, a float for instance.
+        TypeError: A value has no canonical form, such as a float.
     """
     head = [f"# {line}" for line in comment.splitlines()]
     lines = [*head, *([""] if head else []), *_table(table, ())]

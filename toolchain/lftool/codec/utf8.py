@@ -1,4 +1,4 @@
-"""Text as people save it: UTF-8, or a word for what it is instead."""
+"""Decode text files as UTF-8; the error names the actual encoding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def decode_utf8(data: bytes, what: str, error: type[LftoolError] = FormatError) 
         error: What to raise.
 
     Raises:
-        LftoolError: Of class `error`: it begins with a byte order mark, or is UTF-16 or another encoding.
+        LftoolError: Of class `error`; it starts with a byte order mark, or is UTF-16 or another encoding.
     """
 
     def refuse(why: str) -> NoReturn:

@@ -1,1 +1,1 @@
-"""Budgeted readers of model file headers: what they accept is safe to hand to native code, or they raise."""
+"""Budgeted readers of model file headers: a file that they accept is safe to hand to native code."""

@@ -1,4 +1,4 @@
-"""What became of a model's tensors in quantising: how many bits a weight, and how many took another type than asked for."""
+"""The result of quantising: bits per weight, and how many tensors took another type than requested."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _OUTPUT, _EMBEDDING = "output.weight", "token_embd.weight"
 
 @frozen(kw_only=True)
 class Outcome:
-    """What a plan comes to.
+    """The result of a plan.
 
     Attributes:
-        bits: Per weight, over all tensors.
-        fallen_back: How many tensors took a type of smaller blocks, because the file type's blocks do not divide their rows.
-        tensors: How many there are.
-        block: Elements of a block of the file type.
+        bits: Bits per weight, over all tensors.
+        fallen_back: Number of tensors with a type of smaller blocks, since the file type's do not divide their rows.
+        tensors: Number of tensors.
+        block: Elements per block of the file type.
     """
 
     bits: float
@@ -34,7 +34,7 @@ class Outcome:
 
     @property
     def sentence(self) -> str:
-        """What it comes to, in words."""
+        """The result, in words."""
         bits = f"{self.bits:.2f} bits a weight"
         if not self.fallen_back:
             return bits
@@ -42,7 +42,7 @@ class Outcome:
 
 
 def _block_of(produces: str) -> int:
-    """Return how many elements a block of a file type has; 1 where it names no type of GGML's."""
+    """Return the number of elements in a block of a file type; 1 if it names no GGML type."""
     for name in (produces, produces.rpartition("_")[0]):
         if name in BY_NAME:
             return BY_NAME[name].block_elements
@@ -50,15 +50,15 @@ def _block_of(produces: str) -> int:
 
 
 def outcome(tensors: Iterable[GGUFTensor], planned: Mapping[str, str], produces: str) -> Outcome:
-    """Return what a plan comes to.
+    """Return the result of a plan.
 
-    The output matrix, or the embedding that serves as one, does not count as fallen back: llama.cpp has types of its own for it
+    The output matrix, or the embedding that serves as one, never counts as fallen back: llama.cpp types it separately
     (llama-quant.cpp, `llama_tensor_get_type`).
 
     Args:
-        tensors: Of the weights, before.
+        tensors: The tensors of the weights before quantising.
         planned: Tensor to type, by name.
-        produces: The file type that was asked for.
+        produces: The requested file type.
     """
     there = list(tensors)
     made = {tensor.name: BY_NAME[planned[tensor.name]] for tensor in there if planned.get(tensor.name) in BY_NAME}

@@ -1,7 +1,7 @@
-"""The tensor types of ggml: number, name, and how many bytes a block of how many elements takes.
+"""The tensor types of ggml: number, name, and the elements and bytes of a block.
 
 Source: `enum ggml_type` in ggml.h and the block structs of ggml-common.h, as in the llama.cpp that llama-cpp-python
-0.3.36 carries. tests/plugins/test_llamacpp_types.py compares the table with the library's own answers.
+0.3.36 carries. tests/plugins/test_llamacpp_types.py compares the table with the library.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A budgeted reader of GGUF headers (versions 2 and 3).
 
 It bounds every count before it allocates, never recurses, and accepts a file only if its tensors are sorted,
-contiguous, aligned, in bounds, and end exactly where the file ends: nothing can hide between or behind them. It reads
+contiguous, aligned, in bounds, and end exactly where the file ends, so nothing can hide between or after them. It reads
 no tensor data. Rules: the GGUF specification in ggml's docs/gguf.md, and the cases of llama.cpp's tests/test-gguf.cpp.
 """
 
@@ -26,9 +26,9 @@ MAX_HEADER = 256 * 1024 * 1024
 MAX_KEYS = 65_536
 MAX_TENSORS = 65_536
 MAX_KEY_BYTES = 65_535
-MAX_NAME_BYTES = 63  # llama.cpp loads no longer ones (GGML_MAX_NAME)
+MAX_NAME_BYTES = 63  # the longest that llama.cpp loads (GGML_MAX_NAME)
 MAX_STRING_BYTES = 16 * 1024 * 1024
-MAX_KEPT_BYTES = 32 * 1024 * 1024  # of keys, names and text together: what stays in memory
+MAX_KEPT_BYTES = 32 * 1024 * 1024  # keys, names and text together; they stay in memory
 MAX_ARRAY_ELEMENTS = 16 * 1024 * 1024
 MAX_ARRAY_STRINGS = 4 * 1024 * 1024
 MAX_DIMENSIONS = 4
@@ -41,13 +41,13 @@ _VALUE = "the value of"
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<B", 10: "<Q", 11: "<q", 12: "<d"}
 _BOOL, _STRING, _ARRAY = 7, 8, 9
 
-# A file of these first bytes is a Python pickle or holds one; loading it would run code.
+# A file that starts with one of these is or contains a Python pickle; loading it would run code.
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 @frozen(kw_only=True)
 class GGUFArray:
-    """An array value: element type number, element count, and where its elements stand in the file (bytes)."""
+    """An array value: element type number, element count, and the position of its elements in the file (bytes)."""
 
     element_type: int
     count: int
@@ -57,7 +57,7 @@ class GGUFArray:
 
 @frozen(kw_only=True)
 class GGUFTensor:
-    """One tensor: dimensions fastest first, offset and size in bytes relative to the start of the data."""
+    """One tensor: dimensions, fastest first; offset relative to the start of the data, and size, in bytes."""
 
     name: str
     dimensions: tuple[int, ...]
@@ -71,10 +71,10 @@ GGUFValue = int | float | bool | str | GGUFArray
 
 @frozen(kw_only=True)
 class GGUFHeader:
-    """What a GGUF file says of itself before its tensor data.
+    """The header of a GGUF file: everything before the tensor data.
 
     Attributes:
-        extents: Per key, where its entry (key, type, value) begins and ends in the file, in bytes.
+        extents: For each key, where its entry (key, type, value) begins and ends in the file, in bytes.
     """
 
     version: int
@@ -105,7 +105,7 @@ class GGUFHeader:
 
 
 class MendableError(FormatError):
-    """A file is no sound GGUF, and `read_damaged_gguf` reads it."""
+    """A file is not a valid GGUF, but `read_damaged_gguf` can read it."""
 
 
 class _Cursor:
@@ -171,14 +171,14 @@ class _Cursor:
         self.fail(f"{what} is not UTF-8", MendableError if what.startswith(_VALUE) else FormatError)
 
     def ends(self, surplus: int) -> None:
-        """Refuse bytes behind the last tensor, or padding that is not there; llama.cpp reads both."""
+        """Refuse extra bytes after the last tensor, or missing padding; llama.cpp accepts both."""
         if surplus:
             kind = f"{surplus} bytes follow" if surplus > 0 else f"{-surplus} padding bytes are missing after"
             self.fail(f"{kind} the last tensor", MendableError)
 
 
 class _TolerantCursor(_Cursor):
-    """Notes what can be mended where another one refuses."""
+    """Records repairable errors instead of refusing them."""
 
     def __init__(self, file: BinaryIO, size: int, what: str) -> None:
         super().__init__(file, 0, size, what)
@@ -298,7 +298,7 @@ def _alignment(cursor: _Cursor, metadata: Mapping[str, GGUFValue], extents: Mapp
 
 
 def padding(position: int, alignment: int) -> int:
-    """Return how many bytes bring `position` to a multiple of `alignment`."""
+    """Return the number of bytes that bring `position` to a multiple of `alignment`."""
     return -position % alignment
 
 
@@ -328,8 +328,8 @@ def read_gguf(file: BinaryIO, size: int | None, what: str, *, start: int = 0) ->
 
     Args:
         file: Seekable binary file.
-        size: Bytes that the GGUF takes, header and tensor data, from `start`; None while it is being written, and then
-            it is what its tensors take.
+        size: Size of the GGUF from `start`, header and tensor data, in bytes; None while it is being written:
+            the tensors then determine the size.
         what: Name of the file, for messages.
         start: Where the GGUF begins in `file`, in bytes.
 
@@ -343,14 +343,14 @@ def read_gguf(file: BinaryIO, size: int | None, what: str, *, start: int = 0) ->
 
 
 def read_damaged_gguf(file: BinaryIO, size: int, what: str) -> tuple[GGUFHeader, tuple[str, ...]]:
-    """Read the header of a GGUF file that llama.cpp reads and `read_gguf` may refuse.
+    """Read the header of a GGUF file that llama.cpp accepts and `read_gguf` may refuse.
 
     Returns:
-        The header, and what is wrong that can be mended, a sentence each: text that is not UTF-8, padding that is missing at
-        the end, bytes behind it.
+        The header, and one sentence for each repairable error: text that is not UTF-8, missing padding at the end, or
+        extra bytes after the end.
 
     Raises:
-        FormatError: As `read_gguf`, for what cannot.
+        FormatError: As for `read_gguf`, for errors that cannot be repaired.
     """
     cursor = _TolerantCursor(file, size, what)
     return _read(cursor, size), tuple(cursor.notes)

@@ -1,4 +1,4 @@
-"""Write GGUF version 3: for fixed probe inputs, plugins that make weights, and tests."""
+"""Write GGUF version 3, for fixed probe inputs, plugins that make weights, and tests."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _alignment(metadata: Mapping[str, WritableValue]) -> int:
 
 
 def metadata_entry(key: str, value: WritableValue) -> bytes:
-    """Return a metadata entry as headers hold it. Integers become u32 where they fit, in arrays i32.
+    """Return a metadata entry of a header. Integers become u32 if they fit; in arrays, i32.
 
     Raises:
         ValueError: The value or an array has no GGUF type.
@@ -81,11 +81,11 @@ def metadata_entry(key: str, value: WritableValue) -> bytes:
 
 
 def gguf_header(metadata: Mapping[str, WritableValue], tensors: Sequence[TensorData], sizes: Sequence[int]) -> bytes:
-    """Return the header, padded to where tensor data begins.
+    """Return the header, padded to the start of the tensor data.
 
     Args:
         metadata: Keys and values, in the order to write; see `metadata_entry`.
-        tensors: Names, dimensions and types; their `data` is not looked at.
+        tensors: Names, dimensions and types; `data` is ignored.
         sizes: Size of each tensor's data in bytes.
 
     Raises:
@@ -102,7 +102,7 @@ def gguf_header(metadata: Mapping[str, WritableValue], tensors: Sequence[TensorD
 def _assembled(
     entries: Sequence[bytes], infos: Sequence[tuple[str, tuple[int, ...], int, int]], alignment: int
 ) -> bytes:
-    """Return a header from finished entries and (name, dimensions, number of the type, size) of the tensors."""
+    """Return a header made of encoded entries and the (name, dimensions, type number, size) of the tensors."""
     parts = [MAGIC, struct.pack("<IQQ", _VERSION, len(infos), len(entries)), *entries]
     offset = 0
     for name, dimensions, number, size in infos:
@@ -117,12 +117,12 @@ def _assembled(
 
 
 def copied_header(entries: Sequence[bytes], tensors: Sequence[GGUFTensor], alignment: int) -> bytes:
-    """Return a header, padded to where tensor data begins, of metadata that stays as it is.
+    """Return a header with unchanged metadata, padded to the start of the tensor data.
 
     Args:
         entries: Entries of other headers, as `GGUFHeader.extents` delimits them, in the order to write.
-        tensors: The tensors in the order of their data; where they stood does not matter.
-        alignment: What `general.alignment` of the entries says, or 32.
+        tensors: The tensors, in the order of their data; their old offsets are ignored.
+        alignment: The value of `general.alignment` in the entries, or 32.
     """
     infos = [(tensor.name, tensor.dimensions, tensor.type.number, tensor.size) for tensor in tensors]
     return _assembled(entries, infos, alignment)

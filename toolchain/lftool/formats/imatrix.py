@@ -1,8 +1,8 @@
 """Read importance matrices: GGUF files of type `imatrix`, and the binary files of older llama.cpp.
 
-Source: `load_imatrix` and `load_legacy_imatrix` of llama.cpp's tools/quantize/quantize.cpp. Its division is binary32 with
-one rounding. Without NumPy it is binary64 here, then binary32: the same, as 53 bits are more than twice 24 and two
-(Figueroa 1995).
+Source: `load_imatrix` and `load_legacy_imatrix` of llama.cpp's tools/quantize/quantize.cpp. It divides in binary32 with
+one rounding. Without NumPy, this module divides in binary64 and rounds to binary32. The result is the same, since 53
+bits are more than twice 24 plus two (Figueroa 1995).
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _MAX_NAME = 512
 
 
 def read_imatrix(path: Path) -> dict[str, array[float]]:
-    """Return tensor name to importance, binary32, one value per column and expert.
+    """Return tensor name to importance: binary32, one value per column and expert.
 
     Raises:
-        FormatError: Neither format, truncated, or a value that is not finite or below zero: they are means of squares.
+        FormatError: Neither format, truncated, or a value is not finite or below zero; values are means of squares.
     """
     with path.open("rb") as file:
         magic = file.read(4)
     found = _read_gguf_imatrix(path) if magic == b"GGUF" else _read_legacy(path)
     for name, values in found.items():
         total, least = _sum_and_least(values)
-        if not math.isfinite(total):  # one that is not finite makes the sum so; finite ones cannot
+        if not math.isfinite(total):  # the sum is finite exactly if all values are
             raise FormatError(f"the importance matrix has a value for {name} that is not finite")
         if least < 0:
             raise FormatError(f"the importance matrix has a value for {name} below zero: {least:g}")
@@ -44,7 +44,7 @@ def read_imatrix(path: Path) -> dict[str, array[float]]:
 
 
 def _sum_and_least(values: array[float]) -> tuple[float, float]:
-    """Return the sum as binary64, and the least value; 0 and 0 of none."""
+    """Return the sum as binary64, and the smallest value; 0 and 0 if empty."""
     if not values:
         return 0.0, 0.0
     try:
@@ -57,7 +57,7 @@ def _sum_and_least(values: array[float]) -> tuple[float, float]:
 
 
 def _divided(values: array[float], by: float) -> array[float]:
-    """Return values divided by a number as binary32, rounded once; NumPy does it where it is installed."""
+    """Return values divided by a number as binary32, rounded once; uses NumPy if installed."""
     try:
         import numpy as np
     except ImportError:

@@ -1,6 +1,6 @@
-"""What a model does: generate text, make vectors of texts, or rank documents.
+"""What a model does: generate text, embed texts as vectors, or rank documents.
 
-Sources: llama.cpp's include/llama.h (enum llama_pooling_type) and src/llama-arch.cpp (architectures that are encoders only).
+Sources: llama.cpp's include/llama.h (enum llama_pooling_type) and src/llama-arch.cpp (encoder-only architectures).
 The runner (builtin/python_runtime) and the native runtime (native/kind.cpp) follow the same rule.
 """
 
@@ -17,7 +17,7 @@ Does = Literal["generates", "embeds", "ranks"]
 
 POOLINGS = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
 _RANK = "rank"
-_HEAD = "cls."  # tensors of a head that gives scores: what the scripts make of models for classification
+_HEAD = "cls."  # tensors of a scoring head: the scripts write one for classification models
 ENCODERS = frozenset(
     {
         *(
@@ -41,7 +41,7 @@ class ModelKind:
 
     Attributes:
         does: `generates` text, `embeds` texts as vectors, or `ranks` documents.
-        pooling: How the vectors of tokens become one, by llama.cpp's name; None where the model does not say.
+        pooling: How token vectors are combined into one, by llama.cpp's name; None if the model does not specify it.
     """
 
     does: Does

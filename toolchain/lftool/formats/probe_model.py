@@ -1,7 +1,7 @@
-"""A fixed small Llama and its importance matrix: what quantizers make of it is their fingerprint.
+"""A fixed small Llama and its importance matrix; a quantizer's output for it is the quantizer's fingerprint.
 
-Quantizers of the same semantics use it, so that their fingerprints can be compared. Every byte is determined here: weights
-are exact sums of SHAKE-256 output times a power of two. A change of this file is a change of all fingerprints.
+Quantizers of the same semantics use the same model, so that fingerprints can be compared. Every byte is fixed: weights
+are exact sums of SHAKE-256 output times a power of two. Changing the model changes every fingerprint.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _METADATA: dict[str, int | float | str] = {
 
 
 def _bell(name: str, count: int) -> array[float]:
-    """Return `count` bell-shaped values of mean near 0, each four bytes summed and scaled by 2**-12."""
+    """Return `count` bell-shaped values with mean near 0, each the sum of four bytes scaled by 2**-12."""
     raw = hashlib.shake_256(f"lftool fingerprint {name}".encode()).digest(4 * count)
     parts = zip(raw[:count], raw[count : 2 * count], raw[2 * count : 3 * count], raw[3 * count :], strict=True)
     return array("f", ((a + b + c + d - 510) * 2.0**-12 for a, b, c, d in parts))
@@ -58,12 +58,12 @@ def _shapes() -> list[tuple[str, tuple[int, ...]]]:
 
 
 def write_probe_model(path: Path) -> None:
-    """Write the fixed model: 30 matrices of 256 times 256 and 9 norms, F32.
+    """Write the fixed model: 30 matrices of 256 by 256 and 9 norms, F32.
 
     Raises:
         OSError: It cannot be written.
     """
-    # Layers share their matrices, turned by a row each: it is the arithmetic that is probed, not the model.
+    # Layers share their matrices, rotated by one row each: the probe tests the arithmetic, not the model.
     data = {}
     tensors = []
     for name, dimensions in _shapes():

@@ -1,28 +1,28 @@
-"""Files that stand where another was expected, by how they begin: a plain word for each, and the way on."""
+"""Recognise unexpected files by their first bytes, and describe each in plain words with a remedy."""
 
 from __future__ import annotations
 
 from attrs import frozen
 
-# git-lfs's docs/spec.md: a pointer is text that begins so, and has at most 1024 bytes.
+# git-lfs's docs/spec.md: a pointer is text that begins like this, and has at most 1024 bytes.
 _POINTER, MOST_POINTER_BYTES = b"version https://git-lfs.github.com/spec/v1\n", 1024
 HEAD_BYTES = 512
 
 
 @frozen
 class Found:
-    """What a file is, as a noun with its article, and what to do."""
+    """A description of a file, as a noun with its article, and what to do."""
 
     noun: str
     hint: str
 
 
 def recognised(head: bytes, size: int) -> Found | None:
-    """Return what a file is that is neither weights nor a part of a model; None where nothing is known.
+    """Return a description of a file that is neither weights nor part of a model; None if it is not recognised.
 
     Args:
-        head: Its first bytes, up to `HEAD_BYTES`.
-        size: How many it has.
+        head: The first bytes of the file, up to `HEAD_BYTES`.
+        size: Size of the file in bytes.
     """
     if head.startswith(_POINTER) and size <= MOST_POINTER_BYTES:
         return Found("a Git LFS pointer, not the file itself", "fetch the file: git lfs pull")
@@ -30,7 +30,7 @@ def recognised(head: bytes, size: int) -> Found | None:
         return Found(
             "a web page, not the file itself", "look at what the address shows in a browser: a login, an error"
         )
-    if head.startswith(b"MZqFpD"):  # an Actually Portable Executable, as Mozilla's llamafile is
+    if head.startswith(b"MZqFpD"):  # an Actually Portable Executable, such as Mozilla's llamafile
         return Found(
             "a llamafile of Mozilla's", "take its GGUF out (it is a ZIP), and start from that: unzip FILE '*.gguf'"
         )

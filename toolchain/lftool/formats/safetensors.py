@@ -1,7 +1,7 @@
-"""Read the header of a safetensors file within budgets: before anything else touches it.
+"""Read the header of a safetensors file within budgets, before any other code reads the file.
 
-Source: the format's description in the safetensors repository (README, "Format"): eight bytes of length, JSON, data; the
-tensors cover the data without holes and without overlap.
+Source: the format's description in the safetensors repository (README, "Format"): eight bytes of length, JSON, data.
+The tensors cover the data without gaps or overlap.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _MAX_HEADER = (
     32 * 1024 * 1024
-)  # a fifth of a million tensors; the library accepts 100 MB, which take a gigabyte to read
+)  # enough for a fifth of a million tensors; the library accepts 100 MB, which take a gigabyte to read
 _MAX_TENSORS = 1_000_000
 _MAX_NUMBER = 2**53
 _MAX_DIMENSIONS = 8
@@ -49,7 +49,7 @@ _BITS = {
 
 @frozen(kw_only=True)
 class SafetensorsTensor:
-    """One tensor: dimensions slowest first, offset and size in bytes relative to the start of the data."""
+    """One tensor: dimensions, slowest first; offset relative to the start of the data, and size, in bytes."""
 
     name: str
     type: str
@@ -99,11 +99,11 @@ def read_safetensors(file: BinaryIO, size: int, what: str) -> tuple[SafetensorsT
     Args:
         file: The file, open at its start.
         size: Its size in bytes.
-        what: What it is, for messages.
+        what: Description for messages.
 
     Raises:
-        FormatError: It is not sound: a header that is too large or no JSON, unknown types, tensors that overlap or leave
-            holes, data that is too short or too long.
+        FormatError: Not valid: a header that is too large or not JSON, unknown types, tensors that overlap or leave
+            gaps, or data that is too short or too long.
     """
     fail = _Fail(what)
     prefix = file.read(8)

@@ -1,1 +1,1 @@
-"""The plugin host: discovery, attribution, the registry, and plugin code in processes of its own."""
+"""The plugin host: discovery, attribution, the registry, and child processes for plugin code."""

@@ -1,4 +1,4 @@
-"""One call of a plugin's object in a worker: its bounds, the watch over it, and what is said when it fails."""
+"""One call of a plugin's object in a worker: its limits, the watch over it, and its error messages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _TAIL_LINES = 12
 _LOOK_SECONDS = 0.5
-# What C++, NumPy, torch and the dynamic linker say of an allocation that failed.
+# Messages of C++, NumPy, torch and the dynamic linker about a failed allocation.
 _NO_MEMORY = re.compile(
     r"bad_alloc|Cannot allocate memory|cannot allocate|DefaultCPUAllocator|MemoryError|out of memory"
 )
@@ -34,13 +34,13 @@ _NO_MEMORY = re.compile(
 
 @frozen(kw_only=True)
 class Call:
-    """One call: what is called, on what inputs, within which bounds.
+    """One call: the method, its inputs, and its limits.
 
     Attributes:
-        inputs: What messages call the inputs.
-        confinement: None where the worker is not confined.
-        seconds: How long it may take in all; None for any time.
-        idle_seconds: How long it may be without progress; None for any time.
+        inputs: The inputs' name in messages.
+        confinement: None if the worker is not confined.
+        seconds: Time limit in seconds; None for no limit.
+        idle_seconds: Time limit without progress, in seconds; None for no limit.
     """
 
     registered: Registered[Any]
@@ -51,7 +51,7 @@ class Call:
     idle_seconds: float | None = None
 
     def stopped(self, limit: str) -> FormatError:
-        """Return the error for a worker that a limit has stopped: what it was given needs more than it may."""
+        """Return the error for a worker stopped by a limit: its inputs need more than is allowed."""
         bounds = self.confinement or Confinement()
         most = {
             "memory": f"{(bounds.data_bytes or 0) / 1e9:.1f} GB of memory",
@@ -79,7 +79,7 @@ class Call:
         return failure
 
     def died(self, process: subprocess.Popen[str], scratch: Path) -> LftoolError:
-        """Return the error for a worker that has ended without a word."""
+        """Return the error for a worker that ended without a report."""
         printed = (scratch / "stderr").read_text(errors="replace")
         code = process.wait()
         if code == -signal.SIGXFSZ:
@@ -92,7 +92,7 @@ class Call:
 
 
 class Watch:
-    """Ends a worker that takes too long, or makes no progress; says meanwhile who is waited for."""
+    """Ends a worker that takes too long or makes no progress; meanwhile reports what is being waited for."""
 
     def __init__(self, call: Call, process: subprocess.Popen[str], rules: WorkerRules) -> None:
         self._call = call
@@ -104,7 +104,7 @@ class Watch:
         self._thread = threading.Thread(target=self._look, daemon=True)
 
     def progress(self) -> None:
-        """The worker has made progress."""
+        """Record that the worker has made progress."""
         self._seen = time.monotonic()
 
     def _kill(self, why: str) -> None:

@@ -1,7 +1,7 @@
-"""What a process may do that parses or executes model files; `confining` has the kernel hold it to that.
+"""What a process that parses or executes model files may do; `confining` makes the kernel enforce it.
 
-What a kernel cannot do is left out and reported: confinement limits the damage of a hostile model, it is not what makes a
-build right.
+Restrictions that the kernel does not support are left out and reported. Confinement limits the damage of a hostile
+model; the correctness of a build does not depend on it.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from attrs import asdict, frozen
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_BASE_BYTES = 6 << 30  # what importing torch and transformers reserves, with a margin
+_BASE_BYTES = 6 << 30  # memory reserved by importing torch and transformers, with a margin
 _DATA_FACTOR, _FILE_FACTOR = 4, 8
 _BASE_FILE_BYTES = 1 << 30
-# Where a user has the dynamic linker, or llama-cpp-python, look for libraries.
+# Variables that tell the dynamic linker, or llama-cpp-python, where to look for libraries.
 _LIBRARY_VARIABLES = ("LD_LIBRARY_PATH", "LLAMA_CPP_LIB_PATH")
 
 
 @frozen(kw_only=True)
 class Confinement:
-    """What a process may do.
+    """The limits of a process.
 
     Attributes:
         reads: Files and folders that it may read, besides the interpreter and the system's libraries.
         writes: Files and folders that it may write.
-        programs: Files and folders that it may read and execute, besides those.
-        modules: What it imports; may be installed in place, anywhere.
-        data_bytes: The most memory of its own; None for no limit.
-        file_bytes: The largest file that it may write; None for no limit.
-        gpu: Whether it works on a GPU: then it may use the devices, and has no limit of memory.
-        terminal: Whether it talks to the user.
-        port: The TCP port that it listens on; None for no network at all.
+        programs: Further files and folders that it may read and execute.
+        modules: Modules that it imports, which may be installed anywhere.
+        data_bytes: Limit for its private memory; None for no limit.
+        file_bytes: Limit for the size of a file that it writes; None for no limit.
+        gpu: Whether it uses a GPU. If so, it may use the devices, and has no memory limit.
+        terminal: Whether it interacts with the user.
+        port: The TCP port that it listens on; None for no network access.
     """
 
     reads: tuple[str, ...] = ()
@@ -48,19 +48,19 @@ class Confinement:
     port: int | None = None
 
     def plain(self) -> dict[str, Any]:
-        """Return it as plain data, which is what `confining.confine` takes."""
+        """Return it as plain data, as `confining.confine` takes it."""
         return asdict(self)
 
 
 @frozen(kw_only=True)
 class Applied:
-    """What could be applied on this machine.
+    """The restrictions that could be applied on this machine.
 
     Attributes:
         limits: Memory, file size and core dumps.
-        no_new_privileges: Programs that it starts get no rights that it has not.
-        landlock: Version of the kernel's interface; 0 where there is none.
-        network: How the network is closed: `namespace`, `tcp` (only TCP is), or `open`.
+        no_new_privileges: Whether programs that it starts cannot gain privileges.
+        landlock: Version of the kernel's interface; 0 if there is none.
+        network: How the network is blocked: `namespace`, `tcp` (TCP only), or `open` (not at all).
     """
 
     limits: bool = False
@@ -77,11 +77,11 @@ def for_inputs(module: str, reads: Iterable[str], writes: Iterable[str], input_b
     """Return the confinement of a process that works on model files.
 
     Args:
-        module: The plugin's.
+        module: The plugin's module.
         reads: Its inputs.
-        writes: Where it writes.
-        input_bytes: The size of its inputs, in bytes; memory and output are bounded by it.
-        gpu: Whether it works on a GPU.
+        writes: The files and folders that it writes.
+        input_bytes: Total size of its inputs in bytes; limits its memory and output.
+        gpu: Whether it uses a GPU.
     """
     return Confinement(
         modules=(module,),
@@ -105,16 +105,16 @@ def for_running(
 ) -> Confinement:
     """Return the confinement of a process that runs or serves a bundle.
 
-    It may write no file, so none is bounded: its output may be a log that is large already.
+    File size is not limited: it may write no files, and its output may go to a log that is large already.
 
     Args:
-        module: The backend's plugin's.
-        programs: What it executes.
-        reads: What it reads: the bundle.
-        writes: What the backend says that it writes.
-        model_bytes: What weights and KV cache take, in bytes; memory is bounded by it.
-        gpu: Whether it works on a GPU.
-        port: Where it listens; None where it talks to the terminal.
+        module: The backend plugin's module.
+        programs: The programs that it executes.
+        reads: The files that it reads: the bundle.
+        writes: The files that the backend declares to write.
+        model_bytes: Size of weights and KV cache in bytes; limits its memory.
+        gpu: Whether it uses a GPU.
+        port: The port that it listens on; None if it uses the terminal.
     """
     libraries = [path for name in _LIBRARY_VARIABLES for path in os.environ.get(name, "").split(os.pathsep) if path]
     return Confinement(

@@ -1,11 +1,11 @@
-"""Apply a confinement to this process. Light, since `lftool run` confines itself before anything else.
+"""Apply a confinement to this process. Imports little, since `lftool run` confines itself before anything else.
 
     python -I -m lftool.host.confining CONFINEMENT COMMAND...
 
-becomes the command, confined; the confinement is its plain data as JSON. Without a command it prints what this machine can do.
+becomes the command, confined; CONFINEMENT is its plain data as JSON. Without COMMAND, prints what is supported.
 
-Sources: landlock(7), setrlimit(2), prctl(2) PR_SET_NO_NEW_PRIVS, unshare(2). There is no RLIMIT_AS or RLIMIT_NPROC: weights
-are mapped, and threads of other processes of the user count. There is no rule against memory that is writable and
+Sources: landlock(7), setrlimit(2), prctl(2) PR_SET_NO_NEW_PRIVS, unshare(2). RLIMIT_AS and RLIMIT_NPROC are not used:
+weights are mapped, and threads of the user's other processes count. Memory may be both writable and
 executable: kernels are compiled at run time.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _PR_SET_NO_NEW_PRIVS = 38
 _NEWUSER, _NEWNET = 0x10000000, 0x40000000
 
-# What an interpreter and its libraries read of a system.
+# System files that an interpreter and its libraries read.
 _SYSTEM = (
     *("/usr", "/lib", "/lib64", "/lib32", "/bin", "/opt", "/nix/store"),
     *(
@@ -43,12 +43,12 @@ _SYSTEM = (
     *("/sys/devices/system", "/sys/fs/cgroup", "/dev/urandom", "/dev/random", "/dev/zero"),
 )
 _SINKS = ("/dev/null",)
-# What the drivers of GPUs read, and talk to.
+# Files and devices that GPU drivers use.
 _GPU_READS = ("/proc/driver/nvidia", "/proc/devices", "/proc/modules", "/sys", "/etc/vulkan", "/etc/OpenCL")
-_GPU_DEVICES = ("/dev/nvidia-caps", "/dev/dri", "/dev/kfd", "/dev/shm")  # noqa: S108 - where drivers share memory
-# What naming the address to listen on reads: getaddrinfo(3).
+_GPU_DEVICES = ("/dev/nvidia-caps", "/dev/dri", "/dev/kfd", "/dev/shm")  # noqa: S108 - drivers share memory there
+# Files read to resolve the address to listen on: getaddrinfo(3).
 _NAMES = ("/etc/hosts", "/etc/host.conf", "/etc/resolv.conf", "/etc/services", "/etc/gai.conf")
-# What a conversation reads: terminfo(5), readline(3).
+# Files read for interactive use: terminfo(5), readline(3).
 _TERMINAL = ("/etc/terminfo", "/etc/inputrc", "~/.inputrc", "~/.terminfo")
 
 
@@ -71,15 +71,15 @@ def _apply_limits(wanted: Mapping[str, Any]) -> bool:
 
 
 def _map_ids(uid: int, gid: int) -> None:
-    """Keep the names of user and group in a new user namespace; user_namespaces(7)."""
+    """Keep the user and group ids in a new user namespace; user_namespaces(7)."""
     with contextlib.suppress(OSError):
         for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-            with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123 - no path of anybody's
+            with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123 - a fixed path
                 file.write(text)
 
 
 def _leave_network(libc: ctypes.CDLL) -> bool:
-    """Go into a network namespace without interfaces; where that needs it, into a user namespace too."""
+    """Enter a network namespace without interfaces, and a user namespace too if that requires one."""
     uid, gid = os.getuid(), os.getgid()
     if libc.unshare(_NEWNET) == 0:
         return True
@@ -90,7 +90,7 @@ def _leave_network(libc: ctypes.CDLL) -> bool:
 
 
 def _import_paths(modules: Iterable[str]) -> Iterator[str]:
-    """Yield where this interpreter and modules are imported from; editable installs lie anywhere."""
+    """Yield the import paths of this interpreter and the modules; editable installs may be anywhere."""
     yield from (sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.dirname(os.path.realpath(sys.executable)))  # noqa: PTH120 - strings
     yield from (path for path in sys.path if path)
     for module in ("lftool", *modules):
@@ -106,7 +106,7 @@ def _gpu_devices() -> list[str]:
 
 
 def _allowed(wanted: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """Yield paths with the rights below them."""
+    """Yield paths, each with the rights below it."""
     looks, changes = READ | READ_DIR, (landlock.ALL_FIRST & ~EXECUTE) | REFER | TRUNCATE
     programs = {*_import_paths(wanted["modules"]), *_SYSTEM, *wanted["programs"]}
     yield from ((path, looks | EXECUTE) for path in programs)
@@ -136,13 +136,13 @@ def _apply_landlock(libc: ctypes.CDLL, wanted: Mapping[str, Any]) -> int:
 
 
 def confine(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Confine this process, for good; what it starts or becomes is confined as well. It must have one thread only.
+    """Confine this process for good, with everything that it starts or becomes. It must have only one thread.
 
     Args:
-        wanted: What it may do: a `Confinement` as plain data.
+        wanted: The limits: a `Confinement` as plain data.
 
     Returns:
-        What could be applied: an `Applied` as plain data.
+        The restrictions that could be applied: an `Applied` as plain data.
     """
     limits = _apply_limits(wanted)
     if sys.platform != "linux":
@@ -157,13 +157,13 @@ def confine(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Become the command of the command line, confined."""
-    import json  # noqa: PLC0415 - `lftool run` has none of it
+    """Confine this process, then become the command given as arguments."""
+    import json  # noqa: PLC0415 - `lftool run` does not need it
 
     wanted, *command = sys.argv[1:]
     applied = confine(json.loads(wanted))
     if command:
-        os.execv(command[0], command)  # noqa: S606 - the command of whoever calls
+        os.execv(command[0], command)  # noqa: S606 - the caller's command
     sys.stdout.write(json.dumps(applied))
 
 

@@ -1,7 +1,7 @@
-"""Find and load plugins: sorted, attributed, one failure never another plugin's.
+"""Find and load plugins in a fixed order; a failure is attributed to its plugin and does not affect the others.
 
-pluggy's own `load_setuptools_entrypoints` walks distributions in file-system order, silently drops a second one with
-the same entry-point name, lets one broken import end the process and accepts misspelt hooks; so this is our own.
+pluggy's `load_setuptools_entrypoints` walks distributions in file-system order, silently drops a second one with the
+same entry-point name, lets one broken import end the process, and accepts misspelt hooks; so lftool does it itself.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 GROUP = "lftool"
 ALLOW_LIST = "LFTOOL_PLUGINS"
 BUILTIN = "lftool.builtin"
-_HEAD = ("Name", "Version")  # of METADATA (core metadata specifications), which no continuation line follows
+_HEAD = ("Name", "Version")  # fields of METADATA (core metadata specifications) without continuation lines
 
-# Major version that a plugin was written for to what its author has to change.
+# Major API version that a plugin was written for, to what its author has to change.
 _MOVED = {
     1: "API 2.0 needs ToolArchive(sha256=...), CompiledRuntime.toolchain(), and sources that ask SourceContext.credentials"
     " for credentials (lftool help plugin-api)"
@@ -47,7 +47,7 @@ Status = Literal["active", "blocked", "failed", "incompatible"]
 
 @frozen(kw_only=True)
 class Plugin:
-    """One plugin that was found, whether it could be used or not; `failure` is what it raised, with its traceback."""
+    """A plugin that was found, usable or not; `failure` is its exception with the traceback."""
 
     origin: Origin
     status: Status
@@ -58,13 +58,13 @@ class Plugin:
 
 
 def allowed_plugins() -> frozenset[str] | None:
-    """Return the names of plugins that the user allows; None for all."""
+    """Return the names of the plugins that the user allows; None for all."""
     text = os.environ.get(ALLOW_LIST)
     return None if text is None else frozenset(name.strip() for name in text.split(",") if name.strip())
 
 
 def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:
-    """Return what the metadata says at its beginning; parsing all of it loads a parser of mail, for milliseconds."""
+    """Return name and version from the start of the metadata; all of it would need a mail parser, for milliseconds."""
     found: dict[str, str] = {}
     for line in (distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or "").splitlines():
         key, _, value = line.partition(": ")
@@ -95,7 +95,7 @@ def _entry_points() -> list[tuple[Origin, metadata.EntryPoint, metadata.Distribu
                 found.append((origin, entry, distribution))
     found.sort(key=lambda item: (item[0].distribution, item[0].entry_point, item[0].module))
     unique: list[tuple[Origin, metadata.EntryPoint, metadata.Distribution]] = []
-    for item in found:  # the same distribution twice on sys.path: Python imports the first
+    for item in found:  # twice on sys.path: Python imports the first
         if not unique or unique[-1][0] != item[0]:
             unique.append(item)
     return unique
@@ -114,7 +114,7 @@ def _check_duplicates(entries: Iterable[tuple[Origin, metadata.EntryPoint, metad
 
 
 def _materialise(module: ModuleType, name: str) -> tuple[tuple[str, Any], ...]:
-    """Call every hook of `module` and check what it yields; the caller attributes what goes wrong."""
+    """Call every hook of `module` and check what it yields; the caller attributes errors."""
     with _one_at_a_time:
         manager = _manager()
         try:
@@ -129,17 +129,17 @@ _one_at_a_time = threading.RLock()
 
 @functools.cache
 def _manager() -> pluggy.PluginManager:
-    """Return the manager that all plugins are registered with, one after the other: reading the specifications takes a while."""
+    """Return the manager that all plugins use, one after the other, since reading the specifications takes a while."""
     manager = pluggy.PluginManager("lftool")
     manager.add_hookspecs(Hooks)
     return manager
 
 
 def _unregister(manager: pluggy.PluginManager, name: str) -> None:
-    """Have the next plugin find nothing of this one, whatever became of it."""
+    """Unregister a plugin, whatever state it is in, so that the next one does not see it."""
     try:
         manager.unregister(name=name)
-    except Exception:  # noqa: BLE001 - half registered: the next one gets another manager
+    except Exception:  # noqa: BLE001 - half registered: the next plugin gets a new manager
         _manager.cache_clear()
 
 
@@ -184,7 +184,7 @@ def load(origin: Origin, distribution: metadata.Distribution | None) -> Plugin:
     try:
         with (
             not_ending(),
-            contextlib.redirect_stdout(sys.stderr),  # what a plugin prints is no part of a report
+            contextlib.redirect_stdout(sys.stderr),  # a plugin's output must not mix with a report
             awaited(origin, "importing") if distribution is not None else contextlib.nullcontext(),
         ):
             module = importlib.import_module(origin.module)
@@ -193,7 +193,7 @@ def load(origin: Origin, distribution: metadata.Distribution | None) -> Plugin:
             return Plugin(origin=origin, status="incompatible", reason=reason, distribution=distribution)
         with not_ending(), contextlib.redirect_stdout(sys.stderr):
             records = _materialise(module, f"{origin.distribution}:{origin.entry_point}")
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin raises is the plugin's failure, and is kept
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin raises is recorded as its failure
         reason = f"{type(error).__name__}: {error}"
         return Plugin(origin=origin, status="failed", reason=reason, distribution=distribution, failure=error)
     return Plugin(origin=origin, status="active", records=records, distribution=distribution)
@@ -203,7 +203,7 @@ def builtin_plugin() -> Plugin:
     """Load the built-in plugins.
 
     Raises:
-        PluginError: They are broken, which is a broken installation.
+        PluginError: They are broken, so the installation is broken.
     """
     origin = Origin(distribution=CORE, version=__version__, entry_point="builtin", module=BUILTIN)
     plugin = load(origin, None)
@@ -213,11 +213,11 @@ def builtin_plugin() -> Plugin:
 
 
 def discover(*, third_party: bool = True, only: frozenset[str] | None = None) -> tuple[Plugin, ...]:
-    """Return the built-in plugin and, unless told otherwise, every installed one, in order of distribution and name.
+    """Return the built-in plugin and, by default, every installed one, ordered by distribution and name.
 
     Args:
-        third_party: Whether to look at installed distributions at all.
-        only: Entry-point names; nothing else is imported. Default: the allow list, or everything.
+        third_party: Whether to look at installed distributions.
+        only: Entry-point names; nothing else is imported. Defaults to the allow list, or everything.
 
     Raises:
         PluginError: Two plugins share an entry-point name.

@@ -1,4 +1,4 @@
-"""Options that a recipe or the user's configuration gives a plugin's record, structured as the record's class."""
+"""Structure the options that a recipe or the user's configuration gives to a plugin's record."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 def given_options(
     record: ConfigurableRecord, options: Mapping[str, Any], kind: str, where: str, error: type[LftoolError]
 ) -> Any:  # noqa: ANN401 - of the plugin's class
-    """Return options as an instance of a record's options class; None for a record without one.
+    """Return options as an instance of the record's options class; None for a record without one.
 
     Args:
-        record: Whose they are.
-        options: As they were written.
-        kind: What messages call the record, such as `source`.
-        where: Where they were written, such as `lftool.toml: $.sources.base.options`.
+        record: The record.
+        options: The options as written.
+        kind: The record's kind in messages, such as `source`.
+        where: Where the options are written, such as `lftool.toml: $.sources.base.options`.
         error: What to raise.
 
     Raises:
-        LftoolError: Of class `error`; the record has no such option, or the value is of another type.
+        LftoolError: Of class `error`; the record has no such option, or a value has the wrong type.
     """
     cls = record.options_class
     file, _, path = where.partition(": ")
@@ -40,6 +40,6 @@ def given_options(
 def factory_arguments(
     record: ConfigurableRecord, options: Mapping[str, Any], kind: str, where: str, error: type[LftoolError]
 ) -> tuple[Any, ...]:
-    """Return what a factory that takes nothing but options is called with. May raise as `given_options` does."""
+    """Return the arguments for a factory that takes only options. May raise as `given_options` does."""
     made = given_options(record, options, kind, where, error)
     return () if record.options is None else (made,)

@@ -1,4 +1,4 @@
-"""The boundary to plugin code: whatever a plugin raises comes out as an error that names the plugin."""
+"""The boundary to plugin code: an exception from a plugin becomes an error that names the plugin."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
     from lftool.host.origin import Origin
 
-_WAIT_SECONDS = 30.0  # then people are told whom they wait for
+_WAIT_SECONDS = 30.0  # then lftool reports what it is waiting for
 
-_inside = threading.local()  # how many guards a thread is in
+_inside = threading.local()  # number of guards that a thread is in
 _real_exit = os._exit
 _process = os.getpid()
 
 
 def plugin_failure(origin: Origin, error: BaseException, what: str = "") -> PluginError:
-    """Return the error that names the plugin behind `error`, and what of it was at work."""
+    """Return an error that names the plugin behind `error`, and the part of it that was running."""
     where = f", {what}," if what else ""
     return PluginError(
         f"{origin}{where} failed: {type(error).__name__}: {error}", hints=("where in the plugin: lftool --traceback …",)
@@ -32,10 +32,10 @@ def plugin_failure(origin: Origin, error: BaseException, what: str = "") -> Plug
 
 
 def checked_pieces(pieces: Iterator[bytes], origin: Origin) -> Iterator[bytes]:
-    """Yield what a plugin's `open` gave, inside the guard: a generator fails while it is consumed, not when it is called.
+    """Yield pieces from a plugin's `open` inside the guard: a generator fails when consumed, not when called.
 
     Raises:
-        PluginError: The plugin failed, or gave something else than bytes.
+        PluginError: The plugin failed, or yielded something other than bytes.
     """
     with guarded(origin):
         for piece in pieces:
@@ -47,30 +47,30 @@ def checked_pieces(pieces: Iterator[bytes], origin: Origin) -> Iterator[bytes]:
 
 
 def _depth() -> list[int]:
-    """Return how many guards this thread is in, as the one number of a list."""
+    """Return the number of guards that this thread is in, as a list of one number."""
     found: list[int] = _inside.__dict__.setdefault("depth", [0])
     return found
 
 
 def _exit(status: int) -> NoReturn:
-    """Stand in for `os._exit`: a plugin may not end the build, least of all with the status of success."""
-    if _depth()[0] and os.getpid() == _process:  # a child that it forked may
+    """Replacement for `os._exit`: a plugin must not end the build, least of all with a success status."""
+    if _depth()[0] and os.getpid() == _process:  # a child that the plugin forked may exit
         raise SystemExit(f"os._exit({status})")
     _real_exit(status)
 
 
 @contextlib.contextmanager
 def guarded(origin: Origin, what: str = "") -> Iterator[None]:
-    """Attribute what plugin code inside the block raises; errors that are meant for users pass as they are.
+    """Attribute exceptions from plugin code in the block to the plugin; errors meant for users pass unchanged.
 
-    Wrap the consumption of a plugin's iterator, not only the call that makes it: a generator fails while it is consumed.
+    Wrap the consumption of a plugin's iterator, not only the call that creates it: a generator fails when consumed.
 
     Args:
         origin: The plugin.
-        what: What of it is at work, such as `check 'polite'`; nothing where it offers one thing only.
+        what: The part of the plugin that is running, such as `check 'polite'`; empty if it has only one.
 
     Raises:
-        PluginError: The plugin raised something else than an LftoolError, or would have ended the process.
+        PluginError: The plugin raised something other than an LftoolError, or tried to end the process.
     """
     try:
         with not_ending():
@@ -83,18 +83,18 @@ def guarded(origin: Origin, what: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def not_ending() -> Iterator[None]:
-    """Have `os._exit` raise SystemExit in this thread during the block."""
-    os._exit = _exit  # the only way to notice it
+    """Make `os._exit` raise SystemExit in this thread during the block."""
+    os._exit = _exit  # the only way to intercept it
     depth = _depth()
     depth[0] += 1
     try:
         yield
     finally:
-        depth[0] -= 1  # of the thread that came in: a generator that nobody ended is ended by any
+        depth[0] -= 1  # of the thread that entered: an unfinished generator may be closed by any thread
 
 
 class _Watch:
-    """Says whom a person waits for. One thread for all: starting one for each plugin takes longer than most plugins do."""
+    """Reports which plugin is being waited for. All waits share a thread: starting one is slower than most plugins."""
 
     def __init__(self) -> None:
         self._waits: dict[object, tuple[float, Callable[[str], None], str]] = {}
@@ -102,7 +102,7 @@ class _Watch:
         self._started = False
 
     def begin(self, say: Callable[[str], None], text: str) -> object:
-        """Begin to wait, and return what ends it."""
+        """Start a wait, and return the token that ends it."""
         token = object()
         with self._lock:
             self._waits[token] = (time.monotonic() + _WAIT_SECONDS, say, text)
@@ -112,7 +112,7 @@ class _Watch:
         return token
 
     def end(self, token: object) -> None:
-        """End a wait; nothing is said any more."""
+        """End a wait, so that nothing more is reported."""
         with self._lock:
             self._waits.pop(token, None)
 
@@ -132,12 +132,12 @@ _watch = _Watch()
 
 @contextlib.contextmanager
 def awaited(origin: Origin, what: str, tell: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Say whom a person waits for, should the block take longer than half a minute.
+    """Report which plugin is being waited for, if the block takes longer than half a minute.
 
     Args:
         origin: The plugin.
         what: What it is doing, such as `resolving source 'base'`.
-        tell: Gets the sentence; by default it is logged as a warning.
+        tell: Receives the message; by default it is logged as a warning.
     """
     text = f"{origin} has been {what} for {_WAIT_SECONDS:g} seconds; Ctrl-C ends it"
     say = tell or logging.getLogger("lftool").warning

@@ -1,4 +1,4 @@
-"""Run plugin code in a child process with a cleared environment, and bring back results, progress and errors."""
+"""Run plugin code in a child process with a cleared environment; return its results, progress and errors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 PROBE_SECONDS = 30.0
-_FULL_BYTES = 1024 * 1024  # less than this left is a full disk
+_FULL_BYTES = 1024 * 1024  # a disk with less space left counts as full
 _MOST_NAMED = 3
 
 
@@ -53,7 +53,7 @@ def _files(inputs: Mapping[str, InputFile]) -> dict[str, Path]:
 
 
 def _on_gpu(registered: Registered[Any]) -> bool:
-    """Tell whether a plugin's object works on a GPU: an accelerator of a quantizer, or a backend other than the processor's."""
+    """Return whether a plugin's object uses a GPU: an accelerator, or a backend other than the processor's."""
     record = registered.record
     if isinstance(record, QuantizerType):
         return record.backend not in {None, "cpu"}
@@ -61,7 +61,7 @@ def _on_gpu(registered: Registered[Any]) -> bool:
 
 
 class Isolated:
-    """Calls plugin objects in child processes; scratch folders lie under `temporary`."""
+    """Calls plugin objects in child processes; their scratch folders are under `temporary`."""
 
     def __init__(self, temporary: Path, workers: Workers, rules: WorkerRules | None = None) -> None:
         self._temporary = temporary
@@ -80,11 +80,11 @@ class Isolated:
         """Return a call whose worker is confined to its inputs and outputs.
 
         Args:
-            registered: Whose object is called.
-            method: Which method.
-            reads: What messages call an input, to its file.
-            writes: What it writes.
-            gpu: Whether it works on a GPU.
+            registered: The record whose object is called.
+            method: The method to call.
+            reads: Name of each input in messages, to its file.
+            writes: The files and folders that it writes.
+            gpu: Whether it uses a GPU.
         """
         idle = self._rules.idle_seconds
         inputs = ", ".join([*list(reads)[:_MOST_NAMED], *(["…"] if len(reads) > _MOST_NAMED else [])])
@@ -146,7 +146,7 @@ class Isolated:
             raise self._full(call) or call.died(process, scratch)
 
     def _full(self, call: Call) -> StorageError | None:
-        """Return the error for a disk that is full, if it is: libraries tell of it in words of their own, or not at all."""
+        """Return the error for a full disk, if it is full; libraries report that in their own words or not at all."""
         left = os.statvfs(self._temporary)
         if left.f_bavail * left.f_frsize >= _FULL_BYTES:
             return None
@@ -156,14 +156,14 @@ class Isolated:
         )
 
     def _options(self, registered: Registered[BackendType]) -> dict[str, Any]:
-        """Return the user's options of a backend."""
+        """Return the user's options for a backend."""
         return canonical_options(self._rules.backends.get(registered.record.name, {}))
 
     def probe_inputs(self, registered: Registered[TransformType], use: str, folder: Path) -> dict[str, Path]:
-        """Have a transform write its fixed input for `use` to a folder, and return role to file.
+        """Let a transform write its fixed input for `use` to a folder, and return role to file.
 
         Raises:
-            LftoolError: What the plugin raised, or PluginError when it died.
+            LftoolError: Whatever the plugin raised; a PluginError if it died.
         """
         call = self._bounded(registered, "probe_inputs", reads={}, writes=[folder], gpu=_on_gpu(registered))
         found = self._call(call, {"use": use, "folder": str(folder)})
@@ -176,10 +176,10 @@ class Isolated:
         options: dict[str, Any],
         inputs: dict[str, InputFile],
     ) -> TransformPlan:
-        """Have a transform plan.
+        """Let a transform make its plan.
 
         Raises:
-            LftoolError: What the plugin raised, or PluginError when it died.
+            LftoolError: Whatever the plugin raised; a PluginError if it died.
         """
         arguments = {"spec": encode_spec(spec, options), "inputs": encode_inputs(inputs)}
         call = self._bounded(registered, "plan", reads=_files(inputs), gpu=_on_gpu(registered))
@@ -196,20 +196,20 @@ class Isolated:
         progress: Callable[[str, int, int], None],
         handed: Sequence[FileIO] = (),
     ) -> None:
-        """Have a transform write its output.
+        """Let a transform write its output.
 
         Args:
             registered: The transform.
             spec: What to make.
-            options: As the recipe wrote them.
+            options: As written in the recipe.
             inputs: Role to file.
             output: Where to write.
-            threads: How many threads to use.
+            threads: Number of threads.
             progress: Called as progress(tensor, index, count).
-            handed: Ends of the pipes that its paths name (`/dev/fd/N`); they are closed here once it has started.
+            handed: Pipe ends that its paths name (`/dev/fd/N`); closed here once the child has started.
 
         Raises:
-            LftoolError: What the plugin raised, or PluginError when it died.
+            LftoolError: Whatever the plugin raised; a PluginError if it died.
         """
         arguments = {
             "spec": encode_spec(spec, options),
@@ -219,7 +219,7 @@ class Isolated:
             "archive": None if spec.archive is None else str(spec.archive),
         }
         if not output.exists():
-            output.touch()  # a right to write can be given for what is there only
+            output.touch()  # write access can only be granted for an existing file
         reads = {**_files(inputs), **({} if spec.archive is None else {"the archive of the tool": spec.archive})}
         call = self._bounded(registered, "run", reads=reads, writes=[output], gpu=_on_gpu(registered))
         self._call(call, arguments, progress, handed=handed)
@@ -227,10 +227,10 @@ class Isolated:
     def measure(
         self, registered: Registered[BackendType], request: QualityRequest, progress: Callable[[str, int, int], None]
     ) -> Figures:
-        """Have a backend measure how well weights predict a text.
+        """Let a backend measure how well weights predict a text.
 
         Raises:
-            LftoolError: What the plugin raised, or PluginError when it died.
+            LftoolError: Whatever the plugin raised; a PluginError if it died.
         """
         plain = {key: str(value) if isinstance(value, Path) else value for key, value in attrs.asdict(request).items()}
         reads = {
@@ -243,10 +243,10 @@ class Isolated:
         return EmbeddingFigures(**found) if "texts" in found else QualityFigures(**found)
 
     def load(self, registered: Registered[BackendType], request: LoadRequest) -> LoadReport:
-        """Have a backend load a model without its data.
+        """Let a backend load a model without its data.
 
         Raises:
-            LftoolError: What the plugin raised, or PluginError when it died.
+            LftoolError: Whatever the plugin raised; a PluginError if it died.
         """
         call = self._bounded(registered, "load", reads={"the weights": request.weights})
         arguments = {"weights": str(request.weights), "context": request.context, "options": self._options(registered)}
@@ -260,19 +260,19 @@ class Isolated:
         threads: int,
         progress: Callable[[str, int, int], None],
     ) -> None:
-        """Have a compiled runtime write its executable.
+        """Let a compiled runtime write its executable.
 
         Raises:
-            LftoolError: What the plugin raised, or PluginError when it died.
+            LftoolError: Whatever the plugin raised; a PluginError if it died.
         """
         arguments = {"archive": str(archive), "output": str(output), "threads": threads}
         self._call(Call(registered=registered, method="compile"), arguments, progress)
 
     def probe_backend(self, registered: Registered[BackendType]) -> Probe:
-        """Have a backend look at this machine, within a time limit.
+        """Let a backend probe this machine, within a time limit.
 
         Raises:
-            PluginError: It failed or died; drivers do.
+            PluginError: It failed or died, as drivers do.
         """
         call = Call(registered=registered, method="probe", seconds=PROBE_SECONDS)
         found = self._call(call, {"options": self._options(registered)})

@@ -1,4 +1,4 @@
-"""Landlock: the kernel's own interface, by system call. Light, since `lftool run` confines itself before anything else.
+"""Landlock through system calls. Imports little, since `lftool run` confines itself before anything else.
 
 Source: landlock(7), include/uapi/linux/landlock.h.
 """
@@ -10,13 +10,13 @@ import errno
 import os
 import struct
 
-_CREATE, _ADD, _RESTRICT = 444, 445, 446  # the numbers on every architecture
+_CREATE, _ADD, _RESTRICT = 444, 445, 446  # the same on every architecture
 _VERSION_FLAG, _PATH_BENEATH, _NET_PORT = 1, 1, 2
 
 EXECUTE, WRITE, READ, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 REMOVE_FILE, MAKE_FILE = 1 << 5, 1 << 8
 REFER, TRUNCATE, IOCTL = 1 << 13, 1 << 14, 1 << 15
-ALL_FIRST = (1 << 13) - 1  # every right of the first version
+ALL_FIRST = (1 << 13) - 1  # every right in the first version
 _OF_FILES = EXECUTE | WRITE | READ | TRUNCATE | IOCTL
 _BIND, _CONNECT = 1 << 0, 1 << 1
 _ABSTRACT_SOCKETS, _SIGNALS = 1 << 0, 1 << 1
@@ -25,10 +25,10 @@ _IOCTL_VERSION, _SCOPE_VERSION, _TRUNCATE_VERSION, _REFER_VERSION = 5, 6, 3, 2
 
 
 class RuleSet:
-    """Rules in the making; `version` is the interface's, 0 where the kernel has none.
+    """A set of rules; `version` is the version of the interface, 0 if the kernel has none.
 
     Args:
-        libc: The C library, with `errno` kept.
+        libc: The C library, loaded with `use_errno`.
     """
 
     def __init__(self, libc: ctypes.CDLL) -> None:
@@ -41,7 +41,7 @@ class RuleSet:
         self._rules = -1
 
     def create(self) -> bool:
-        """Begin, and return whether there is a rule set now."""
+        """Create the rule set; return whether it exists now."""
         fields = [self._handled]
         if self.version >= NET_VERSION:
             fields.append(_BIND | _CONNECT)
@@ -54,11 +54,11 @@ class RuleSet:
     def _add(self, kind: int, rule: bytes, what: str) -> None:
         if self._libc.syscall(_ADD, self._rules, kind, rule, 0) != 0:
             code = ctypes.get_errno()
-            if code not in {errno.ENOMSG, errno.EBADFD}:  # no right is left; a pipe, which needs none
+            if code not in {errno.ENOMSG, errno.EBADFD}:  # no right is left, or a pipe, which needs none
                 raise OSError(code, f"landlock_add_rule: {what}")
 
     def allow(self, path: str, rights: int) -> None:
-        """Allow rights below a path; one that is not there needs none.
+        """Allow rights below a path; does nothing if the path does not exist.
 
         Raises:
             OSError: The kernel refuses the rule.
@@ -75,7 +75,7 @@ class RuleSet:
             os.close(descriptor)
 
     def allow_listening(self, port: int) -> None:
-        """Allow to listen on a TCP port.
+        """Allow listening on a TCP port.
 
         Raises:
             OSError: The kernel refuses the rule.
@@ -84,7 +84,7 @@ class RuleSet:
             self._add(_NET_PORT, struct.pack("=QQ", _BIND, port), f"port {port}")
 
     def restrict(self) -> bool:
-        """Hold this process to the rules, for good; return whether the kernel does."""
+        """Enforce the rules on this process for good; return whether the kernel does."""
         done: int = self._libc.syscall(_RESTRICT, self._rules, 0)
         os.close(self._rules)
         return done == 0

@@ -1,4 +1,4 @@
-"""Which types fields of an options class may have: those that a TOML table can be structured as, and a lock can hold."""
+"""The types that fields of an options class may have: those that fit a TOML table and a lock."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _is_allowed(kind: Any) -> bool:  # noqa: ANN401 - an annotation
 
 
 def type_text(kind: Any) -> str:  # noqa: ANN401 - an annotation
-    """Return an annotation as people write it."""
+    """Return an annotation as users write it."""
     return kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind).replace("typing.", "")
 
 
@@ -53,7 +53,7 @@ def check_options(cls: type, *, typed: bool = False) -> None:
 
     Args:
         cls: An attrs class.
-        typed: Whether people type them on a command line, where there are no tables and no dates.
+        typed: Whether users type them on a command line, where there are no tables and no dates.
     """
     if not attrs.has(cls):
         raise TypeError(f"options must be an attrs class, not {cls!r}")

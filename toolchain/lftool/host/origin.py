@@ -1,4 +1,4 @@
-"""Where a plugin comes from, and the digest of its distribution's own files."""
+"""The origin of a plugin, and the digest of its distribution's own files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CORE = "lftool"
 
 @frozen(kw_only=True)
 class Origin:
-    """A plugin: its distribution, version, entry-point name and module, and the folder that it is installed in."""
+    """A plugin: its distribution, version, entry-point name and module, and the folder where it is installed."""
 
     distribution: str
     version: str
@@ -41,7 +41,7 @@ class Origin:
 
 
 def is_editable(distribution: Distribution) -> bool:
-    """Tell whether a distribution was installed with `pip install -e`."""
+    """Return whether a distribution was installed with `pip install -e`."""
     text = distribution.read_text("direct_url.json")
     return bool(text and json.loads(text).get("dir_info", {}).get("editable"))
 
@@ -77,9 +77,9 @@ def _files(distribution: Distribution, module: str) -> Iterator[tuple[str, Path]
 
 
 def distribution_digest(distribution: Distribution, module: str) -> Digest:
-    """Return sha256 over the sorted (path, sha256) of the distribution's own files.
+    """Return the sha256 over the sorted (path, sha256) of the distribution's own files.
 
-    Scripts, metadata and bytecode are left out; an editable install and a wheel of the same code agree.
+    Leaves out scripts, metadata and bytecode, so that an editable install and a wheel of the same code agree.
 
     Raises:
         PluginError: A file that the distribution lists cannot be read.

@@ -1,6 +1,6 @@
-"""The plugins that this project publishes: what to install for a name that nothing here offers.
+"""The plugins that this project publishes: what to install for a name that no installed plugin provides.
 
-The one place of the core that names plugins. A test compares it with the packages.
+This is the only place in the core that names plugins. A test compares it with the packages.
 """
 
 from __future__ import annotations
@@ -10,5 +10,5 @@ SCHEMES = {"hf": "lftool-hf", "s3": "lftool-s3", "gs": "lftool-s3", "az": "lftoo
 
 
 def hints_for_backend(name: str) -> tuple[str, ...]:
-    """Return what to install for a backend; nothing for one that is not ours: a package of that name would be anybody's."""
+    """Return what to install for a backend; nothing if it is not ours: anyone could publish such a package."""
     return (f"install {BACKENDS[name]}: pip install 'lftool[{name}]'",) if name in BACKENDS else ()

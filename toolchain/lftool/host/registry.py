@@ -1,4 +1,4 @@
-"""The registry: records by kind and name, each with the plugin that it came from."""
+"""The registry: records by kind and name, each with its plugin."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ S = TypeVar("S", SourceType, SignerType, RemoteStoreType)
 
 @frozen(kw_only=True)
 class Registered(Generic[R_co]):
-    """A record and the plugin that yielded it."""
+    """A record and the plugin that provides it."""
 
     record: R_co
     origin: Origin
 
 
 class Registry:
-    """What the loaded plugins offer; iteration is by name."""
+    """The records of the loaded plugins; iteration is by name."""
 
     def __init__(self, plugins: Sequence[Plugin]) -> None:
         self.plugins = tuple(plugins)
@@ -59,7 +59,7 @@ class Registry:
 
     @classmethod
     def discovered(cls, *, third_party: bool = True, only: frozenset[str] | None = None) -> Registry:
-        """Return the registry of what is installed here; of third parties, `only` those, if given.
+        """Return the registry of the installed plugins; if given, `only` limits third-party ones.
 
         Raises:
             PluginError: Two plugins, or two records of a kind, share a name.
@@ -95,7 +95,7 @@ class Registry:
         return error(f"unknown {noun} {wanted!r}{meant}", hints=self._unusable())
 
     def _unusable(self) -> tuple[str, ...]:
-        """Say which plugins could not be used, and why: one of them may be the one that is missed."""
+        """Return the plugins that could not be used, and why: one of them may provide what is missing."""
         return tuple(
             f"{plugin.origin} could not be used: {plugin.reason}"
             for plugin in self.plugins
@@ -106,7 +106,7 @@ class Registry:
         """Return the record of `kind` called `name`.
 
         Raises:
-            LftoolError: Of class `error`; there is none. The message names the nearest, and plugins that failed.
+            LftoolError: Of class `error`; there is none. The message names similar records, and plugins that failed.
         """
         found = self.all(kind)
         for registered in found:
@@ -115,7 +115,7 @@ class Registry:
         raise self._missing(kind, name, [item.record.name for item in found], error)
 
     def _by_scheme(self, kind: type[S], scheme: str) -> Registered[S] | None:
-        """Return the one record of `kind` that opens `scheme`, if there is one.
+        """Return the record of `kind` that opens `scheme`, if there is one.
 
         Raises:
             PluginError: Several plugins claim the scheme.
@@ -135,8 +135,8 @@ class Registry:
         """Return the source for a URI scheme.
 
         Raises:
-            RecipeError: No installed plugin knows it.
-            UnavailableError: A plugin that is not installed does.
+            RecipeError: No plugin is known to open it.
+            UnavailableError: A plugin that is not installed opens it.
             PluginError: Several plugins claim it.
         """
         found = self._by_scheme(SourceType, scheme)
@@ -158,7 +158,7 @@ class Registry:
         """Return the signer for a key reference scheme.
 
         Raises:
-            RecipeError: No installed plugin knows it.
+            RecipeError: No installed plugin opens it.
             PluginError: Several plugins claim it.
         """
         found = self._by_scheme(SignerType, scheme)
@@ -170,7 +170,7 @@ class Registry:
         """Return the kind of remote store for a URL scheme.
 
         Raises:
-            UsageError: No installed plugin knows it.
+            UsageError: No installed plugin opens it.
             PluginError: Several plugins claim it.
         """
         found = self._by_scheme(RemoteStoreType, scheme)
@@ -179,9 +179,9 @@ class Registry:
         return found
 
     def check_backend(self, name: str) -> None:
-        """Raise RecipeError unless `name` is a backend that is installed, or one that could be.
+        """Raise RecipeError unless `name` is a backend that is installed or known.
 
-        A recipe may name a backend of another machine: weights for it can be locked and packed here.
+        A recipe may name another machine's backend: weights for it can be locked and packed here.
         """
         installed = [item.record.name for item in self.all(BackendType)]
         if name not in installed and name not in BACKENDS:
@@ -189,7 +189,7 @@ class Registry:
             raise self._missing(BackendType, name, valid, RecipeError, "installed, or ours to install")
 
     def runtime(self, name: str, backend: str, pinned: str | None = None) -> Registered[RuntimeType]:
-        """Return the runtime called `name` for a backend: the pinned number if it is one of its numbers, or the newest.
+        """Return the runtime called `name` for a backend: the pinned number if it belongs to it, or else the newest.
 
         Raises:
             RecipeError: No installed plugin provides it.
@@ -211,7 +211,7 @@ class Registry:
         return self.pinned_runtime(pinned)
 
     def pinned_runtime(self, semantics: str) -> Registered[RuntimeType]:
-        """Return the runtime of that title and number.
+        """Return the runtime with that title and number.
 
         Raises:
             UnavailableError: It is not installed.
@@ -256,10 +256,10 @@ class Registry:
         raise RecipeError(f"unknown quantisation {produces!r}{meant}", hints=self._unusable())
 
     def converter(self, consumes: str, produces: str, makes: str = "model") -> Registered[ConverterType] | None:
-        """Return the converter from a format to a GGUF with a type of weights; None when none is installed.
+        """Return the converter from a format to a GGUF with that type of weights; None if none is installed.
 
         Raises:
-            PluginError: Several do it.
+            PluginError: Several converters can do it.
         """
         able = [
             item
@@ -281,7 +281,7 @@ class Registry:
         raise PluginError(f"{origin}: not installed as a distribution, so it cannot be pinned")
 
     def is_editable(self, origin: Origin) -> bool:
-        """Tell whether the distribution that `origin` belongs to is an editable install."""
+        """Return whether the distribution that `origin` belongs to is an editable install."""
         return any(
             plugin.distribution is not None and is_editable(plugin.distribution)
             for plugin in self.plugins

@@ -1,4 +1,4 @@
-"""Objects of plugins behind a guard: what they raise names the plugin, and what they return is what the protocol says."""
+"""Guards around plugin objects: exceptions name the plugin, and returned values have the protocol's types."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _KEY_ID = re.compile(r"[0-9a-f]{64}\Z")
 
 
 def checked(value: object, kind: type[T], what: str, origin: Origin) -> T:
-    """Return `value`, which a plugin returned.
+    """Return `value`, which a plugin returned, if its type is `kind`.
 
     Raises:
-        PluginError: It is of another type.
+        PluginError: It has another type.
     """
     if not isinstance(value, kind):
         raise PluginError(f"{origin}: {what} returned {type(value).__name__}, not {kind.__name__}")
@@ -32,7 +32,7 @@ def checked(value: object, kind: type[T], what: str, origin: Origin) -> T:
 
 @frozen
 class GuardedSigner:
-    """A signer of a plugin. Every method may raise PluginError, or what the signer means for users."""
+    """A plugin's signer. Every method may raise PluginError, or an error that the signer means for users."""
 
     signer: Signer
     origin: Origin
@@ -56,7 +56,7 @@ class GuardedSigner:
 
 @frozen
 class GuardedVerifier:
-    """A verifier of a plugin. Every method may raise PluginError, or what the verifier means for users."""
+    """A plugin's verifier. Every method may raise PluginError, or an error that the verifier means for users."""
 
     verifier: Verifier
     origin: Origin
@@ -70,13 +70,13 @@ class GuardedVerifier:
         return found
 
     def verify(self, data: bytes, signature: bytes, public_key: str) -> bool:
-        """Tell whether a signature is valid."""
+        """Return whether a signature is valid."""
         with guarded(self.origin):
             return checked(self.verifier.verify(data, signature, public_key), bool, "verify()", self.origin)
 
 
 def layout_plan(layout: Layout, inputs: LayoutInputs, origin: Origin) -> LayoutPlan:
-    """Return how a layout of a plugin lays a bundle out.
+    """Return the plan that a plugin's layout makes for a bundle.
 
     Raises:
         PluginError: It failed, or returned something else.

@@ -1,4 +1,4 @@
-"""Load exactly the verifiers that a trust policy names, and nothing else; a bundle can never cause an import."""
+"""Load exactly the verifiers that a trust policy names; a bundle can never cause an import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lftool.api import Verifier
     from lftool.models.policy import TrustedKey, TrustPolicy
 
-# The built-in scheme by module and class: verifying needs no registry, which would double its start-up time.
+# Module and class of the built-in scheme: verifying needs no registry, which would double its start-up time.
 _BUILTIN = {P256: ("lftool.builtin.p256_keys", "P256Verifier")}
 
 
@@ -30,7 +30,7 @@ def _load(key: TrustedKey) -> Verifier:
 
 
 def _of_plugin(key: TrustedKey, plugin: str) -> Verifier:
-    """Return the verifier of the one plugin that a policy names; what the user forbids, no policy loads."""
+    """Return the verifier of the one plugin that a policy names. A policy cannot load what the user forbids."""
     from lftool.api import VerifierType  # noqa: PLC0415 - only policies with other schemes need the registry
     from lftool.host.discovery import ALLOW_LIST, allowed_plugins  # noqa: PLC0415 - as above
     from lftool.host.guarding import guarded  # noqa: PLC0415
@@ -59,10 +59,10 @@ def _of_plugin(key: TrustedKey, plugin: str) -> Verifier:
 
 
 def load_verifiers(policy: TrustPolicy) -> dict[str, Verifier]:
-    """Return scheme to verifier for the keys of `policy`; every key is checked to be one of its scheme.
+    """Return scheme to verifier for the keys of `policy`; checks that every key belongs to its scheme.
 
     Raises:
-        TrustError: No verifier for a scheme, or a key that is not of its scheme.
+        TrustError: There is no verifier for a scheme, or a key does not belong to its scheme.
     """
     found: dict[str, Verifier] = {}
     for key in policy.keys:

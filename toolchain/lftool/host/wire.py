@@ -1,4 +1,4 @@
-"""What parent and worker say to each other: one JSON object a line."""
+"""The messages between parent and worker: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Task:
         module: Module of the plugin; its records are looked up there and nowhere else.
         kind: Name of the hook that yields the record.
         name: Key of the record.
-        method: What to call on the object that the record makes.
+        method: The method to call on the object that the record makes.
         arguments: Plain data; see `encode_*` and `decode_*`.
-        confinement: What the worker may do, as plain data; None for a worker that is not confined.
-        site: The folder that the plugin is installed in.
+        confinement: The limits of the worker, as plain data; None if it is not confined.
+        site: The folder where the plugin is installed.
     """
 
     module: str
@@ -60,7 +60,7 @@ def decode_inputs(plain: dict[str, Any]) -> dict[str, InputFile]:
 
 
 def encode_spec(spec: TransformSpec, options: Any) -> dict[str, Any]:  # noqa: ANN401 - plain options
-    """Return a spec as plain data; `options` is the table as the recipe wrote it."""
+    """Return a spec as plain data; `options` is the table as written in the recipe."""
     return {
         "produces": spec.produces,
         "overrides": [[item.tensor, item.type] for item in spec.overrides],

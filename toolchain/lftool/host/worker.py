@@ -1,6 +1,6 @@
-"""The child process in which plugin code runs: `python -m lftool.host.worker`, one task on standard input.
+"""The child process that runs plugin code: `python -m lftool.host.worker`, one task on standard input.
 
-It loads the one plugin that the task names. Whatever native code prints goes to standard error; the wire is a copy of
+It loads only the plugin that the task names. Output of native code goes to standard error; the wire is a copy of
 standard output that native code does not know. When the parent dies, standard input ends and so does this process.
 """
 
@@ -30,7 +30,7 @@ from lftool.host.wire import decode_inputs, decode_spec, encode_plan
 
 @define
 class Wire:
-    """Where messages to the parent go; callbacks of native threads may write too."""
+    """Sends messages to the parent; callbacks of native threads may use it too."""
 
     out: IO[str]
     lock: threading.Lock
@@ -42,10 +42,10 @@ class Wire:
             self.out.flush()
 
     def progress(self, tensor: object, index: object, count: object) -> None:
-        """Tell how far it is.
+        """Report progress.
 
         Raises:
-            TypeError: The plugin reports something else than a name and two numbers.
+            TypeError: The plugin reported something other than a name and two numbers.
         """
         if not (isinstance(tensor, str) and type(index) is int and type(count) is int):
             raise TypeError(f"progress({tensor!r}, {index!r}, {count!r}): it takes a str and two ints")
@@ -53,10 +53,10 @@ class Wire:
 
 
 def find_record(module_name: str, hook: str, name: str) -> Record:
-    """Return the record whose key is `name` that `module_name` yields from `hook`.
+    """Return the record that `module_name` yields from `hook` and whose key is `name`.
 
     Raises:
-        LookupError: There is none.
+        LookupError: There is no such record.
     """
     for record in getattr(import_module(module_name), hook)():
         if isinstance(record, HOOKS[hook]) and record.key == name:
@@ -87,7 +87,7 @@ def _quality_request(plain: dict[str, Any]) -> QualityRequest:
 
 
 def perform(task: dict[str, Any], wire: Wire) -> Any:  # noqa: ANN401 - plain data
-    """Do what `task` says and return the result as plain data."""
+    """Carry out `task` and return the result as plain data."""
     record = find_record(task["module"], task["kind"], task["name"])
     if isinstance(record, TransformType):
         return _call_transform(record, task["method"], task["arguments"], wire)
@@ -108,7 +108,7 @@ def perform(task: dict[str, Any], wire: Wire) -> Any:  # noqa: ANN401 - plain da
 
 
 def _pass_on_warnings(wire: Wire) -> None:
-    """Have what plugins warn of by `InputWarning` told to the user; what libraries warn of goes to standard error."""
+    """Send `InputWarning`s from plugins to the user; other warnings go to standard error."""
     shown = warnings.showwarning
 
     def show(message: Any, category: Any, *rest: Any, **named: Any) -> None:  # noqa: ANN401 - the library's signature
@@ -122,17 +122,17 @@ def _pass_on_warnings(wire: Wire) -> None:
 
 
 def main() -> None:
-    """Read one task, do it, and report."""
+    """Read one task, carry it out, and report the result."""
     wire = Wire(os.fdopen(os.dup(1), "w"), threading.Lock())
     os.dup2(2, 1)
     task = json.loads(sys.stdin.readline())
-    # Libraries that ask a question find nobody; the parent's pipe is for noticing that it is gone.
+    # Libraries that ask a question read an empty input; the parent's pipe only shows when the parent is gone.
     pipe, nobody = os.dup(0), os.open(os.devnull, os.O_RDONLY)
     os.dup2(nobody, 0)
     sys.stdin = os.fdopen(nobody)
     if task["site"] and task["site"] not in sys.path:
-        sys.path.append(task["site"])  # a folder of PYTHONPATH, which this process does not heed: last, for this plugin
-    if task["confinement"] is not None:  # before anything else runs here: it holds for threads that begin later
+        sys.path.append(task["site"])  # may come from PYTHONPATH, which this process ignores; last, for this plugin
+    if task["confinement"] is not None:  # before anything else runs, so that it applies to later threads
         confine(task["confinement"])
     _pass_on_warnings(wire)
     threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
@@ -152,7 +152,7 @@ def main() -> None:
 
 
 def _exceeds_file_size(error: BaseException | None) -> bool:
-    """Tell whether a file grew over its limit, whatever was made of that error on its way."""
+    """Return whether a file exceeded its size limit, even if that error was wrapped."""
     while error is not None:
         if isinstance(error, OSError) and error.errno == errno.EFBIG:
             return True
@@ -163,7 +163,7 @@ def _exceeds_file_size(error: BaseException | None) -> bool:
 def _die_with_parent(pipe: int) -> None:
     while os.read(pipe, 1):
         pass
-    os.killpg(0, signal.SIGKILL)  # this process leads its group: what it has started goes with it
+    os.killpg(0, signal.SIGKILL)  # this process leads its group, so its children die too
 
 
 if __name__ == "__main__":

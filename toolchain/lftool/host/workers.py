@@ -1,4 +1,4 @@
-"""Child processes that run plugin code: how they are started and ended, and the rules that bound them."""
+"""Child processes that run plugin code: how they start and end, and their limits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from io import FileIO
     from pathlib import Path
 
-# All that a child sees: nothing of the user's environment can change a byte.
+# The whole environment of a child: nothing in the user's environment can change a byte.
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
 _DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 _KEPT = ("PATH", "SYSTEMROOT", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", *_DEVICES)
@@ -28,14 +28,14 @@ _KEPT = ("PATH", "SYSTEMROOT", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFI
 
 @frozen(kw_only=True)
 class WorkerRules:
-    """What bounds workers.
+    """The limits of workers.
 
     Attributes:
-        confine: Whether those that parse or execute model files are confined.
-        idle_seconds: After how many seconds without progress a worker is ended.
-        waiting_seconds: After how many it is said that it is waited for.
-        notify: Told who is waited for, and of what transforms warn.
-        backends: Name of a backend to its options, as the user's configuration has them.
+        confine: Whether to confine workers that parse or execute model files.
+        idle_seconds: Seconds without progress after which a worker is ended.
+        waiting_seconds: Seconds after which a message says that lftool is waiting.
+        notify: Receives messages about waiting, and warnings from transforms.
+        backends: Name of a backend to its options in the user's configuration.
     """
 
     confine: bool = True
@@ -46,7 +46,7 @@ class WorkerRules:
 
 
 class Workers:
-    """Child processes that are alive, so that an interrupt can end them all."""
+    """The running child processes, so that an interrupt can end them all."""
 
     def __init__(self) -> None:
         self._alive: set[subprocess.Popen[str]] = set()
@@ -54,7 +54,7 @@ class Workers:
         self._closed = False
 
     def stop(self) -> None:
-        """End every child now, and refuse new ones."""
+        """End all children now, and refuse new ones."""
         with self._lock:
             self._closed = True
             for process in self._alive:
@@ -67,9 +67,9 @@ class Workers:
 
         Args:
             scratch: An empty folder.
-            handed: Ends of pipes that become the worker's, under the same numbers, and are closed here.
+            handed: Pipe ends that the worker inherits under the same numbers; closed here.
         """
-        import subprocess  # noqa: PLC0415 - a build with everything there starts none
+        import subprocess  # noqa: PLC0415 - a finished build starts none
 
         environment = {key: os.environ[key] for key in _KEPT if key in os.environ}
         environment |= {**_ENVIRONMENT, "HOME": str(scratch), "TMPDIR": str(scratch)}

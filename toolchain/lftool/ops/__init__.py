@@ -1,1 +1,1 @@
-"""Use cases as functions: each does one thing a person asks for and returns data. Nothing here prints."""
+"""Use cases as functions: each does one thing that a user asks for and returns data. Nothing here prints."""

@@ -1,4 +1,4 @@
-"""`lftool build`: from a fresh lock to bundles, recording outputs the first time and comparing ever after."""
+"""`lftool build`: from a fresh lock to bundles. Records outputs the first time, and compares with them ever after."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class BuildOptions:
     """How to build.
 
     Attributes:
-        targets: Names of targets; all when empty.
+        targets: Names of targets; all if empty.
         output: Folder for bundles.
-        locked: The lock must be fresh and hold every output; it is not written.
-        relock: Make or renew the lock if need be, as on a terminal; else a missing or stale lock is an error.
-        rebuild: Recall nothing: do every stage, and compare with the lock.
-        sign: Sign when the recipe says with which key.
-        sign_key: Path of the private key that the user names; before the recipe's.
-        cache_bytes: Bound of the store, kept after the build.
+        locked: Require a fresh lock that holds every output, and do not write it.
+        relock: Make or renew the lock if needed, as on a terminal; otherwise a missing or stale lock is an error.
+        rebuild: Reuse nothing: run every stage, and compare with the lock.
+        sign: Sign if the recipe names a key.
+        sign_key: Path of the user's private key; overrides the recipe's.
+        cache_bytes: Size limit of the store, enforced after the build.
         executor: Runs the graph.
     """
 
@@ -85,7 +85,7 @@ def _fresh_lock(project: Project, ports: Ports, options: BuildOptions) -> Lock:
 
 
 def _editable(lock: Lock, ports: Ports, *, locked: bool) -> None:
-    """Say, or with `locked` refuse, that plugins of a lock are editable: what they make, another machine may not."""
+    """Warn, or with `locked` refuse, if plugins of a lock are editable, since another machine may build other bytes."""
     names = sorted(name for name, plugin in lock.plugins.items() if plugin.editable)
     if not names:
         return
@@ -122,7 +122,7 @@ def _request(project: Project, lock: Lock, targets: Sequence[str], options: Buil
 
 
 def plan_project(project: Project, ports: Ports, options: BuildOptions) -> Graph:
-    """Return what is left of a build; nothing is written.
+    """Return the remaining steps of a build, without writing anything.
 
     Raises:
         LockError: The lock is missing or stale.
@@ -138,7 +138,7 @@ def plan_project(project: Project, ports: Ports, options: BuildOptions) -> Graph
 
 
 def _record(project: Project, lock: Lock, built: Sequence[BuiltBundle], ports: Ports) -> None:
-    """Write outputs into the lock; in a project that is read-only, the bundles are what was asked for."""
+    """Write outputs to the lock. In a read-only project, skip that: the user asked for the bundles."""
     try:
         record_outputs(project, lock, built)
     except StorageError as error:
@@ -153,11 +153,11 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
     """Build bundles.
 
     Raises:
-        LockError: The lock is missing, stale, or without an output that `locked` needs.
-        RecipeError: A check names a file that is not there.
-        IntegrityError: A file beside the recipe is not the one that the lock pins.
+        LockError: The lock is missing, stale, or lacks an output that `locked` needs.
+        RecipeError: A check names a file that does not exist.
+        IntegrityError: A local file differs from the lock.
         NotReproducibleError: A stage made other bytes than the lock names.
-        LftoolError: Whatever a stage raises; what existed before is unchanged.
+        LftoolError: Whatever a stage raises; existing files stay unchanged.
     """
     targets = _chosen(project, options.targets)
     require_plugins(project.recipe.plugins)

@@ -1,4 +1,4 @@
-"""`lftool export`: have a plugin write what others need to run a bundle, once every byte of it has been checked."""
+"""`lftool export`: let a plugin write the files that others need to run a bundle, once every byte has been checked."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def export_bundle(
     """Export a bundle.
 
     Args:
-        registered: How.
+        registered: The exporter.
         path: The bundle.
-        folder: What to write, where the exporter fills a folder: it is empty, or not there. Else None.
-        options: Of the exporter.
-        store: Remembers what has been checked.
+        folder: The folder to write, empty or absent, if the exporter fills one; otherwise None.
+        options: Options of the exporter.
+        store: Remembers checked bundles.
 
     Raises:
-        IntegrityError: The bundle is not what it says.
-        UsageError: An option is wrong, the folder is not empty, or the bundle cannot be exported so.
-        StorageError: The folder cannot be written; nothing of it is there.
+        IntegrityError: The bundle is corrupted.
+        UsageError: An option is invalid, the folder is not empty, or this exporter cannot export the bundle.
+        StorageError: The folder cannot be written; no part of it is left behind.
         PluginError: The exporter failed.
     """
     record, origin = registered.record, registered.origin
@@ -79,7 +79,7 @@ def _filled(
         with guarded(registered.origin, f"exporter {registered.record.name!r}"):
             return checked(registered.record.factory(*arguments).export(request), Export, "export()", registered.origin)
     except PluginError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL:  # no fault of the plugin's
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL:  # not the plugin's fault
             with storage_errors("write", folder):
                 raise error.__cause__ from None
         raise

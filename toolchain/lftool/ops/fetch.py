@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def locked_files(lock: Lock) -> list[tuple[str, LockedFile]]:
-    """Return (source, file) of all that a lock pins, archives of tools included, each content once, in order."""
+    """Return (source, file) of everything that a lock pins, archives of tools included, each content once, in order."""
     found: dict[Artifact, tuple[str, LockedFile]] = {}
     for name, source in sorted(with_archives(lock).sources.items()):
         for file in source.files:
@@ -26,12 +26,12 @@ def locked_files(lock: Lock) -> list[tuple[str, LockedFile]]:
 
 
 def fetch_project(project: Project, ports: Ports) -> list[LockedFile]:
-    """Fetch every file that the project's lock pins; return those that were not in the store.
+    """Fetch every file that the project's lock pins; return those that were missing from the store.
 
     Raises:
-        LockError: There is no lock, it cannot be read, or it is not the recipe's.
+        LockError: The lock is missing or unreadable, or does not belong to the recipe.
         IntegrityError: A source delivers other bytes than the pinned ones.
-        FetchError: A source does not deliver.
+        FetchError: A source cannot deliver.
     """
     lock = check_lock(project)
 

@@ -1,4 +1,4 @@
-"""`lftool gguf repair`: a sound copy of a GGUF that llama.cpp reads, and whose end or text breaks the format's rules."""
+"""`lftool gguf repair`: make a valid copy of a GGUF that llama.cpp reads although its end or text breaks the format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PIECE = 4 * 1024 * 1024
 
 
 def _entries(file: BinaryIO, header: GGUFHeader) -> list[bytes]:
-    """Return the metadata as it is, but for text that is no UTF-8."""
+    """Return the metadata unchanged, except for text that is not UTF-8."""
     found = []
     for key, (begin, end) in header.extents.items():
         file.seek(begin)
@@ -31,10 +31,10 @@ def _entries(file: BinaryIO, header: GGUFHeader) -> list[bytes]:
 
 
 def _pieces(file: BinaryIO, header: GGUFHeader, what: str) -> Iterator[bytes]:
-    """Yield a sound GGUF: a header, and the data of every tensor with its padding.
+    """Yield a valid GGUF: a header, and the data of every tensor with its padding.
 
     Raises:
-        FormatError: The file has become shorter meanwhile.
+        FormatError: The file has become shorter in the meantime.
     """
     yield copied_header(_entries(file, header), header.tensors, header.alignment)
     for tensor in header.tensors:
@@ -50,11 +50,11 @@ def _pieces(file: BinaryIO, header: GGUFHeader, what: str) -> Iterator[bytes]:
 
 
 def repair_gguf(source: Path, destination: Path) -> tuple[str, ...]:
-    """Write a sound copy of a GGUF, and return what is changed in it, a sentence each; nothing is written where nothing is wrong.
+    """Write a valid copy of a GGUF; return one sentence per change. If nothing is wrong, write nothing.
 
     Raises:
-        FormatError: It is damaged in a way that cannot be mended.
-        UsageError: There is a file where the copy is to be.
+        FormatError: The damage cannot be repaired.
+        UsageError: The destination exists.
         StorageError: It cannot be read or written.
     """
     if destination.exists():

@@ -1,4 +1,4 @@
-"""`lftool help`: the documentation, which ships with the package."""
+"""`lftool help`: the documentation that ships with the package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOMS = ("tutorial", "how-to", "reference", "explanation")
 
 @frozen(kw_only=True)
 class Topic:
-    """A page: its name, what it is called, and where it lies."""
+    """A page: its name, its title, and its path."""
 
     name: str
     room: str
@@ -24,14 +24,14 @@ class Topic:
 
 
 def _folder() -> Path:
-    """Return where the pages are: in the wheel, or in the checkout of an editable install."""
+    """Return the folder of the pages: in the wheel, or in the checkout of an editable install."""
     package = Path(lftool.__file__).parent
     shipped = package / "pages"
     return shipped if shipped.is_dir() else package.parent.parent / "docs"
 
 
 def topics() -> list[Topic]:
-    """Return all pages, room by room."""
+    """Return all pages, by section."""
     found = []
     for room in ROOMS:
         for path in sorted((_folder() / room).glob("*.md")):
@@ -41,10 +41,10 @@ def topics() -> list[Topic]:
 
 
 def page(name: str) -> str:
-    """Return the text of a page, Markdown.
+    """Return the text of a page as Markdown.
 
     Raises:
-        UsageError: There is no such page.
+        UsageError: No such page.
     """
     known = {topic.name: topic for topic in topics()}
     if name not in known:

@@ -1,4 +1,4 @@
-"""`lftool init`: a recipe to start from."""
+"""`lftool init`: write a recipe to start from."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ def _only(directory: Path, pattern: str) -> str | None:
 def start_project(directory: Path, name: str | None, *, quantizes: bool) -> Path:
     """Write a recipe into `directory`; return its path.
 
-    It names the GGUF and the signing key that are there, if there is exactly one of each.
+    It names the GGUF and the signing key in `directory`, if there is exactly one of each.
 
     Args:
-        directory: Made if it does not exist.
-        name: Of the bundle; None: the folder's.
-        quantizes: Whether a quantizer is installed. Without one the recipe takes the weights as they are.
+        directory: The folder, created if missing.
+        name: Name of the bundle; None for the folder's name.
+        quantizes: Whether a quantizer is installed. Without one, the recipe packs the weights unchanged.
 
     Raises:
-        UsageError: There is a recipe already, or the name cannot name a bundle.
+        UsageError: A recipe exists already, or the name is not valid for a bundle.
         StorageError: It cannot be written.
     """
     path = directory / RECIPE_NAME

@@ -1,4 +1,4 @@
-"""`lftool keygen`: a new key pair in two files, never over existing ones."""
+"""`lftool keygen`: write a new key pair to two files, never over existing ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def make_key_pair(prefix: Path) -> tuple[Path, Path]:
 
     Raises:
         UsageError: One of them exists.
-        StorageError: They cannot be written; neither is there then.
+        StorageError: They cannot be written; then neither exists.
     """
     private, public = prefix.with_name(prefix.name + ".key"), prefix.with_name(prefix.name + ".pub")
     for path in (private, public):

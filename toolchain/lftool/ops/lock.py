@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class LockResult:
-    """What locking did: the differences to the lock before, and whether it was written."""
+    """The result of locking: the differences from the old lock, and whether the new one was written."""
 
     lock: Lock
     changes: tuple[str, ...]
@@ -59,14 +59,14 @@ def lock_project(
     Args:
         project: The project.
         ports: Its ports.
-        upgrade: None moves no pin; an empty collection moves all; else names of sources, `tool:` and `plugin:` names.
-        editable: Distributions of plugins that are pinned as editable, while they are being written.
+        upgrade: None moves no pin, an empty collection moves all; else names: sources, `tool:NAME`, `plugin:NAME`.
+        editable: Distributions of plugins to pin as editable, while they are in development.
         dry_run: Write nothing.
         executor: Runs the graph.
 
     Raises:
-        RecipeError: A check names a file that is not there.
-        LftoolError: Whatever resolving raises; the lock is then as it was.
+        RecipeError: A check names a file that does not exist.
+        LftoolError: Whatever resolving raises; the lock stays unchanged.
     """
     require_plugins(project.recipe.plugins)
     require_files(project.recipe, ports.registry, ports.files)
@@ -86,8 +86,8 @@ def lock_project(
     if dry_run:
         return LockResult(lock=lock, changes=_changes(old, lock), written=False)
     with project.exclusively():
-        current = project.read_lock()  # a build may have recorded outputs while we were pinning
+        current = project.read_lock()  # a build may have recorded outputs while this was pinning
         lock = with_outputs(lock, current.targets if current else {})
-        ports.check_cancelled()  # last chance: what was interrupted writes nothing
+        ports.check_cancelled()  # last chance: an interrupted run writes nothing
         written = project.write_lock(lock)
     return LockResult(lock=lock, changes=_changes(old, lock), written=written)

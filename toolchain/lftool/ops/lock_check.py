@@ -1,6 +1,6 @@
-"""`lftool lock --check`: is the lock the recipe's, and of the files beside it? Offline, no plugin loaded.
+"""`lftool lock --check`: does the lock match the recipe and the local files? Offline, without loading plugins.
 
-It takes milliseconds, but for local files that nobody has hashed since something touched them.
+It takes milliseconds, plus the time to hash local files that were touched since they were last hashed.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 
 def check_files(project: Project, files: ProjectFiles, store: Store) -> None:
-    """Check that files beside the recipe are those that the lock pins.
+    """Check that local files match the lock.
 
     Raises:
-        IntegrityError: One has other bytes.
-        LockError: There is no lock, or it cannot be read.
+        IntegrityError: A file has other bytes.
+        LockError: The lock is missing or unreadable.
     """
     lock = project.require_lock()
     require_unchanged(model_parts(project.recipe, lock), lock, files, store)
 
 
 def check_lock(project: Project) -> Lock:
-    """Return the lock if it is the lock of the recipe; offline, in milliseconds, no plugin loaded.
+    """Return the lock if it belongs to the recipe: offline, in milliseconds, without loading plugins.
 
     Raises:
         LockError: Missing, malformed or stale; the message lists every difference.
-        RecipeError: A check of a built-in kind is wrong.
+        RecipeError: A check of a built-in kind is invalid.
     """
     if project.recipe.checks:
         from lftool.pipeline.model.planned_checks import check_builtin_kinds  # noqa: PLC0415 - many recipes have none

@@ -1,4 +1,4 @@
-"""Add outputs to a lock: of a first build, or of bundles that were built elsewhere (`lftool lock --record`)."""
+"""Add outputs to a lock: those of a first build, or of bundles built elsewhere (`lftool lock --record`)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _with_output(locked: LockedTarget, built: BuiltBundle) -> LockedTarget:
 
 
 def with_outputs(lock: Lock, outputs: Mapping[str, LockedTarget]) -> Lock:
-    """Return `lock` with the outputs of targets that have none, where the action that made them is the lock's own."""
+    """Return `lock` with outputs added to targets that have none, if the action that made them is the lock's."""
     targets = dict(lock.targets)
     for name, made in outputs.items():
         ours = targets.get(name)
@@ -51,7 +51,7 @@ def with_outputs(lock: Lock, outputs: Mapping[str, LockedTarget]) -> Lock:
 
 
 def _merge(project: Project, outputs: Mapping[str, LockedTarget]) -> bool:
-    """Write outputs into the lock on disk, re-read while nobody else writes, so that parallel builds keep each other's."""
+    """Merge outputs into the lock on disk, re-read under a file lock, so that parallel builds keep each other's."""
     with project.exclusively():
         return project.write_lock(with_outputs(project.require_lock(), outputs))
 
@@ -63,14 +63,14 @@ def record_outputs(project: Project, lock: Lock, built: Sequence[BuiltBundle]) -
 
 
 def record_bundles(project: Project, paths: Sequence[Path], ports: Ports) -> tuple[str, ...]:
-    """Take outputs from bundles that were built elsewhere; return the targets recorded.
+    """Take outputs from bundles that were built elsewhere; return the recorded targets.
 
-    Every bundle is checked whole, and its slices must be the ones that this recipe and lock give.
+    Every bundle is checked completely, and its slices must be those of this recipe and lock.
 
     Raises:
-        IntegrityError: A bundle is not what it says.
+        IntegrityError: A bundle is corrupted.
         LockError: The lock is stale, or a bundle was built from another recipe or lock.
-        NotReproducibleError: The lock names other outputs already.
+        NotReproducibleError: The lock already names other outputs.
     """
     lock = check_lock(project)
     outputs: dict[str, LockedTarget] = {}
@@ -82,7 +82,7 @@ def record_bundles(project: Project, paths: Sequence[Path], ports: Ports) -> tup
 
 
 def _require_contents(bundle: Bundle, project: Project, lock: Lock, locked: LockedTarget, ports: Ports) -> None:
-    """What the bundle holds must be what the lock pins, not only what its own slices say."""
+    """Check that the bundle's content is what the lock pins, not only what its own slices state."""
     name, manifest = bundle.name, bundle.manifest
     parts = model_parts(project.recipe, lock)
     output = locked.quantize.output if locked.quantize else parts.artifact(WEIGHTS)

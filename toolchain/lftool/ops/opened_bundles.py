@@ -1,4 +1,4 @@
-"""Bundles opened for plugins: checked, and described by what their manifest says."""
+"""Open bundles for plugins: checked, and described by their manifest."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def described(bundle: Bundle, path: Path) -> Iterator[OpenedBundle]:
-    """Yield a bundle as plugins see it; its file is a descriptor of its own."""
+    """Yield a bundle as plugins see it; its file uses a separate descriptor."""
     manifest, runtime, header = bundle.manifest, runtime_name(bundle) or "", weights_header(bundle)
     with os.fdopen(os.dup(bundle.descriptor), "rb") as file:
-        file.seek(0)  # both descriptors have one place in the file
+        file.seek(0)  # both descriptors share one file position
         yield OpenedBundle(
             file=file,
             path=path,
@@ -51,12 +51,12 @@ def opened_bundle(path: Path, store: Store, *, check: bool = True) -> Iterator[O
 
     Args:
         path: Its file.
-        store: Remembers what has been checked.
-        check: Whether every byte is compared with the manifest.
+        store: Remembers checked bundles.
+        check: Whether to compare every byte with the manifest.
 
     Raises:
-        FormatError: It is no bundle.
-        IntegrityError: It is not what it says.
+        FormatError: It is not a bundle.
+        IntegrityError: It is corrupted.
         StorageError: It cannot be read.
     """
     with opened(path) as bundle:
@@ -68,7 +68,7 @@ def opened_bundle(path: Path, store: Store, *, check: bool = True) -> Iterator[O
 
 @frozen
 class Workbench:
-    """What a plugin's command gets: `lftool.api.CommandContext`."""
+    """The context of a plugin's command: `lftool.api.CommandContext`."""
 
     def open_bundle(self, path: Path, *, check: bool = True) -> contextlib.AbstractContextManager[OpenedBundle]:
         """Open a bundle. May raise as `opened_bundle` does."""

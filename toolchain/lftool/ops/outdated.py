@@ -1,4 +1,4 @@
-"""`lftool outdated`: which locked refs mean something else now; nothing is changed, stored or written."""
+"""`lftool outdated`: find locked refs that now resolve to something else, without changing or storing anything."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class SourceState:
     """A source, as it is locked and as it is now.
 
     Attributes:
-        current: The revision that the ref means now; None where content is the revision.
-        changed: Paths that are new, gone or of another version, sorted; all that is known where there is no revision.
-        unknown: Whether the remote says nothing that could tell one version from another.
+        current: The ref's current revision; None if the content is the revision.
+        changed: Paths that are new, gone or changed, sorted; all that is known if there is no revision.
+        unknown: Whether the remote provides nothing to tell versions apart.
     """
 
     name: str
@@ -55,7 +55,7 @@ def _digest(reader: SourceReader, found: Resolution, file: SourceFile, ports: Po
 def _differs(
     reader: SourceReader, found: Resolution, file: SourceFile, locked: LockedFile | None, ports: Ports
 ) -> bool | None:
-    """Tell whether a file is another one than the locked; None if the remote does not say."""
+    """Return whether a file differs from the locked one; None if the remote does not say."""
     if locked is None or (file.size is not None and file.size != locked.size):
         return True
     if file.sha256 is not None:
@@ -93,11 +93,11 @@ def _state(name: str, locked: LockedSource, ports: Ports) -> SourceState:
 
 
 def outdated(project: Project, ports: Ports) -> list[SourceState]:
-    """Ask every source of the project's lock what its ref means now.
+    """Resolve every source of the project's lock again.
 
     Raises:
-        LockError: There is no lock, it cannot be read, or it is not the recipe's.
-        FetchError: A source does not answer.
+        LockError: The lock is missing or unreadable, or does not belong to the recipe.
+        FetchError: A source does not respond.
         UnavailableError: A source's plugin is not installed.
     """
     lock = check_lock(project)

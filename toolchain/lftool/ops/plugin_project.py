@@ -1,4 +1,4 @@
-"""`lftool plugins new`: a plugin's project that passes its tests at once."""
+"""`lftool plugins new`: create a plugin project whose tests pass from the start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-# Kind to hook, record, and its fields besides name and summary, as source text.
+# Kind to hook, record, and the record's fields besides name and summary, as source text.
 _KINDS = {
     "source": (
         "lftool_sources",
@@ -54,7 +54,7 @@ _KINDS = {
     ),
     "command": ("lftool_commands", "CommandType", ('factory=lazily("$module.command:command")',)),
 }
-# Kinds that the kits know too little of, and what their examples import of `lftool.testing`.
+# Kinds that the test kits do not fully cover, and what their examples import from `lftool.testing`.
 _EXAMPLES = {
     "source": ("Served", "large_model"),
     "quantizer": ("Work", "tiny_gguf"),
@@ -66,7 +66,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
 
 
 def _texts(kinds: Sequence[str], words: dict[str, str]) -> dict[str, str]:
-    """Return path to text of all files."""
+    """Return path to text for all files."""
     module, folder = words["module"], resources.files("lftool.templates") / "plugin"
 
     def text(name: str) -> str:
@@ -88,7 +88,7 @@ def _texts(kinds: Sequence[str], words: dict[str, str]) -> dict[str, str]:
 
 
 def _imports(names: Sequence[str]) -> list[str]:
-    """Return the lines of an import as formatters write it."""
+    """Return the lines of an import as formatters write them."""
     line = f"from lftool.api import {', '.join(names)}"
     if len(line) <= _LINE:
         return [line]
@@ -96,7 +96,7 @@ def _imports(names: Sequence[str]) -> list[str]:
 
 
 def _order(name: str) -> tuple[bool, str]:
-    """Return what sorts names as linters do: classes before functions."""
+    """Return a key that sorts names like linters do: classes before functions."""
     return name.islower(), name
 
 
@@ -140,15 +140,15 @@ def _init(kinds: Sequence[str]) -> str:
 
 
 def new_plugin(name: str, kinds: Sequence[str], parent: Path) -> list[Path]:
-    """Write the project of a plugin into `parent`/lftool-NAME, and return its files.
+    """Write a plugin project to `parent`/lftool-NAME, and return its files.
 
     Args:
-        name: Of its entry point, and of what it offers.
-        kinds: Some of `KINDS`.
+        name: Name of its entry point and of what it provides.
+        kinds: Kinds from `KINDS`.
         parent: An existing folder.
 
     Raises:
-        UsageError: The name is none, or the folder is there already; nothing is written then.
+        UsageError: The name is invalid, or the folder exists; then nothing is written.
         StorageError: It cannot be written.
     """
     if not _NAME.match(name):

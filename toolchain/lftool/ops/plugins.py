@@ -1,4 +1,4 @@
-"""`lftool plugins`: what installed plugins offer, and what is wrong with them."""
+"""`lftool plugins`: list what installed plugins provide, and find what is wrong with them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from lftool.api import Record
     from lftool.host.discovery import Plugin
 
-_SAID = {"name", "summary", "options", "factory", "make"}  # of every record
+_SAID = {"name", "summary", "options", "factory", "make"}  # in every record
 
 
 @frozen(kw_only=True)
@@ -61,7 +61,7 @@ class Option:
 
 @frozen(kw_only=True)
 class Offer:
-    """A record, for people: its kind, and the fields that make it what it is."""
+    """A record as shown to users: its kind and its characteristic fields."""
 
     kind: str
     name: str
@@ -72,7 +72,7 @@ class Offer:
 
 @frozen(kw_only=True)
 class Problem:
-    """What is wrong with a plugin; `detail` is the traceback, where it raised."""
+    """An error in a plugin; `detail` is the traceback, if it raised."""
 
     plugin: str
     text: str
@@ -80,15 +80,15 @@ class Problem:
 
 
 def kind_of(hook: str) -> str:
-    """Return what a hook yields, in one word."""
+    """Return the kind that a hook yields, in one word."""
     return hook.removeprefix("lftool_").removesuffix("s")
 
 
 def find_plugin(plugins: Sequence[Plugin], name: str) -> Plugin:
-    """Return the plugin of an entry point's or a distribution's name.
+    """Return the plugin with the name of an entry point or a distribution.
 
     Raises:
-        UsageError: There is none.
+        UsageError: No such plugin.
     """
     for plugin in plugins:
         if name in {plugin.origin.entry_point, plugin.origin.distribution}:
@@ -101,12 +101,12 @@ def test_command(name: str, arguments: Sequence[str]) -> list[str]:
     """Return the command that tests an installed plugin.
 
     Args:
-        name: Of its entry point or distribution.
-        arguments: More of pytest's.
+        name: Name of its entry point or distribution.
+        arguments: Further arguments for pytest.
 
     Raises:
-        UsageError: There is no such plugin.
-        UnavailableError: It cannot be used, or pytest is not installed.
+        UsageError: No such plugin.
+        UnavailableError: The plugin cannot be used, or pytest is not installed.
     """
     plugin = find_plugin(discover(), name)
     if plugin.status != "active":
@@ -119,14 +119,14 @@ def test_command(name: str, arguments: Sequence[str]) -> list[str]:
 
 
 def digest_of(plugin: Plugin) -> str | None:
-    """Return the digest that locks pin a plugin by; None for the built-in ones, which locks do not pin."""
+    """Return the digest that locks pin a plugin by; None for built-in plugins, which locks do not pin."""
     if plugin.distribution is None:
         return None
     return distribution_digest(plugin.distribution, plugin.origin.module).hex
 
 
 def offers(plugin: Plugin) -> list[Offer]:
-    """Return what a plugin offers."""
+    """Return what a plugin provides."""
     return [
         Offer(
             kind=kind_of(hook),
@@ -172,12 +172,12 @@ def _default_text(default: Any) -> str:  # noqa: ANN401 - whatever attrs takes
 
 
 def problems(plugins: Sequence[Plugin], commands: Collection[str] = (), *, resolve: bool = False) -> list[Problem]:
-    """Return what is wrong: plugins that failed or do not fit, names and schemes that two of them claim.
+    """Return errors: plugins that failed or do not fit, and names and schemes that several plugins claim.
 
     Args:
-        plugins: All that were found.
-        commands: Names of lftool's own commands, which no plugin may take.
-        resolve: Whether to import what records name lazily.
+        plugins: All plugins found.
+        commands: Names of lftool's own commands, which plugins may not use.
+        resolve: Whether to import the objects that records name lazily.
     """
     found = [
         Problem(plugin=plugin.origin.entry_point, text=plugin.reason, detail=_traceback(plugin))
@@ -212,7 +212,7 @@ def _examples_of_nothing(plugin: Plugin) -> list[str]:
 
 
 def _unusable(plugin: Plugin, record: Record) -> list[Problem]:
-    """Return what is wrong with what a record names lazily: listing imports none of it."""
+    """Return errors in the objects that a record names lazily; listing imports none of them."""
     lazy = [value for field in attrs.fields(type(record)) if isinstance(value := getattr(record, field.name), Lazy)]
     try:
         with not_ending():
@@ -228,7 +228,7 @@ def _unusable(plugin: Plugin, record: Record) -> list[Problem]:
     return []
 
 
-# Whose members the object of a record must have. A backend's `load` is needed only where the record says so.
+# Protocols whose members a record's object must have. A backend needs `load` only if the record says so.
 _PROTOCOLS: dict[type[Record], type] = {
     SourceType: Source,
     RemoteStoreType: RemoteStore,
@@ -244,7 +244,7 @@ _PROTOCOLS: dict[type[Record], type] = {
 
 
 def _check_methods(record: Record) -> None:
-    """Raise TypeError if the factory is a class whose objects cannot do what the record promises."""
+    """Raise TypeError if the factory is a class whose objects lack a method that the record promises."""
     factory = getattr(record, "factory", None)
     made = factory.resolve() if isinstance(factory, Lazy) else factory
     protocol = _PROTOCOLS.get(type(record))

@@ -1,4 +1,4 @@
-"""Find a project, read its recipe and lock, and open the ports that work on it goes through."""
+"""Find a project, read its recipe and lock, and open the ports for working on it."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ class Project:
 
     @property
     def lock_path(self) -> Path:
-        """Where the lock is, or will be."""
+        """Path of the lock, existing or not."""
         return self.root / LOCK_NAME
 
     @contextlib.contextmanager
     def exclusively(self) -> Iterator[None]:
-        """Hold the project's lock during the block: nobody else reads, changes and writes `lftool.lock` meanwhile."""
+        """Hold the project's lock file during the block, so that no other process changes `lftool.lock` meanwhile."""
         with advisory_lock(self.root / RECIPE_NAME):
             yield
 
     def read_lock(self) -> Lock | None:
-        """Return the lock, or None when there is none.
+        """Return the lock, or None if there is none.
 
         Raises:
             LockError: It cannot be read or is malformed.
@@ -70,10 +70,10 @@ class Project:
         return attach(lock, lambda path: read_bytes(self.root / path, path, LockError, most=MOST_LOCK_BYTES))
 
     def write_lock(self, lock: Lock) -> bool:
-        """Write `lock` unless the very bytes are there already; return whether it was written.
+        """Write `lock` unless the file already has these bytes; return whether it was written.
 
         Raises:
-            StorageError: It cannot be written; the lock that was there is unchanged.
+            StorageError: It cannot be written; the old lock is unchanged.
         """
         main, lists = detach(lock)
         written = False
@@ -86,7 +86,7 @@ class Project:
         return written
 
     def _remove_lists(self, needed: Collection[str]) -> None:
-        """Remove lists of earlier locks, once the new lock is there."""
+        """Remove lists of earlier locks once the new lock is written."""
         for path in (self.root / FOLDER).glob("*.toml"):
             if f"{FOLDER}/{path.name}" not in needed:
                 path.unlink(missing_ok=True)
@@ -104,11 +104,11 @@ class Project:
 
 
 def find_project(given: Path | None) -> Project:
-    """Return the project in `given`, or in the nearest folder upwards that has a recipe.
+    """Return the project in `given`, or in the nearest parent folder with a recipe.
 
     Raises:
-        UsageError: There is none.
-        RecipeError: Its recipe is wrong.
+        UsageError: There is no project.
+        RecipeError: Its recipe is invalid.
     """
     start = Path(given) if given is not None else Path.cwd()
     candidates = [start] if given is not None else [start, *start.resolve().parents]
@@ -122,11 +122,11 @@ def find_project(given: Path | None) -> Project:
 
 
 def find_nearest(given: Path | None) -> Project | None:
-    """Return the project in `given`, or the nearest one upwards; None when nothing is given and there is none.
+    """Return the project in `given`, or in the nearest parent folder; None if nothing is given and there is none.
 
     Raises:
-        UsageError: There is none in `given`.
-        RecipeError: Its recipe is wrong.
+        UsageError: `given` has no project.
+        RecipeError: Its recipe is invalid.
     """
     here = Path.cwd().resolve()
     if given is None and not any((folder / RECIPE_NAME).is_file() for folder in (here, *here.parents)):
@@ -135,11 +135,11 @@ def find_nearest(given: Path | None) -> Project | None:
 
 
 def observing(registry: Registry, options: Mapping[str, Mapping[str, Any]]) -> Callable[[Event], None]:
-    """Return a function that hands events to every registered observer; one that fails is dropped, not the build.
+    """Return a function that passes events to every registered observer; an observer that fails is dropped.
 
     Args:
-        registry: Has them.
-        options: Name of an observer to its options, as the user's configuration has them.
+        registry: Has the observers.
+        options: Name of an observer to its options in the user's configuration.
 
     Raises:
         UsageError: An observer has no such option.
@@ -153,7 +153,7 @@ def observing(registry: Registry, options: Mapping[str, Mapping[str, Any]]) -> C
             observers.append((registered.origin, record.factory(*arguments)))
         except UsageError:
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - observers are observational: they end no build
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - observers only observe: they must not end a build
             _complain(str(plugin_failure(registered.origin, error)))
 
     def emit(event: Event) -> None:
@@ -161,7 +161,7 @@ def observing(registry: Registry, options: Mapping[str, Mapping[str, Any]]) -> C
             try:
                 with not_ending():
                     item[1](event)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - observers are observational: they end no build
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - observers only observe: they must not end a build
                 with lock:
                     first = item in observers
                     if first:
@@ -177,7 +177,7 @@ def _complain(text: str) -> None:
 
 
 def files_of(project: Project | None, configuration: Configuration) -> ProjectFiles:
-    """Return what opens files of a project, or of this folder without one, and of the user's roots."""
+    """Return access to the files of a project (or of the current folder without one) and of the user's roots."""
     roots = {name: Path(path) for name, path in configuration.roots.items()}
     return ProjectFiles(project=Path.cwd() if project is None else project.root, roots=roots)
 
@@ -185,11 +185,11 @@ def files_of(project: Project | None, configuration: Configuration) -> ProjectFi
 def open_ports(
     project: Project | None, *, third_party: bool = True, online: bool = True, threads: int | None = None
 ) -> Ports:
-    """Return the ports for work on `project`, or in this folder without one.
+    """Return the ports for work on `project`, or in the current folder without one.
 
     Raises:
         PluginError: Two plugins share a name.
-        UsageError: `LFTOOL_REMOTE_STORE` names no place that a plugin can open.
+        UsageError: `LFTOOL_REMOTE_STORE` is not a place that a plugin can open.
     """
     registry, store, rules = Registry.discovered(third_party=third_party), open_store(), rules_from_environment()
     own = read_configuration()

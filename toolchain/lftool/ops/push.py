@@ -1,4 +1,4 @@
-"""`lftool cache push`: give what a lock pins, and what was built from it, to the remote store."""
+"""`lftool cache push`: upload what a lock pins, and what was built from it, to the remote store."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Pushed:
-    """What was sent.
+    """The result of a push.
 
     Attributes:
-        files: How many blobs were sent.
-        bytes: How many bytes they have, before compression.
-        present: How many the store had already.
+        files: Number of blobs uploaded.
+        bytes: Their size in bytes, before compression.
+        present: Number of blobs that the store already had.
         unbuilt: Targets whose quantised weights are not on this machine.
     """
 
@@ -41,7 +41,7 @@ class Pushed:
 
 @frozen(kw_only=True)
 class _Output:
-    """An output that this machine made, whose record goes to the store; its bytes too, where they were kept."""
+    """An output that this machine made. Its record is uploaded, and its bytes if they were kept."""
 
     title: str
     name: str
@@ -50,7 +50,7 @@ class _Output:
 
 
 def _outputs(lock: Lock, ports: Ports) -> tuple[list[_Output], tuple[str, ...]]:
-    """Return the outputs that the lock names and this machine made, and the targets without one."""
+    """Return the lock's outputs that this machine made, and the targets without one."""
     found: dict[Digest, _Output] = {}
     unbuilt = []
     asked: list[tuple[str, Digest, str, Artifact | None]] = [
@@ -73,13 +73,13 @@ def _outputs(lock: Lock, ports: Ports) -> tuple[list[_Output], tuple[str, ...]]:
 
 
 def push_project(project: Project, ports: Ports, *, force: bool = False) -> Pushed:
-    """Send every pinned file and every output of the project's lock that the remote store lacks; with `force`, all.
+    """Upload every pinned file and every output of the project's lock that the remote store lacks; with `force`, all.
 
     Raises:
         UsageError: There is no remote store.
-        LockError: There is no lock, it cannot be read, or it is not the recipe's.
-        FetchError: A source does not deliver, or the store does not take something.
-        IntegrityError: A blob on this machine was corrupted.
+        LockError: The lock is missing or unreadable, or does not belong to the recipe.
+        FetchError: A source cannot deliver, or the store does not accept something.
+        IntegrityError: A blob on this machine is corrupted.
     """
     remote = ports.remote_store
     if remote is None:
@@ -101,11 +101,11 @@ def push_project(project: Project, ports: Ports, *, force: bool = False) -> Push
 
     with ports.store.in_use():
         sent = in_parallel(push, wanted, ports.transfer.files, ports)
-        for output in outputs:  # after its blob: who finds an action finds what it made
+        for output in outputs:  # after its blob, so that a record's output is always there
             listener = FetchListener(source=output.title, path=output.name, ports=ports)
             try:
                 remote.remember(output.action, {output.name: output.artifact}, listener)
-            except FetchError as error:  # such as a cache that takes no actions but Bazel's
+            except FetchError as error:  # such as a cache that accepts only Bazel's actions
                 listener.notice(f"{error.message}; who asks this store for actions will not find this one")
     return Pushed(
         files=sum(sent),

@@ -1,4 +1,4 @@
-"""`lftool quality`: how well a target's weights predict a text, as a signed statement beside its bundle."""
+"""`lftool quality`: measure how well a target's weights predict a text; write a signed statement next to its bundle."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class QualityOptions:
     Attributes:
         target: Name of the target.
         text: File of the text.
-        context: Tokens that are evaluated together; None for the backend's choice.
-        build: How its bundle is built, if it is not there.
+        context: Tokens that are evaluated together; None for the backend's default.
+        build: Options for building the bundle, if it is missing.
     """
 
     target: str
@@ -49,14 +49,14 @@ class QualityOptions:
 
 @frozen(kw_only=True)
 class MeasuredQuality:
-    """What was measured, and the statement's file; None when nobody signs."""
+    """The measurement, and the statement's file; None if there is no signing key."""
 
     quality: Quality
     statement: Path | None
 
 
 def _say_what_the_reference_is(reference: Artifact, ports: Ports) -> None:
-    """Say so where what counts as unquantised was quantised by whoever made the source."""
+    """Report it if the reference weights were already quantised by the source's author."""
     header = weights_header(reference, "the unquantised weights", ports)
     types = Counter(tensor.type.name for tensor in header.tensors if tensor.type.block_elements > 1)
     if types:
@@ -70,7 +70,7 @@ def _say_what_the_reference_is(reference: Artifact, ports: Ports) -> None:
 
 
 def measure_target(project: Project, ports: Ports, options: QualityOptions) -> MeasuredQuality:
-    """Build a target if need be, measure its weights against the unquantised ones, and sign what was found.
+    """Build a target if needed, measure its weights against the unquantised ones, and sign the result.
 
     Raises:
         UsageError: The target is not quantised.

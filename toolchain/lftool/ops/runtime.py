@@ -1,4 +1,4 @@
-"""`lftool runtime build`: the executable of a compiled runtime, as the project's lock pins it or as it is made now."""
+"""`lftool runtime build`: get the executable of a compiled runtime, as the project's lock pins it or newly compiled."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class BuiltRuntime:
 
     Attributes:
         semantics: Name and number, such as `native-cpu/1`.
-        locked: What a lock says of it.
+        locked: Its lock entry.
         pinned: Whether the project's lock pins it.
-        path: Where it is in the store.
+        path: Its path in the store.
     """
 
     semantics: str
@@ -41,7 +41,7 @@ class BuiltRuntime:
 
 
 def lock_of(origin: Origin, archive: LockedSource, ports: Ports) -> Lock:
-    """Return a lock that pins the plugins that compile and fetch as they are installed, and nothing else."""
+    """Return a lock that pins only the installed plugins for compiling and fetching."""
     origins = [origin, ports.registry.source(archive.uri.partition(":")[0]).origin]
     plugins = {
         item.distribution: LockedPlugin(version=item.version, sha256=ports.registry.digest(item))
@@ -52,12 +52,12 @@ def lock_of(origin: Origin, archive: LockedSource, ports: Ports) -> Lock:
 
 
 def build_runtime(backend: str, project: Project | None, ports: Ports) -> BuiltRuntime:
-    """Return the native runtime of a backend: the one that the project's lock pins, else what this machine compiles.
+    """Return the native runtime of a backend: the one in the project's lock, or else what this machine compiles.
 
     Raises:
         RecipeError: No installed plugin has a native runtime.
-        UnavailableError: None has it for that backend, or it cannot be compiled here.
-        NotReproducibleError: The lock names another executable than the one that is compiled here.
+        UnavailableError: No plugin has one for that backend, or it cannot be compiled here.
+        NotReproducibleError: This machine compiles another executable than the lock names.
     """
     registered = ports.registry.runtime(NAME, backend)
     semantics = registered.record.semantics
@@ -84,7 +84,7 @@ def write_executable(path: Path, destination: Path) -> None:
     """Copy an executable out of the store.
 
     Raises:
-        StorageError: It cannot be written; what was there is unchanged.
+        StorageError: It cannot be written; an existing file is unchanged.
     """
     with (
         storage_errors("write", destination),

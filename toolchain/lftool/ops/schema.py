@@ -1,4 +1,4 @@
-"""`lftool schema`: the JSON Schemas of lftool's files, with the kinds of checks that are built in."""
+"""`lftool schema`: the JSON Schemas of lftool's files, including the built-in kinds of checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read the user's configuration; the defaults where there is none."""
+"""Read the user's configuration, or use the defaults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def read_configuration() -> Configuration:
     """Return the user's configuration.
 
     Raises:
-        UsageError: The file cannot be read, or is wrong.
+        UsageError: The file cannot be read, or is invalid.
     """
     path = user_configuration()
     if not path.exists():

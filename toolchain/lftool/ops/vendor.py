@@ -1,4 +1,4 @@
-"""`lftool vendor` and `--vendor`: carry what a locked build needs to a machine that has no network."""
+"""`lftool vendor` and `--vendor`: take what a locked build needs to a machine without a network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Vendored:
-    """How many files were written, and how many bytes they have."""
+    """Number and total bytes of the files written."""
 
     files: int
     bytes: int
@@ -32,12 +32,12 @@ class Vendored:
 def vendor_project(project: Project, destination: Path, ports: Ports) -> Vendored:
     """Fetch what the lock pins and write it to a folder, or to an archive if the name ends in `.tar.zst`.
 
-    Executables of compiled runtimes go with it, and the records that say what they were compiled from: another machine's
-    compiler may make other ones, or it has none.
+    Includes executables of compiled runtimes, and the records of their inputs: another machine's compiler may produce
+    a different executable, or that machine has none.
 
     Raises:
-        LockError: There is no lock, it cannot be read, or it is not the recipe's.
-        FetchError: A source does not deliver.
+        LockError: The lock is missing or unreadable, or does not belong to the recipe.
+        FetchError: A source cannot deliver.
         IntegrityError: It delivers other bytes than the pinned ones.
         StorageError: The destination cannot be written.
     """
@@ -61,29 +61,29 @@ def vendor_project(project: Project, destination: Path, ports: Ports) -> Vendore
 
 @frozen(kw_only=True)
 class VendoredRecords:
-    """The records of a vendor folder or archive, where the user trusts them."""
+    """The records of a vendor folder or archive that the user trusts."""
 
     name: str
     records: Mapping[Digest, Mapping[str, Artifact]]
 
     def said(self, action: Digest) -> Mapping[str, Artifact] | None:
-        """Return what it says that `action` made."""
+        """Return the outputs of `action` in its records."""
         return self.records.get(action)
 
 
 def take_in_vendored(project: Project, path: Path, ports: Ports, *, trust: bool = False) -> int:
-    """Bring what the lock pins from a vendor folder or archive into the store; return how many files came.
+    """Bring what the lock pins from a vendor folder or archive into the store; return the number of new files.
 
     Args:
         project: The project.
         path: The folder or archive.
         ports: The store, and the records that count.
-        trust: Whether what its records say counts as made.
+        trust: Whether outputs in its records count as made.
 
     Raises:
-        LockError: There is no lock, it cannot be read, or it is not the recipe's.
-        FormatError: It is no vendor folder or archive.
-        IntegrityError: A file is not what its name says.
+        LockError: The lock is missing or unreadable, or does not belong to the recipe.
+        FormatError: It is not a vendor folder or archive.
+        IntegrityError: A file does not match its name.
     """
     with ports.store.in_use():
         lock = check_lock(project)

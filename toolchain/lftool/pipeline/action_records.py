@@ -1,8 +1,8 @@
-"""Which outputs count as made: those with an action record. A blob with the right digest is an input, nothing more.
+"""Decides which outputs count as made: those with an action record. A blob with the right digest is only an input.
 
-A record says that an action made an output. This machine's own were written by the process that did the work. Those of a
-remote store or a vendor folder count where the user said so; what they say holds for the build at hand and is not written
-down here. A lock only claims: what it names is compared with what a record says, or with what is made anew.
+A record states that an action made an output. The process that did the work writes this machine's records. Those of a
+remote store or vendor folder count if the user trusts them, for the current build only; they are not stored here. A
+lock only claims: its outputs are compared with a record, or with a new result.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class Voucher(Protocol):
-    """Somewhere else that has records, which the user trusts."""
+    """A second place with records, which the user trusts."""
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
 
     def said(self, action: Digest) -> Mapping[str, Artifact] | None:
-        """Return what it says that `action` made; None when it does not know."""
+        """Return the outputs of `action` in its records; None if it has none."""
 
 
 @frozen(kw_only=True)
@@ -35,7 +35,7 @@ class Made:
 
     Attributes:
         output: The output. Its bytes need not be in the store.
-        by: Name of the voucher; empty where this machine made it.
+        by: Name of the voucher; empty if this machine made it.
     """
 
     output: Artifact
@@ -48,8 +48,8 @@ class Records:
 
     Attributes:
         store: Has this machine's records.
-        vouchers: Whom the user trusts, in the order in which they are asked.
-        rebuild: Whether only what this process has made counts.
+        vouchers: Sources of trusted records, in the order to ask.
+        rebuild: Whether only outputs of this process count.
     """
 
     store: Store
@@ -59,19 +59,19 @@ class Records:
     _vouched: dict[tuple[Digest, str], Made | None] = field(factory=dict)
 
     def put(self, action: Digest, outputs: Mapping[str, Artifact]) -> None:
-        """Write down what this process has made and checked."""
+        """Record outputs that this process has made and checked."""
         self.store.actions.put(action, outputs)
         self._here.add(action)
 
     def own(self, action: Digest, name: str, expected: Artifact | None) -> Made | None:
-        """Return what this machine made, if that is `expected`."""
+        """Return the output if this machine made it and it equals `expected`."""
         if self.rebuild and action not in self._here:
             return None
         said = (self.store.actions.said(action) or {}).get(name)
         return Made(output=said) if said is not None and expected in {None, said} else None
 
     def known(self, action: Digest, name: str, expected: Artifact | None) -> Made | None:
-        """Return what is known to have been made, without asking anyone: by this machine, or as `vouched` was told."""
+        """Return a known output without asking vouchers: one made by this machine, or one from an earlier `vouched`."""
         own = self.own(action, name, expected)
         if own is not None or self.rebuild:
             return own
@@ -79,7 +79,7 @@ class Records:
         return told if told is not None and expected in {None, told.output} else None
 
     def vouched(self, action: Digest, name: str, expected: Artifact | None) -> Made | None:
-        """Return what is known to have been made, asking vouchers where this machine made nothing."""
+        """Return a known output, asking vouchers if this machine did not make it."""
         found = self.known(action, name, expected)
         if found is not None or self.rebuild:
             return found
@@ -95,10 +95,10 @@ class Records:
         return None
 
     def doubt(self, action: Digest, name: str) -> None:
-        """Forget what a voucher said of an output."""
+        """Discard what a voucher stated about an output."""
         self._vouched[action, name] = None
 
     @property
     def told(self) -> list[Made]:
-        """What vouchers said so far."""
+        """Everything that vouchers have stated so far."""
         return [made for made in self._vouched.values() if made is not None]

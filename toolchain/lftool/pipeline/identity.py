@@ -1,7 +1,7 @@
-"""What enters a cache key, and nothing else: the one place that decides it.
+"""Decides what goes into a cache key. Nothing else does.
 
 An action is the sha256 of canonical JSON over pinned inputs, parameters and tool fingerprints. Times, paths, hosts,
-thread counts, plugin and tool versions stay out: they do not decide a byte.
+thread counts, and plugin and tool versions are left out, since they do not affect any byte.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def pack_action(
         sources: The pinned sources of the slice; the bundle names all their files.
         weights: The pinned weights, or the quantize stage that makes them.
         runtime: Name and lock entry of the runtime, for layouts that have one.
-        convert: The convert stages; the lock's slice in the bundle tells of them.
-        layout: Number of the layout; None for 1, which is left out.
+        convert: The convert stages, which the lock's slice in the bundle contains.
+        layout: Number of the layout; None for 1, which is omitted.
     """
     from lftool.codec.converter import to_plain  # noqa: PLC0415 - cattrs is heavy; see the start-up test
 
@@ -94,24 +94,24 @@ def pack_action(
 
 
 def runtime_digest(prefix: Digest, members: Sequence[RuntimeMember]) -> Digest:
-    """Return the digest of a runtime: over the names and digests of its parts."""
+    """Return the digest of a runtime, over the names and digests of its parts."""
     pieces = [["prefix", prefix.hex], *([member.path, Digest.of(member.data).hex] for member in members)]
     return Digest.of(canonical_json(sorted(pieces)))
 
 
 def host_runtime(runtime: str) -> Digest:
-    """Return the key under which it is remembered which executable of a runtime this machine has compiled last."""
+    """Return the key for the executable of a runtime that this machine compiled last."""
     return _digest({"memo": "host-runtime", "runtime": runtime})
 
 
 def compile_action(runtime: str, toolchain: str, files: Digest, archive: Digest) -> Digest:
-    """Return the key under which a compiled runtime is remembered.
+    """Return the key for a compiled runtime.
 
     Args:
         runtime: Its name and number.
-        toolchain: Versions of compiler and libraries: this machine's, or those that a lock names.
-        files: Digest of the files of the plugin that are compiled in.
-        archive: sha256 of the archive of sources.
+        toolchain: Versions of compiler and libraries, from this machine or a lock.
+        files: Digest of the plugin's files that are compiled in.
+        archive: sha256 of the source archive.
     """
     return _digest(
         {"memo": "runtime", "runtime": runtime, "toolchain": toolchain, "files": files.hex, "archive": archive.hex}
@@ -119,12 +119,12 @@ def compile_action(runtime: str, toolchain: str, files: Digest, archive: Digest)
 
 
 def unpack_key(archive: Artifact, members: Sequence[str]) -> Digest:
-    """Return the key under which the members of an archive are remembered, packed again."""
+    """Return the key for the repacked members of an archive."""
     return _digest({"memo": "unpack", "sha256": archive.sha256.hex, "members": list(members), "form": 1})
 
 
 def fetch_key(uri: str, options: Mapping[str, Any], revision: str, file: SourceFile) -> Digest:
-    """Return the key of one version of a source's file, as far as the source can tell one version from another."""
+    """Return the key for one version of a source's file, as far as the source distinguishes versions."""
     return _digest(
         {
             "uri": uri,
@@ -139,23 +139,23 @@ def fetch_key(uri: str, options: Mapping[str, Any], revision: str, file: SourceF
 
 
 def header_key(weights: Artifact) -> Digest:
-    """Return the key under which the header of weights is remembered."""
+    """Return the key for the header of weights."""
     return _digest({"memo": "header", **_plain(weights)})
 
 
 def card_key(weights: Artifact) -> Digest:
-    """Return the key under which it is remembered what weights say of themselves."""
+    """Return the key for the model card of weights."""
     return _digest({"memo": "model card", "sha256": weights.sha256.hex, "form": 1})
 
 
 def load_key(plugin: str, backend: str, weights: Artifact, context: int | None) -> Digest:
-    """Return the key under which it is remembered what loading found.
+    """Return the key for the result of loading a model.
 
     Args:
-        plugin: Digest of the plugin whose engine loads; empty for a built-in.
-        backend: Its name.
-        weights: What is loaded.
-        context: Tokens of context; None for the model's own.
+        plugin: Digest of the plugin whose engine loads the model; empty for a built-in one.
+        backend: Name of the backend.
+        weights: The weights to load.
+        context: Tokens of context; None for the model's default.
     """
     key = {"memo": "load", "form": 2, "plugin": plugin, "backend": backend, "context": context or 0}
     return _digest({**key, "weights": weights.sha256.hex})
@@ -164,24 +164,24 @@ def load_key(plugin: str, backend: str, weights: Artifact, context: int | None) 
 def quality_key(
     plugin: str, backend: str, context: int | None, weights: Artifact, reference: Artifact, text: Artifact
 ) -> Digest:
-    """Return the key under which measured quality is remembered; `plugin` and `backend` as for `load_key`."""
+    """Return the key for measured quality; `plugin` and `backend` as for `load_key`."""
     key = {"memo": "quality", "plugin": plugin, "backend": backend, "context": str(context)}
     parts = {"weights": weights, "reference": reference, "text": text}
     return _digest({**key, **{name: part.sha256.hex for name, part in parts.items()}})
 
 
 def probe_action(tools: Sequence[dict[str, str]], use: str) -> Digest:
-    """Return the key under which a fingerprint is remembered.
+    """Return the key for a fingerprint.
 
     Args:
-        tools: What decides it: the tool, and the one that chooses its types, if any.
-        use: Which fingerprint.
+        tools: The tool, and the one that chooses its types, if any.
+        use: The use to fingerprint.
     """
     return _digest({"memo": "fingerprint", "tools": list(tools), "use": use})
 
 
 def plan_action(tool: dict[str, str], spec: dict[str, Any], inputs: Mapping[str, Artifact]) -> Digest:
-    """Return the key under which a transform's plan is remembered."""
+    """Return the key for a transform's plan."""
     return _digest(
         {
             "memo": "plan",

@@ -1,4 +1,4 @@
-"""Do independent work at the same time: results in order, the first failure stops the rest."""
+"""Run independent work in parallel: results in order; the first failure stops the rest."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 _LOOK_SECONDS = 0.2
-_LISTEN_SECONDS = 0.02  # a signal that comes in on another thread is heard no later
-_STOP_SECONDS = 3.0  # no shorter than the patience of cli/interrupts.py: what is said then must be true
+_LISTEN_SECONDS = 0.02  # longest delay before a signal on another thread is handled
+_STOP_SECONDS = 3.0  # not shorter than the patience in cli/interrupts.py, whose message must be true
 
 
 def next_of(finished: SimpleQueue[Future[T]]) -> Future[T]:
-    """Return what is finished next.
+    """Return the next finished future.
 
-    Ctrl-C may come in on any thread, and only the main thread acts on it, when it runs: it must not wait without an end.
+    Ctrl-C may arrive on any thread, but only the main thread handles it, while it runs: it must not block forever.
     """
     while True:
         try:
@@ -34,13 +34,13 @@ def next_of(finished: SimpleQueue[Future[T]]) -> Future[T]:
 
 
 def apart(work: Callable[[], T], ports: Ports) -> T:
-    """Return the result of `work`, done on a thread of its own while the main thread listens for Ctrl-C.
+    """Return the result of `work`, run on a separate thread while the main thread waits for Ctrl-C.
 
-    KeyboardInterrupt may come between any two instructions of the main thread, also between a file's creation and the block
-    that removes it. Work on another thread sees no more than that it is cancelled, where it asks.
+    KeyboardInterrupt can hit between any two instructions of the main thread, even between creating a file and entering
+    the block that removes it. Work on another thread only notices that it is cancelled when it checks.
 
     Args:
-        work: Asks `ports` now and then whether it is cancelled.
+        work: Checks `ports` for cancellation from time to time.
         ports: Cancelled by an interrupt.
 
     Raises:
@@ -66,8 +66,8 @@ def in_parallel(work: Callable[[S], T], items: Sequence[S], workers: int, ports:
 
     Args:
         work: Called from several threads.
-        items: What to work on.
-        workers: How many threads.
+        items: The items to work on.
+        workers: Number of threads.
         ports: Cancelled at the first failure.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether what is installed is what the lock pins: plugins and runtimes; otherwise it cannot be done here."""
+"""Check that the installed plugins and runtimes are those that the lock pins."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def require_pinned_plugin(origin: Origin, lock: Lock, ports: Ports) -> None:
-    """Return if the installed plugin is the one that the lock pins; built-ins are not pinned.
+    """Return if the installed plugin is the one that the lock pins; built-in plugins are not pinned.
 
     Raises:
         LockError: The lock does not pin the plugin.
-        UnavailableError: It pins another one.
+        UnavailableError: The lock pins a different version.
     """
     if origin.is_builtin:
         return
@@ -56,18 +56,18 @@ def require_pinned_plugin(origin: Origin, lock: Lock, ports: Ports) -> None:
 
 
 def require_plugins(requirements: Mapping[str, str]) -> None:
-    """Return if the plugins that a recipe asks for are installed; nothing is imported.
+    """Return if the plugins that a recipe requires are installed; imports nothing.
 
     Args:
-        requirements: Distribution to versions that will do (Python packaging user guide, version specifiers).
+        requirements: Distribution to accepted versions (Python packaging user guide, version specifiers).
 
     Raises:
-        RecipeError: What stands there is no version specifier.
-        UnavailableError: One is missing, or of another version.
+        RecipeError: A value is not a version specifier.
+        UnavailableError: A plugin is missing, or its version is not accepted.
     """
     if not requirements:
         return
-    from importlib import metadata  # noqa: PLC0415 - most recipes ask for none
+    from importlib import metadata  # noqa: PLC0415 - most recipes require none
 
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415 - as above
 
@@ -91,8 +91,8 @@ def require_plugins(requirements: Mapping[str, str]) -> None:
 
 
 def missing_plugins(lock: Lock) -> list[str]:
-    """Return what to say of plugins that a lock pins and that are not installed; nothing is imported."""
-    from importlib import metadata  # noqa: PLC0415 - most builds fail of nothing
+    """Return messages about plugins that a lock pins and that are not installed; imports nothing."""
+    from importlib import metadata  # noqa: PLC0415 - most builds do not fail
 
     found = []
     for name, pinned in sorted(lock.plugins.items()):
@@ -105,10 +105,10 @@ def missing_plugins(lock: Lock) -> list[str]:
 
 @contextlib.contextmanager
 def naming_missing_plugins(lock: Lock) -> Iterator[None]:
-    """Have errors inside the block say which plugins of a lock are not installed: that may be why.
+    """Make errors in the block name the lock's plugins that are not installed, since that may be the cause.
 
     Raises:
-        LftoolError: What the block raised, with hints.
+        LftoolError: The block's error, with added hints.
     """
     try:
         yield
@@ -118,7 +118,7 @@ def naming_missing_plugins(lock: Lock) -> Iterator[None]:
 
 
 def require_pinned_runtime(name: str, pinned: LockedRuntime, found: LockedRuntime) -> None:
-    """Raise UnavailableError unless the installed runtime is the frozen one that the lock pins."""
+    """Raise UnavailableError unless the installed frozen runtime is the one that the lock pins."""
     if pinned != found:
         raise UnavailableError(
             f"runtime {name}: the lock pins sha256 {pinned.sha256}, installed is {found.sha256}",

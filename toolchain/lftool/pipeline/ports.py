@@ -1,4 +1,4 @@
-"""What stages work through: store, registry, child processes, events, and the word to stop."""
+"""What stages work through: store, registry, child processes, events, and the cancellation signal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @define
 class RunningStage:
-    """A stage in progress; `detail` is what is said of it when it has ended well."""
+    """A stage in progress; `detail` is reported when it has succeeded."""
 
     detail: str
 
@@ -39,17 +39,17 @@ class Ports:
 
     Attributes:
         project: Folder of the recipe.
-        emit: Receives events; never fails a build.
-        files: Opens files of the project and of the user's roots.
-        credentials: The user's, by host.
-        source_options: Name of a source to its options, from the recipe; those in a lock are for comparison only.
-        threads: How many threads one stage may use in all.
-        online: Whether remote sources may be asked.
+        emit: Receives events; it never makes a build fail.
+        files: Opens files in the project and the user's roots.
+        credentials: The user's credentials, by host.
+        source_options: Name of a source to its options in the recipe; those in a lock are for comparison only.
+        threads: Number of threads for one stage in total.
+        online: Whether remote sources may be contacted.
         transfer: The rules of fetching.
-        remote_store: Where to look for blobs before their source is asked; None when there is none.
-        records: Which outputs count as made.
-        load: Whether an engine tries a model before it is locked.
-        clock: Seconds, for durations that are shown; never for anything that is built.
+        remote_store: Checked for blobs before their source; None if there is none.
+        records: Decides which outputs count as made.
+        load: Whether to try loading a model before locking it.
+        clock: Seconds, for durations shown to users; never for anything that is built.
     """
 
     project: Path
@@ -72,20 +72,20 @@ class Ports:
 
     @property
     def isolated(self) -> Isolated:
-        """Plugin objects, each call in a child process."""
-        from lftool.host.isolated import Isolated  # noqa: PLC0415 - a build with everything there calls none
+        """Plugin objects whose calls each run in a child process."""
+        from lftool.host.isolated import Isolated  # noqa: PLC0415 - a finished build calls none
 
         rules = attrs.evolve(self.worker_rules, notify=self.emit)
         return Isolated(self.store.temporary, self.workers, rules)
 
     @contextlib.contextmanager
     def stage(self, name: str, target: str, detail: str = "", *, cached: bool = False) -> Iterator[RunningStage]:
-        """Tell observers that a stage begins, and how long the block took if it ends well.
+        """Report the start of a stage to observers, and its duration if the block succeeds.
 
         Args:
-            name: Which stage: `fetch`, `convert`, …
+            name: The stage: `fetch`, `convert`, …
             target: The target, source or role.
-            detail: What is said of it.
+            detail: Details to report.
             cached: Whether its output is there already.
         """
         started, running = self.clock(), RunningStage(detail)
@@ -95,21 +95,21 @@ class Ports:
         self.emit(StageFinished(stage=name, target=target, seconds=seconds, detail=running.detail, cached=cached))
 
     def cancel(self) -> None:
-        """End child processes and make running stages stop soon."""
+        """Stop child processes, and make running stages stop soon."""
         self.cancelled.set()
         self.workers.stop()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass.
+        """Wait.
 
         Raises:
-            KeyboardInterrupt: The build has been cancelled, before or meanwhile.
+            KeyboardInterrupt: The build was cancelled before or during the wait.
         """
         if seconds:
             self.cancelled.wait(seconds)
         self.check_cancelled()
 
     def check_cancelled(self) -> None:
-        """Raise KeyboardInterrupt once the build has been cancelled."""
+        """Raise KeyboardInterrupt if the build has been cancelled."""
         if self.cancelled.is_set():
             raise KeyboardInterrupt

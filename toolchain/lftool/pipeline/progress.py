@@ -1,4 +1,4 @@
-"""How far a stage is: tensors that are done, and the bytes of weights that they stand for."""
+"""Progress of a stage: finished tensors, and their size in bytes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def tensor_progress(stage: str, target: str, sizes: Mapping[str, int], ports: Ports) -> Callable[[str, int, int], None]:
-    """Return what a transform calls when a tensor is done.
+    """Return the callback that a transform calls for each finished tensor.
 
     Args:
         stage: `convert` or `quantize`.
-        target: What messages call it.
-        sizes: Bytes of every tensor of the weights that are read, or made; empty while they are not known.
-        ports: Told of every tensor.
+        target: The target's name in messages.
+        sizes: Bytes of every tensor that is read, or made; empty while unknown.
+        ports: Receives an event for every tensor.
     """
     done = 0
 

@@ -1,6 +1,6 @@
-"""The user's credentials: `credentials.toml`, then netrc. Nothing of a project has a say in them.
+"""The user's credentials: `credentials.toml`, then netrc. A project cannot influence them.
 
-Most commands ask no server, so what reads the files is imported by whoever is asked first.
+Most commands contact no server, so the modules that read these files are imported on first use.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def _server(url: str) -> tuple[str, str, int] | None:
 
 
 def _secret(reference: str, where: str) -> str:
-    """Return what a secret's reference names.
+    """Return the secret behind a reference.
 
     Raises:
-        UnavailableError: It gives nothing; the message has no part of it.
+        UnavailableError: It yields nothing; the message contains no part of the secret.
     """
     kind, _, rest = reference.partition(":")
     found = ""
@@ -73,7 +73,7 @@ def _secret(reference: str, where: str) -> str:
 
 
 class UserCredentials:
-    """Reads the user's files when it is first asked; threads may share it."""
+    """Reads the user's files on first use; safe to share between threads."""
 
     def __init__(self) -> None:
         self._file: CredentialsFile | None = None
@@ -125,7 +125,7 @@ class UserCredentials:
 
 
 def _from_netrc(url: str) -> Credential:
-    """Return what the user's netrc has for a host, by its own name; `default` is for nobody. Over TLS, or on this machine."""
+    """Return the netrc entry with exactly this host's name, never `default`; only for TLS or this machine."""
     import netrc  # noqa: PLC0415 - see above
 
     server = _server(url)

@@ -1,6 +1,6 @@
-"""Which fingerprint of a tool a stage depends on: the file type, an importance matrix, and options that decide bits.
+"""The fingerprint of a tool that a stage depends on: file type, importance matrix, and options that decide bits.
 
-It is a string in locks: `Q4_K_M`, `Q4_K_M+imatrix`, `Q4_K_M+rounds=3`.
+Locks contain it as a string: `Q4_K_M`, `Q4_K_M+imatrix`, `Q4_K_M+rounds=3`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _IMATRIX = "imatrix"
 
 @frozen(kw_only=True)
 class Use:
-    """A use, taken apart.
+    """A parsed use.
 
     Attributes:
         produces: The file type.
@@ -34,7 +34,7 @@ class Use:
 
     @property
     def name(self) -> str:
-        """The file type, with `+imatrix` where there is one: what a plugin is asked a fixed input for."""
+        """The file type, with `+imatrix` if there is one; the plugin makes a fixed input for it."""
         return f"{self.produces}+{_IMATRIX}" if self.imatrix else self.produces
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ class Use:
 
 
 def parse_use(text: str) -> Use:
-    """Return the use that a lock names. What is no option as we write them is part of no use: it has no fingerprint."""
+    """Return the use in a lock. An option that cannot be parsed is dropped, so such a use has no fingerprint."""
     produces, *rest = text.split("+")
     options = {}
     for item in rest:
@@ -57,11 +57,11 @@ def parse_use(text: str) -> Use:
 
 
 def deciding(options: Mapping[str, Any], cls: type | None) -> dict[str, Any]:
-    """Return the options that decide bits beyond what the plan says: those that say so, and those without a default.
+    """Return the options that decide bits beyond the plan: those declared so, and those without a default.
 
     Args:
-        options: As the recipe wrote them, in canonical form.
-        cls: The options class of the record; None where it has none.
+        options: As written in the recipe, in canonical form.
+        cls: The options class of the record; None if it has none.
     """
     if cls is None:
         return {}

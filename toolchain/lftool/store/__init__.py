@@ -1,4 +1,4 @@
-"""The content-addressed store and the action cache: durable, shared between processes, never a single point of truth.
+"""The content-addressed store and the action cache: durable, shared by processes, never the single source of truth.
 
-Correctness never depends on a lock here: every write is a unique temporary file, hashed while written, and renamed.
+Correctness never depends on a lock: every write goes to a unique temporary file, hashed while writing, then renamed.
 """

@@ -1,4 +1,4 @@
-"""The action cache: what an action made, so that it is not done again; written only after every output is stored."""
+"""The action cache: the outputs of actions, so that they need not run again; written once every output is stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lftool.store.cas import ContentStore
 
 
-_MOST_BYTES = 2**53  # what canonical JSON can write
+_MOST_BYTES = 2**53  # the limit of canonical JSON
 
 
 def encode_outputs(outputs: Mapping[str, Artifact]) -> bytes:
@@ -25,7 +25,7 @@ def encode_outputs(outputs: Mapping[str, Artifact]) -> bytes:
 
 
 def decode_outputs(data: bytes) -> dict[str, Artifact] | None:
-    """Return the outputs that `encode_outputs` wrote; None when `data` is something else, or names none."""
+    """Return the outputs that `encode_outputs` wrote; None if `data` is anything else or names no outputs."""
     try:
         kept = json.loads(data)
         outputs = {name: Artifact(Digest(item["sha256"]), item["size"]) for name, item in kept.items()}
@@ -44,29 +44,29 @@ class ActionCache:
         self._blobs = blobs
 
     def path(self, action: Digest) -> Path:
-        """Return where what is known of `action` stands, or would stand."""
+        """Return the path of the record of `action`, present or not."""
         return self._root / action.hex[:2] / action.hex[2:]
 
     def said(self, action: Digest) -> dict[str, Artifact] | None:
-        """Return the outputs of `action`, whether or not their blobs are still there; None when unknown or undecodable."""
+        """Return the outputs of `action`, even if their blobs are gone; None if unknown or undecodable."""
         try:
             return decode_outputs(self.path(action).read_bytes())
         except OSError:
             return None
 
     def get(self, action: Digest) -> dict[str, Artifact] | None:
-        """Return the outputs of `action`; None when unknown, undecodable, or when a blob is missing."""
+        """Return the outputs of `action`; None if unknown or undecodable, or if a blob is missing."""
         outputs = self.said(action)
         if outputs is None or not all(self._blobs.holds(artifact) for artifact in outputs.values()):
             return None
         return outputs
 
     def put(self, action: Digest, outputs: Mapping[str, Artifact]) -> None:
-        """Remember that `action` made `outputs`. Only the process that did the work may say so."""
+        """Record that `action` made `outputs`. Only the process that did the work may call this."""
         write_durably(self.path(action), encode_outputs(outputs), "action", mode=0o600, temporary=self._temporary)
 
     def forget(self, action: Digest) -> None:
-        """Drop what is known of `action`."""
+        """Delete the record of `action`."""
         self.path(action).unlink(missing_ok=True)
 
     def entries(self) -> Iterator[Digest]:

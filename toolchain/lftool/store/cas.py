@@ -1,4 +1,4 @@
-"""The content-addressed store: blobs under (sha256, size), checked before they are trusted, quarantined when wrong."""
+"""The content-addressed store: blobs under (sha256, size), checked before use, quarantined if corrupted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KIND = "blob"
 
 
 class MissingBlobError(StorageError):
-    """A blob is not in the store; the step that made it can make it again."""
+    """A blob is missing from the store; the step that made it can make it again."""
 
     code = "missing-blob"
 
@@ -35,7 +35,7 @@ class MissingBlobError(StorageError):
 
 
 class CorruptBlobError(IntegrityError):
-    """A blob of the store is not what its name says; the step that made it can make it again."""
+    """A blob in the store does not match its name; the step that made it can make it again."""
 
     code = "corrupt-blob"
 
@@ -45,7 +45,7 @@ class CorruptBlobError(IntegrityError):
 
 
 def _same_file(one: os.stat_result, other: os.stat_result) -> bool:
-    """Tell whether two stats are of one file; its number alone is not enough, for a new file may get it again."""
+    """Return whether two stats are of one file; the inode number is not enough, since a new file may reuse it."""
     return (one.st_dev, one.st_ino, one.st_ctime_ns) == (other.st_dev, other.st_ino, other.st_ctime_ns)
 
 
@@ -59,7 +59,7 @@ class ContentStore:
         self._stamps = stamps
 
     def path(self, artifact: Artifact) -> Path:
-        """Return where the artifact is kept, present or not."""
+        """Return the path of the artifact, present or not."""
         name = artifact.sha256.hex
         return self._root / name[:2] / name[2:]
 
@@ -67,7 +67,7 @@ class ContentStore:
         return self.path(artifact).with_suffix(".facts")
 
     def holds(self, artifact: Artifact) -> bool:
-        """Tell whether a blob of that name and size is there; its content is not read."""
+        """Return whether a blob of that digest and size is present, without reading it."""
         try:
             return self.path(artifact).stat().st_size == artifact.size
         except OSError:
@@ -82,17 +82,17 @@ class ContentStore:
         size: int | None = None,
         sha256: Digest | None = None,
     ) -> Artifact:
-        """Store a stream, hashing it while it is written.
+        """Store a stream, hashing it while writing.
 
         Args:
             pieces: The content.
-            what: What it is, for messages.
-            expected: Name that the content must turn out to have; bytes beyond its size end the transfer at once.
-            size: How many bytes must come when the name is not known.
-            sha256: The digest that they must have when their number is not known.
+            what: Description for messages.
+            expected: The required digest and size; a byte too many ends the transfer immediately.
+            size: The required size, if the digest is unknown.
+            sha256: The required digest, if the size is unknown.
 
         Raises:
-            IntegrityError: Size or digest is not the expected one; nothing is stored.
+            IntegrityError: The size or digest is wrong; nothing is stored.
             StorageError: It could not be written; nothing is stored.
         """
         most = expected.size if expected else size
@@ -114,7 +114,7 @@ class ContentStore:
         return blob.artifact
 
     def put_bytes(self, data: bytes, what: str) -> Artifact:
-        """Store `data`, unless the very bytes are there already."""
+        """Store `data`, unless it is already there."""
         artifact = Artifact.of(data)
         try:
             if self.path(artifact).read_bytes() == data:
@@ -125,15 +125,15 @@ class ContentStore:
         return self.put([data], what, expected=artifact)
 
     def put_with(self, write: Callable[[Path], None], check: Callable[[Path], None]) -> Artifact:
-        """Store a file that `write` makes at the path it is given, once `check` has accepted it.
+        """Store a file that `write` creates at the path it is given, once `check` has accepted it.
 
-        The file is hashed after `check`, made read-only and durable, and renamed; it is never copied.
+        The file is hashed after `check`, made read-only and durable, and renamed. It is never copied.
         """
         with durable_file(self._temporary, "blob") as out:
             write(out.path)
             check(out.path)
             with storage_errors("read", out.path), out.path.open("rb") as made, ThreadPoolExecutor(1) as disk:
-                written = disk.submit(os.fsync, made.fileno())  # on its way to the disk while it is hashed
+                written = disk.submit(os.fsync, made.fileno())  # flushed to disk while it is hashed
                 blob = hash_pieces(read_chunks(made))
                 written.result()
             out.commit(self.path(blob.artifact))
@@ -141,10 +141,10 @@ class ContentStore:
         return blob.artifact
 
     def put_copy(self, source: Path, expected: Artifact) -> None:
-        """Store a copy of a file of somebody else's, if it is what it should be.
+        """Store a copy of a file from outside the store, if it matches `expected`.
 
         Raises:
-            IntegrityError: It is not; nothing is stored.
+            IntegrityError: It does not match; nothing is stored.
             OSError: It cannot be read.
             StorageError: It could not be written.
         """
@@ -158,14 +158,14 @@ class ContentStore:
         self._write_facts(blob)
 
     def adopt(self, path: Path, artifact: Artifact) -> None:
-        """Take a file that has just been hashed as the blob of that name.
+        """Move a file that has just been hashed into the store as the blob of that name.
 
-        It is renamed and not synced: a power cut can leave other bytes under the name, and they are found when the blob
-        is checked before it is used. Only a blob that was synced gets a stamp (docs/adr/0008).
+        It is renamed, not synced. After a power cut the blob may hold other bytes, which the check before use finds.
+        Only a blob that was synced gets a stamp (docs/adr/0008).
 
         Args:
-            path: On the same file system as the store.
-            artifact: What it was found to be; like every blob, it is checked again before it is used.
+            path: A file on the same file system as the store.
+            artifact: Its digest and size; like every blob, it is checked again before use.
 
         Raises:
             StorageError: It could not be written.
@@ -181,11 +181,11 @@ class ContentStore:
         write_durably(self._facts_path(blob.artifact), data, "facts", mode=0o600, temporary=self._temporary)
 
     def facts(self, artifact: Artifact) -> Facts:
-        """Return CRC-32 and chunk digests of a blob, from beside it or by reading it.
+        """Return the CRC-32 and chunk digests of a blob, from the file next to it or by reading the blob.
 
         Raises:
-            IntegrityError: The blob is not what its name says.
-            StorageError: It is not there.
+            IntegrityError: The blob does not match its name.
+            StorageError: It is missing.
         """
         chunks = -(-artifact.size // CHUNK_SIZE)
         try:
@@ -197,17 +197,17 @@ class ContentStore:
         return self.check(artifact).facts
 
     def check(self, artifact: Artifact) -> Blob:
-        """Read a blob whole, rewrite its facts, and quarantine it if it is not what its name says.
+        """Read a whole blob, rewrite its facts, and quarantine it if it does not match its name.
 
         Raises:
-            CorruptBlobError: The content has another digest or size; the blob has been set aside.
-            StorageError: It is not there or cannot be read.
+            CorruptBlobError: The digest or size is wrong; the blob has been quarantined.
+            StorageError: It is missing or cannot be read.
         """
         path = self.path(artifact)
         with storage_errors("read", path), path.open("rb") as file:
             before = os.fstat(file.fileno())
             blob = hash_pieces(read_chunks(file))
-            os.fsync(file.fileno())  # a stamp outlives a power cut, so what it vouches for must too
+            os.fsync(file.fileno())  # a stamp survives a power cut, so the blob must too
             after = os.fstat(file.fileno())
         if blob.artifact != artifact:
             self.quarantine(artifact, before)
@@ -220,11 +220,11 @@ class ContentStore:
         return blob
 
     def require(self, artifact: Artifact, what: str) -> Path:
-        """Return the path of a blob whose content has been checked, now or under an unchanged stamp.
+        """Return the path of a blob whose content is checked: now, or earlier under an unchanged stamp.
 
         Raises:
-            CorruptBlobError: The content is wrong; the blob has been set aside.
-            MissingBlobError: It is not there.
+            CorruptBlobError: The content is wrong; the blob has been quarantined.
+            MissingBlobError: It is missing.
         """
         path = self.path(artifact)
         try:
@@ -238,7 +238,7 @@ class ContentStore:
         return path
 
     def is_sound(self, artifact: Artifact) -> bool:
-        """Tell whether the blob is there and is what its name says; a corrupted one has been set aside."""
+        """Return whether the blob is present and matches its name; quarantines it if corrupted."""
         try:
             self.require(artifact, "blob")
         except (StorageError, IntegrityError):
@@ -246,11 +246,11 @@ class ContentStore:
         return True
 
     def touch(self, artifact: Artifact, when: float | None = None) -> None:
-        """Note that the blob was used, for garbage collection; the blob's own times stay as they are.
+        """Record that the blob was used, for garbage collection; does not change the blob's timestamps.
 
         Args:
-            artifact: Its name.
-            when: Seconds since the epoch; None for now.
+            artifact: The blob's name.
+            when: Seconds since the epoch; None means now.
         """
         try:
             os.utime(self._facts_path(artifact), None if when is None else (when, when))
@@ -258,11 +258,11 @@ class ContentStore:
             return
 
     def quarantine(self, artifact: Artifact, seen: os.stat_result) -> None:
-        """Take a corrupted blob out of use, keeping it for a person to look at.
+        """Take a corrupted blob out of use, but keep it for inspection.
 
         Args:
-            artifact: Its name.
-            seen: The file that was found corrupted; another one, which somebody put there meanwhile, stays.
+            artifact: The blob's name.
+            seen: The file found to be corrupted; if another process has replaced it since, the new file stays.
         """
         path = self.path(artifact)
         with storage_errors("set aside", path):
@@ -277,7 +277,7 @@ class ContentStore:
         self.path(artifact).unlink(missing_ok=True)
 
     def blobs(self) -> Iterator[tuple[Artifact, float]]:
-        """Yield every blob and when it was last used (seconds since the epoch), sorted by digest."""
+        """Yield every blob and the time of its last use (seconds since the epoch), sorted by digest."""
         for folder in sorted(self._root.glob("[0-9a-f][0-9a-f]")):
             for path in sorted(folder.iterdir()):
                 if path.suffix:
@@ -287,4 +287,4 @@ class ContentStore:
                     used = self._facts_path(artifact)
                     yield artifact, (used if used.exists() else path).stat().st_mtime
                 except (OSError, ValueError):
-                    continue  # removed meanwhile, or not ours
+                    continue  # removed in the meantime, or not ours

@@ -1,4 +1,4 @@
-"""Garbage collection: least recently used blobs go first, until the store is within its bound."""
+"""Garbage collection: removes least recently used blobs until the store is within its size limit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DAY_SECONDS = 86_400
 
 @frozen(kw_only=True)
 class Usage:
-    """What the store takes, in bytes; `partial` is what interrupted fetches left."""
+    """Disk usage of the store in bytes; `partial` is the part left by interrupted fetches."""
 
     blobs: int
     bytes: int
@@ -34,7 +34,7 @@ class Usage:
 
 @frozen(kw_only=True)
 class Collected:
-    """What a collection did; `busy` when another process was using the store and nothing was done."""
+    """The result of a collection; `busy` if another process was using the store and nothing was removed."""
 
     removed_blobs: int
     removed_bytes: int
@@ -44,7 +44,7 @@ class Collected:
 
 @frozen(kw_only=True)
 class Verified:
-    """What a full check found; corrupted blobs have been set aside, and actions that made them forgotten."""
+    """The result of a full check. It quarantines corrupted blobs and forgets the actions that made them."""
 
     blobs: int
     bytes: int
@@ -52,7 +52,7 @@ class Verified:
 
 
 def measure(store: Store) -> Usage:
-    """Return what the store takes."""
+    """Return the disk usage of the store."""
     sizes = [artifact.size for artifact, _ in store.blobs.blobs()]
     quarantined = sum(path.stat().st_size for path in store.quarantine.glob("*"))
     return Usage(
@@ -68,7 +68,7 @@ def verify_all(store: Store) -> Verified:
     """Read every blob and compare it with its name.
 
     Raises:
-        StorageError: A blob cannot be read, or what was found cannot be written down.
+        StorageError: A blob cannot be read, or the result cannot be recorded.
     """
     count, total, corrupted = 0, 0, []
     for artifact, used in list(store.blobs.blobs()):
@@ -76,20 +76,20 @@ def verify_all(store: Store) -> Verified:
         total += artifact.size
         try:
             store.blobs.check(artifact)
-            store.blobs.touch(artifact, used)  # looking is not using
+            store.blobs.touch(artifact, used)  # reading it here is not a use
         except IntegrityError:
             corrupted.append(artifact.sha256)
         except StorageError:
-            if store.blobs.holds(artifact):  # else another process removed it meanwhile
+            if store.blobs.holds(artifact):  # otherwise another process has removed it
                 raise
     _forget_makers(store, set(corrupted))
     return Verified(blobs=count, bytes=total, corrupted=tuple(corrupted))
 
 
 def _forget_makers(store: Store, gone: set[Digest]) -> None:
-    """Forget the actions that made what has just left the store, and records that cannot be read.
+    """Forget the actions whose outputs have just left the store, and records that cannot be read.
 
-    Others stay: weights that were converted and quantised in one go were never in the store, and their record counts.
+    Keep the rest: weights converted and quantised in one pass were never in the store, and their record still counts.
     """
     for action in list(store.actions.entries()):
         outputs = store.actions.said(action)
@@ -98,12 +98,12 @@ def _forget_makers(store: Store, gone: set[Digest]) -> None:
 
 
 def collect(store: Store, most_bytes: int) -> Collected:
-    """Remove least recently used blobs until at most `most_bytes` are left, and litter of dead processes.
+    """Remove least recently used blobs until at most `most_bytes` are left; also remove leftovers of dead processes.
 
-    Nothing is removed while another lftool uses the store.
+    Removes nothing while another lftool process uses the store.
 
     Raises:
-        StorageError: The cache may not be written.
+        StorageError: The cache is not writable.
     """
     with advisory_lock(store.use_lock, wait=False) as held:
         if not held:
@@ -128,7 +128,7 @@ def collect(store: Store, most_bytes: int) -> Collected:
 
 
 def collect_if_due(store: Store, most_bytes: int) -> Collected | None:
-    """Collect if that was not done within a day; return None when it was."""
+    """Collect, unless that was done within the last day; return None if it was."""
     marker = store.root / "last-collect"
     try:
         if time.time() - marker.stat().st_mtime < _DAY_SECONDS:

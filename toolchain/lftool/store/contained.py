@@ -1,10 +1,10 @@
-"""Open files below one folder, and nothing else: the one way in which files of a project are opened.
+"""Open files below one folder and nowhere else. Project files are only ever opened this way.
 
-A path that a recipe or a lock names is resolved by the kernel in one step, so that nobody can swap a link in between.
-Absolute links, links that lead out, devices, FIFOs and sockets are refused. What is returned is a descriptor: whoever
-hashes it reads the very same file.
+The kernel resolves a path from a recipe or lock in one step, so no link can be swapped in between. Absolute links,
+links that lead outside, devices, FIFOs and sockets are refused. The result is a descriptor, so a caller that hashes
+it reads the file that was checked.
 
-It refuses to follow an absolute link even if it leads back in: `openat2(2)`, RESOLVE_BENEATH, does the same.
+Like `openat2(2)` with RESOLVE_BENEATH, it refuses an absolute link even if it leads back inside.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from io import BufferedReader
     from pathlib import Path
 
-_OPENAT2 = 437  # the number on every architecture that this runs on; include/uapi/asm-generic/unistd.h
+_OPENAT2 = 437  # the same number on every supported architecture; include/uapi/asm-generic/unistd.h
 _NO_MAGIC_LINKS, _BENEATH = 0x02, 0x08  # include/uapi/linux/openat2.h
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY  # a FIFO must not hang us
-_MOST_LINKS = 40  # as Linux: path_resolution(7)
+_MOST_LINKS = 40  # the same as Linux: path_resolution(7)
 _MISSING = {errno.ENOSYS, errno.EPERM, errno.EINVAL}  # no openat2: an old kernel, or a sandbox
 
 
@@ -35,7 +35,7 @@ class OutsideError(OSError):
 
 
 class NotRegularError(OSError):
-    """A path is no regular file: a folder, a device, a FIFO, a socket."""
+    """A path is not a regular file but a folder, a device, a FIFO or a socket."""
 
 
 def _outside(path: str) -> OutsideError:
@@ -54,7 +54,7 @@ def _libc() -> ctypes.CDLL | None:
 
 
 def _at_once(folder: int, path: str, flags: int) -> int | None:
-    """Open a path below a folder in one step; None where the kernel cannot do that."""
+    """Open a path below a folder in one step; return None if the kernel cannot do that."""
     libc = _libc()
     if libc is None:
         return None
@@ -64,7 +64,7 @@ def _at_once(folder: int, path: str, flags: int) -> int | None:
         if found >= 0:
             return found
         code = ctypes.get_errno()
-        if code in {errno.EINTR, errno.EAGAIN}:  # EAGAIN: something was renamed meanwhile; openat2(2)
+        if code in {errno.EINTR, errno.EAGAIN}:  # EAGAIN: something was renamed during the call; openat2(2)
             continue
         if code in _MISSING:
             return None
@@ -74,7 +74,7 @@ def _at_once(folder: int, path: str, flags: int) -> int | None:
 
 
 def _by_parts(folder: int, path: str, flags: int) -> int:
-    """Open a path below a folder component by component; links are read, and followed as far as they stay below."""
+    """Open a path below a folder component by component, following links as long as they stay below."""
     left = [part for part in path.split("/") if part not in {"", "."}]
     opened = [os.dup(folder)]
     links = 0
@@ -115,7 +115,7 @@ class Contained:
 
     Args:
         folder: The folder.
-        below: Where paths begin, relative to it; links may lead anywhere in `folder`.
+        below: Subfolder that paths are relative to; links may lead anywhere in `folder`.
     """
 
     def __init__(self, folder: Path, below: str = "") -> None:
@@ -134,7 +134,7 @@ class Contained:
             os.close(descriptor)
 
     def _kind(self, path: str) -> int:
-        """Return the mode of what a path leads to."""
+        """Return the mode of the file that a path leads to."""
         with self._root() as root:
             descriptor = _descend(root, self._path(path), _FLAGS)
             try:
@@ -143,7 +143,7 @@ class Contained:
                 os.close(descriptor)
 
     def is_folder(self, path: str) -> bool:
-        """Tell whether a path leads to a folder.
+        """Return whether a path leads to a folder.
 
         Raises:
             FileNotFoundError: Nothing is there.
@@ -153,7 +153,7 @@ class Contained:
         return stat.S_ISDIR(self._kind(path))
 
     def open_file(self, path: str) -> BufferedReader:
-        """Return a regular file, open for reading; its descriptor is the file that was checked.
+        """Return a regular file, open for reading. Its descriptor is that of the file that was checked.
 
         Args:
             path: Relative, with `/` between its parts.
@@ -161,7 +161,7 @@ class Contained:
         Raises:
             FileNotFoundError: Nothing is there.
             OutsideError: It leads out of the folder.
-            NotRegularError: It is no regular file.
+            NotRegularError: It is not a regular file.
             OSError: It cannot be opened.
         """
         with self._root() as root:
@@ -176,10 +176,10 @@ class Contained:
 
         Args:
             path: Relative, with `/` between its parts.
-            most: The most bytes that it may have.
+            most: Largest allowed size in bytes.
 
         Raises:
-            OSError: As `open_file`; or it has more.
+            OSError: As for `open_file`, or the file is larger.
         """
         with self.open_file(path) as file:
             data = file.read(most + 1)
@@ -188,11 +188,11 @@ class Contained:
         return data
 
     def walk(self, path: str = "", left_out: Callable[[str], bool] = lambda _: False) -> Iterator[str]:
-        """Yield the paths of all regular files below a folder, relative to it, sorted; links to files that stay inside too.
+        """Yield all regular files below a folder as sorted relative paths, including links that stay inside.
 
         Args:
             path: The folder.
-            left_out: Tells of the name of a file or folder whether it is passed over, with all that is below.
+            left_out: Called with the name of a file or folder; if true, skips it and everything below.
 
         Raises:
             OutsideError: A link leads out of the folder, or to a folder.

@@ -1,7 +1,7 @@
-"""The only way this project writes a file that lasts: unique temporary name, fsync, rename, directory fsync.
+"""The only way that lftool writes a lasting file: unique temporary name, fsync, rename, directory fsync.
 
-A failure before the rename leaves what was there before; a killed process leaves at most a temporary file, which
-`sweep` removes once its writer is gone (the writer holds a lock on it as long as it lives).
+A failure before the rename leaves the previous file unchanged. A killed process leaves at most a temporary file, which
+`sweep` removes once its writer is dead (the writer locks the file for as long as it lives).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Every write path has a label; tests/store/test_failpoints.py walks label and step.
+# Every write path has a label; tests/store/test_failpoints.py tests every label and step.
 LABELS = ("blob", "facts", "action", "stamp", "lock", "bundle", "key", "extract", "recipe", "statement")
 STEPS = ("created", "before-fsync", "after-fsync", "before-rename", "after-rename", "before-dirsync", "after-dirsync")
 
@@ -31,7 +31,7 @@ _TEMPORARY_SUFFIX = ".tmp"
 
 @contextlib.contextmanager
 def storage_errors(action: str, path: Path | str) -> Iterator[None]:
-    """Turn an OSError inside the block into a StorageError that says what was tried, on what, and what to do."""
+    """Turn an OSError in the block into a StorageError that names the action, the path and the remedy."""
     try:
         yield
     except OSError as error:
@@ -58,11 +58,11 @@ def sync_directory(directory: Path, label: str) -> None:
 
 
 def _create(directory: Path, label: str) -> tuple[int, Path]:
-    """Create and lock a temporary file; a sweeper that got in between is noticed by the link count."""
+    """Create and lock a temporary file; detects by the link count whether a sweeper removed it in between."""
     while True:
         path = directory / f"{_TEMPORARY_PREFIX}{label}-{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with contextlib.suppress(OSError):  # a file system without locks: sweep will leave the file alone
+        with contextlib.suppress(OSError):  # a file system without locks: sweep leaves the file alone
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(handle).st_nlink == 1:
             return handle, path
@@ -70,7 +70,7 @@ def _create(directory: Path, label: str) -> tuple[int, Path]:
 
 
 class DurableFile:
-    """A file in the making; nothing has its final name before `commit`."""
+    """A file that is being written; it has no final name before `commit`."""
 
     def __init__(self, file: BinaryIO, temporary: Path, label: str) -> None:
         self.file = file
@@ -79,16 +79,16 @@ class DurableFile:
         self.committed = False
 
     def commit(self, destination: Path, *, mode: int = 0o444, replace: bool = True) -> None:
-        """Give the file its name, replacing what was there.
+        """Give the file its name, replacing any existing file.
 
         Args:
             destination: The name.
             mode: Permissions.
-            replace: Whether something of that name may be there.
+            replace: Whether a file of that name may exist.
 
         Raises:
-            UsageError: `replace` is false and something is there; it is unchanged.
-            StorageError: It could not be written; what was there before is unchanged.
+            UsageError: `replace` is false and the file exists; it is unchanged.
+            StorageError: The file could not be written; any existing file is unchanged.
         """
         with storage_errors("write", destination), self._reopened(mode) as handle:
             failpoint(self._label, "before-fsync")
@@ -109,7 +109,7 @@ class DurableFile:
 
     @contextlib.contextmanager
     def _reopened(self, mode: int) -> Iterator[int]:
-        """Yield a descriptor of what has the temporary name now: a tool may have put another file there."""
+        """Yield a descriptor of the file that has the temporary name now; a tool may have replaced it."""
         self.file.flush()
         handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
@@ -120,10 +120,10 @@ class DurableFile:
 
 
 def sync_files(directory: Path, label: str) -> None:
-    """Have all files and folders below a folder survive a power cut.
+    """Make all files and folders below a folder survive a power cut.
 
     Raises:
-        StorageError: One cannot be read, or is a link.
+        StorageError: A file cannot be read, or is a link.
     """
     with storage_errors("write", directory):
         for path in sorted(directory.rglob("*")):
@@ -137,7 +137,7 @@ def sync_files(directory: Path, label: str) -> None:
 
 
 def commit_directory(made: Path, destination: Path, label: str) -> None:
-    """Give a folder in the making its name; the destination is absent or an empty folder.
+    """Give a finished folder its name; the destination must be absent or an empty folder.
 
     Raises:
         StorageError: It could not be renamed; the destination is unchanged.
@@ -153,11 +153,11 @@ def commit_directory(made: Path, destination: Path, label: str) -> None:
 
 @contextlib.contextmanager
 def durable_file(directory: Path, label: str) -> Iterator[DurableFile]:
-    """Yield a new file in `directory`; unless committed it is gone after the block.
+    """Yield a new file in `directory`, which is removed after the block unless committed.
 
     Args:
         directory: On the same file system as the destination.
-        label: Which write path this is, one of `LABELS`.
+        label: The write path, one of `LABELS`.
 
     Raises:
         StorageError: It cannot be created.
@@ -186,20 +186,20 @@ def write_durably(
     temporary: Path | None = None,
     replace: bool = True,
 ) -> None:
-    """Write `data` to `destination`, replacing it at once or not at all.
+    """Write `data` to `destination`, replacing it atomically.
 
     Args:
         destination: The file.
         data: Its content.
-        label: Which write path this is, one of `LABELS`.
+        label: The write path, one of `LABELS`.
         mode: Its permissions.
-        temporary: Folder for the file in the making, on the same file system, swept by its owner; without one it is
-            made beside the destination, and what a killed writer left there is removed first.
-        replace: Whether something of that name may be there.
+        temporary: Folder for the temporary file, on the same file system and swept by its owner. By default it is
+            created beside the destination, and leftovers of killed writers there are removed first.
+        replace: Whether a file of that name may exist.
 
     Raises:
-        UsageError: `replace` is false and something is there.
-        StorageError: It could not be written; before the rename what was there is unchanged.
+        UsageError: `replace` is false and the file exists.
+        StorageError: The file could not be written; before the rename, any existing file is unchanged.
     """
     if temporary is None:
         sweep(destination.parent)
@@ -210,7 +210,7 @@ def write_durably(
 
 @contextlib.contextmanager
 def scratch_directory(parent: Path) -> Iterator[Path]:
-    """Yield an empty folder in `parent` that is gone after the block.
+    """Yield an empty folder in `parent`, which is removed after the block.
 
     Raises:
         StorageError: It cannot be created.
@@ -230,7 +230,7 @@ def scratch_directory(parent: Path) -> Iterator[Path]:
 
 
 def sweep(directory: Path) -> int:
-    """Remove temporary files and folders in `directory` whose owner is dead; return how many."""
+    """Remove temporary files and folders in `directory` whose owner is dead; return the number removed."""
     removed = 0
     try:
         names = sorted(path.name for path in directory.iterdir())

@@ -1,4 +1,4 @@
-"""Executables of the store: blobs may not be executed, so those that are started have a copy that may be."""
+"""Executable copies of blobs: blobs must not be executable, so a blob that is run has a copy that is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MODE = 0o555
 
 
 def remove_unbacked(store: Store) -> None:
-    """Remove copies whose blob is not in the store any more."""
+    """Remove copies whose blob is no longer in the store."""
     digests = {artifact.sha256.hex for artifact, _ in store.blobs.blobs()}
     for path in (store.root / _FOLDER).glob("*"):
         if path.name not in digests:
@@ -26,11 +26,11 @@ def remove_unbacked(store: Store) -> None:
 
 
 def executable(artifact: Artifact, store: Store) -> Path:
-    """Return a file with the bytes of a blob that can be started.
+    """Return an executable file with the bytes of a blob.
 
     Raises:
-        StorageError: It is not in the store, or cannot be written.
-        IntegrityError: The blob was corrupted.
+        StorageError: The blob is not in the store, or the copy cannot be written.
+        IntegrityError: The blob is corrupted.
     """
     path = store.root / _FOLDER / artifact.sha256.hex
     if path.is_file() and path.stat().st_size == artifact.size:

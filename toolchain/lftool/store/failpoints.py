@@ -1,4 +1,4 @@
-"""Named points at which a test can end the process or fail the call: `LFTOOL_FAILPOINT=blob.before-rename=kill`."""
+"""Named points where a test can kill the process or make the call fail: `LFTOOL_FAILPOINT=blob.before-rename=kill`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ VARIABLE = "LFTOOL_FAILPOINT"
 
 
 def failpoint(label: str, step: str) -> None:
-    """Do what the environment asks for at `label.step`: nothing, as a rule.
+    """Do what the environment requests at `label.step`, normally nothing.
 
     Raises:
-        OSError: With ENOSPC, when the environment asks for `enospc`.
-        KeyboardInterrupt: When it asks for `interrupt`.
+        OSError: With ENOSPC, if the environment requests `enospc`.
+        KeyboardInterrupt: If it requests `interrupt`.
     """
     wanted = os.environ.get(VARIABLE)
     if not wanted:

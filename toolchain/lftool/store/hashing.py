@@ -1,4 +1,4 @@
-"""Hash while reading or writing: sha256 of the whole, sha256 per 4 MiB chunk, and CRC-32, in one pass."""
+"""Hash while reading or writing: sha256 of the whole, sha256 of each 4 MiB chunk, and CRC-32, in one pass."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Facts:
-    """What packing needs to know of a blob besides its name: CRC-32 and the sha256 of every chunk, 32 bytes each."""
+    """The facts that packing needs about a blob: CRC-32 and the sha256 of every chunk, 32 bytes each."""
 
     crc32: int
     chunks: bytes
@@ -36,7 +36,7 @@ class Blob:
 
 
 class BlobHasher:
-    """Takes bytes in any pieces; two threads share the work, since one SHA-256 stream keeps one core busy."""
+    """Accepts bytes in pieces of any size; two threads share the work, since one SHA-256 stream keeps one core busy."""
 
     def __init__(self) -> None:
         self._whole = hashlib.sha256()
@@ -79,11 +79,11 @@ class BlobHasher:
 
     @property
     def size(self) -> int:
-        """Bytes taken so far."""
+        """Number of bytes added so far."""
         return self._size + len(self._pending)
 
     def finish(self) -> Blob:
-        """Return the name and facts of all that was added."""
+        """Return the name and facts of everything added."""
         if self._pending:
             full, self._pending = self._pending, bytearray()
             self._chunk(full)
@@ -92,7 +92,7 @@ class BlobHasher:
 
 
 def read_chunks(file: BinaryIO, size: int | None = None) -> Iterator[memoryview]:
-    """Yield the rest of `file`, or `size` bytes of it, in pieces of 4 MiB; each piece is valid until the next."""
+    """Yield the rest of `file`, or `size` bytes of it, in pieces of 4 MiB. Each piece is valid until the next one."""
     view = page_aligned_buffer(CHUNK_SIZE)
     left = size
     while left is None or left > 0:
@@ -108,7 +108,7 @@ def read_chunks(file: BinaryIO, size: int | None = None) -> Iterator[memoryview]
 def hash_pieces(
     pieces: Iterable[bytes | memoryview], sink: Callable[[bytes | memoryview], object] | None = None
 ) -> Blob:
-    """Return name and facts of the bytes in `pieces`, handing each piece to `sink` as well."""
+    """Return the name and facts of the bytes in `pieces`, also passing each piece to `sink`."""
     with BlobHasher() as hasher:
         for piece in pieces:
             hasher.update(piece)
@@ -118,7 +118,7 @@ def hash_pieces(
 
 
 def hash_bytes(data: bytes) -> Blob:
-    """Return name and facts of `data`, without starting a thread."""
+    """Return the name and facts of `data`, without starting a thread."""
     pieces = [data[start : start + CHUNK_SIZE] for start in range(0, len(data), CHUNK_SIZE)]
     chunks = b"".join(hashlib.sha256(piece).digest() for piece in pieces)
     return Blob(artifact=Artifact.of(data), facts=Facts(crc32=zlib.crc32(data), chunks=chunks))

@@ -1,4 +1,4 @@
-"""Advisory locks: they save work between processes; nothing here is wrong when a file system lies about them."""
+"""Advisory locks: they save duplicate work between processes. A file system that ignores them breaks nothing."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def advisory_lock(
     """Hold a lock on `path` during the block; yield whether it is really held.
 
     Args:
-        path: Lock file, created if need be. Opened for writing, which NFS asks for.
-        shared: Several holders at once.
-        wait: Block until the lock is free; a dead holder's lock is freed by the kernel.
-        pulse: Called again and again while waiting, instead of blocking; it lets time pass, and may raise.
+        path: Lock file, created if missing. Opened for writing, as NFS requires.
+        shared: Allow several holders at the same time.
+        wait: Block until the lock is free; the kernel frees a dead holder's lock.
+        pulse: Called repeatedly while waiting, instead of blocking; it sleeps, and may raise.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

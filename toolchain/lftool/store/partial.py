@@ -1,7 +1,7 @@
-"""Files in the making that outlive their process: data, and a journal of the chunks that are there.
+"""Partly written files that outlive their process: the data, and a journal of the finished chunks.
 
-A chunk counts only when its bytes have the CRC-32 that the journal names; nothing here is synced, so after a power cut some
-do not, and are fetched again. Whether the whole is right is for its sha256 to say.
+A chunk counts only if its bytes match the CRC-32 in the journal. Nothing is synced, so after a power cut some chunks
+may not match and are fetched again. The sha256 decides whether the whole file is right.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _KEPT_SECONDS = 7 * 86_400
 
 
 class PartialFile:
-    """One such file of a known size, in chunks of 4 MiB; `missing` says which are still to come."""
+    """A partly written file of known size, in chunks of 4 MiB; `missing` holds the chunks still to come."""
 
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
@@ -46,7 +46,7 @@ class PartialFile:
             os.truncate(self.descriptor, size)
 
     def length(self, index: int) -> int:
-        """Return how many bytes chunk `index` has."""
+        """Return the size of chunk `index` in bytes."""
         return min(CHUNK_SIZE, self.size - index * CHUNK_SIZE)
 
     def _recall(self) -> None:
@@ -62,12 +62,12 @@ class PartialFile:
                 self.missing.discard(index)
 
     def read(self, index: int, buffer: memoryview) -> memoryview:
-        """Return the bytes of chunk `index` that are there, read into `buffer`."""
+        """Return the available bytes of chunk `index`, read into `buffer`."""
         got = os.preadv(self.descriptor, [buffer[: self.length(index)]], index * CHUNK_SIZE)
         return buffer[:got]
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Write bytes at an offset; several threads may, each in other chunks.
+        """Write bytes at an offset. Several threads may write if their chunks differ.
 
         Raises:
             StorageError: It cannot be written.
@@ -78,10 +78,10 @@ class PartialFile:
                 done += os.pwrite(self.descriptor, data[done:], offset + done)
 
     def finish(self, index: int, crc: int) -> None:
-        """Note that chunk `index` has been written whole, and the CRC-32 of its bytes.
+        """Record that chunk `index` is complete, with the CRC-32 of its bytes.
 
         Raises:
-            StorageError: It cannot be noted.
+            StorageError: It cannot be recorded.
         """
         with storage_errors("write", self._journal_path):
             os.write(self._journal, b"%d %08x\n" % (index, crc))
@@ -93,24 +93,24 @@ class PartialFile:
         self.missing = set(range(self.count))
 
     def discard(self) -> None:
-        """Remove both files; what has been given another name stays."""
+        """Remove both files, except one that has been given another name."""
         self.path.unlink(missing_ok=True)
         self._journal_path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close both files and leave them where they are."""
+        """Close both files without removing them."""
         os.close(self.descriptor)
         os.close(self._journal)
 
 
 @contextlib.contextmanager
 def partial_file(folder: Path, key: Digest, size: int) -> Iterator[PartialFile]:
-    """Yield the file in the making called `key`, with the chunks that an earlier process left.
+    """Yield the partly written file called `key`, with the chunks that an earlier process left.
 
     Args:
-        folder: On the same file system as the store.
-        key: Digest of all that decides what the bytes are.
-        size: Size of the whole in bytes.
+        folder: A folder on the same file system as the store.
+        key: Digest of everything that determines the bytes.
+        size: Size of the whole file in bytes.
 
     Raises:
         StorageError: It cannot be opened.
@@ -123,12 +123,12 @@ def partial_file(folder: Path, key: Digest, size: int) -> Iterator[PartialFile]:
 
 
 def partial_bytes(folder: Path) -> int:
-    """Return how much files in the making take, in bytes."""
+    """Return the disk usage of partly written files, in bytes."""
     return sum(path.stat().st_blocks * 512 for path in folder.glob("*.data"))
 
 
 def remove_old_partials(folder: Path, *, now: float | None = None) -> int:
-    """Remove files that nobody has gone on with for a week; return how many."""
+    """Remove files that have not changed for a week; return the number removed."""
     moment, removed = time.time() if now is None else now, 0
     for path in sorted(folder.glob("*")):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Where things of the user's lie; light, since `lftool run` asks before anything else happens."""
+"""Paths of the user's files. Imports little, since `lftool run` needs it before anything else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cache_root() -> Path:
-    """Return the folder of the store: `$XDG_CACHE_HOME/lftool`."""
+    """Return the store's folder: `$XDG_CACHE_HOME/lftool`."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "lftool"
 
@@ -18,15 +18,15 @@ def _configuration_root() -> Path:
 
 
 def user_policy() -> Path:
-    """Return where a user's own trust policy is looked for: `$XDG_CONFIG_HOME/lftool/trust.toml`."""
+    """Return the path of the user's trust policy: `$XDG_CONFIG_HOME/lftool/trust.toml`."""
     return _configuration_root() / "trust.toml"
 
 
 def user_configuration() -> Path:
-    """Return where a user's configuration is looked for: `$XDG_CONFIG_HOME/lftool/config.toml`."""
+    """Return the path of the user's configuration: `$XDG_CONFIG_HOME/lftool/config.toml`."""
     return _configuration_root() / "config.toml"
 
 
 def user_credentials() -> Path:
-    """Return where a user's credentials are looked for: `$XDG_CONFIG_HOME/lftool/credentials.toml`."""
+    """Return the path of the user's credentials: `$XDG_CONFIG_HOME/lftool/credentials.toml`."""
     return _configuration_root() / "credentials.toml"

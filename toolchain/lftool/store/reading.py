@@ -1,4 +1,4 @@
-"""Open a file that is about to be checked: whoever checks a descriptor must go on using that very descriptor."""
+"""Open a file for checking. Use a checked file only through the descriptor that was checked."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def open_for_reading(path: Path) -> int:
-    """Return a file descriptor of the regular file at `path`.
+    """Return a file descriptor for the regular file at `path`.
 
     Raises:
-        StorageError: It is not there, or no regular file.
+        StorageError: The file does not exist, or is not a regular file.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not hang us

@@ -1,7 +1,7 @@
-"""Stamps remember digests of files, so that an unchanged file is not hashed again; they never remember a verdict.
+"""Stamps remember digests of files, so that an unchanged file is not hashed again. They never remember a verdict.
 
 A stamp is (device, inode, size, mtime, ctime, all in nanoseconds) and facts about the content. A file younger than two
-seconds gets none (its time stamp cannot tell two writes apart), nor does a file that others may write.
+seconds gets none (its timestamp cannot tell two writes apart), nor does a file that other users may write.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def _is_settled(status: os.stat_result, now_ns: int) -> bool:
 
 
 def open_stamps(root: Path) -> Stamps:
-    """Return the stamps of the store in `root`."""
+    """Return the stamps of the store at `root`."""
     return Stamps(root / "stamps-v1", root / "tmp")
 
 
 class Stamps:
-    """Facts about files, kept under `directory`."""
+    """Facts about files, stored under `directory`."""
 
     def __init__(self, directory: Path, temporary: Path) -> None:
         self._directory = directory
@@ -66,10 +66,10 @@ class Stamps:
         return facts
 
     def remember(self, before: os.stat_result, after: os.stat_result, kind: str, facts: Mapping[str, str]) -> None:
-        """Remember `facts` about a file that was read between the two stats; silently not, where that is unsafe."""
+        """Remember `facts` about a file that was read between the two stats; does nothing if that is unsafe."""
         if _identity(before) != _identity(after) or not _is_settled(after, time.time_ns()):
             return
-        from lftool.errors import StorageError  # noqa: PLC0415 - recalling must be light: see lftool.cli.quickstart
+        from lftool.errors import StorageError  # noqa: PLC0415 - recalling imports little: see lftool.cli.quickstart
         from lftool.store.durable import write_durably  # noqa: PLC0415 - as above
 
         data = json.dumps({"stamp": _identity(after), "facts": dict(facts)}, sort_keys=True).encode()

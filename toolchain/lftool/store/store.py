@@ -1,4 +1,4 @@
-"""The folders of one store, `$XDG_CACHE_HOME/lftool/{cas-v1,ac-v2,tmp,locks}`, and what works on them."""
+"""The folders of one store, `$XDG_CACHE_HOME/lftool/{cas-v1,ac-v2,tmp,locks}`, and the objects that manage them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Store:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Keep garbage collection out during the block, and remove what killed processes left behind.
+        """Keep garbage collection out during the block, and remove leftovers of killed processes.
 
         Raises:
             StorageError: The store cannot be created.
@@ -46,31 +46,31 @@ class Store:
             tag = self.root / "CACHEDIR.TAG"
             if not tag.exists():
                 tag.touch()
-                tag.write_text(_CACHEDIR_TAG)  # a marker for backup tools; nothing reads it back
+                tag.write_text(_CACHEDIR_TAG)  # a marker for backup tools; lftool never reads it
         sweep(self.temporary)
         with advisory_lock(self.use_lock, shared=True):
             yield
 
     @contextlib.contextmanager
     def doing(self, action: Digest, pulse: Callable[[], None] | None = None) -> Iterator[bool]:
-        """Let one process at a time do `action`; the others then find it in the cache. Yield whether that is so.
+        """Let one process at a time do `action`; the others then find it in the cache. Yield whether the lock is held.
 
         Args:
-            action: What is done.
-            pulse: Called again and again while another process does it; may raise.
+            action: The action.
+            pulse: Called repeatedly while another process does the action; may raise.
         """
         with advisory_lock(self.root / "locks" / action.hex, pulse=pulse) as held:
             yield held
 
     def remembered(self, key: Digest, name: str, make: Callable[[], Artifact]) -> Artifact:
-        """Return what `make` puts into the store for `key`, now or at an earlier time; one process at a time makes it.
+        """Return the artifact that `make` stores for `key`, now or earlier; only one process at a time makes it.
 
-        What is gone from the store, or is not what it was, is made again.
+        An artifact that is missing or corrupted is made again.
 
         Args:
-            key: What decides the bytes; `pipeline/identity.py` makes keys.
-            name: What the bytes are to the key.
-            make: Makes them.
+            key: Digest of everything that determines the bytes; `pipeline/identity.py` makes keys.
+            name: Name of the artifact under the key.
+            make: Makes and stores the artifact.
         """
         with self.doing(key):
             known = (self.actions.said(key) or {}).get(name)
@@ -81,11 +81,11 @@ class Store:
             return made
 
     def remembers(self, key: Digest, name: str) -> bool:
-        """Tell whether `remembered` would not have to make anything, as far as can be told without reading it."""
+        """Tell whether `remembered` could return without making anything, as far as known without reading the blob."""
         known = (self.actions.said(key) or {}).get(name)
         return known is not None and self.blobs.holds(known)
 
     def remembered_bytes(self, key: Digest, name: str, make: Callable[[], bytes]) -> bytes:
-        """Return the bytes that `make` returns for `key`, now or at an earlier time; as `remembered`."""
+        """Return the bytes that `make` returns for `key`, now or earlier; see `remembered`."""
         artifact = self.remembered(key, name, lambda: self.blobs.put_bytes(make(), name))
         return self.blobs.require(artifact, name).read_bytes()

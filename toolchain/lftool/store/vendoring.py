@@ -1,8 +1,8 @@
 """Vendor folders and archives: blobs by digest, in a folder or in one deterministic `.tar.zst`.
 
-The archive is a tar of the folder (pax format, sorted, constant owner, mode and time) compressed by one writer: zstandard,
-level 3, without threads, since the bytes differ between thread modes. The same blobs give the same bytes, as long as the
-version of libzstd is the same; the digests of the blobs do not depend on it.
+The archive is a tar of the folder (pax format, sorted, constant owner, mode and time), compressed with zstandard level
+3 in one thread, since the bytes differ between thread modes. The same blobs give the same bytes with the same version
+of libzstd; the digests of the blobs do not depend on it.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ _MODE = 0o444
 
 
 def blob_name(artifact: Artifact) -> str:
-    """Return the path of a blob within a vendor folder or archive."""
+    """Return the path of a blob in a vendor folder or archive."""
     return f"{_BLOBS}/{artifact.sha256.hex[:2]}/{artifact.sha256.hex[2:]}"
 
 
 def record_name(action: Digest) -> str:
-    """Return the path of an action record within a vendor folder or archive."""
+    """Return the path of an action record in a vendor folder or archive."""
     return f"{_RECORDS}/{action.hex[:2]}/{action.hex[2:]}"
 
 
 def write_folder(
     folder: Path, artifacts: Iterable[Artifact], records: Mapping[Digest, Mapping[str, Artifact]], blobs: ContentStore
 ) -> None:
-    """Write blobs and records into a folder; blobs that are there already, of the right size, are kept.
+    """Write blobs and records to a folder; keeps blobs that are already there with the right size.
 
     Raises:
-        StorageError: One is not in the store, or it cannot be written.
-        IntegrityError: One was corrupted.
+        StorageError: A blob is not in the store, or cannot be written.
+        IntegrityError: A blob is corrupted.
     """
     for artifact in artifacts:
         destination = folder / blob_name(artifact)
@@ -73,11 +73,11 @@ def write_folder(
 def write_archive(
     path: Path, artifacts: Iterable[Artifact], records: Mapping[Digest, Mapping[str, Artifact]], blobs: ContentStore
 ) -> None:
-    """Write blobs and records into one archive; it appears when it is whole.
+    """Write blobs and records to one archive, which appears once it is complete.
 
     Raises:
-        StorageError: One is not in the store, or it cannot be written.
-        IntegrityError: One was corrupted.
+        StorageError: A blob is not in the store, or the archive cannot be written.
+        IntegrityError: A blob is corrupted.
     """
     import zstandard
 
@@ -114,7 +114,7 @@ Entry = tuple[str, int, "Iterator[bytes]"]
 
 
 def _in_archive(path: Path) -> Iterator[Entry]:
-    """Yield name, size and bytes of every file."""
+    """Yield the name, size and bytes of every file."""
     import zstandard
 
     try:
@@ -134,7 +134,7 @@ def _in_archive(path: Path) -> Iterator[Entry]:
 
 
 def _in_folder(path: Path) -> Iterator[Entry]:
-    """Yield name, size and bytes of every file; only regular files of the folder itself are opened."""
+    """Yield the name, size and bytes of every file; opens only regular files in the folder itself."""
     folder = Contained(path)
     for kind in (_BLOBS, _RECORDS):
         for found in sorted((path / kind).glob("??/*")):
@@ -146,19 +146,19 @@ def _in_folder(path: Path) -> Iterator[Entry]:
 
 @frozen(kw_only=True)
 class TakenIn:
-    """What came of a vendor folder or archive: how many blobs, and what its records say, by action."""
+    """The result of reading a vendor folder or archive: the number of blobs, and its records by action."""
 
     blobs: int
     records: Mapping[Digest, Mapping[str, Artifact]]
 
 
 def take_in(path: Path, wanted: Iterable[Artifact], blobs: ContentStore) -> TakenIn:
-    """Bring wanted blobs that are missing from a vendor folder or archive into the store, and read its records.
+    """Import wanted blobs that are missing from the store from a vendor folder or archive, and read its records.
 
     Raises:
-        StorageError: It cannot be read, or the store cannot be written.
-        FormatError: It is no vendor folder or archive.
-        IntegrityError: A blob is not what its name says; it is not stored.
+        StorageError: The source cannot be read, or the store cannot be written.
+        FormatError: It is not a vendor folder or archive.
+        IntegrityError: A blob does not match its name; it is not stored.
     """
     missing = {artifact for artifact in wanted if not blobs.is_sound(artifact)}
     if not path.exists():

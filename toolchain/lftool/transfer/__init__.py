@@ -1,1 +1,1 @@
-"""The fetch engine: bytes of any source into the store; parallel, resumed, tried again, and believed only when hashed."""
+"""The fetch engine: brings bytes from any source into the store, parallel, resumable, retried, and checked by hash."""

@@ -1,4 +1,4 @@
-"""Find files that other tools have fetched already, by digest or by size; they are believed only when hashed.
+"""Find files that other tools have already downloaded, by digest or by size; accepted only once hashed.
 
 Hugging Face names blobs by the ETag, which is the sha256 of large files (huggingface_hub, "cache-system reference"). Ollama
 names them `sha256-<hex>` (server/modelpath.go). LM Studio keeps files under their own names.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lftool.models.digest import Artifact
     from lftool.store.cas import ContentStore
 
-LEAST_BYTES = 1_000_000  # smaller files are fetched sooner than found
+LEAST_BYTES = 1_000_000  # fetching a smaller file is faster than finding it
 _MOST_LOOKED_AT = 20_000
 
 
@@ -46,7 +46,7 @@ def _lm_studio() -> Iterator[Path]:
 
 
 def candidates(artifact: Artifact) -> Iterator[tuple[str, Path]]:
-    """Yield (whose, path) of files on this machine that could be `artifact`."""
+    """Yield (tool, path) of files on this machine that could be `artifact`."""
     name = artifact.sha256.hex
     for path in sorted(_hugging_face().glob(f"*/blobs/{name}")):
         yield "the Hugging Face cache", path
@@ -56,9 +56,9 @@ def candidates(artifact: Artifact) -> Iterator[tuple[str, Path]]:
 
 
 def adopt(artifact: Artifact, blobs: ContentStore) -> str | None:
-    """Take a file of another tool into the store if one is the artifact; return whose it was.
+    """Import a file of another tool into the store if one matches the artifact; return the tool's name.
 
-    A file that cannot be read, or is not what its name says, is passed over.
+    Files that cannot be read, or do not match their name, are skipped.
     """
     if artifact.size < LEAST_BYTES:
         return None

@@ -1,4 +1,4 @@
-"""Fetch the missing chunks of a file over several connections, hashing them in order as they become whole."""
+"""Fetch the missing chunks of a file over several connections, hashing them in order as they are completed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOOK_SECONDS = 0.2
 
 
 def segments(missing: set[int], most: int) -> list[tuple[int, int]]:
-    """Return runs of neighbouring chunks, (first, end), of at most `most` chunks each, in order."""
+    """Return runs of adjacent chunks, (first, end), of at most `most` chunks each, in order."""
     found: list[tuple[int, int]] = []
     for index in sorted(missing):
         if found and found[-1][1] == index and index - found[-1][0] < most:
@@ -37,19 +37,19 @@ def segments(missing: set[int], most: int) -> list[tuple[int, int]]:
 
 @define
 class _Cursor:
-    """Where a connection is: the chunk, the next byte, and the CRC-32 of the chunk so far."""
+    """The position of a connection: the chunk, the next byte, and the CRC-32 of the chunk so far."""
 
     index: int
     offset: int
     crc: int = 0
 
 
-class _Stopped(Exception):  # noqa: N818 - never an error: the word to stop
-    """The transfer has ended or failed elsewhere."""
+class _Stopped(Exception):  # noqa: N818 - a stop signal, not an error
+    """The transfer has ended, or has failed on another thread."""
 
 
 class ParallelTransfer:
-    """The parallel fetch of one file; what it has fetched stays in the partial file, whatever happens."""
+    """The parallel fetch of one file. Fetched chunks stay in the partial file, even after a failure."""
 
     def __init__(
         self, wanted: Wanted, remote: Remote, partial: PartialFile, rules: TransferRules, listener: Listener
@@ -66,15 +66,15 @@ class ParallelTransfer:
         self._todo: deque[tuple[int, int]] = deque()
 
     def run(self, *, pinned: bool) -> Artifact:
-        """Fetch what is missing and return the name of the whole.
+        """Fetch the missing chunks and return the name of the whole file.
 
         Args:
-            pinned: Whether every answer must be of the version that was resolved.
+            pinned: Whether every response must be of the version that was resolved.
 
         Raises:
-            ChangedError: It is of another version.
-            RangeError: The remote delivers whole files only.
-            FetchError: It could not be fetched.
+            ChangedError: The remote has another version.
+            RangeError: The remote serves whole files only.
+            FetchError: The file could not be fetched.
             KeyboardInterrupt: Cancelled.
         """
         fair = -(-len(self._partial.missing) // self._rules.connections)
@@ -95,7 +95,7 @@ class ParallelTransfer:
                 worker.join()
 
     def _hash(self) -> Artifact:
-        """Hash chunks in order; they are in the page cache still, as a rule."""
+        """Hash chunks in order; they are usually still in the page cache."""
         state, view = hashlib.sha256(), page_aligned_buffer(CHUNK_SIZE)
         for index in range(self._partial.count):
             self._await(index)
@@ -125,15 +125,15 @@ class ParallelTransfer:
                 self._fetch(first, end, pinned=pinned)
         except _Stopped:
             return
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+        except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
             with self._changed:
                 self._failure = self._failure or error
                 self._changed.notify_all()
 
     def _fetch(self, first: int, end: int, *, pinned: bool) -> None:
-        """Fetch chunks until all are there; failures that may pass are waited out, and counted while nothing arrives.
+        """Fetch chunks until all are there; retry after transient failures, counting those since the last byte.
 
-        A byte that any connection brings counts: a remote that refuses some of them is not one that fails.
+        A byte on any connection resets the count: a remote that refuses some connections has not failed.
         """
         cursor, failed, seen = _Cursor(index=first, offset=first * CHUNK_SIZE), 0, self._arrived
         while cursor.index < end:
@@ -150,11 +150,11 @@ class ParallelTransfer:
         self._listener.wait(0)
 
     def _stream(self, cursor: _Cursor, end: int, *, pinned: bool) -> None:
-        """Read on from the cursor, writing and summing up pieces while they are in the processor's cache.
+        """Read on from the cursor, writing and checksumming pieces while they are in the processor's cache.
 
         Raises:
             TransientError: The stream ended early.
-            RangeError: It goes on beyond what was asked for.
+            RangeError: The remote sent more than was requested.
         """
         stop = min(end * CHUNK_SIZE, self._partial.size)
         size = stop - cursor.offset

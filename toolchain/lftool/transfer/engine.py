@@ -1,4 +1,4 @@
-"""Bring one file into the store: in parallel and resumable where that can be, else as one stream; start over when needed."""
+"""Bring one file into the store: in parallel and resumable if possible, else as one stream; starts over if needed."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Transfer:
         """Fetch the file into the store and return its name.
 
         Raises:
-            IntegrityError: It is not what the lock, or the remote itself, says; nothing is stored.
-            FetchError: The remote does not deliver it.
+            IntegrityError: The file does not match the lock or the remote's own digest; nothing is stored.
+            FetchError: The remote cannot deliver it.
             StorageError: It cannot be written.
-            KeyboardInterrupt: Cancelled; what has arrived of a large file is kept for the next time.
+            KeyboardInterrupt: Cancelled; the part of a large file that has arrived is kept for the next time.
         """
         while True:
             size = self._wanted.size
@@ -64,7 +64,7 @@ class Transfer:
 
     @property
     def pinned(self) -> bool:
-        """Whether what came is the version that was asked for, as far as the remote can tell."""
+        """Whether the file is of the requested version, as far as the remote can tell."""
         return self._pinned
 
     def _expected(self) -> Artifact | None:
@@ -72,7 +72,7 @@ class Transfer:
         return Artifact(wanted.sha256, wanted.size) if wanted.sha256 is not None and wanted.size is not None else None
 
     def _start_over(self, error: ChangedError) -> None:
-        """Go on without asking for a version: the digest decides where it is known, else what arrives in one go is one version."""
+        """Continue without requesting a version: a known digest decides, or else one response is one version."""
         what = self._wanted.what
         if self._wanted.sha256 is None:
             if not self._pinned:
@@ -82,14 +82,14 @@ class Transfer:
                 f"{what}: {error.message}; fetched in one go instead, and pinned by its content alone"
             )
             return
-        self._again = False  # the digest decides, and nothing more is to be hoped for
+        self._again = False  # the digest decides, so another attempt cannot help
         if not self._pinned:
             raise IntegrityError(f"{what}: {error.message}") from error
         self._pinned = False
         self._listener.notice(f"{what}: {error.message}; starting over")
 
     def _parallel(self, size: int) -> Artifact | None:
-        """Return the artifact, or None when what an earlier fetch left was of no use and is gone."""
+        """Return the artifact, or None if the data of an earlier fetch was unusable and has been removed."""
         with partial_file(self._store.partials, self._wanted.key, size) as partial:
             left = partial.count - len(partial.missing)
             self._listener.progress(min(left * CHUNK_SIZE, size), size)
@@ -111,14 +111,14 @@ class Transfer:
                 return None
             try:
                 self._store.blobs.adopt(partial.path, artifact)
-            except StorageError:  # where locks do not hold, another process may have been faster
+            except StorageError:  # without working locks, another process may have been faster
                 if not self._store.blobs.is_sound(artifact):
                     raise
             partial.discard()
             return artifact
 
     def _streamed(self) -> Artifact:
-        """Fetch in one stream; every attempt is one from the start."""
+        """Fetch in one stream; every attempt starts from the beginning."""
         failed = 0
         while True:
             try:

@@ -1,4 +1,4 @@
-"""How often, how long and over how many connections: the rules of a transfer, and when to try again."""
+"""The rules of a transfer: attempts, waiting times and connections, and when to retry."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ ATTEMPTS = "LFTOOL_FETCH_ATTEMPTS"
 
 @frozen(kw_only=True)
 class TransferRules:
-    """What bounds a transfer.
+    """Limits of a transfer.
 
     Attributes:
-        files: How many files at once.
-        connections: How many connections a large file is fetched over.
-        ramp: Seconds before each connection after the second; one that is not slow needs no more of them.
-        segment: How many bytes one request of a large file asks for, in whole chunks.
-        attempts: How many times in a row something is tried without a new byte; 1 for sources on this machine.
-        first_wait: Seconds before the second attempt; doubled for each further one.
-        most_wait: The longest wait, in seconds; a remote that asks for more is an error.
+        files: Number of files to fetch in parallel.
+        connections: Number of connections for a large file.
+        ramp: Seconds before each connection after the second; a fast transfer ends before it needs more.
+        segment: Bytes per request for a large file, a whole number of chunks.
+        attempts: Attempts in a row without a new byte; 1 for sources on this machine.
+        first_wait: Seconds before the second attempt, doubled for each further one.
+        most_wait: Longest wait in seconds; a remote that asks for more is an error.
     """
 
     files: int = 4
@@ -36,10 +36,10 @@ class TransferRules:
 
 
 def rules_from_environment() -> TransferRules:
-    """Return the default rules, with the number of attempts that `LFTOOL_FETCH_ATTEMPTS` names.
+    """Return the default rules, with the number of attempts from `LFTOOL_FETCH_ATTEMPTS`.
 
     Raises:
-        UsageError: It is no positive number.
+        UsageError: It is not a positive number.
     """
     text = os.environ.get(ATTEMPTS)
     if text is None:
@@ -50,16 +50,16 @@ def rules_from_environment() -> TransferRules:
 
 
 def wait_before(attempt: int, error: TransientError, rules: TransferRules, what: str) -> float:
-    """Return how many seconds to wait before trying again.
+    """Return the seconds to wait before the next attempt.
 
     Args:
-        attempt: How many attempts have failed in a row.
-        error: How the last one failed.
+        attempt: Number of failed attempts in a row.
+        error: The last failure.
         rules: The rules.
-        what: What is fetched, for the message.
+        what: The file's name for messages.
 
     Raises:
-        FetchError: It has been tried often enough, or the remote asks to wait longer than the rules allow.
+        FetchError: No attempts are left, or the remote asks to wait longer than the rules allow.
     """
     if attempt >= rules.attempts:
         tried = f"gave up after {attempt} attempts" if attempt > 1 else "gave up"
@@ -72,4 +72,4 @@ def wait_before(attempt: int, error: TransientError, rules: TransferRules, what:
             ) from error
         return error.retry_after
     longest: float = min(rules.most_wait, rules.first_wait * 2.0 ** (attempt - 1))
-    return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads clients out; guards nothing
+    return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads clients out; not for security

@@ -1,7 +1,7 @@
-"""A remote store, believed only once it is checked: blobs by digest, and what actions made, for those who ask for it.
+"""A remote store, verified before use: blobs by digest and, if the user trusts them, records of actions.
 
 The keys are those of Bazel's HTTP cache: `cas/<sha256>` and `ac/<sha256>` (bazel.build, "Remote caching", HTTP caching
-protocol). A blob may be stored compressed; its length, or the encoding that the store names, tells.
+protocol). A blob may be stored compressed: its length, or the encoding that the store names, shows it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ATTEMPTS = 2
 
 
 class Watched:
-    """A file that is read until the work is cancelled."""
+    """A file whose reads stop once the work is cancelled."""
 
     def __init__(self, file: BinaryIO, listener: Listener) -> None:
         self._file = file
@@ -59,13 +59,13 @@ def blob_key(sha256: Digest) -> str:
 
 
 def action_key(action: Digest) -> str:
-    """Return the key of what an action made."""
+    """Return the key of an action's record."""
     return f"ac/{action}"
 
 
 @frozen(kw_only=True)
 class _Object:
-    """A stored object, as the fetch engine reads it: decoded."""
+    """A stored object, decoded, as the fetch engine reads it."""
 
     remote: RemoteStore
     key: str
@@ -75,7 +75,7 @@ class _Object:
 
     @contextlib.contextmanager
     def open(self, offset: int, size: int | None, *, pinned: bool) -> Iterator[Iterator[bytes]]:
-        """Yield its bytes; the digest decides, so there is no version to pin."""
+        """Yield its bytes; there is no version to pin, since the digest decides."""
         del pinned
         with self.remote.open(self.key, offset, size) as pieces:
             if self.packed:
@@ -84,21 +84,21 @@ class _Object:
                 yield pieces
 
     def _watched(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield pieces unless the work is cancelled; what they hold may be nothing for a long time."""
+        """Yield pieces until the work is cancelled; a piece may decode to nothing for a long time."""
         for piece in pieces:
             self.listener.wait(0)
             yield piece
 
 
 class CheckedStore:
-    """A remote store, as a build uses it: reading never fails a build, and after the first failure it is left alone.
+    """A remote store in a build: reading never fails a build, and the store is not used again after the first failure.
 
     Args:
-        url: Where it is, for messages.
-        remote: The store itself.
+        url: The store's URL, for messages.
+        remote: The remote store.
         store: The store on this machine.
-        rules: The rules of fetching; it is tried again less often than a source, for there is another way.
-        actions: Whether to believe what it says that an action made. Nothing can check that but doing it again.
+        rules: The rules of fetching; retries are fewer than for a source, which is there as a fallback.
+        actions: Whether to trust its records of actions. They can only be checked by repeating the action.
     """
 
     def __init__(self, url: str, remote: RemoteStore, store: Store, rules: TransferRules, *, actions: bool) -> None:
@@ -111,7 +111,7 @@ class CheckedStore:
         self._failing = threading.Lock()
 
     def _give_up(self, error: LftoolError, listener: Listener) -> None:
-        """Warn once, and ask no more."""
+        """Warn once, and stop using the store."""
         with self._failing:
             if not self._failed.is_set():
                 self._failed.set()
@@ -130,7 +130,7 @@ class CheckedStore:
         """Bring a blob into the store on this machine; return whether it is there now.
 
         Raises:
-            StorageError: It cannot be written here.
+            StorageError: It cannot be written on this machine.
             KeyboardInterrupt: Cancelled.
         """
         if self._failed.is_set():
@@ -138,7 +138,7 @@ class CheckedStore:
         name = Digest.of(canonical_json({"remote_store": artifact.sha256.hex, "size": artifact.size}))
         try:
             with self._store.doing(name, pulse=lambda: listener.wait(_LOOK_SECONDS)) as held:
-                if not held:  # no locks here: nobody else may go on with the file that we begin
+                if not held:  # no locks here: no other process may continue the file that we begin
                     name = Digest.of(secrets.token_bytes(32))
                 return self._store.blobs.is_sound(artifact) or self._fetch(artifact, name, listener)
         except StorageError:
@@ -168,7 +168,7 @@ class CheckedStore:
         return True
 
     def recall(self, action: Digest, listener: Listener) -> dict[str, Artifact] | None:
-        """Return what the store says that `action` made; None unless it may be believed and knows."""
+        """Return the outputs of `action` in the store's record; None if it has none, or is not trusted."""
         if self._failed.is_set() or not self._actions:
             return None
         key = action_key(action)
@@ -190,19 +190,19 @@ class CheckedStore:
         return data
 
     def push(self, artifact: Artifact, what: str, threads: int, listener: Listener, *, force: bool = False) -> bool:
-        """Store a blob of this machine, compressed where that pays; return False when it was there already.
+        """Upload a blob of this machine, compressed if that pays; return False if it was there already.
 
         Args:
             artifact: The blob.
-            what: What it is, for messages.
-            threads: How many threads may compress.
-            listener: Asked again and again whether to go on.
-            force: Store it even if it is there: what is there may be damaged.
+            what: Description for messages.
+            threads: Number of threads for compression.
+            listener: Checked regularly for cancellation.
+            force: Upload it even if it is there, since that copy may be damaged.
 
         Raises:
-            FetchError: The store does not take it.
+            FetchError: The store does not accept it.
             StorageError: It is not in the store on this machine.
-            IntegrityError: It was corrupted here.
+            IntegrityError: The copy on this machine is corrupted.
         """
         key = blob_key(artifact.sha256)
         if not force and self._retried(lambda: self._remote.find(key), listener) is not None:
@@ -212,7 +212,7 @@ class CheckedStore:
             if not pays(file, artifact.size):
                 self._put(key, path, None, listener)
                 return True
-            with durable_file(self._store.temporary, "blob") as packed:  # never committed: it goes when it is sent
+            with durable_file(self._store.temporary, "blob") as packed:  # never committed: removed once it is sent
                 compress(Watched(file, listener), packed.file, threads)
                 packed.file.flush()
                 smaller = packed.path.stat().st_size < artifact.size
@@ -229,10 +229,10 @@ class CheckedStore:
         self._retried(send, listener)
 
     def remember(self, action: Digest, outputs: Mapping[str, Artifact], listener: Listener) -> None:
-        """Store what `action` made.
+        """Upload the record of `action`.
 
         Raises:
-            FetchError: The store does not take it.
+            FetchError: The store does not accept it.
         """
         with durable_file(self._store.temporary, "action") as out:
             out.file.write(encode_outputs(outputs))

@@ -1,7 +1,7 @@
-"""Zstandard in transit: whether it pays for a file, and both directions, in bounded memory.
+"""Zstandard for transfers: decide whether it pays for a file, compress and decompress, in bounded memory.
 
-Half of every BF16 weight is sign and exponent, and repeats; F16 weights and quantised blocks hold hardly anything that does. A
-sample tells them apart without knowing any format.
+Half of every BF16 weight is sign and exponent, which repeat; F16 weights and quantised blocks hardly repeat at all. A
+sample tells them apart without knowledge of any format.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from lftool.errors import IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-ENCODING = "zstd"  # as HTTP names it: RFC 8878 §7
+ENCODING = "zstd"  # HTTP's name: RFC 8878 §7
 _LEVEL = 3
 _PIECE = 256 * 1024
 _SAMPLES = 16
 _SAMPLE_BYTES = 64 * 1024
-_MOST_PAYING = 0.9  # of the bytes; below that the time to compress is not made up for
+_MOST_PAYING = 0.9  # of the bytes; a smaller saving is not worth the time to compress
 _LEAST_BYTES = 4096
 _WINDOW_BYTES = 8 * 1024 * 1024
 
 
 def pays(file: BinaryIO, size: int) -> bool:
-    """Tell whether a file of `size` bytes gets at least a tenth smaller, as samples from all over it show."""
+    """Return whether a file of `size` bytes shrinks by at least a tenth, judging by samples from the whole file."""
     if size < _LEAST_BYTES:
         return False
     import zstandard
@@ -42,22 +42,22 @@ def pays(file: BinaryIO, size: int) -> bool:
 
 
 class Readable(Protocol):
-    """What can be read."""
+    """Anything that can be read."""
 
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes; none at the end."""
 
 
 def compress(source: Readable, destination: BinaryIO, threads: int) -> None:
-    """Write `source` compressed; the bytes depend on the number of threads and on libzstd, and nothing depends on them."""
+    """Write `source` compressed. The bytes depend on the thread count and on libzstd; nothing depends on them."""
     import zstandard
 
     compressor = zstandard.ZstdCompressor(level=_LEVEL, threads=threads, write_checksum=True)
-    compressor.copy_stream(source, destination)  # type: ignore[arg-type]  # read() is all it calls
+    compressor.copy_stream(source, destination)  # type: ignore[arg-type]  # it calls only read()
 
 
 class _Reader:
-    """Pieces of any length as a thing to read from."""
+    """A readable view of pieces of any length."""
 
     def __init__(self, pieces: Iterable[bytes], most: int, what: str) -> None:
         self._pieces = iter(pieces)
@@ -72,26 +72,26 @@ class _Reader:
         found = self._piece[self._at : self._at + size]
         self._at += len(found)
         self._left -= len(found)
-        if self._left < 0:  # frames that stand for nothing would keep us reading
+        if self._left < 0:  # empty frames would keep us reading
             raise IntegrityError(f"{self._what} is compressed to more than it holds")
         return found
 
 
 def decompressed(pieces: Iterable[bytes], size: int, what: str) -> Iterator[bytes]:
-    """Yield what compressed pieces hold, in bounded pieces: a small input may stand for a very large output.
+    """Yield the decompressed bytes in bounded pieces: a small input may decompress to a very large output.
 
     Args:
         pieces: A zstandard stream.
-        size: How many bytes it should hold; who takes them looks for more.
-        what: What it is, for messages.
+        size: Expected number of bytes; the caller checks for more.
+        what: Description for messages.
 
     Raises:
-        IntegrityError: It is no sound zstandard stream, holds less, is larger than what it holds, or needs a window of more
+        IntegrityError: Not a valid zstandard stream, too short, larger than its content, or with a window of more
             than 8 MiB.
     """
     import zstandard
 
-    reader: Any = _Reader(pieces, size + _LEAST_BYTES, what)  # read() is all that is called
+    reader: Any = _Reader(pieces, size + _LEAST_BYTES, what)  # it calls only read()
     decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES)
     try:
         with decompressor.stream_reader(reader, read_size=_PIECE, read_across_frames=True) as plain:

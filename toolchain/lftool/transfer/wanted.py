@@ -1,4 +1,4 @@
-"""What a transfer is about, where its bytes come from, and who listens."""
+"""Interfaces of a transfer: the file to fetch, the remote that has it, and the listener."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Wanted:
     """One file to fetch.
 
     Attributes:
-        what: What it is, for messages: `source 'base', file model.gguf`.
-        key: Digest of all that decides its bytes; names what an interrupted transfer leaves.
-        size: Size in bytes; None when it is not known before it arrives.
-        sha256: Its digest, where the lock or the remote names one.
-        ranges: Whether parts of it can be asked for, and cannot be of different versions.
+        what: Description for messages: `source 'base', file model.gguf`.
+        key: Digest of everything that determines its bytes; names the data of an interrupted transfer.
+        size: Size in bytes; None if it is not known in advance.
+        sha256: Its digest, if the lock or the remote names one.
+        ranges: Whether parts can be requested that are certain to be of one version.
     """
 
     what: str
@@ -33,30 +33,30 @@ class Wanted:
 
 
 class Remote(Protocol):
-    """A file of an opened source."""
+    """A file in an opened source."""
 
     def open(self, offset: int, size: int | None, *, pinned: bool) -> AbstractContextManager[Iterator[bytes]]:
         """Return a context manager over its bytes; see `lftool.api.Source.open`.
 
         Args:
-            offset: Where to begin.
-            size: How many; None for all that follow.
-            pinned: Whether it must be the version that was resolved; else any, for its digest is known.
+            offset: Position of the first byte.
+            size: Number of bytes; None for all that follow.
+            pinned: Whether it must be the resolved version; otherwise any will do, since the digest is known.
         """
 
 
 class Listener(Protocol):
-    """Who is told what happens."""
+    """Receives the events of a transfer."""
 
     def progress(self, done: int, total: int | None) -> None:
-        """Hear that `done` of `total` bytes are here."""
+        """Called when `done` of `total` bytes have arrived."""
 
     def notice(self, text: str) -> None:
-        """Hear something that a person should read."""
+        """Called with a message for the user."""
 
     def wait(self, seconds: float) -> None:
-        """Let time pass.
+        """Wait.
 
         Raises:
-            KeyboardInterrupt: The work has been cancelled; before or meanwhile.
+            KeyboardInterrupt: The work was cancelled before or during the wait.
         """

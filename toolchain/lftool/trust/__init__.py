@@ -1,4 +1,4 @@
-"""Envelopes, statements, policies: who says what about a bundle, and whether anybody here trusts them.
+"""Envelopes, statements and policies: what signatures state about a bundle, and whether you trust the signer.
 
-Nothing in this package reads a file, opens a socket or imports a plugin; verification is data in, data out.
+Nothing in this package reads a file, opens a socket or imports a plugin. Verification takes data and returns data.
 """

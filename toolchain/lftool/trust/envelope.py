@@ -1,7 +1,7 @@
-"""A signature member: a Sigstore bundle v0.3 that holds one DSSE envelope; one accepted encoding.
+"""A signature member: a Sigstore bundle v0.3 that holds one DSSE envelope, in one accepted encoding.
 
 Sources: DSSE v1 (protocol.md, PAE), sigstore protobuf-specs `sigstore_bundle.proto` (v0.3: `publicKey.hint`, exactly one
-signature). Without "one accepted encoding" the signature is the one place where a byte can change unseen.
+signature). With several accepted encodings, a byte in the signature could change unnoticed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 @frozen(kw_only=True)
 class Envelope:
-    """What a signature member says: the signed bytes, a key id that is only a hint, and the raw signature."""
+    """The content of a signature member: the signed bytes, a key id that is only a hint, and the raw signature."""
 
     payload: bytes
     key_id: str
@@ -30,7 +30,7 @@ class Envelope:
 
     @property
     def signed_bytes(self) -> bytes:
-        """The bytes under the signature (DSSE's pre-authentication encoding)."""
+        """The bytes that are signed (DSSE's pre-authentication encoding)."""
         return pre_authentication_encoding(PAYLOAD_TYPE, self.payload)
 
 
@@ -56,10 +56,10 @@ def encode_envelope(envelope: Envelope) -> bytes:
 
 
 def decode_envelope(data: bytes, what: str) -> Envelope:
-    """Return what a signature member says.
+    """Return the content of a signature member.
 
     Raises:
-        FormatError: Its bytes are not our encoding of what it says.
+        FormatError: The bytes are not in the one accepted encoding.
     """
     value: Any = parse_canonical_json(data, what)
     try:

@@ -1,4 +1,4 @@
-"""Make key pairs; loading and using them is a signer plugin's business."""
+"""Generate key pairs; signer plugins load and use them."""
 
 from __future__ import annotations
 

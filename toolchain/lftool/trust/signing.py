@@ -1,4 +1,4 @@
-"""Make a signature member: statement, envelope, signature; the same bytes every time."""
+"""Make a signature member from a statement. The same statement and key give the same bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def sign_statement(statement: Statement, signer: Signer, verifier: Verifier) -> 
     """Return a signature member.
 
     Raises:
-        TrustError: The signer's own signature does not verify.
+        TrustError: The new signature does not verify.
     """
     payload = encode_statement(statement)
     data = pre_authentication_encoding(PAYLOAD_TYPE, payload)

@@ -1,7 +1,7 @@
 """Signed statements: in-toto v1 with the bundle's M and sha256(U) as subjects; SLSA provenance v1, or measured quality.
 
-The predicate of provenance is the one embedded in the bundle; the bundle cannot hold the subjects, since U cannot name
-itself. What was measured is never in the bundle.
+The bundle embeds the provenance predicate; it cannot hold the subjects, since U cannot contain its own digest. A bundle
+never contains measurements.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KINDS = {PREDICATE_TYPE: "a provenance statement", QUALITY_TYPE: "a statement o
 
 @frozen(kw_only=True)
 class Statement:
-    """What is said, about which bytes."""
+    """A predicate, and the bytes that it is about."""
 
     bundle: str
     manifest: Digest
@@ -49,15 +49,15 @@ def encode_statement(statement: Statement) -> bytes:
 
 
 def decode_statement(payload: bytes, what: str, predicate_type: str = PREDICATE_TYPE) -> Statement:
-    """Return what a payload says.
+    """Return the statement in a payload.
 
     Args:
         payload: The signed bytes.
         what: Name of the statement, for messages.
-        predicate_type: What it must be a statement of.
+        predicate_type: The required predicate type.
 
     Raises:
-        FormatError: Another statement or predicate type, other subjects, or not our encoding.
+        FormatError: Another statement or predicate type, other subjects, or not the one accepted encoding.
     """
     kind = _KINDS[predicate_type]
     value: Any = parse_canonical_json(payload, what)

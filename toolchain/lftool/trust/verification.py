@@ -1,4 +1,4 @@
-"""Check signatures against an explicit trust policy; the result is data, and nothing here raises for a bad signature."""
+"""Check signatures against an explicit trust policy. The result is data; a bad signature raises nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Verdict = Literal["trusted", "refused", "untrusted"]
 
 @frozen(kw_only=True)
 class Claim:
-    """What is signed about: the bundle as it was found."""
+    """What a signature must be about: the bundle as it was read."""
 
     manifest: BundleManifest
     manifest_digest: Digest
@@ -39,16 +39,16 @@ class Claim:
 
 @frozen(kw_only=True)
 class SignatureResult:
-    """One signature: whose it is, and what the policy says.
+    """The result for one signature.
 
     Attributes:
-        verdict: `trusted`; `refused` by the policy although the key is known and the signature valid; `untrusted`
-            when no key of the policy verifies it.
-        key_id: The hint in the envelope; proven only when the verdict is not `untrusted`.
-        key_name: What the policy calls the key.
-        reason: Why not, in one sentence.
-        unsigned: The sha256 of U that is signed.
-        predicate: What is stated, of a key that is known.
+        verdict: `trusted`; `refused` if the policy refuses it although the key is known and the signature is valid;
+            `untrusted` if no key of the policy verifies it.
+        key_id: The hint in the envelope; unproven if the verdict is `untrusted`.
+        key_name: The key's name in the policy.
+        reason: Why it is not trusted, in one sentence.
+        unsigned: The sha256 of U in the statement.
+        predicate: The predicate, if the key is known.
     """
 
     verdict: Verdict
@@ -61,7 +61,7 @@ class SignatureResult:
 
 @frozen(kw_only=True)
 class SignatureReport:
-    """All signatures of a bundle. True when at least one is trusted and none is refused."""
+    """The results for all signatures of a bundle. True if at least one is trusted and none is refused."""
 
     results: tuple[SignatureResult, ...]
 
@@ -71,7 +71,7 @@ class SignatureReport:
         )
 
     def of(self, verdict: Verdict) -> tuple[SignatureResult, ...]:
-        """Return the results of one verdict."""
+        """Return the results with one verdict."""
         return tuple(result for result in self.results if result.verdict == verdict)
 
 
@@ -103,18 +103,18 @@ def check_signature(
     today: dt.date,
     predicate_type: str = PREDICATE_TYPE,
 ) -> SignatureResult:
-    """Check one signature member, or a statement in a file of its own, against a policy.
+    """Check one signature member, or a statement in a separate file, against a policy.
 
     Args:
         data: The member's bytes.
-        claim: The bundle as it was found.
-        policy: Who is trusted.
-        verifiers: Scheme to verifier, for every scheme of the policy.
-        today: The day to check validity for.
-        predicate_type: What the signature must state.
+        claim: The bundle as it was read.
+        policy: The trusted keys and what they may sign.
+        verifiers: Scheme to verifier, for every scheme in the policy.
+        today: The date for checking validity.
+        predicate_type: The required predicate type.
 
     Raises:
-        FormatError: The member's bytes are not the one accepted encoding.
+        FormatError: The member is not in the one accepted encoding.
     """
     envelope = decode_envelope(data, "signature member")
     refused = None
@@ -139,7 +139,7 @@ def check_signature(
         )
         if not refusal:
             return result
-        refused = refused or result  # another entry may allow the same key more
+        refused = refused or result  # another entry may grant the same key more
     return refused or SignatureResult(verdict="untrusted", key_id=envelope.key_id, reason="no trusted key verifies it")
 
 

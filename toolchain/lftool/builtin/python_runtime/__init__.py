@@ -1,6 +1,6 @@
-"""Runtime python/1: a `#!/bin/sh` prefix that hands the bundle over to Python 3, and a runner member.
+"""Runtime python/1: a `#!/bin/sh` prefix that hands the bundle to Python 3, and a runner as a member.
 
-Both files are frozen: bundles and locks name their digest. A change of either is a new number.
+Both files are frozen, since bundles and locks contain their digests. A change to either needs a new number.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class PythonRuntime:
     """Reads the two frozen files."""
 
     def parts(self) -> RuntimeParts:
-        """Return prefix and runner."""
+        """Return the prefix and the runner."""
         return RuntimeParts(
             prefix=(_FOLDER / "prefix.sh").read_bytes(),
             members=(RuntimeMember(path=RUNNER_PATH, role="runner", data=self.runner().read_bytes()),),

@@ -1,1 +1,1 @@
-"""Reading bundles: verify, inspect, extract."""
+"""Read bundles: verify, inspect, extract."""

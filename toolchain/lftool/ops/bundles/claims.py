@@ -1,4 +1,4 @@
-"""What signatures and documents in a bundle say, each read as the one encoding that the format accepts."""
+"""What the signatures and documents in a bundle state, accepted only in the format's one encoding."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def signer_hints(bundle: Bundle) -> tuple[str, ...]:
-    """Return the key ids that the signatures claim, unproven.
+    """Return the key ids that the signatures claim; they are unproven.
 
     Raises:
-        FormatError: A signature member is not in its one accepted encoding.
+        FormatError: A signature member is not in the one accepted encoding.
     """
     return tuple(decode_envelope(data, f"{bundle.name}: signature member").key_id for data in bundle.signatures)
 
@@ -26,7 +26,7 @@ def provenance(bundle: Bundle) -> Any:  # noqa: ANN401 - a SLSA predicate
     """Return the provenance predicate.
 
     Raises:
-        FormatError: It is not canonical JSON, or does not say what the bundle was made from.
+        FormatError: It is not canonical JSON, or does not state what the bundle was made from.
     """
     what = f"{bundle.name}: {PROVENANCE_PATH}"
     value = parse_canonical_json(bundle.read_member(PROVENANCE_PATH), what)
@@ -39,7 +39,7 @@ def provenance(bundle: Bundle) -> Any:  # noqa: ANN401 - a SLSA predicate
 
 
 def runtime_name(bundle: Bundle) -> str | None:
-    """Return name and number of the runtime that the provenance names; None when there is none.
+    """Return the name and number of the runtime in the provenance; None if there is none.
 
     Raises:
         FormatError: The provenance cannot be read.
@@ -49,8 +49,8 @@ def runtime_name(bundle: Bundle) -> str | None:
 
 
 def check_documents(bundle: Bundle) -> None:
-    """Raise FormatError unless signatures, slices, provenance and bill of materials are sound, and agree."""
-    from lftool.ops.bundles.slices import check_slices  # noqa: PLC0415 - parses TOML; `inspect` reads without
+    """Raise FormatError unless signatures, slices, provenance and bill of materials are valid, and agree."""
+    from lftool.ops.bundles.slices import check_slices  # noqa: PLC0415 - parses TOML, which `inspect` does not need
 
     signer_hints(bundle)
     check_slices(bundle, provenance(bundle))

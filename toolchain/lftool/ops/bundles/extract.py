@@ -1,4 +1,4 @@
-"""`lftool extract`: the parts of a bundle as files, once every one of them has been checked."""
+"""`lftool extract`: write the parts of a bundle as files, once all have been checked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def extract_bundle(path: Path, directory: Path) -> list[Path]:
     """Write the parts of the bundle at `path` below `directory`; return their paths.
 
     Raises:
-        IntegrityError: A content is not what the manifest names; nothing is written.
+        IntegrityError: A content does not match the manifest; nothing is written.
         UsageError: The folder is not empty.
         StorageError: It cannot be written.
     """

@@ -1,4 +1,4 @@
-"""`lftool inspect`: what is in a bundle, without trusting or running anything; built-in plugins only."""
+"""`lftool inspect`: show the content of a bundle without trusting or running it; uses built-in plugins only."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from lftool.ops.bundles.claims import provenance, signer_hints
 
 @frozen(kw_only=True)
 class Inspection:
-    """What a bundle says of itself; its contents have not been hashed, its signatures not checked.
+    """The description of a bundle. Contents have not been hashed, and signatures have not been checked.
 
     Attributes:
         offsets: Member path to data offset in bytes.
         kind: What the model does.
-        key_ids: Ids of the keys that the signatures name, unproven.
+        key_ids: Key ids in the signatures, unproven.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class Inspection:
 
 
 def inspect_bundle(path: Path) -> Inspection:
-    """Return what the bundle at `path` says of itself.
+    """Return the description of the bundle at `path`.
 
     Raises:
         StorageError: It cannot be read.

@@ -1,6 +1,6 @@
-"""The slices in a bundle: read as the format's rules define them, and compared with manifest, contents and provenance.
+"""The slices in a bundle: read by the format's rules, and compared with manifest, contents and provenance.
 
-A signature covers the provenance; what it says a bundle was made from must be what the slices beside it say.
+A signature covers the provenance, so the inputs that it lists must match the slices in the bundle.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _lock(bundle: Bundle, data: bytes, recipe: Recipe, recipe_digest: Digest) ->
 
 
 def _weights(lock: Lock, target: str, recipe: Recipe) -> list[Artifact]:
-    """Return what the weights may be: the output of the last stage, else a file of their source."""
+    """Return what the weights may be: the output of the last stage, or else a file of their source."""
     stage = lock.targets[target].quantize
     if stage is not None:
         return [] if stage.output is None else [stage.output]
@@ -86,11 +86,11 @@ def _check_provenance(bundle: Bundle, provenance: Any, lock: Lock, digests: dict
 
 
 def check_slices(bundle: Bundle, provenance: Any) -> None:  # noqa: ANN401 - a SLSA predicate
-    """Check that the slices are canonical, belong together, and are what manifest and provenance say.
+    """Check that the slices are canonical, belong together, and match the manifest and provenance.
 
     Args:
-        bundle: Of sound structure.
-        provenance: Its predicate, parsed.
+        bundle: A bundle with a valid structure.
+        provenance: The bundle's provenance predicate, parsed.
 
     Raises:
         FormatError: They are not.
@@ -103,7 +103,7 @@ def check_slices(bundle: Bundle, provenance: Any) -> None:  # noqa: ANN401 - a S
 
 
 def check_claims(bundle: Bundle) -> None:
-    """Check that the weights, and a compiled runtime, are those that the lock's slice names; contents are checked by then.
+    """Check that the weights, and a compiled runtime, match the lock's slice. The contents must have been checked.
 
     Raises:
         FormatError: They are not.

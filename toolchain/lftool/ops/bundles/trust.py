@@ -1,4 +1,4 @@
-"""Whom to trust, and whether they signed: shared by verify and run. Light: a key of the built-in scheme loads no plugin."""
+"""Trust policies and signature checks, for verify and run. A key of the built-in scheme needs no plugin."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_policy(path: Path) -> TrustPolicy:
 
 
 def claim_of(bundle: Bundle) -> Claim:
-    """Return what signatures of `bundle` must be about."""
+    """Return the claim that signatures of `bundle` must be about."""
     return Claim(
         manifest=bundle.manifest,
         manifest_digest=bundle.manifest_digest,
@@ -56,7 +56,7 @@ def signature_report(bundle: Bundle, policy: TrustPolicy, today: dt.date) -> Sig
 
 
 def require_trust(report: SignatureReport, name: str, *, allow_other: bool = False, unsigned_hint: str = "") -> None:
-    """Raise unless at least one trusted key signed, none was refused, and no signature is left uncovered.
+    """Raise unless at least one trusted key signed, the policy refused none, and every signature is from a trusted key.
 
     Raises:
         TrustError: Unsigned, or a signature that no trusted key verifies.
@@ -75,21 +75,21 @@ def require_trust(report: SignatureReport, name: str, *, allow_other: bool = Fal
 
 
 def today_utc() -> dt.date:
-    """Return the current day; the clock is read here and nowhere below."""
+    """Return the current date. The clock is read only here."""
     return dt.datetime.now(dt.UTC).date()
 
 
 def trusted_quality(bundle: Bundle, path: Path, policy: TrustPolicy, today: dt.date) -> SignatureResult:
-    """Return a statement of a bundle's quality, once a trusted key vouches for it.
+    """Return a statement of a bundle's quality, if a trusted key signed it.
 
     Args:
         bundle: The bundle.
         path: The statement's file.
-        policy: Whom to trust.
-        today: The day to check validity for.
+        policy: The keys to trust.
+        today: The date for checking validity.
 
     Raises:
-        FormatError: It is no such statement, in its one encoding.
+        FormatError: It is not such a statement, or not in the one accepted encoding.
         IntegrityError: It is about other weights.
         PolicyError: A valid signature that the policy refuses.
         TrustError: No trusted key signed it, or it is about another bundle.

@@ -1,4 +1,4 @@
-"""`lftool verify`: is this file what it says, and has somebody we trust signed it? No third-party plugin is loaded."""
+"""`lftool verify`: check that a file is intact and signed by a trusted key. Loads no third-party plugin."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class VerifyOptions:
     """How to verify.
 
     Attributes:
-        policy: Whom to trust; None only together with `allow_unsigned`.
+        policy: The keys to trust; None only together with `allow_unsigned`.
         full: Also recompute flat digests, CRC-32s and sha256(U).
-        allow_unsigned: Check integrity only, and say so.
-        allow_other_signatures: Signatures that no trusted key verifies do not fail the verification.
-        quality: A statement of `lftool quality` to check as well; needs a policy.
-        threads: How many to hash with; all processors by default.
+        allow_unsigned: Check integrity only, and say so in the output.
+        allow_other_signatures: Ignore signatures that no trusted key verifies.
+        quality: A statement from `lftool quality` to check too; needs a policy.
+        threads: Number of hashing threads; all processors by default.
     """
 
     policy: TrustPolicy | None
@@ -48,7 +48,7 @@ class VerifyOptions:
 
 @frozen(kw_only=True)
 class Verification:
-    """What was found. `signatures` is None when only integrity was asked for; `quality` is a statement's predicate."""
+    """The result. `signatures` is None if only integrity was checked; `quality` is a statement's predicate."""
 
     path: Path
     manifest: BundleManifest
@@ -60,7 +60,7 @@ class Verification:
 
     @property
     def signed_by(self) -> tuple[str, ...]:
-        """Names of the trusted keys that signed, sorted."""
+        """Names of the trusted keys that signed the bundle, sorted."""
         if self.signatures is None:
             return ()
         return tuple(sorted({result.key_name for result in self.signatures.of("trusted")}))
@@ -75,13 +75,13 @@ def _check_unsigned_subject(report: SignatureReport, unsigned: Artifact, name: s
 def verify_descriptor(
     descriptor: int, path: Path, options: VerifyOptions, today: dt.date
 ) -> tuple[Bundle, Verification]:
-    """Verify the bundle behind an open descriptor; use its content through that descriptor only.
+    """Verify the bundle behind an open descriptor; use its content only through that descriptor.
 
-    The order is that of docs/reference/bundle-format.md: structure, signatures over raw bytes, M, contents, policy.
+    The order follows docs/reference/bundle-format.md: structure, signatures over raw bytes, M, contents, policy.
 
     Raises:
         FormatError: Not a canonical bundle.
-        IntegrityError: A content is not what the manifest names.
+        IntegrityError: A content does not match the manifest.
         TrustError: No trusted signature.
         PolicyError: A valid signature that the policy refuses.
     """
@@ -133,7 +133,7 @@ def verify_bundle(path: Path, options: VerifyOptions, today: dt.date | None = No
         StorageError: It cannot be read.
     """
     if options.policy is not None:
-        load_verifiers(options.policy)  # a faulty key is said at once, not after the whole bundle has been hashed
+        load_verifiers(options.policy)  # report a faulty key now, not after hashing the whole bundle
     descriptor = open_for_reading(path)
     try:
         return verify_descriptor(descriptor, path, options, today or today_utc())[1]

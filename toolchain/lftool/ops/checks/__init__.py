@@ -1,1 +1,1 @@
-"""The checks of a recipe, made on bundles."""
+"""Run a recipe's checks on bundles."""

@@ -1,4 +1,4 @@
-"""`lftool check`: hold a bundle against the recipe's `[[checks]]`."""
+"""`lftool check`: run the recipe's `[[checks]]` against bundles."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 
 def check_bundle(report: CheckReport, path: Path, project: Project, ports: Ports, backend: str | None = None) -> None:
-    """Hold a bundle against the checks of a recipe that apply to its target.
+    """Run the recipe's checks for its target against a bundle.
 
     Args:
-        report: Gets the results as they come, and why there are no more of them.
+        report: Receives the results as they come, and the reason if checking stops early.
         path: The bundle.
-        project: The recipe, and files that its checks name.
+        project: The recipe, and the files that its checks name.
         ports: Store and registry.
-        backend: Which backend; None for the bundle's.
+        backend: The backend; None for the bundle's own.
 
     Raises:
-        IntegrityError: The bundle is not what it says.
-        UsageError: It is not of the recipe, or of no target of it.
-        UnavailableError: It cannot be served here.
-        LftoolError: A check cannot be carried out.
+        IntegrityError: The bundle is corrupted.
+        UsageError: The bundle does not belong to the recipe, or to none of its targets.
+        UnavailableError: The bundle cannot be served here.
+        LftoolError: A check cannot be run.
     """
     try:
         _check(report, path, project, ports, backend)
@@ -55,20 +55,20 @@ def check_bundle(report: CheckReport, path: Path, project: Project, ports: Ports
 def check_bundles(
     paths: Sequence[Path], project: Project, ports: Ports, backend: str | None, reports: list[CheckReport]
 ) -> LftoolError | None:
-    """Hold bundles against the checks of a recipe; one that cannot be checked does not hide the others.
+    """Run the recipe's checks against bundles; an error in one bundle does not stop the others.
 
     Args:
         paths: The bundles.
-        project: The recipe, and files that its checks name.
+        project: The recipe, and the files that its checks name.
         ports: Store and registry.
-        backend: Which backend; None for each bundle's own.
-        reports: Gets a report for each, as they come.
+        backend: The backend; None for each bundle's own.
+        reports: Receives one report per bundle.
 
     Returns:
-        Of the errors, the one with the highest exit status; None without one.
+        The error with the highest exit status; None if there was none.
 
     Raises:
-        UnavailableError: A plugin that the recipe asks for is not installed.
+        UnavailableError: A plugin that the recipe requires is not installed.
     """
     require_plugins(project.recipe.plugins)
     errors: list[LftoolError] = []
@@ -97,7 +97,7 @@ def _check(report: CheckReport, path: Path, project: Project, ports: Ports, back
 
 
 def _require_kinds(checks: Sequence[PlannedCheck], does: Does, name: str) -> None:
-    """Raise UsageError if a check asks of a model what it does not do."""
+    """Raise UsageError if a check needs an ability that the model lacks."""
     for check in checks:
         if does not in check.registered.record.of:
             needed = " or ".join({"generates": "generates text"}.get(kind, kind) for kind in check.registered.record.of)

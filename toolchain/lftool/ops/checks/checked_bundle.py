@@ -1,4 +1,4 @@
-"""A bundle on which checks are made: served while one asks, for answers first and for vectors last; nothing is served that nobody asks."""
+"""A bundle under check. It is served on demand, first for answers, then for vectors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ANSWERS, _VECTORS, _FIGURES = "answers", "vectors", "figures"
 
 @frozen(kw_only=True)
 class CheckedBundle:
-    """A bundle that checks are made on, and the server that answers once a check asks."""
+    """A bundle under check, and its server, which starts when a check needs it."""
 
     bundle: Bundle
     shown: OpenedBundle
@@ -50,13 +50,13 @@ class CheckedBundle:
     _turns: list[Turn] = field(factory=list)
 
     def close(self) -> None:
-        """End the server, and checks that wait."""
+        """Stop the server, and any waiting checks."""
         for turn in self._turns:
             turn.give_up()
         self._open.close()
 
     def model(self, what: str, report: CheckReport) -> ServedModel:
-        """Return the bundle, served for answers or for vectors, in place of what was served before."""
+        """Return the bundle, served for answers or for vectors; stops a server for the other."""
         if what not in self._served:
             self._open.close()
             self._served.clear()
@@ -68,13 +68,13 @@ class CheckedBundle:
         return self._served[what]
 
     def figures(self, name: str, context: int | None) -> Figures:
-        """Return how well the weights predict a text of the project."""
+        """Return how well the weights predict a text in the project."""
         recipe, lock, ports = self.project.recipe, self.project.require_lock(), self.ports
         target, weights = self.bundle.manifest.target, self.bundle.manifest.weights.artifact
         text = project_text(name, ports.files)
         with ports.store.in_use():
             if not ports.store.blobs.is_sound(weights):
-                # built elsewhere: a backend measures files
+                # built elsewhere: backends measure files
                 ports.store.blobs.put_with(lambda out: copy_weights(self.bundle, out), lambda _: None)
             parts = model_parts(recipe, lock)
             return measure(
@@ -89,7 +89,7 @@ class CheckedBundle:
             ).figures
 
     def make(self, checks: Sequence[PlannedCheck], report: CheckReport) -> None:
-        """Make checks, and report what comes of them as it comes: of those that want vectors last."""
+        """Run checks, and report each result as it comes; checks that need vectors finish last."""
         laid_aside: list[tuple[PlannedCheck, Turn, list[CheckResult]]] = []
         for check in checks:
             found: list[CheckResult] = []
@@ -111,7 +111,7 @@ class CheckedBundle:
 def _work(
     check: PlannedCheck, checked_bundle: CheckedBundle, report: CheckReport, found: list[CheckResult]
 ) -> Callable[[Turn], None]:
-    """Return the work of one check: it leaves its result in `found`."""
+    """Return the work of one check, which stores its result in `found`."""
     origin = check.registered.origin
 
     def work(turn: Turn) -> None:
@@ -133,7 +133,7 @@ def _work(
 
 @frozen(kw_only=True)
 class _Context:
-    """What one check sees: `lftool.api.CheckContext`."""
+    """The context of one check: `lftool.api.CheckContext`."""
 
     checked_bundle: CheckedBundle
     turn: Turn

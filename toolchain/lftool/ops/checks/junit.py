@@ -1,6 +1,6 @@
-"""Results of checks as JUnit XML, which CI systems show: testsuites, testsuite, testcase.
+"""Write check results as JUnit XML, which CI systems display: testsuites, testsuite, testcase.
 
-A failure is a check that does not hold, an error one that could not be made, or a bundle that was not checked to the end.
+A failure is a check that did not pass; an error is one that could not run, or a bundle not checked to the end.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lftool.ops.checks.report import CheckReport
 
-# What XML 1.0 cannot hold: models say anything.
+# Characters that XML 1.0 cannot hold: a model's answer may contain any.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 

@@ -1,4 +1,4 @@
-"""What came of the checks of a bundle."""
+"""Results of the checks of a bundle."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _SHOWN = 200
 
 @frozen(kw_only=True)
 class CheckResult:
-    """What came of one check.
+    """The result of one check.
 
     Attributes:
-        name: What reports call it.
-        failure: Why it does not hold, or could not be made; None if it holds.
-        detail: What was found, whole: the model's answer, where the check is of one.
-        seconds: How long it took.
-        made: Whether it could be made.
+        name: Its name in reports.
+        failure: Why it failed or could not run; None if it passed.
+        detail: The full finding: the model's answer, if the check is about one.
+        seconds: Duration in seconds.
+        made: Whether it could run.
     """
 
     name: str
@@ -35,14 +35,14 @@ class CheckResult:
 
 @define(kw_only=True)
 class CheckReport:
-    """What came of all checks of a bundle; it fills while they are made.
+    """The results of all checks of a bundle, filled in as they run.
 
     Attributes:
         bundle: Name of the file.
-        target: Target of the recipe; empty until the bundle has been read.
+        target: Target in the recipe; empty until the bundle has been read.
         found: Number of a check to its result.
-        error: Why the rest was not checked; None if all was.
-        asked: What was asked: the runtime, and on which device; empty where no answer was needed.
+        error: Why checking stopped early; None if it did not.
+        asked: What the checks ran on: the runtime and its device; empty if no answer was needed.
     """
 
     bundle: str
@@ -53,27 +53,27 @@ class CheckReport:
 
     @property
     def results(self) -> tuple[CheckResult, ...]:
-        """In the order of the recipe."""
+        """The results in the order of the recipe."""
         return tuple(self.found[number] for number in sorted(self.found))
 
     @property
     def failed(self) -> tuple[CheckResult, ...]:
-        """Those that do not hold."""
+        """The results that failed."""
         return tuple(result for result in self.results if result.failure is not None and result.made)
 
     @property
     def unmade(self) -> tuple[CheckResult, ...]:
-        """Those that could not be made."""
+        """The checks that could not run."""
         return tuple(result for result in self.results if not result.made)
 
 
 def raise_if_failed(reports: Sequence[CheckReport]) -> None:
-    """Raise unless all checks of all bundles hold.
+    """Raise unless all checks of all bundles passed.
 
     Raises:
-        PolicyError: A check does not hold.
-        UnavailableError: A check could not be made.
-        UsageError: There was none to make.
+        PolicyError: A check failed.
+        UnavailableError: A check could not run.
+        UsageError: There were no checks to run.
     """
     if not any(report.results for report in reports):
         targets = ", ".join(report.target for report in reports)
@@ -97,5 +97,5 @@ def _left_out(text: str) -> str:
 
 
 def beginning(text: str) -> str:
-    """Return the beginning of a text, for people."""
+    """Return the beginning of a text, shortened for display."""
     return text[:_SHOWN] + _left_out(text)

@@ -1,8 +1,8 @@
-"""Checks take turns: one works at a time, and whatever it wants of the bundle is done for it while it waits.
+"""Checks take turns: only one runs at a time, and what it needs from the bundle is provided while it waits.
 
-A bundle is served for answers or for vectors, not for both at once, so a check that wants vectors is laid aside until the
-others have had their answers. A check is plain code that calls and gets a result: a thread of its own lets it wait midway.
-Nothing but the check itself runs in that thread, so that an interrupt finds servers and child processes in the main one.
+A bundle is served for answers or for vectors, never for both, so a check that needs vectors is suspended until the
+others have their answers. A check is plain code that calls and gets a result; its own thread lets it wait midway.
+Only the check itself runs on that thread, so that an interrupt finds servers and child processes in the main thread.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from attrs import frozen
 
 
 class GivenUpError(Exception):
-    """Nobody will do what a check wants."""
+    """The request of a check will not be fulfilled."""
 
 
 @frozen
 class Want:
-    """What a check waits for: what must be served for it, and what to do then."""
+    """A request of a check: what to serve for it, and what to do then."""
 
     served: str
     do: Callable[[], Any]
@@ -31,8 +31,8 @@ class Turn:
     """A check in progress.
 
     Attributes:
-        want: What it waits for; None before it has begun and once it has ended.
-        seconds: How long it and what it wanted have taken, without the time that it was laid aside.
+        want: The request that it waits for; None before it starts and after it ends.
+        seconds: Time for the check and its requests, without the time that it was suspended.
     """
 
     def __init__(self, work: Callable[[Turn], None]) -> None:
@@ -45,18 +45,18 @@ class Turn:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def begin(self) -> None:
-        """Have it work until it ends or wants something. May raise whatever it raises."""
+        """Run it until it ends or requests something. May raise whatever it raises."""
         started = time.monotonic()
         self._thread.start()
         self._await(started)
 
     def go_on(self) -> None:
-        """Do what it wants, give it what came of that, and have it work on. May raise whatever it raises."""
+        """Fulfil its request, pass it the result, and let it continue. May raise whatever it raises."""
         started = time.monotonic()
-        assert self.want is not None  # noqa: S101 - who calls has looked
+        assert self.want is not None  # noqa: S101 - the caller has checked
         try:
             self._given = self.want.do()
-        except Exception as error:  # noqa: BLE001 - the check hears of it, and may know what to do
+        except Exception as error:  # noqa: BLE001 - passed to the check, which may handle it
             self._given = error
         self._mine.release()
         self._await(started)
@@ -68,7 +68,7 @@ class Turn:
             raise self._error
 
     def have(self, want: Want) -> Any:  # noqa: ANN401 - of what is wanted
-        """Return what came of a want; called by the check. May raise what doing it raises."""
+        """Return the result of a request; called by the check. May raise whatever fulfilling it raises."""
         self.want = want
         self._theirs.release()
         self._mine.acquire()
@@ -78,7 +78,7 @@ class Turn:
         return self._given
 
     def give_up(self) -> None:
-        """Have it end, should it wait."""
+        """End it, if it is waiting."""
         if self.want is not None:
             self._given = GivenUpError()
             self._mine.release()
@@ -86,7 +86,7 @@ class Turn:
     def _run(self) -> None:
         try:
             self._work(self)
-        except BaseException as error:  # noqa: BLE001 - whoever waits for it raises it
+        except BaseException as error:  # noqa: BLE001 - raised again by the waiting thread
             self._error = error
         finally:
             self.want = None

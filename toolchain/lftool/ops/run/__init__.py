@@ -1,1 +1,1 @@
-"""Running bundles: on which backend, checked before, and asked questions."""
+"""Run bundles: choose a backend, check integrity first, and ask the model questions."""

@@ -1,4 +1,4 @@
-"""`lftool backends`: what each backend finds on this machine; and which one to take when nobody says."""
+"""`lftool backends`: what each backend finds on this machine, and which one to use by default."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 
 CPU = "cpu"
 AUTO = "auto"
-_NUMBERS = (1,)  # of native runtimes whose options this lftool knows
+_NUMBERS = (1,)  # native runtimes whose options this lftool knows
 
 
 def native_runtimes(backend: str) -> list[str]:
-    """Return the semantics of native runtimes that could be started for a backend."""
+    """Return the semantics of the known native runtimes for a backend."""
     return [f"native-{backend}/{number}" for number in _NUMBERS]
 
 
 @frozen(kw_only=True)
 class FoundBackend:
-    """A backend and what it found.
+    """A backend and the result of its probe.
 
     Attributes:
         name: The backend.
-        plugin: The distribution that provides it; None when none does.
-        probe: What it found.
-        native: Semantics of the native runtimes for it that this machine has.
+        plugin: The distribution that provides it; None if there is none.
+        probe: The result of its probe.
+        native: Semantics of this machine's native runtimes for it.
     """
 
     name: str
@@ -55,7 +55,7 @@ class FoundBackend:
 
 
 def probe_backend(name: str, registry: Registry, store: Store) -> FoundBackend:
-    """Have a backend look at this machine, in a process of its own; whatever goes wrong there is the reason.
+    """Let a backend probe this machine in a separate process; an error there becomes the reason for unavailability.
 
     Raises:
         StorageError: The cache cannot be used.
@@ -75,7 +75,7 @@ def probe_backend(name: str, registry: Registry, store: Store) -> FoundBackend:
 
 
 def confinement_here() -> Applied:
-    """Return how far this machine can confine processes that work on model files, by confining one that does nothing."""
+    """Return how far this machine can confine processes that handle model files, by confining a test process."""
     tried = Confinement(file_bytes=1 << 40, data_bytes=1 << 40)
     command = [sys.executable, "-I", "-m", "lftool.host.confining", json.dumps(tried.plain())]
     try:
@@ -86,7 +86,7 @@ def confinement_here() -> Applied:
 
 
 def known_backends(registry: Registry) -> tuple[str, ...]:
-    """Return the names of all backends that are installed or could be: the most preferred first, then by name."""
+    """Return the names of all backends that are installed or known: most preferred first, then by name."""
     preferences = dict.fromkeys(BACKENDS, 0) | {
         item.record.name: item.record.preference for item in registry.all(BackendType)
     }
@@ -94,12 +94,12 @@ def known_backends(registry: Registry) -> tuple[str, ...]:
 
 
 def probe_all(registry: Registry, store: Store) -> list[FoundBackend]:
-    """Return what all backends find, in the order of preference."""
+    """Return the probes of all backends, in order of preference."""
     return [probe_backend(name, registry, store) for name in known_backends(registry)]
 
 
 def device_text(found: FoundBackend) -> str:
-    """Return the devices of a probe, for people."""
+    """Return the devices of a probe, for display."""
     told = [
         device.name if device.free is None else f"{device.name} ({device.free / 1e9:.1f} GB free)"
         for device in found.probe.devices
@@ -109,7 +109,7 @@ def device_text(found: FoundBackend) -> str:
 
 @frozen(kw_only=True)
 class Pick:
-    """A backend that was chosen, and the sentence that says why."""
+    """A chosen backend, and a sentence that explains the choice."""
 
     found: FoundBackend
     why: str
@@ -125,7 +125,7 @@ def _native_here(backend: str, store: Store) -> tuple[str, ...]:
 
 
 def host_executable(backend: str, store: Store) -> Path | None:
-    """Return the native runtime for a backend that this machine has; None where it has none.
+    """Return this machine's native runtime for a backend; None if there is none.
 
     Raises:
         StorageError: The cache cannot be used.
@@ -138,18 +138,18 @@ def host_executable(backend: str, store: Store) -> Path | None:
 
 
 def pick(names: Iterable[str], registry: Registry, store: Store, carried: Collection[str] = ()) -> Pick:
-    """Return the first of some backends that can be used here, in the order of preference.
+    """Return the first usable backend, in order of preference.
 
-    A device is no use where nothing can compute on it: neither llama-cpp-python nor a native runtime.
+    A device is useless without software that computes on it: llama-cpp-python or a native runtime.
 
     Args:
-        names: Backends that may be taken.
-        registry: Has them.
-        store: Has the native runtimes of this machine.
-        carried: Backends whose native runtime a bundle brings.
+        names: Allowed backends.
+        registry: Has the backends.
+        store: Has this machine's native runtimes.
+        carried: Backends for which a bundle contains a native runtime.
 
     Raises:
-        UnavailableError: None can; the message has the reasons.
+        UnavailableError: None is usable; the message has the reasons.
     """
     wanted = set(names)
     passed: list[str] = []

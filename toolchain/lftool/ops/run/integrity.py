@@ -1,7 +1,7 @@
-"""What `lftool run` must know of a bundle before anything opens its weights: checked now, or remembered of these bytes.
+"""Facts that `lftool run` needs before anything opens the weights: checked now, or remembered for these bytes.
 
-Remembered are facts about the content only: M, the backend, the key ids that its signatures claim. Whether anybody
-trusts those keys is asked every time.
+Only facts about the content are remembered: M, the backend, the key ids that its signatures claim. Trust in those keys
+is checked every time.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _KIND = "contents-2"
 
 @frozen(kw_only=True)
 class CheckedBundle:
-    """A bundle whose every byte is what its manifest says.
+    """A bundle whose every byte matches its manifest.
 
     Attributes:
         backend: The backend that its manifest names.
         key_ids: Key ids that its signatures claim, unproven.
         runtime: Name and number of the runtime that it begins with; None for a GGUF.
-        size: What of the model takes memory.
+        size: The parts of the model that take memory.
     """
 
     backend: str
@@ -41,7 +41,7 @@ class CheckedBundle:
 
 
 def recall(descriptor: int, store: Store) -> CheckedBundle | None:
-    """Return what was remembered when these very bytes were checked; None when they were not, or have changed."""
+    """Return the facts remembered for these exact bytes; None if they were never checked or have changed."""
     known = store.stamps.recall(os.fstat(descriptor), _KIND)
     if known is None or not {"manifest", "backend", "keys", "runtime", "size"} <= known.keys():
         return None
@@ -55,28 +55,28 @@ def recall(descriptor: int, store: Store) -> CheckedBundle | None:
 
 
 def check(descriptor: int, name: str, store: Store) -> CheckedBundle:
-    """Check structure and every content of the bundle behind `descriptor`, unless these very bytes were checked before.
+    """Check structure and every content of the bundle behind `descriptor`, unless the same bytes were checked before.
 
     Raises:
         FormatError: Not a canonical bundle.
-        IntegrityError: A content is not what the manifest names.
+        IntegrityError: A content does not match the manifest.
     """
     known = recall(descriptor, store)
     if known is not None:
         return known
-    from lftool.bundle.reader import read_bundle  # noqa: PLC0415 - a later start recalls, and does not need it
+    from lftool.bundle.reader import read_bundle  # noqa: PLC0415 - a later start remembers
 
     return check_opened(read_bundle(descriptor, name), store)
 
 
 def check_opened(bundle: Bundle, store: Store) -> CheckedBundle:
-    """Check every content of a bundle whose structure has been read, unless these very bytes were checked before.
+    """Check every content of a bundle whose structure has been read, unless these exact bytes were checked before.
 
     Raises:
         FormatError: Its documents are not canonical.
-        IntegrityError: A content is not what the manifest names.
+        IntegrityError: A content does not match the manifest.
     """
-    from lftool.bundle.contents import check_contents, weights_header  # noqa: PLC0415 - a later start recalls instead
+    from lftool.bundle.contents import check_contents, weights_header  # noqa: PLC0415 - a later start remembers
     from lftool.bundle.model_size import model_size  # noqa: PLC0415 - as above
     from lftool.ops.bundles.claims import check_documents, runtime_name, signer_hints  # noqa: PLC0415 - as above
     from lftool.ops.bundles.slices import check_claims  # noqa: PLC0415 - as above
@@ -105,14 +105,14 @@ def check_opened(bundle: Bundle, store: Store) -> CheckedBundle:
 
 
 def trusted_signers(descriptor: int, name: str, policy: TrustPolicy) -> tuple[str, ...]:
-    """Return the names of the trusted keys that signed; asked anew every time, of the bytes that are there now.
+    """Return the names of the trusted keys that signed; checked every time, against the current bytes.
 
     Raises:
         FormatError: Not a canonical bundle.
         TrustError: No trusted key signed.
         PolicyError: A valid signature that the policy refuses.
     """
-    from lftool.bundle.reader import read_bundle  # noqa: PLC0415 - only where somebody said whom to trust
+    from lftool.bundle.reader import read_bundle  # noqa: PLC0415 - only with a trust policy
     from lftool.ops.bundles.trust import require_trust, signature_report, today_utc  # noqa: PLC0415 - as above
 
     report = signature_report(read_bundle(descriptor, name), policy, today_utc())

@@ -1,4 +1,4 @@
-"""Where a server listens: who may come in, with which key, and whether somebody listens there already."""
+"""Check a listening address: who may connect, with which key, and whether the port is free."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lftool.errors import StorageError, UsageError
 
 
 def require_key(host: str, key: str | None, *, insecure: bool) -> None:
-    """Raise UsageError for a key that clients could not send, or where other machines could come in without one.
+    """Raise UsageError if clients cannot send the key, or if other machines could connect without one.
 
     Args:
         host: Address to listen on.
-        key: What clients must send; None or empty for nothing.
-        insecure: Whether others may come in without a key.
+        key: The key that clients must send; None or empty for no key.
+        insecure: Whether other machines may connect without a key.
     """
     if key and not all("!" <= letter <= "~" and letter != "," for letter in key):
         raise UsageError("an API key has no spaces, commas, or letters outside ASCII: clients could not send it")
@@ -27,7 +27,7 @@ def require_key(host: str, key: str | None, *, insecure: bool) -> None:
 
 
 def require_free(host: str, port: int) -> None:
-    """Raise StorageError if nobody can listen there: servers say it late, and each in its own way."""
+    """Raise StorageError if the port cannot be used; servers report that late, and each in a different way."""
     try:
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, number) as probe:

@@ -1,4 +1,4 @@
-"""Of several bundles in a folder, the one whose backend is here: what a recipe with a target per backend builds."""
+"""Pick the bundle in a folder whose backend is available; a recipe with one target per backend builds such a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class PickedBundle:
-    """A bundle that was chosen, for which backend, and the sentence that says why; none where nothing was chosen."""
+    """A chosen bundle, its backend, and a sentence that explains the choice; empty if there was no choice."""
 
     path: Path
     backend: str | None
@@ -27,7 +27,7 @@ class PickedBundle:
 
 
 def _by_backend(folder: Path) -> tuple[dict[str, list[Path]], set[str]]:
-    """Return the bundles for each backend, and the backends whose native runtime one of them brings."""
+    """Return the bundles for each backend, and the backends for which one contains a native runtime."""
     found: dict[str, list[Path]] = {}
     carried = set()
     for path in sorted(folder.iterdir()):
@@ -39,23 +39,23 @@ def _by_backend(folder: Path) -> tuple[dict[str, list[Path]], set[str]]:
                     if runtime_name(bundle) in native_runtimes(backend):
                         carried.add(backend)
             except FormatError:
-                continue  # a statement, or whatever else lies there
+                continue  # a statement, or some other file
     return found, carried
 
 
 def pick_bundle(path: Path, backend: str | None, registry: Registry, store: Store, *, trusting: bool) -> PickedBundle:
-    """Return `path` if it is a file; of a folder, the bundle for the best backend that is here, or for the one asked for.
+    """Return `path` if it is a file; if a folder, its bundle for the best available or the requested backend.
 
     Args:
         path: A bundle, or a folder of bundles.
-        backend: The backend that was asked for, `auto`, or None.
+        backend: The requested backend, `auto`, or None.
         registry: Has the backends.
-        store: Has the native runtimes of this machine.
-        trusting: Whether somebody said whom to trust, so that a bundle's own runtime may be started.
+        store: Has this machine's native runtimes.
+        trusting: Whether there is a trust policy, so that a bundle's own runtime may be started.
 
     Raises:
         UsageError: The folder has no bundle, or several for that backend.
-        UnavailableError: None of their backends can be used here.
+        UnavailableError: None of their backends is usable here.
     """
     if not path.is_dir():
         return PickedBundle(path=path, backend=backend)

@@ -1,4 +1,4 @@
-"""`lftool run`: check integrity, always; signatures where somebody said whom to trust; then hand over to a backend."""
+"""`lftool run`: always check integrity, check signatures if there is a trust policy, then hand over to a backend."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class ReadyToRun:
-    """A checked bundle and the process that runs it. The descriptor must be handed down to that process.
+    """A checked bundle and the process that runs it. The process must inherit the descriptor.
 
     Attributes:
-        bundle: The argument of the command that opens the descriptor.
-        confinement: What the process may do; None where the user's configuration turns that off.
-        files: Files that decided the command: the runner, the modules of the backend's plugin, the user's configuration.
-        steady: Whether it may be started the same way again without a look at the machine: on the processor.
-        told: What to tell the user: who signed, why this backend, what runs where.
+        bundle: The command's argument that opens the descriptor.
+        confinement: The limits of the process; None if the user's configuration turns them off.
+        files: Files that the command depends on: the runner, the backend plugin's modules, the user's configuration.
+        steady: Whether it may be started again the same way without probing the machine; true on the processor.
+        told: Messages for the user: who signed, why this backend, what runs where.
     """
 
     command: LaunchCommand
@@ -63,7 +63,7 @@ def _trust(checked: CheckedBundle, signers: tuple[str, ...] | None) -> str:
 
 
 def _runner(registry: Registry) -> Path:
-    """Return the script that backends start; ours, never the one inside the bundle."""
+    """Return the script that backends start: lftool's own, never the one in the bundle."""
     runtime: Any = registry.runtime("python", "cpu").record.factory()
     runner: Path | None = runtime.runner()
     if runner is None:
@@ -72,7 +72,7 @@ def _runner(registry: Registry) -> Path:
 
 
 def _modules_of(module: str) -> list[str]:
-    """Return the files of a plugin's package that are loaded: those that had a say."""
+    """Return the loaded files of a plugin's package, which the command depends on."""
     top = module.partition(".")[0]
     loaded = [item for name, item in sys.modules.items() if name.partition(".")[0] == top]
     return [file for item in loaded if (file := getattr(item, "__file__", None))]
@@ -94,7 +94,7 @@ def _launch(
 def _confinement(
     registered: Registered[BackendType], request: LaunchRequest, command: LaunchCommand, requests: int
 ) -> Confinement:
-    """Return what the process of a launch may do."""
+    """Return the confinement of a launched process."""
     return for_running(
         registered.origin.module,
         (command.argv[0], *command.reads),
@@ -107,7 +107,7 @@ def _confinement(
 
 
 def confined(ready: ReadyToRun) -> tuple[str, ...]:
-    """Return the command as one that confines itself before it becomes the backend's process."""
+    """Return a command that confines itself and then becomes the backend's process."""
     if ready.confinement is None:
         return ready.command.argv
     wanted = json.dumps(ready.confinement.plain())
@@ -117,9 +117,9 @@ def confined(ready: ReadyToRun) -> tuple[str, ...]:
 def _executable(
     backend: str, checked: CheckedBundle, descriptor: int, signers: tuple[str, ...] | None, store: Store
 ) -> Path | None:
-    """Return the native runtime that may be started: this machine's own, else the bundle's if somebody trusted signed it.
+    """Return the native runtime to start: this machine's, or else the bundle's if a trusted key signed it.
 
-    Code of a bundle that nobody vouches for is not started: `lftool run` checks integrity, and everybody has that.
+    A bundle's code is not started without a trusted signature: passing the integrity check proves no origin.
     """
     own = Path(f"/dev/fd/{descriptor}")
     mine = host_executable(backend, store)
@@ -129,14 +129,14 @@ def _executable(
 
 
 def _probe(name: str, registry: Registry, store: Store) -> Probe | None:
-    """Return what a backend finds; the processor is not looked for, since it is there."""
+    """Return a backend's probe result; the processor is not probed, since it is always there."""
     return None if name == CPU else probe_backend(name, registry, store).probe
 
 
 def _chosen(
     backend: str | None, checked: CheckedBundle, signers: tuple[str, ...] | None, registry: Registry, store: Store
 ) -> tuple[str, Probe | None, str]:
-    """Return name, probe and why it was chosen."""
+    """Return the backend's name, its probe, and why it was chosen."""
     if backend == AUTO:
         brought = signers and checked.runtime in native_runtimes(checked.backend)
         found = pick(known_backends(registry), registry, store, {checked.backend} if brought else ())
@@ -156,16 +156,16 @@ def prepare_run(
 
     Args:
         path: The bundle.
-        policy: Whom to trust; None reports who signed and asks nobody.
+        policy: The keys to trust; None only reports who signed.
         store: Remembers digests by stamp.
-        backend: Which backend; `auto` for the best that is here; the bundle's own by default.
-        serve: Set to serve it.
+        backend: The backend; `auto` for the best available one, the bundle's own by default.
+        serve: Server options, to serve the bundle.
 
     Raises:
-        IntegrityError: The bundle is not what it says.
+        IntegrityError: The bundle is corrupted.
         TrustError: A policy was given, and no trusted key signed.
-        UnavailableError: The backend is not installed or cannot be used here.
-        UsageError: The user's configuration has options that it has not.
+        UnavailableError: The backend is not installed or not usable here.
+        UsageError: The user's configuration has options that the backend does not know.
     """
     descriptor = open_for_reading(path)
     try:

@@ -1,4 +1,4 @@
-"""A bundle that is being served on this machine, and questions to it."""
+"""Serve a bundle on this machine, and ask it questions."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 @frozen(kw_only=True)
 class Question:
-    """What is asked.
+    """A question to the model.
 
     Attributes:
         prompt: The text.
-        raw: Whether it is completed as it is, without the chat template.
-        max_tokens: Most tokens of the answer; None for what the run contract says.
-        schema: A JSON Schema that generation is held to.
+        raw: Whether to complete it as it is, without the chat template.
+        max_tokens: Maximum tokens in the answer; None for the run contract's value.
+        schema: A JSON Schema that constrains generation.
     """
 
     prompt: str
@@ -59,7 +59,7 @@ class Question:
         return "/v1/completions" if self.raw else "/v1/chat/completions"
 
     def body(self, *, stream: bool = False) -> dict[str, Any]:
-        """Return the request as the OpenAI API has it; llama-server is told not to remember the prompt of the last one."""
+        """Return the request body of the OpenAI API; tells llama-server not to reuse the previous prompt's cache."""
         made: dict[str, Any] = {"model": "model", "stream": stream, "cache_prompt": False}
         if self.raw:
             made["prompt"] = self.prompt
@@ -76,7 +76,7 @@ class ServedModel:
     """A server on loopback.
 
     Attributes:
-        sentence: What runs where: the runtime, and on which device.
+        sentence: What runs where: the runtime and its device.
     """
 
     def __init__(self, url: str, key: str) -> None:
@@ -91,7 +91,7 @@ class ServedModel:
         self._client.close()
 
     def is_ready(self) -> bool:
-        """Tell whether the model is loaded, and the server is the one with our key: another may have come to the port."""
+        """Return whether the model is loaded and the server, by its key, is ours; another may have taken the port."""
         import httpx2
 
         try:
@@ -113,13 +113,13 @@ class ServedModel:
         """Return the answer.
 
         Raises:
-            UnavailableError: The server refuses the request.
+            UnavailableError: The server refused the request.
         """
         choice = self._post(question.path, question.body())["choices"][0]
         return str(choice["text"] if question.raw else choice["message"]["content"] or "")
 
     def first_token(self, question: Question) -> float:
-        """Return how long it takes until the first piece of an answer arrives, in seconds.
+        """Return the time in seconds until the first piece of an answer arrives.
 
         Raises:
             UnavailableError: There is no answer.
@@ -138,7 +138,7 @@ class ServedModel:
         """Return the embeddings of texts.
 
         Raises:
-            UnavailableError: The server makes none.
+            UnavailableError: The server does not provide embeddings.
         """
         found = self._post("/v1/embeddings", {"model": "model", "input": list(texts)})["data"]
         made = [item["embedding"] for item in sorted(found, key=lambda item: item["index"])]
@@ -149,7 +149,7 @@ class ServedModel:
 
 @contextlib.contextmanager
 def _transport_errors(path: str) -> Iterator[None]:
-    """Turn a connection that broke or an answer that did not come into an UnavailableError."""
+    """Turn a broken connection or a missing response into an UnavailableError."""
     import httpx2
 
     try:
@@ -175,13 +175,13 @@ def served(path: Path, store: Store, backend: str | None, *, embeddings: bool = 
     """Serve a bundle during the block.
 
     Args:
-        path: The bundle; its integrity is checked first.
-        store: Remembers that.
-        backend: Which backend; None for the bundle's.
+        path: The bundle, whose integrity is checked first.
+        store: Remembers checked bundles.
+        backend: The backend; None for the bundle's own.
         embeddings: Make embeddings instead of answers.
 
     Raises:
-        UnavailableError: The server does not come up; the message has the last that it printed.
+        UnavailableError: The server does not start; the message has the end of its output.
         LftoolError: What `lftool serve` raises.
     """
     port = _free_port()
@@ -190,7 +190,7 @@ def served(path: Path, store: Store, backend: str | None, *, embeddings: bool = 
     ready = prepare_run(path, None, store, backend, ServeOptions(port=port, embeddings=embeddings))
     model.sentence = ready.command.sentence
     environment = {**os.environ, "LFTOOL_BUNDLE": str(path), **ready.command.environment, "LLAMA_API_KEY": key}
-    with contextlib.ExitStack() as stack:  # whatever ends this, a signal too, ends the server
+    with contextlib.ExitStack() as stack:  # anything that ends this, even a signal, stops the server
         stack.callback(model.close)
         log = stack.enter_context(tempfile.TemporaryFile())
         started: list[subprocess.Popen[bytes]] = []
@@ -219,7 +219,7 @@ def served(path: Path, store: Store, backend: str | None, *, embeddings: bool = 
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Put off what handlers of SIGINT and SIGTERM raise: while a process starts, nothing could end it yet."""
+    """Hold back SIGINT and SIGTERM handlers while a process starts, since nothing could stop it yet."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,1 +1,1 @@
-"""Building what a lock names."""
+"""Build the outputs that a lock names."""

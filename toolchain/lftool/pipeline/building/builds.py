@@ -1,4 +1,4 @@
-"""Builds: what is left to do, as a graph, and having the executor do it."""
+"""Plan a build as a graph of the remaining steps, and run it on the executor."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class BuildRequest:
 
     Attributes:
         recipe: The recipe.
-        lock: Its fresh lock.
-        parts: What the model is made of.
-        targets: Names of targets, in the order to build.
+        lock: Its lock, which must be fresh.
+        parts: The parts of the model.
+        targets: Names of targets, in build order.
         output: Folder for bundles.
-        signed: Whether bundles are signed, if the recipe says with which key.
-        rebuild: Whether nothing is recalled.
+        signed: Whether to sign bundles, if the recipe names a key.
+        rebuild: Whether to ignore recorded outputs.
     """
 
     recipe: Recipe
@@ -56,11 +56,11 @@ class BuildRequest:
 
 @frozen(kw_only=True)
 class BuildPlan:
-    """What a build does.
+    """The steps of a build.
 
     Attributes:
-        whole: Everything, from nothing.
-        left: What is left to do.
+        whole: All steps of a build from scratch.
+        left: The remaining steps.
     """
 
     whole: Graph
@@ -68,15 +68,15 @@ class BuildPlan:
 
 
 def plan_build(request: BuildRequest, ports: Ports, wanted: Collection[Product] = ()) -> BuildPlan:
-    """Return what a build does; nothing is written.
+    """Return the plan of a build, without writing anything.
 
     Args:
         request: The build.
         ports: Store and registry.
-        wanted: What is to be in the store besides.
+        wanted: Further products that must be in the store.
 
     Raises:
-        UnavailableError: A plugin that is needed is not installed.
+        UnavailableError: A required plugin is not installed.
     """
     recipe, lock, parts = request.recipe, request.lock, request.parts
     requests = requests_of(recipe, lock, parts, request.targets, ports.registry)
@@ -85,7 +85,7 @@ def plan_build(request: BuildRequest, ports: Ports, wanted: Collection[Product] 
     left = prune(whole, rebuild(present) if request.rebuild else present, wanted)
 
     def streams(convert: Convert, quantizes: Sequence[Quantize]) -> bool:
-        from lftool.pipeline.stages.stream import can_stream  # noqa: PLC0415 - most builds convert nothing
+        from lftool.pipeline.stages.stream import can_stream  # noqa: PLC0415 - most builds do not convert
 
         return not wanted and can_stream(convert, quantizes, ports)
 
@@ -105,7 +105,7 @@ def _present(request: BuildRequest, ports: Ports) -> Present:
         return None if found is None else found.output
 
     def measured(step: Measure, weights: Artifact) -> bool:
-        from lftool.pipeline.model.planned_checks import planned_check  # noqa: PLC0415 - most recipes measure nothing
+        from lftool.pipeline.model.planned_checks import planned_check  # noqa: PLC0415 - most recipes do not measure
         from lftool.pipeline.stages.measure import context_of, is_measured, text_of  # noqa: PLC0415 - as above
 
         check = planned_check(step.number, step.check, ports.registry)
@@ -124,12 +124,12 @@ def _present(request: BuildRequest, ports: Ports) -> Present:
 def run_build(
     request: BuildRequest, key: SigningKey | None, ports: Ports, executor: Executor = THREADS
 ) -> list[BuiltBundle]:
-    """Build bundles, and return them in the order of the targets.
+    """Build bundles and return them in the order of the targets.
 
     Raises:
         NotReproducibleError: A stage made other bytes than the lock names.
         PolicyError: A check failed; then no bundle is made.
-        LftoolError: Whatever a stage raises; nothing that existed before is changed.
+        LftoolError: Whatever a stage raises; existing files stay unchanged.
     """
     plan = plan_build(request, ports)
     recipe, lock, parts = request.recipe, request.lock, request.parts
@@ -143,10 +143,10 @@ def run_build(
 
 
 def make_weights(recipe: Recipe, lock: Lock, parts: ModelParts, ports: Ports) -> None:
-    """Bring the weights that quantizers start from into the store: fetched, and converted if need be.
+    """Bring the weights that quantizers read into the store: fetch them, and convert them if necessary.
 
     Raises:
-        LftoolError: Whatever these stages raise.
+        LftoolError: Whatever a stage raises.
     """
     weights = file_product(parts.weights.files[0]) if parts.weights.is_gguf else Product("gguf", WEIGHTS)
     request = BuildRequest(recipe=recipe, lock=lock, parts=parts, targets=(), output=ports.project)

@@ -1,1 +1,1 @@
-"""The graph of a build: steps, how they are made and rewritten, and what runs them."""
+"""The graph of a build: its steps, how it is built and rewritten, and the executor that runs it."""

@@ -1,4 +1,4 @@
-"""Run a graph: order, threads, memory, the first failure, and what was lost made again. What a step does, its performer knows."""
+"""Run a graph: order, threads, memory, the first failure, and lost blobs. The performer carries out the steps."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ Results = Mapping["Product", Any]
 
 
 class Performer(Protocol):
-    """Does steps. A step that was done before is done by looking."""
+    """Carries out steps. For a step that was done before, it only looks up the result."""
 
     def perform(self, step: Step, made: Results, threads: int) -> Results:
-        """Do a step.
+        """Carry out a step.
 
         Args:
-            step: The step; everything that it reads has been made, or was there.
-            made: What steps have made so far.
-            threads: How many it may use.
+            step: The step; all its inputs have been made or were there.
+            made: The products made so far.
+            threads: Number of threads for the step.
 
         Raises:
-            MissingBlobError: A blob that it reads is not in the store; it can be done once that is there again.
-            CorruptBlobError: A blob that it reads is not what its name says; it can be done once that is mended.
+            MissingBlobError: An input blob is missing from the store; the step can run once it has been restored.
+            CorruptBlobError: An input blob is corrupted; the step can run once it has been restored.
             LftoolError: Whatever the step raises.
         """
 
     def memory_bytes(self, step: Step, made: Results) -> int:
-        """Return how much memory a step takes that grows with the model."""
+        """Return how much memory the step takes, as far as it depends on the model."""
 
 
 @define
@@ -51,11 +51,11 @@ class Work:
     """A graph that is being run.
 
     Attributes:
-        graph: What is to be done.
-        whole: The graph before anything was left out: who makes what, should it be lost.
-        performer: Does the steps.
-        ports: Store, and the word to stop.
-        made: What has been made so far.
+        graph: The steps to run.
+        whole: The unpruned graph, which shows the step that can restore a lost product.
+        performer: Carries out the steps.
+        ports: The store, and the cancellation signal.
+        made: The products made so far.
     """
 
     graph: Graph
@@ -66,17 +66,17 @@ class Work:
     _begun: set[str] = field(factory=set)
 
     def ready(self) -> list[Step]:
-        """Return the steps that can be done now, and have not begun."""
+        """Return the steps that can run now and have not started."""
         waiting = [step for step in self.graph if step.name not in self._begun]
         coming = {product for step in self.graph for product in step.makes} - self.made.keys()
         return [step for step in waiting if not coming.intersection(step.needs)]
 
     def begin(self, step: Step) -> None:
-        """Take a step: it is not ready any more."""
+        """Mark a step as started, so that it is no longer ready."""
         self._begun.add(step.name)
 
     def do(self, step: Step, threads: int) -> None:
-        """Do a step that is ready; a blob that turns out to be lost is made again, once.
+        """Carry out a step that is ready; if a blob turns out to be lost, make it again, once.
 
         Raises:
             LftoolError: Whatever the step raises.
@@ -106,13 +106,13 @@ class Work:
 
 
 class Executor(Protocol):
-    """Runs graphs. It decides which step is done when, where, and with how many threads; never what a step does."""
+    """Runs graphs. It decides when and where each step runs and with how many threads, never what a step does."""
 
     def run(self, work: Work) -> None:
-        """Do all steps.
+        """Run all steps.
 
         Raises:
-            LftoolError: The first that a step raised; what has not begun is not done.
+            LftoolError: The first error of a step; steps that have not started are not run.
         """
 
 
@@ -122,19 +122,19 @@ def _physical_memory() -> int:
 
 @frozen(kw_only=True)
 class Threads:
-    """Threads of this process.
+    """Runs steps on threads of this process.
 
-    Files are fetched side by side; so are quantisations and bundles, sharing the processors; what uses all processors is done
-    alone. A step whose memory does not fit beside what is running waits.
+    Files are fetched in parallel. Quantisations and bundles run in parallel and share the processors; a step that
+    uses all processors runs alone. A step waits if its memory does not fit next to the running ones.
 
     Attributes:
-        memory: Bytes that steps may take at once.
+        memory: Limit in bytes for the memory of all running steps.
     """
 
     memory: int = field(factory=_physical_memory)
 
     def run(self, work: Work) -> None:
-        """Do all steps. May raise as `Executor.run` does."""
+        """Run all steps. May raise as `Executor.run` does."""
         room = _Room(ports=work.ports, graph=work.graph, memory=self.memory)
         running: dict[Future[None], Step] = {}
         finished: SimpleQueue[Future[None]] = SimpleQueue()
@@ -161,7 +161,7 @@ class Threads:
 
 @define(kw_only=True)
 class _Room:
-    """What steps share: connections, processors, memory."""
+    """The resources that steps share: connections, processors, memory."""
 
     ports: Ports
     graph: Graph
@@ -169,14 +169,14 @@ class _Room:
     taken: dict[str, tuple[str, int, int]] = field(factory=dict)  # step to share, threads and bytes
 
     def threads(self, step: Step) -> int:
-        """How many threads a step may use."""
+        """The number of threads that a step may use."""
         if step.share != "part":
             return self.ports.threads
         alike = sum(other.stage == step.stage and not other.cached for other in self.graph)
         return max(1, self.ports.threads // max(1, min(alike, self.ports.threads)))
 
     def admitted(self, work: Work) -> list[Step]:
-        """Take room for the steps that may begin, in the graph's order; nothing overtakes what waits for processors."""
+        """Reserve resources for steps that may start, in graph order; none overtakes one waiting for processors."""
         found, full = [], False
         for step in work.ready():
             network = step.share == "network"
@@ -197,7 +197,7 @@ class _Room:
         return found
 
     def leave(self, step: Step) -> None:
-        """Give back what a step took."""
+        """Release the resources of a step."""
         del self.taken[step.name]
 
 

@@ -1,4 +1,4 @@
-"""The graph of a build: made of recipe and lock, and rewritten, by pure functions; what `--dry-run` prints and executors run."""
+"""The graph of a build, built from recipe and lock, and rewritten, by pure functions; `--dry-run` prints it."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Requests:
-    """What the transforms of a recipe are asked for.
+    """The requests for a recipe's transforms.
 
     Attributes:
         convert: By role.
         quantize: By target.
-        compiled: Targets whose runtime is compiled, and its name and number.
+        compiled: Targets with a compiled runtime, and its name and number.
     """
 
     convert: Mapping[str, TransformRequest] = field(factory=dict)
@@ -50,14 +50,14 @@ class Requests:
 
 @frozen(kw_only=True)
 class Present:
-    """What is already there, as questions.
+    """Queries for what is already there.
 
     Attributes:
         blob: Whether the store has a blob.
-        made: The output of an action that counts as made, by its name, if it is the one that the lock names; else None.
-        runtime: Whether the executable that the lock names for a compiled runtime counts as made.
+        made: Returns the named output of an action if it counts as made and equals the lock's (if given), else None.
+        runtime: Whether the locked executable of a compiled runtime counts as made.
         measured: Whether figures of a check are remembered for quantised weights.
-        bundle: The id of the key that signed the finished bundle of a target, "" if unsigned; None when there is none.
+        bundle: Id of the key that signed a target's finished bundle; "" if unsigned, None if there is no such bundle.
     """
 
     blob: Callable[[Artifact], bool]
@@ -70,15 +70,15 @@ class Present:
 def build_graph(
     recipe: Recipe, lock: Lock, parts: ModelParts, targets: Sequence[str], requests: Requests, *, signed: bool
 ) -> Graph:
-    """Return all that a build of `targets` from nothing does.
+    """Return all steps of a build of `targets` from scratch.
 
     Args:
         recipe: The recipe.
-        lock: Its lock. Without entries for stages, it is one in the making: their actions and outputs are unknown.
-        parts: What the model is made of.
-        targets: Names of targets, in the order to build.
-        requests: What transforms are asked for.
-        signed: Whether bundles are signed.
+        lock: Its lock. A lock without stage entries is still being made: actions and outputs are unknown.
+        parts: The parts of the model.
+        targets: Names of targets, in build order.
+        requests: The requests for transforms.
+        signed: Whether to sign bundles.
     """
     steps: list[Step] = []
     for target, runtime in requests.compiled.items():
@@ -138,7 +138,7 @@ def _quantize(
 
 
 def _part_steps(part: Part, parts: ModelParts, lock: Lock, requests: Requests, steps: list[Step]) -> Product:
-    """Add the steps that bring a part of the model into the store, and return what it is there."""
+    """Add the steps that bring a part of the model into the store; return the resulting product."""
     if part.is_gguf:
         source, file = part.pinned[0]
         steps.append(Fetch(source=source, file=file))
@@ -156,15 +156,15 @@ def _part_steps(part: Part, parts: ModelParts, lock: Lock, requests: Requests, s
     return step.makes[0]
 
 
-def _same(step: Step) -> Any:  # noqa: ANN401 - whatever tells two steps apart
-    """Return what is equal for steps that do the same work."""
+def _same(step: Step) -> Any:  # noqa: ANN401 - any comparable value
+    """Return a value that is equal for steps that do the same work."""
     if isinstance(step, Quantize):
         return step.action or (step.request, step.reads)
     return step.makes
 
 
 def share(steps: Sequence[Step]) -> Graph:
-    """Return the graph in which steps that do the same work are one."""
+    """Return the graph with steps that do the same work merged."""
     kept: list[Step] = []
     names: dict[Product, Product] = {}
     for step in steps:
@@ -179,7 +179,7 @@ def share(steps: Sequence[Step]) -> Graph:
 
 
 def with_targets(graph: Graph) -> Graph:
-    """Return the graph in which every step names the targets that need it: those of the steps that read what it makes."""
+    """Return the graph with `targets` of every step set from the steps that read its products."""
     needed: dict[Product, set[str]] = {}
     packed = [step.target for step in graph if isinstance(step, Pack)]
     order = list(dict.fromkeys([*packed, *(target for step in graph for target in step.targets)]))
@@ -194,14 +194,14 @@ def with_targets(graph: Graph) -> Graph:
 
 
 def prune(graph: Graph, present: Present, wanted: Collection[Product] = ()) -> Graph:
-    """Return what is left to do: steps whose output counts as made are cached, and what nothing else reads is left out.
+    """Return the remaining steps: marks those whose output counts as made as cached, drops those that no step reads.
 
-    A conversion without a record stays even if its quantised weights have one: they prove nothing without it.
+    A conversion without a record stays even if its quantised weights have one, since they prove nothing without it.
 
     Args:
-        graph: Everything that a build does.
-        present: What is there.
-        wanted: What is to be there besides bundles.
+        graph: All steps of the build.
+        present: What is already there.
+        wanted: Products that must be there besides bundles.
     """
     outputs: dict[Product, Artifact] = {}
     marked = []
@@ -224,7 +224,7 @@ def prune(graph: Graph, present: Present, wanted: Collection[Product] = ()) -> G
 
 
 def _is_wanted(step: Step, present: Present) -> bool:
-    """Tell whether a step is done although no other reads what it makes."""
+    """Return whether a step runs even if no other step reads its products."""
     if isinstance(step, Convert) and step.locked is not None:
         return present.made(step.locked.action, WEIGHTS, step.locked.output) is None
     return isinstance(step, (Pack, Sign))
@@ -249,7 +249,7 @@ def _is_cached(step: Step, outputs: Mapping[Product, Artifact], present: Present
 
 
 def _stored(step: Convert | Quantize, present: Present) -> Artifact | None:
-    """Return the output of a transform, if it counts as made and the store has it."""
+    """Return the output of a transform if it counts as made and is in the store."""
     if step.locked is None:
         return None
     made = present.made(step.locked.action, WEIGHTS, step.locked.output)
@@ -257,7 +257,7 @@ def _stored(step: Convert | Quantize, present: Present) -> Artifact | None:
 
 
 def rebuild(present: Present) -> Present:
-    """Return what is there for a build that recalls nothing: files of sources."""
+    """Return `present` for a build that ignores recorded outputs: only source files are there."""
     return attrs.evolve(
         present,
         made=lambda *_: None,
@@ -268,11 +268,11 @@ def rebuild(present: Present) -> Present:
 
 
 def fuse(graph: Graph, streams: Callable[[Convert, Sequence[Quantize]], bool]) -> Graph:
-    """Return the graph in which weights are quantised while they are converted, where nothing else reads them.
+    """Return the graph in which weights are quantised while they are converted, if only quantizers read them.
 
     Args:
-        graph: What is left to do.
-        streams: Whether a converter and quantizers can do it.
+        graph: The remaining steps.
+        streams: Whether a converter and quantizers can stream.
     """
     convert = next((step for step in graph if isinstance(step, Convert) and step.role == WEIGHTS), None)
     if convert is None or convert.cached:
@@ -298,7 +298,7 @@ def fuse(graph: Graph, streams: Callable[[Convert, Sequence[Quantize]], bool]) -
 
 
 def only_pins(graph: Graph) -> Graph:
-    """Return what a lock needs: everything up to the actions of quantize steps, which are planned unless they stream."""
+    """Return the steps that a lock needs: those up to the actions of quantize steps, planned unless streamed."""
     steps: list[Step] = []
     for step in graph:
         if isinstance(step, Quantize):

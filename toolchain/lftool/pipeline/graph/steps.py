@@ -1,6 +1,6 @@
-"""The steps of a build, as values: what each reads and makes, what it asks for, and what the lock says of it.
+"""The steps of a build as values: what each reads and makes, its request, and its entry in the lock.
 
-Steps name one another by their products only, so a rewritten graph needs no repair, and an executor no knowledge of stages.
+Steps refer to each other only by their products, so a rewritten graph needs no repair, and executors know no stages.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Share = Literal["network", "machine", "part"]
 
 @frozen(order=True)
 class Product:
-    """What a step makes and others read.
+    """Something that one step makes and others read.
 
     Attributes:
-        kind: A runtime; a file of a source; the GGUF of a role, converted; quantised weights; figures of a check; an unsigned
-            bundle, or a finished one.
+        kind: A runtime; a file of a source; the converted GGUF of a role; quantised weights; figures of a check; an
+            unsigned bundle, or a finished one.
         name: Runtime, digest, role, action or target; unique within its kind.
     """
 
@@ -39,14 +39,14 @@ class Product:
 
 @frozen(kw_only=True)
 class TransformRequest:
-    """What a converter or a quantizer is asked for, as recipe and lock say it.
+    """The request to a converter or quantizer, from the recipe and the lock.
 
     Attributes:
         transform: Name of the converter or quantizer.
-        produces: What it makes: the type of weights, or a file type.
+        produces: The output type: a type of weights, or a file type.
         overrides: Tensor name or glob to tensor type.
-        options: As the recipe wrote them.
-        name: What the source calls the model; for converters.
+        options: As written in the recipe.
+        name: The source's name for the model; for converters.
     """
 
     transform: str
@@ -58,11 +58,11 @@ class TransformRequest:
 
 @frozen(kw_only=True)
 class Step(ABC):
-    """A piece of work.
+    """A step of a build.
 
     Attributes:
-        targets: Which targets need it.
-        cached: Whether what it makes is there already, as far as can be told without reading it.
+        targets: The targets that need it.
+        cached: Whether its products are already there, as far as known without reading them.
     """
 
     stage: ClassVar[str]
@@ -73,46 +73,46 @@ class Step(ABC):
 
     @property
     def reads(self) -> tuple[Product, ...]:
-        """What must be there before it can be done."""
+        """The products that must be there before it can run."""
         return ()
 
     @property
     @abstractmethod
     def makes(self) -> tuple[Product, ...]:
-        """What is there when it is done."""
+        """The products that it makes."""
 
     @property
     def needs(self) -> tuple[Product, ...]:
-        """What it reads, unless it is cached."""
+        """The products that it reads; none if it is cached."""
         return () if self.cached else self.reads
 
     @property
     def uses(self) -> tuple[Product, ...]:
-        """Of that, what its targets are made of; it may wait for more."""
+        """The products in `needs` that its targets contain; a step may wait for others too."""
         return self.needs
 
     @property
     def action(self) -> Digest | None:
-        """What the lock calls what it does; None where there is no action, or the lock does not name it yet."""
+        """The action of the step in the lock; None if it has no action, or the lock does not name it yet."""
         return None
 
     @property
     def output(self) -> Artifact | None:
-        """What it makes; None where that has no digest, or the lock does not name it yet."""
+        """The output of the step; None if it has no digest, or the lock does not name it yet."""
         return None
 
     @property
     def name(self) -> str:
-        """What tells it from the others of its graph."""
+        """Name of the step, unique in its graph."""
         return f"{self.stage} {', '.join(self.targets)}"
 
     @property
     @abstractmethod
     def detail(self) -> str:
-        """What people are told of it."""
+        """Description of the step for users."""
 
     def renamed(self, names: Mapping[Product, Product]) -> Self:
-        """Return the step with other names for what it reads and makes."""
+        """Return the step with the products that it reads and makes renamed."""
         changes: dict[str, Any] = {}
         for item in attrs.fields(type(self)):
             value = getattr(self, item.name)
@@ -124,15 +124,15 @@ class Step(ABC):
 
 
 class _Entry(Protocol):
-    """What locks say of a step."""
+    """The lock's entry for a step."""
 
     @property
     def action(self) -> Digest:
-        """What it does."""
+        """The action of the step."""
 
     @property
     def output(self) -> Artifact | None:
-        """What came of it."""
+        """The output of the step."""
 
 
 @frozen(kw_only=True)
@@ -152,7 +152,7 @@ class LockedStep(Step):
 
 @frozen(kw_only=True)
 class Compile(Step):
-    """A compiled runtime comes into the store."""
+    """Brings a compiled runtime into the store."""
 
     stage = "compile"
 
@@ -178,7 +178,7 @@ class Compile(Step):
 
 @frozen(kw_only=True)
 class Fetch(Step):
-    """A pinned file of a source comes into the store."""
+    """Brings a pinned file of a source into the store."""
 
     stage = "fetch"
     share = "network"
@@ -205,12 +205,12 @@ class Fetch(Step):
 
 @frozen(kw_only=True)
 class Convert(LockedStep):
-    """The files of a role become one GGUF.
+    """Converts the files of a role to one GGUF.
 
     Attributes:
-        inputs: What the converter calls each file, and the file.
+        inputs: The converter's name for each file, and the file.
         files: The same files, as products.
-        locked: What the lock says of it; None while there is none.
+        locked: The lock's entry; None while there is none.
     """
 
     stage = "convert"
@@ -235,7 +235,7 @@ class Convert(LockedStep):
 
     @property
     def what(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"stage convert, {self.role}"
 
     @property
@@ -245,14 +245,14 @@ class Convert(LockedStep):
 
 @frozen(kw_only=True)
 class Quantize(LockedStep):
-    """Weights take other types.
+    """Quantises weights.
 
     Attributes:
-        quantized: What it makes.
-        weights: What it starts from.
-        imatrix: The importance matrix, where there is one.
-        backend: Of the first target: what may work in the quantizer's place.
-        locked: What the lock says of it; None while there is none.
+        quantized: The product that it makes.
+        weights: The product that it starts from.
+        imatrix: The importance matrix, if there is one.
+        backend: Backend of the first target; decides which accelerators may replace the quantizer.
+        locked: The lock's entry; None while there is none.
     """
 
     stage = "quantize"
@@ -275,7 +275,7 @@ class Quantize(LockedStep):
 
     @property
     def what(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"targets.{self.targets[0]}, stage quantize"
 
     @property
@@ -285,7 +285,7 @@ class Quantize(LockedStep):
 
 @frozen(kw_only=True)
 class Plan(Step):
-    """A quantize step is planned, not done: a lock needs its action, not its output."""
+    """Plans a quantize step without running it: a lock needs its action, not its output."""
 
     stage = "plan"
     share = "part"
@@ -307,7 +307,7 @@ class Plan(Step):
 
 @frozen(kw_only=True)
 class Stream(Step):
-    """Weights are quantised while they are converted, and stored nowhere; their header is kept."""
+    """Quantises weights while they are converted. The converted weights are not stored, except for their header."""
 
     stage = "stream"
 
@@ -331,10 +331,10 @@ class Stream(Step):
 
 @frozen(kw_only=True)
 class Measure(Step):
-    """A check of the recipe measures quantised weights; a bundle of what fails it is not made.
+    """Runs a check of the recipe on quantised weights. If it fails, no bundle is made.
 
     Attributes:
-        number: Which of the recipe's checks.
+        number: The check's number in the recipe.
         reference: The unquantised weights.
     """
 
@@ -369,14 +369,14 @@ class Measure(Step):
 
 @frozen(kw_only=True)
 class Pack(LockedStep):
-    """All parts of a target become its bundle; one that is to be signed gets its name from the `Sign` step.
+    """Packs all parts of a target into its bundle. If the bundle is to be signed, the `Sign` step names it.
 
     Attributes:
-        weights: What the bundle begins with, or ends with.
-        beside: What else goes into it: companions, a compiled runtime.
-        after: What must have gone well before any bundle is written: what all targets quantise, and checks.
+        weights: The weights at the beginning or end of the bundle.
+        beside: The other parts of the bundle: companions, a compiled runtime.
+        after: Products that must be there before any bundle is written: all targets' quantised weights, and checks.
         signed: Whether a `Sign` step follows.
-        locked: What the lock says of it; None while there is none.
+        locked: The lock's entry; None while there is none.
     """
 
     stage = "pack"
@@ -400,7 +400,7 @@ class Pack(LockedStep):
 
     @property
     def needs(self) -> tuple[Product, ...]:
-        return self.reads  # whether a finished bundle is the right one shows when its parts are known
+        return self.reads  # its parts show whether a finished bundle is the right one
 
     @property
     def makes(self) -> tuple[Product, ...]:
@@ -413,9 +413,9 @@ class Pack(LockedStep):
 
 @frozen(kw_only=True)
 class Sign(Step):
-    """A bundle is signed, and gets its name.
+    """Signs a bundle and names it.
 
-    It and the `Pack` step before share a file that has no name, so one process does both.
+    It shares an unnamed file with the `Pack` step before it, so one process runs both.
     """
 
     stage = "sign"
@@ -442,16 +442,16 @@ class Sign(Step):
 
 
 def file_product(file: LockedFile) -> Product:
-    """Return a file of a source as a product: files of the same bytes are one."""
+    """Return a file of a source as a product; files with the same bytes are one product."""
     return Product("file", file.sha256.hex)
 
 
 @frozen(kw_only=True)
 class Graph:
-    """Steps in an order in which they can be done: what a step reads and another makes comes first.
+    """Steps in an order in which they can run: the step that makes a product comes before those that read it.
 
     Raises:
-        ValueError: A step reads what a later one makes, as in a cycle, or two make the same.
+        ValueError: A step reads a product of a later step, as in a cycle, or two steps make the same product.
     """
 
     steps: tuple[Step, ...]
@@ -472,12 +472,12 @@ class Graph:
         return iter(self.steps)
 
     def maker(self, product: Product) -> Step | None:
-        """Return the step that makes a product, if one does."""
+        """Return the step that makes a product, if there is one."""
         return next((step for step in self.steps if product in step.makes), None)
 
     @property
     def edges(self) -> list[tuple[Step, Step]]:
-        """Pairs of steps: the second reads what the first makes."""
+        """Pairs of steps; the second reads a product of the first."""
         makers = {product: step for step in self.steps for product in step.makes}
         pairs = ((makers[product], step) for step in self.steps for product in step.needs if product in makers)
         return list({(one.name, other.name): (one, other) for one, other in pairs}.values())

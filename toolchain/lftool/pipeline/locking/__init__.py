@@ -1,1 +1,1 @@
-"""Making a lock, and telling whether one is stale."""
+"""Make a lock, and detect a stale one."""

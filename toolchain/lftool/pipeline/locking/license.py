@@ -1,4 +1,4 @@
-"""The licence of a bundle: an SPDX expression, which tools read in its bill of materials."""
+"""Check the licence of a bundle, an SPDX expression that tools read in its bill of materials."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from lftool.errors import RecipeError
 
 
 def check_license(expression: str | None) -> None:
-    """Raise unless a licence is an SPDX expression as it is spelt (SPDX specification, annex D).
+    """Raise unless a licence is an SPDX expression in its canonical spelling (SPDX specification, annex D).
 
     Raises:
-        RecipeError: It is none, or differs from the list's spelling.
+        RecipeError: It is not an SPDX expression, or is spelled differently.
     """
     if expression is None:
         return

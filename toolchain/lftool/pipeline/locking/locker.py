@@ -1,4 +1,4 @@
-"""Make a lock: pin what is new, keep what still fits, move only what was asked to move; then run the graph of what it names."""
+"""Make a lock: pin what is new, keep what still fits, move only what was asked for; then run the lock's graph."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 
 def check_upgrade(names: Collection[str], recipe: Recipe, lock: Lock) -> Upgrade:
-    """Return the upgrade that `names` mean.
+    """Return the upgrade that `names` stand for.
 
     Raises:
-        UsageError: A name that is neither a source, nor a tool, runtime or plugin of the lock.
+        UsageError: A name is neither a source nor a tool, runtime or plugin of the lock.
     """
     tools = {f"tool:{name}" for name in lock.tools} | {
         f"tool:{name}" for item in lock.tools.values() for name in item.providers
@@ -56,10 +56,10 @@ def empty_lock(recipe: Recipe) -> Lock:
 
 
 def _check_targets(recipe: Recipe, pins: NewPins, ports: Ports) -> dict[str, str]:
-    """Raise what is wrong with targets as far as it can be told before anything is fetched.
+    """Check targets as far as possible before fetching anything.
 
     Returns:
-        Targets whose runtime is compiled, and its name and number.
+        Targets with a compiled runtime, and its name and number.
     """
     compiled = {}
     for name, spec in sorted(recipe.targets.items()):
@@ -75,7 +75,7 @@ def _check_targets(recipe: Recipe, pins: NewPins, ports: Ports) -> dict[str, str
 
 
 def _check_companions(parts: ModelParts, ports: Ports) -> None:
-    """Raise unless what travels with the weights is of the right kind, and an adapter is of these weights."""
+    """Raise unless companions of the weights are of the right kind, and an adapter fits these weights."""
     for role, part in parts.beside.items():
         check_part(part, parts.artifact(role), ports)
         if role == LORA:
@@ -87,7 +87,7 @@ def _check_companions(parts: ModelParts, ports: Ports) -> None:
 def _target(
     name: str, stage: LockedQuantize | None, lock: Lock, recipe: Recipe, parts: ModelParts, pins: NewPins
 ) -> LockedTarget:
-    """Return the lock entry of a target, with the outputs of the old lock where their action is unchanged."""
+    """Return the lock entry of a target; keeps the outputs of the old lock if their action is unchanged."""
     weights = parts.artifact(WEIGHTS)
     if stage is not None:
         output = pins.output(name, stage.action)
@@ -110,11 +110,11 @@ def _target(
 def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports, executor: Executor = THREADS) -> Lock:
     """Return the lock of `recipe`.
 
-    Pins of `old` are kept where the recipe still asks for the same, outputs where their action is unchanged.
+    Keeps pins of `old` if the recipe still asks for the same, and outputs if their action is unchanged.
 
     Raises:
         RecipeError: The recipe cannot be built.
-        FetchError: A source does not deliver.
+        FetchError: A source cannot deliver.
         UnavailableError: A pinned plugin is not the installed one.
     """
     check_license(recipe.bundle.license)
@@ -150,5 +150,5 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports, executo
 
 
 def _quantized(whole: Graph, made: Mapping[Product, Any]) -> dict[str, LockedQuantize]:
-    """Return target to its quantize stage."""
+    """Return each target's quantize stage."""
     return {target: made[step.quantized] for step in whole if isinstance(step, Quantize) for target in step.targets}

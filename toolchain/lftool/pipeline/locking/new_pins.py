@@ -1,6 +1,6 @@
-"""Pins of a lock in the making: sources, plugins, tools and runtimes; kept where the old lock has them.
+"""Pins of a lock that is being made: sources, plugins, tools and runtimes. Pins of the old lock are kept.
 
-Steps ask it as they ask the pins of a finished lock (`lftool.pipeline.tools.pins`); it pins what is there, and says what it was before.
+Steps use it like the pins of a finished lock (`lftool.pipeline.tools.pins`). It pins what is installed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ ALL = "*"
 
 @frozen(kw_only=True)
 class Upgrade:
-    """What may move: names of sources, `tool:NAME`, `plugin:NAME`, or everything; and which plugins are editable."""
+    """The pins that may move: sources by name, `tool:NAME`, `plugin:NAME`, or all; and which plugins are editable."""
 
     names: frozenset[str] = frozenset()
     editable: frozenset[str] = frozenset()
@@ -69,11 +69,11 @@ class Upgrade:
 
 @attrs.define
 class NewPins:
-    """Collects the pins of a new lock, consulting the old one. Steps on several threads may ask.
+    """Collects the pins of a new lock, based on the old one. Safe to use from several threads.
 
     Attributes:
-        parts: What the model is made of, once its sources are pinned.
-        sources: Pinned so far, as are plugins, tools, runtimes and archives.
+        parts: The parts of the model, once its sources are pinned.
+        sources: The sources pinned so far; plugins, tools, runtimes and archives are the same.
     """
 
     recipe: Recipe
@@ -90,11 +90,11 @@ class NewPins:
 
     @property
     def lock(self) -> Lock:
-        """What is pinned so far, as far as stages ask for it."""
+        """The pins so far, as far as stages need them."""
         return attrs.evolve(self.old, sources=self.sources, plugins=dict(self.plugins))
 
     def source(self, name: str, spec: SourceSpec) -> LockedSource:
-        """Return the pin of a source: the old one, if the recipe asks for the same and it may not move."""
+        """Return the pin of a source: the old one, if the recipe asks for the same source and the pin may not move."""
         old = self.old.sources.get(name)
         request = (spec.uri, spec.include, spec.exclude, canonical_options(spec.options))
         kept = old is not None and (old.uri, old.include, old.exclude, dict(old.options)) == request
@@ -107,7 +107,7 @@ class NewPins:
         """Pin a plugin.
 
         Raises:
-            UnavailableError: The old lock pins another one.
+            UnavailableError: The old lock pins a different plugin.
         """
         with self._one:
             if origin.is_builtin or origin.distribution in self.plugins:
@@ -131,7 +131,7 @@ class NewPins:
         return LockedPlugin(version=origin.version, editable=True)
 
     def fingerprints(self, tool: Tool, use: str) -> LockedTool:
-        """Pin the fingerprint of a tool for one use, and return all of its pins so far."""
+        """Pin the fingerprint of a tool for one use, and return all pins of the tool so far."""
         with self._one:
             return self._fingerprints(tool, use)
 
@@ -153,11 +153,11 @@ class NewPins:
         return made
 
     def fetch(self, step: Fetch) -> None:
-        """Bring a file into the store, and look whether it is what its role needs.
+        """Bring a file into the store, and check that it suits its role.
 
         Raises:
-            FetchError: Its source does not deliver.
-            FormatError: It is no sound GGUF, or something that no model is.
+            FetchError: Its source cannot deliver it.
+            FormatError: It is not a valid GGUF, or is not part of any model.
         """
         known = self.old.sources.get(step.source)
         pinned = known is not None and step.file in known.files
@@ -176,15 +176,15 @@ class NewPins:
             self.runtimes[step.runtime] = made
 
     def converter(self, step: Convert) -> Tool:
-        """Return the tool that converts, its plugin and archive pinned."""
+        """Return the converter, its plugin and archive pinned."""
         registered = converter_of(step.request, self.ports.registry)
         self.pin_plugin(registered.origin)
         return self.with_archive(tool_of(registered, self.ports))
 
     def quantizer(self, step: Quantize) -> Tool:
-        """Return the tool that quantises.
+        """Return the quantizer.
 
-        Its plugin, that of the quantizer that chooses its types, and those of what may work in its place are pinned.
+        Also pins its plugin, the plugin of the quantizer that chooses its types, and those of its accelerators.
         """
         registered = quantizer_of(step.request, self.ports.registry)
         self.pin_plugin(registered.origin)
@@ -199,22 +199,22 @@ class NewPins:
         return tool
 
     def agree(self, step: Convert | Quantize, tool: Tool, plan: Digest) -> None:
-        """Take any plan: a lock in the making names none."""
+        """Accept any plan, since a lock that is being made names none."""
 
     def expected(self, step: Convert | Quantize, action: Digest) -> Artifact | None:
-        """Return what the old lock says that an action made."""
+        """Return the output of an action in the old lock."""
         if isinstance(step, Convert):
             converted = self.old.convert.get(step.role)
             return converted.output if converted is not None and converted.action == action else None
         return next((made for target in step.targets if (made := self.output(target, action)) is not None), None)
 
     def output(self, target: str, action: Digest) -> Artifact | None:
-        """Return what the old lock says that the quantize stage of a target made, if it is the same stage."""
+        """Return the output of a target's quantize stage in the old lock, if the stage is unchanged."""
         old = self.old.targets.get(target)
         return old.quantize.output if old and old.quantize and old.quantize.action == action else None
 
     def accept(self, step: Convert | Quantize, action: Digest, made: Artifact) -> None:
-        """Raise NotReproducibleError unless an action made what it made before; a tool that may move may differ."""
+        """Raise NotReproducibleError unless the output equals the old one; it may differ if the tool may move."""
         expected = self.expected(step, action)
         find = converter_of if isinstance(step, Convert) else quantizer_of
         record = find(step.request, self.ports.registry).record
@@ -225,7 +225,7 @@ class NewPins:
         raise differs(step, expected, made, hint)
 
     def with_archive(self, tool: Tool) -> Tool:
-        """Return a tool with the archive that it comes in, if any, pinned and unpacked."""
+        """Return a tool with its archive, if it has one, pinned and unpacked."""
         archive, record = tool.identity.archive, tool.registered.record
         if archive is None:
             return tool
@@ -236,7 +236,7 @@ class NewPins:
         return with_archive(tool, found, record.semantics, self.lock, self.ports)
 
     def runtime(self, target: str) -> Registered[RuntimeType] | None:
-        """Return the runtime of a target, its plugin pinned, and itself unless it is compiled; None when it needs none."""
+        """Return a target's runtime, or None if it needs none; pin its plugin, and the runtime unless compiled."""
         spec = self.recipe.targets[target]
         old = self.old.targets.get(target)
         kept = None if ALL in self.upgrade.names or old is None else old.runtime
@@ -256,9 +256,9 @@ class NewPins:
         return found
 
     def _compiled(self, semantics: str, registered: Registered[RuntimeType]) -> LockedRuntime:
-        """Return the pin of a compiled runtime; what an old lock names stays, whatever this machine would compile.
+        """Return the pin of a compiled runtime; an old pin stays, whatever this machine would compile.
 
-        It moves with the archive of its sources, which is the plugin's.
+        It moves together with its source archive, which belongs to the plugin.
         """
         old, wanted = self.old.runtimes.get(semantics), archive_of(registered)
         self.pin_plugin(self.ports.registry.source(wanted.uri.partition(":")[0]).origin)

@@ -1,4 +1,4 @@
-"""Whether a lock belongs to a recipe: exact, offline, in milliseconds. Shared by `lock --check`, `build`, `--dry-run`."""
+"""Whether a lock belongs to a recipe: exact, offline, in milliseconds. For `lock --check`, `build`, `--dry-run`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def target_pack_action(recipe: Recipe, lock: Lock, parts: ModelParts, target: str, locked: LockedTarget) -> object:
-    """Return the pack action that recipe and pins give for a target."""
+    """Return the pack action of a target, computed from recipe and pins."""
     weights = locked.quantize or parts.artifact(WEIGHTS)
     runtime = (locked.runtime, lock.runtimes[locked.runtime]) if locked.runtime else None
     part = slice_recipe(recipe, target)
@@ -55,7 +55,7 @@ def _target_problems(recipe: Recipe, lock: Lock, parts: ModelParts, name: str) -
     if spec.quantize is not None and stage is not None:
         inputs = parts.quantize_inputs
         options, named = canonical_options(spec.options), parse_use(stage.uses)
-        # Which options decide bits, the plugin says, and none is loaded here; a lock may name those of the recipe only.
+        # Only a plugin knows which options decide bits, and none is loaded; a lock may only name the recipe's.
         deciding = {key: options[key] for key in named.options if key in options}
         use = str(Use(produces=spec.quantize, imatrix="imatrix" in inputs, options=deciding))
         if stage.uses != use:
@@ -72,7 +72,7 @@ def _target_problems(recipe: Recipe, lock: Lock, parts: ModelParts, name: str) -
 
 
 def staleness(recipe: Recipe, lock: Lock) -> list[str]:
-    """Return what keeps `lock` from being the lock of `recipe`, a line a difference; nothing when it is fresh."""
+    """Return why `lock` is not the lock of `recipe`, one line per difference; empty if it is fresh."""
     current = locked_recipe(recipe)
     found = differences(dict(lock.recipe.fields), dict(current.fields))
     if not found and lock.recipe.sha256 != current.sha256:

@@ -1,6 +1,6 @@
-"""Try to load a model before it is locked: what no engine loads must not be built, signed and verified first.
+"""Try to load a model before locking it, so that a model that no engine can load is never built and signed.
 
-Nothing of it enters the lock: it depends on the engine of this machine.
+The result does not go into the lock, since it depends on this machine's engine.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _memory() -> int:
 
 
 def _too_large(report: LoadReport, context: int | None, memory: int) -> Notice | None:
-    """Return what to say of a context that this machine can never hold."""
+    """Return a warning about a context that cannot fit into this machine's memory."""
     if report.context_bytes is None or report.context_bytes <= memory:
         return None
     what = "[run] context" if context else "the context that the model was trained with"
@@ -54,14 +54,14 @@ def _too_large(report: LoadReport, context: int | None, memory: int) -> Notice |
 
 
 def try_loading(weights: Artifact, context: int | None, what: str, ports: Ports) -> None:
-    """Have an installed engine load the vocabulary and the list of tensors of weights, but none of their data.
+    """Have an installed engine load the vocabulary and tensor list of weights, without tensor data.
 
-    Without an engine that can, it says that loading was not tried.
+    If no installed engine can do that, reports that loading was not tried.
 
     Args:
-        weights: In the store, or its header is.
-        context: Tokens of context that the run contract asks for; None for the model's own.
-        what: What messages call the weights.
+        weights: Weights whose data or header is in the store.
+        context: Tokens of context in the run contract; None for the model's default.
+        what: The weights' name in messages.
         ports: Store, registry, child processes.
 
     Raises:

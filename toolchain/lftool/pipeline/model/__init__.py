@@ -1,1 +1,1 @@
-"""A recipe's model: which files are its parts, and what their headers say."""
+"""A recipe's model: the files that are its parts, and their headers."""

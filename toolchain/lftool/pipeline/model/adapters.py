@@ -1,6 +1,6 @@
-"""Whether a LoRA adapter is of the weights that it is to travel with, by their headers.
+"""Check by their headers that a LoRA adapter fits the weights that it travels with.
 
-llama.cpp asks the same when it loads one (src/llama-adapter.cpp), which is too late for a bundle that is signed by then.
+llama.cpp makes the same check when it loads one (src/llama-adapter.cpp), but by then the bundle is already signed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lftool.formats.gguf_read import GGUFHeader
 
 _A, _B, _NORM = ".lora_a", ".lora_b", "_norm.weight"
-_EMBEDDING = "token_embd.weight"  # its two factors are kept the other way round
+_EMBEDDING = "token_embd.weight"  # its two factors are stored in reverse order
 
 
 def _fits(name: str, base: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]) -> bool:
@@ -25,15 +25,15 @@ def _fits(name: str, base: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ..
 
 
 def check_adapter(adapter: GGUFHeader, weights: GGUFHeader, source: str) -> None:
-    """Raise unless llama.cpp applies all of an adapter to the weights.
+    """Raise unless llama.cpp can apply all of an adapter to the weights.
 
     Args:
         adapter: Header of the adapter.
-        weights: Header of the weights, before they are quantised.
-        source: The adapter's, for messages.
+        weights: Header of the weights, before quantising.
+        source: Source of the adapter, for messages.
 
     Raises:
-        RecipeError: It is of another architecture or model, or holds what llama.cpp leaves out.
+        RecipeError: It is for another architecture or model, or contains something that llama.cpp ignores.
     """
     what = f"model.lora: the adapter of source {source!r}"
     own, theirs = (header.metadata.get("general.architecture") for header in (adapter, weights))

@@ -1,6 +1,6 @@
-"""Headers of weights that are not in the store: converted, hashed and quantised in one go, and kept nowhere.
+"""Headers of weights that are not in the store, because they were converted, hashed and quantised in one pass.
 
-A header is enough to plan another quantisation, and it takes a few megabytes where the weights take gigabytes.
+A header is enough to plan another quantisation, and takes a few megabytes where the weights take gigabytes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def remember_header(weights: Artifact, header: bytes, ports: Ports) -> None:
 
 
 def header_of(weights: Artifact, ports: Ports) -> Path | None:
-    """Return a file that begins as the weights do, up to their data; None when it is not known here."""
+    """Return a file that starts like the weights, up to their data; None if no header is known."""
     known = (ports.store.actions.said(header_key(weights)) or {}).get(_HEADER)
     if known is None or not ports.store.blobs.is_sound(known):
         return None
@@ -37,7 +37,7 @@ def header_of(weights: Artifact, ports: Ports) -> Path | None:
 
 @contextlib.contextmanager
 def skeleton(header: bytes, size: int, ports: Ports) -> Iterator[Path]:
-    """Yield a file of `size` bytes with a header and nothing else: most of it takes no room on the disk."""
+    """Yield a sparse file of `size` bytes that contains only a header."""
     with scratch_directory(ports.store.temporary) as folder:
         path = folder / "header.gguf"
         path.write_bytes(header)

@@ -1,4 +1,4 @@
-"""Expand the recipe's tensor overrides against the tensor list: exact names to types, conflicts refused."""
+"""Expand the recipe's tensor overrides to exact tensor names and types; refuse conflicts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def expand_overrides(overrides: Mapping[str, str], header: GGUFHeader, target: str) -> tuple[TensorType, ...]:
-    """Return the type of every tensor that an override names, in file order.
+    """Return the type of every overridden tensor, in file order.
 
     llama.cpp's own patterns are unanchored and the first match wins, so `output.weight` would also hit
     `blk.0.attn_output.weight`; here a key is an exact name or a glob over whole names.
 
     Raises:
-        RecipeError: A key that matches nothing, an unknown type, or two keys that disagree on a tensor.
+        RecipeError: A key matches nothing, a type is unknown, or two keys disagree on a tensor.
     """
     names = [tensor.name for tensor in header.tensors]
     chosen: dict[str, tuple[str, str]] = {}
@@ -31,7 +31,7 @@ def expand_overrides(overrides: Mapping[str, str], header: GGUFHeader, target: s
             raise RecipeError(f"{where}: unknown tensor type {kind!r}{nearest(kind, list(GGML_TYPES))}")
         matched = [name for name in names if name == key or fnmatch.fnmatchcase(name, key)]
         if not matched:
-            raise RecipeError(f"{where} matches no tensor{nearest(key, names) if len(names) < 4096 else ''}")  # noqa: PLR2004 - a longer list helps nobody
+            raise RecipeError(f"{where} matches no tensor{nearest(key, names) if len(names) < 4096 else ''}")  # noqa: PLR2004 - a longer list does not help
         for name in matched:
             other = chosen.setdefault(name, (key, kind))
             if other[1] != kind:
@@ -40,7 +40,7 @@ def expand_overrides(overrides: Mapping[str, str], header: GGUFHeader, target: s
 
 
 def check_overrides(wanted: tuple[TensorType, ...], plan: TransformPlan, target: str) -> None:
-    """Raise RecipeError unless the plan gives every overridden tensor the type that the recipe asks for."""
+    """Raise RecipeError unless the plan gives every overridden tensor its type from the recipe."""
     planned = {item.tensor: item.type for item in plan.tensors}
     for item in wanted:
         got = planned.get(item.tensor)

@@ -1,4 +1,4 @@
-"""The parts of a recipe's model, found once in the files that a lock pins: what converters, quantizers and bundles take."""
+"""The parts of a recipe's model, picked once from the pinned files, for converters, quantizers and bundles."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ GGUF_TYPES = {WEIGHTS: "model", LORA: "adapter", MMPROJ: "mmproj"}  # role to `g
 
 @frozen(kw_only=True)
 class Part:
-    """A part of a model, as a source has it.
+    """A part of a model in a source.
 
     Attributes:
         role: `weights`, `lora` or `mmproj`.
         source: Name of the source.
-        format: `gguf`, or what a converter must consume: `gguf-split`, `safetensors`, `peft`, or a format of its own.
+        format: `gguf`, or the input format of a converter: `gguf-split`, `safetensors`, `peft`, or a plugin's format.
         files: Sorted by path.
-        folder: Where they stand within the source, with a slash behind it; empty for its root.
+        folder: Their folder in the source, with a trailing slash; empty for its root.
     """
 
     role: str
@@ -43,12 +43,12 @@ class Part:
 
     @property
     def is_gguf(self) -> bool:
-        """Whether it is one GGUF, which nobody converts."""
+        """Whether it is a single GGUF, which needs no converter."""
         return self.format == "gguf"
 
     @property
     def pinned(self) -> tuple[tuple[str, LockedFile], ...]:
-        """Its files, each with the name of the source."""
+        """Its files, each with the source's name."""
         return tuple((self.source, file) for file in self.files)
 
 
@@ -57,10 +57,10 @@ class ModelParts:
     """All parts of a model.
 
     Attributes:
-        weights: What it computes with.
-        beside: What travels with the weights, by role: `lora`, `mmproj`.
-        imatrix: Source and file of the importance matrix, where there is one.
-        converted: Role to the GGUF that the lock says a converter makes.
+        weights: The weights of the model.
+        beside: Companions of the weights, by role: `lora`, `mmproj`.
+        imatrix: Source and file of the importance matrix, if there is one.
+        converted: Role to converted GGUF, from the lock.
     """
 
     weights: Part
@@ -70,14 +70,14 @@ class ModelParts:
 
     @property
     def by_role(self) -> dict[str, Part]:
-        """The weights, and what travels with them."""
+        """The weights and their companions."""
         return {WEIGHTS: self.weights, **self.beside}
 
     def artifact(self, role: str) -> Artifact:
-        """Return the GGUF that a part is, or that the lock says a converter makes of it.
+        """Return the GGUF of a part: the part itself, or its converted GGUF from the lock.
 
         Raises:
-            LockError: It must be converted, and the lock does not say to what.
+            LockError: It must be converted, and the lock does not name the result.
         """
         part = self.by_role[role]
         if part.is_gguf:
@@ -88,39 +88,39 @@ class ModelParts:
 
     @property
     def companions(self) -> dict[str, Artifact]:
-        """Role to GGUF of what travels beside the weights. May raise LockError, as `artifact` does."""
+        """Role to GGUF of the companions. May raise LockError, as `artifact` does."""
         return {role: self.artifact(role) for role in self.beside}
 
     @property
     def imatrix_input(self) -> dict[str, Artifact]:
-        """The importance matrix under its role; empty without one."""
+        """The importance matrix under its role; empty if there is none."""
         return {} if self.imatrix is None else {IMATRIX: self.imatrix[1].artifact}
 
     @property
     def quantize_inputs(self) -> dict[str, Artifact]:
-        """Role to artifact of what a quantizer reads. May raise LockError, as `artifact` does."""
+        """Role to artifact of a quantizer's inputs. May raise LockError, as `artifact` does."""
         return {WEIGHTS: self.artifact(WEIGHTS), **self.imatrix_input}
 
     @property
     def imatrix_files(self) -> list[tuple[str, LockedFile]]:
-        """(source, file) of the importance matrix; empty without one."""
+        """(source, file) of the importance matrix; empty if there is none."""
         return [] if self.imatrix is None else [self.imatrix]
 
     def conversion_inputs(self, role: str) -> dict[str, Artifact]:
-        """Return what a converter reads for a role, named by paths within the source.
+        """Return a converter's inputs for a role, named by paths within the source.
 
-        An adapter's files stand under `adapter/`, the configuration of its model under `base/`.
+        An adapter's files are under `adapter/`, the configuration of its model under `base/`.
 
         Raises:
-            RecipeError: An adapter in PEFT's format is to be converted, and the weights have no configuration.
+            RecipeError: An adapter in PEFT's format needs converting, and the weights have no configuration.
         """
         return {name: file.artifact for name, _, file in self._conversion_files(role)}
 
     def conversion_files(self, role: str) -> list[tuple[str, LockedFile]]:
-        """Return (source, file) of what a converter reads for a role.
+        """Return (source, file) of a converter's inputs for a role.
 
         Raises:
-            RecipeError: As `conversion_inputs`.
+            RecipeError: As for `conversion_inputs`.
         """
         return [(source, file) for _, source, file in self._conversion_files(role)]
 
@@ -141,13 +141,13 @@ class ModelParts:
 
     @property
     def needed_files(self) -> list[tuple[str, LockedFile]]:
-        """(source, file) of all that a build reads, each once."""
+        """(source, file) of everything that a build reads, each once."""
         found = dict.fromkeys(pinned for part in self.by_role.values() for pinned in part.pinned)
         return list(found | dict.fromkeys(self.imatrix_files))
 
 
 def formats_of(registry: Registry) -> tuple[Format, ...]:
-    """Return the formats that plugins bring."""
+    """Return the formats that plugins provide."""
     roles = {made: role for role, made in GGUF_TYPES.items()}
     return tuple(
         Format(name=record.consumes[0], role=roles[record.makes], recognises=record.recognises, beside=record.beside)
@@ -157,7 +157,7 @@ def formats_of(registry: Registry) -> tuple[Format, ...]:
 
 
 def _formats_in(lock: Lock) -> tuple[Format, ...]:
-    """Return the formats of plugins that a lock was made with: it names the files, so that no plugin is needed to read it."""
+    """Return the plugins' formats in a lock. The lock names their files, so reading it needs no plugin."""
     return tuple(
         Format(name=stage.format, role=role, paths=stage.files)
         for role, stage in lock.convert.items()
@@ -170,11 +170,11 @@ def model_parts(recipe: Recipe, lock: Lock, formats: tuple[Format, ...] = ()) ->
 
     Args:
         recipe: The recipe.
-        lock: Pins the sources, and names the files of formats that plugins brought when it was made.
-        formats: What plugins bring, while a lock is being made.
+        lock: Pins the sources, and names the files in plugins' formats.
+        formats: The plugins' formats, while a lock is being made.
 
     Raises:
-        RecipeError: One is not there, or ambiguous.
+        RecipeError: A part is missing or ambiguous.
         FormatError: A pickle checkpoint.
     """
     model, imatrix = recipe.model, None

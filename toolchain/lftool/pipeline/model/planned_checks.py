@@ -1,4 +1,4 @@
-"""The checks of a recipe, each with the plugin's record that makes it, and its options."""
+"""The checks of a recipe, each with the plugin's record for its kind and its options."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class PlannedCheck:
     """A check of a recipe.
 
     Attributes:
-        number: Which of the recipe's, from 1 on.
-        arguments: What the record's factory is called with: its options, or nothing.
+        number: The check's number in the recipe, from 1.
+        arguments: Arguments for the record's factory: the check's options, or none.
     """
 
     number: int
@@ -35,12 +35,12 @@ class PlannedCheck:
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Its name in reports."""
         return self.spec.name or f"{self.spec.kind}-{self.number}"
 
     @property
     def files(self) -> dict[str, str]:
-        """Option to path, of options that name a file of the project."""
+        """Option to path, for options that name a file of the project."""
         if not self.arguments:
             return {}
         options = self.arguments[0]
@@ -54,10 +54,10 @@ class PlannedCheck:
 
 
 def planned_check(number: int, spec: CheckSpec, registry: Registry) -> PlannedCheck:
-    """Return one check.
+    """Return the plan of one check.
 
     Raises:
-        RecipeError: No plugin has its kind, or it has no such option.
+        RecipeError: No plugin has its kind, or the kind has no such option.
     """
     where = f"lftool.toml: $.checks[{number - 1}]"
     registered = registry.get(CheckType, spec.kind)
@@ -66,12 +66,12 @@ def planned_check(number: int, spec: CheckSpec, registry: Registry) -> PlannedCh
 
 
 def planned_checks(recipe: Recipe, registry: Registry) -> tuple[PlannedCheck, ...]:
-    """Return the checks of a recipe. May raise as `planned_check` does."""
+    """Return the plans of a recipe's checks. May raise as `planned_check` does."""
     return tuple(planned_check(number, spec, registry) for number, spec in enumerate(recipe.checks, 1))
 
 
 def check_builtin_kinds(recipe: Recipe) -> None:
-    """Raise RecipeError if a check of a built-in kind is wrong. No installed plugin is looked for: other kinds are left alone."""
+    """Raise RecipeError if a check of a built-in kind is invalid. Loads no installed plugin and ignores other kinds."""
     if not recipe.checks:
         return
     registry = Registry.discovered(third_party=False)
@@ -82,9 +82,9 @@ def check_builtin_kinds(recipe: Recipe) -> None:
 
 
 def require_files(recipe: Recipe, registry: Registry, files: ProjectFiles) -> None:
-    """Raise RecipeError unless all checks can be planned, and the files that they name are there.
+    """Raise RecipeError unless all checks can be planned and the files that they name exist.
 
-    They are read only once everything is built.
+    The files are not read until everything is built.
     """
     for check in planned_checks(recipe, registry):
         for key, name in check.files.items():

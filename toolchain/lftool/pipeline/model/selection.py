@@ -1,6 +1,6 @@
-"""Pick what plays a part from the files of a source; an ambiguous choice is an error that lists the candidates.
+"""Pick the files of a source for each part of the model; an ambiguous choice is an error that lists the candidates.
 
-The parts of a split GGUF count as one thing, and so do the files of a safetensors model: a converter makes a GGUF of them.
+The parts of a split GGUF count as one candidate, as do those of a safetensors model: a converter makes one GGUF.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ _SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf\Z")
 
 _MOST_NAMED = 8
 
-# Pieces of a file that was cut by size: `NAME.gguf.part1of2`, `NAME.gguf-split-a`.
+# Pieces of a file that was split by size: `NAME.gguf.part1of2`, `NAME.gguf-split-a`.
 _PIECE = re.compile(r"(.+\.gguf)(\.part\d+of\d+|-split-[a-z]+|\.part\d+|\.\d{3})\Z", re.IGNORECASE)
 
-# Names of GGUFs that are no model: llama.cpp's programs and scripts write these words into them.
+# Names of GGUFs that are not models: llama.cpp's programs and scripts use these words in them.
 _OTHER = re.compile(r"imatrix|mmproj|(^|[-_.])lora([-_.])", re.IGNORECASE)
 
-# What a converter reads of a safetensors model: weights, configuration, tokenizer and model card. Never code.
+# Files of a safetensors model that a converter reads: weights, configuration, tokenizer and model card. Never code.
 _BESIDE_SAFETENSORS = (".safetensors", ".json", ".jsonl", ".jinja", ".md", ".model", ".txt", ".vocab")
-# Folders of a model that belong to it: what sentence-transformers does after the model (`1_Pooling`, `2_Dense`, in the order of
-# its modules.json), templates by name, and tokenizers of sound (llama.cpp's conversion/*.py, transformers).
+# Folders that belong to a model: sentence-transformers modules that run after it (`1_Pooling`, `2_Dense`, in the order
+# of its modules.json), named templates, and tokenizers for sound (llama.cpp's conversion/*.py, transformers).
 _MODULES = re.compile(r"(\d+_\w+|additional_chat_templates|audio_tokenizer|speech_tokenizer)/")
 
-# What a converter reads of an adapter that PEFT has written.
+# Files of a PEFT adapter that a converter reads.
 _ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _ADAPTER = (_ADAPTER_CONFIG, _ADAPTER_WEIGHTS, "README.md")
 
 
 @frozen(kw_only=True)
 class Format:
-    """A format that a plugin brings.
+    """A plugin's format.
 
     Attributes:
-        name: What the converter consumes.
-        role: What it makes a GGUF for.
-        recognises: Globs of the paths that are such weights.
-        beside: Globs of what else the converter reads.
-        paths: What it reads, where a lock names it.
+        name: The format's name, as the converter's `consumes` states it.
+        role: The role of the GGUF that the converter makes.
+        recognises: Globs for paths of weights in this format.
+        beside: Globs for the other files that the converter reads.
+        paths: The files to read, if a lock names them.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Format:
     paths: tuple[str, ...] = ()
 
     def files(self, files: tuple[LockedFile, ...]) -> tuple[LockedFile, ...]:
-        """Return what of a source's files is of this format; nothing if it has no weights."""
+        """Return the files of a source that are in this format; none if there are no weights."""
         if self.paths:
             return tuple(file for file in files if file.path in self.paths)
         weights = [file for file in files if is_chosen(file.path, self.recognises, ())]
@@ -79,12 +79,12 @@ class Format:
 
 @frozen(kw_only=True)
 class Chosen:
-    """Files of a source that are one thing.
+    """Files of a source that form one candidate.
 
     Attributes:
-        format: `gguf`, or what a converter must consume: `gguf-split`, `safetensors`, `peft`, or a format of its own.
+        format: `gguf`, or the input format of a converter: `gguf-split`, `safetensors`, `peft`, or a plugin's format.
         files: Sorted by path.
-        folder: Where they stand within the source, with a slash behind it; empty for its root.
+        folder: Their folder in the source, with a trailing slash; empty for its root.
     """
 
     format: str
@@ -93,7 +93,7 @@ class Chosen:
 
 
 def _parts(found: list[LockedFile], source: str) -> Chosen | None:
-    """Return the parts of one split GGUF, if that is what all candidates are.
+    """Return the parts of one split GGUF, if all candidates are such parts.
 
     Raises:
         RecipeError: A part is missing.
@@ -104,7 +104,7 @@ def _parts(found: list[LockedFile], source: str) -> Chosen | None:
         return None
     name, count = whole.pop()
     if int(count) == 1:
-        return None  # a whole one, whatever its name says
+        return None  # a complete one, despite its name
     have = {int(match[2]) for match in parts if match}
     missing = sorted(set(range(1, int(count) + 1)) - have)
     if missing:
@@ -115,12 +115,12 @@ def _parts(found: list[LockedFile], source: str) -> Chosen | None:
 
 
 def _safetensors(files: tuple[LockedFile, ...], source: str) -> Chosen | None:
-    """Return the one model of a source that is in safetensors, as far as a converter reads it.
+    """Return the source's one model in safetensors, limited to the files that a converter reads.
 
-    It is the folder that holds safetensors and is above all others that do, with the folders that belong to it.
+    The model is the topmost folder that contains safetensors, with the folders that belong to it.
 
     Raises:
-        RecipeError: There are several.
+        RecipeError: There are several models.
     """
     found = {file.path.rpartition("/")[0] for file in files if file.path.endswith(".safetensors")}
     folders = sorted(f"{folder}/" if folder else "" for folder in found)
@@ -144,7 +144,7 @@ def _is_gguf(file: LockedFile) -> bool:
 
 
 def _of_pieces(files: tuple[LockedFile, ...]) -> tuple[str, ...]:
-    """Return the hint for files that are pieces of one, in the order of their numbers; a shell takes it as it is."""
+    """Return the hint for a file in several pieces: a shell command that joins them in order."""
     pieces = [match for file in files if (match := _PIECE.match(file.path))]
     if not pieces:
         return ()
@@ -154,10 +154,10 @@ def _of_pieces(files: tuple[LockedFile, ...]) -> tuple[str, ...]:
 
 
 def _of_plugins(files: tuple[LockedFile, ...], source: str, role: str, formats: Sequence[Format]) -> Chosen | None:
-    """Return what a plugin's format recognises in a source that holds nothing else.
+    """Return the files that a plugin's format recognises, in a source without other candidates.
 
     Raises:
-        RecipeError: Several formats do.
+        RecipeError: Several formats recognise the files.
     """
     readable = tuple(file for file in files if not file.path.endswith(_PICKLES))
     found = [
@@ -177,13 +177,13 @@ def pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple[
     """Return the one file with one of `suffixes`, or the only file.
 
     Args:
-        files: Of the source.
+        files: The source's files.
         source: Its name, for messages.
-        role: What it is to be, for messages.
-        suffixes: How its name may end.
+        role: The file's role, for messages.
+        suffixes: Allowed endings of its name.
 
     Raises:
-        RecipeError: None, or several.
+        RecipeError: There is none, or there are several.
         FormatError: A pickle checkpoint.
     """
     found = [file for file in files if file.path.lower().endswith(suffixes)]
@@ -212,19 +212,19 @@ def pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple[
 
 
 def weights_files(recipe: Recipe, lock: Lock, formats: Sequence[Format]) -> Chosen:
-    """Return the locked files that are the weights of the recipe's model: one GGUF, the parts of one, safetensors, or of a plugin's format.
+    """Return the locked files of the model's weights: a GGUF, the parts of one, safetensors, or a plugin's format.
 
     Raises:
-        RecipeError: None, or several.
+        RecipeError: There are none, or several candidates.
         FormatError: A pickle checkpoint.
     """
     name = recipe.model.weights
     files = lock.sources[name].files
-    if recipe.model.mmproj == name:  # both in one source, as registries deliver them
+    if recipe.model.mmproj == name:  # both are in one source, as registries deliver them
         files = tuple(file for file in files if not _is_projector(file))
     ggufs = [file for file in files if _is_gguf(file)]
     models = [file for file in ggufs if not _OTHER.search(file.path.rpartition("/")[2])]
-    if models:  # what is none by its name is no candidate; what is none by its header is found out once it is here
+    if models:  # excluded by name; headers are checked once the file is here
         ggufs, files = models, tuple(file for file in files if file not in ggufs or file in models)
     found = _parts(ggufs, name)
     if not ggufs:
@@ -233,15 +233,15 @@ def weights_files(recipe: Recipe, lock: Lock, formats: Sequence[Format]) -> Chos
 
 
 def _is_projector(file: LockedFile) -> bool:
-    """Tell whether a file is a projector by its name: llama.cpp's scripts write `mmproj-NAME.gguf`."""
+    """Return whether a file is a projector by its name; llama.cpp's scripts write `mmproj-NAME.gguf`."""
     return _is_gguf(file) and "mmproj" in file.path.rpartition("/")[2]
 
 
 def lora_files(recipe: Recipe, lock: Lock, formats: Sequence[Format]) -> Chosen | None:
-    """Return the locked files of the recipe's LoRA adapter; None when it names none.
+    """Return the locked files of the recipe's LoRA adapter; None if it names none.
 
     Raises:
-        RecipeError: None, or several, or the weights have no configuration to convert it with.
+        RecipeError: There are none, or several candidates, or the weights have no configuration to convert it with.
         FormatError: A pickle checkpoint.
     """
     name = recipe.model.lora
@@ -258,16 +258,16 @@ def lora_files(recipe: Recipe, lock: Lock, formats: Sequence[Format]) -> Chosen 
     found = tuple(file for file in files if file.path in paths)
     if folders[0] + _ADAPTER_WEIGHTS not in {file.path for file in found}:
         if any(file.path.endswith(_PICKLES) for file in files):
-            pick(files, name, "LoRA adapter", (_ADAPTER_WEIGHTS,))  # says what is wrong with them
+            pick(files, name, "LoRA adapter", (_ADAPTER_WEIGHTS,))  # raises the right error
         raise RecipeError(f"source {name!r} has {_ADAPTER_CONFIG} of a LoRA adapter, and no {_ADAPTER_WEIGHTS}")
     return Chosen(format="peft", files=found)
 
 
 def mmproj_files(recipe: Recipe, lock: Lock, formats: Sequence[Format]) -> Chosen | None:
-    """Return the locked files that the recipe's projector is made of; None when it names none.
+    """Return the locked files of the recipe's projector; None if it names none.
 
     Raises:
-        RecipeError: None, or several.
+        RecipeError: There are none, or several candidates.
         FormatError: A pickle checkpoint.
     """
     name = recipe.model.mmproj

@@ -1,4 +1,4 @@
-"""Weights in the store: their header, whether they are what a role needs, and what they say of themselves."""
+"""Weights in the store: read their header, check that they suit a role, and read their model card."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 def weights_header(artifact: Artifact, what: str, ports: Ports) -> GGUFHeader:
     """Return the header of weights in the store.
 
-    Of weights that were converted and quantised in one go, only the header is there.
+    For weights that were converted and quantised in one pass, only the header is there.
 
     Raises:
-        FormatError: They are no sound GGUF.
-        StorageError: They are not there.
+        FormatError: They are not a valid GGUF.
+        StorageError: They are missing.
     """
     header = None if ports.store.blobs.holds(artifact) else header_of(artifact, ports)
     path = header or ports.store.blobs.require(artifact, what)
@@ -40,16 +40,16 @@ def weights_header(artifact: Artifact, what: str, ports: Ports) -> GGUFHeader:
 
 
 def check_part(part: Part, artifact: Artifact, ports: Ports) -> None:
-    """Raise unless the weights, or what travels beside them, are a sound GGUF of the right kind.
+    """Raise unless the weights, or a companion, are a valid GGUF of the right kind.
 
     Raises:
-        FormatError: It is no sound GGUF.
-        RecipeError: It is something else: a model, an importance matrix, …
+        FormatError: It is not a valid GGUF.
+        RecipeError: It is of another kind: a model, an importance matrix, …
     """
     role, source = part.role, part.source
     header = weights_header(artifact, f"source {source!r}", ports)
     kind, expected = header.metadata.get("general.type"), GGUF_TYPES[role]
-    # Projectors that older scripts of llama.cpp wrote say no type, and older models neither.
+    # Projectors from older llama.cpp scripts, and older models, have no `general.type`.
     untyped = role == WEIGHTS or (role == MMPROJ and _architecture(header) == "clip")
     if kind != expected and not (kind is None and untyped):
         raise RecipeError(
@@ -62,10 +62,10 @@ def _architecture(header: GGUFHeader) -> object:
 
 
 def remembered_card(artifact: Artifact, ports: Ports) -> ModelCard:
-    """Return what weights in the store say of themselves; large vocabularies take a while to pass over, once.
+    """Return the model card of weights in the store, remembered, since reading past large vocabularies takes a while.
 
     Raises:
-        FormatError: They are no sound GGUF.
+        FormatError: They are not a valid GGUF.
     """
 
     def make() -> bytes:

@@ -1,1 +1,1 @@
-"""Sources: opened, asked what a reference means, and files of theirs fetched."""
+"""Sources: open them, resolve references, and fetch their files."""

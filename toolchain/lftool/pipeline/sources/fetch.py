@@ -1,4 +1,4 @@
-"""fetch: pinned files of a source come into the store; bytes that are not the pinned ones do not."""
+"""fetch: bring the pinned files of a source into the store, and refuse any other bytes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from lftool.models.lock import Lock, LockedFile
 
 _LOOK_SECONDS = 0.2
-_FILE = "file"  # what the record of a fetched version names
+_FILE = "file"  # the output's name in the record of a fetched version
 
 
 @frozen(kw_only=True)
 class SourceReader:
-    """An opened source and the request that it answers; `name` is the recipe's name for it, `options` are the recipe's."""
+    """An opened source and its request; `name` is its name in the recipe, `options` are the recipe's."""
 
     registered: Registered[Any]
     source: Source
@@ -44,18 +44,18 @@ class SourceReader:
     options: Mapping[str, Any] = field(factory=dict)
 
     def fetch(self, file: SourceFile, revision: str, ports: Ports, *, locked: bool = False) -> Artifact:
-        """Bring one file into the store; a process that is doing so already is waited for.
+        """Bring one file into the store; waits for a process that is already fetching it.
 
-        A file of unknown digest is not fetched again while the source says that it is the version that came before.
+        A file of unknown digest is not fetched again while the source reports the version that was fetched before.
 
         Args:
-            file: Which one.
-            revision: What the request meant.
-            ports: The store, and the rules of fetching.
-            locked: Whether a lock pins what it must be; else the source says so, or the recipe.
+            file: The file.
+            revision: The resolved revision of the request.
+            ports: Store, and rules of fetching.
+            locked: Whether a lock pins the content; otherwise the source or the recipe states it.
 
         Raises:
-            IntegrityError: It is not what the lock, or the source itself, says; nothing is stored.
+            IntegrityError: The file does not match the lock or the source's own digest; nothing is stored.
             FetchError: It cannot be fetched.
         """
         identity = fetch_key(self.request.uri, self.options, revision, file)
@@ -65,7 +65,7 @@ class SourceReader:
         rules = attrs.evolve(ports.transfer, attempts=1) if self.registered.record.local else ports.transfer
         remote = self.remote(file, revision)
         with ports.store.doing(wanted.key, pulse=lambda: listener.wait(_LOOK_SECONDS)) as held:
-            if not held:  # no locks here: nobody else may go on with the file that we begin
+            if not held:  # no locks here: no other process may continue the file that we begin
                 wanted = attrs.evolve(wanted, key=Digest.of(secrets.token_bytes(32)))
             there = expected or _came_before(identity, file, revision, ports)
             if there is not None and ports.store.blobs.is_sound(there):
@@ -88,7 +88,7 @@ class SourceReader:
             return came
 
     def remote(self, file: SourceFile, revision: str) -> RemoteFile:
-        """Return a file as the engine reads it."""
+        """Return a file as the fetch engine reads it."""
         return RemoteFile(reader=self, file=file, revision=revision)
 
     def _wanted(self, identity: Digest, file: SourceFile, revision: str) -> Wanted:
@@ -103,19 +103,19 @@ class SourceReader:
 
 
 def _is_one_version(file: SourceFile, revision: str) -> bool:
-    """Tell whether what the source says of a file names one version of it."""
+    """Return whether the source identifies one version of a file."""
     return bool(revision) or (file.revision is not None and file.exact)
 
 
 def _came_before(identity: Digest, file: SourceFile, revision: str, ports: Ports) -> Artifact | None:
-    """Return what came when this very version was fetched before, if no other version can be called the same."""
+    """Return the result of an earlier fetch of this version, if no other version can have the same identity."""
     said = ports.store.actions.said(identity) if _is_one_version(file, revision) else None
     return said.get(_FILE) if said else None
 
 
 @frozen(kw_only=True)
 class RemoteFile:
-    """A file of a source, as the engine reads it."""
+    """A file of a source, as the fetch engine reads it."""
 
     reader: SourceReader
     file: SourceFile
@@ -123,7 +123,7 @@ class RemoteFile:
 
     @contextlib.contextmanager
     def open(self, offset: int, size: int | None, *, pinned: bool) -> Iterator[Iterator[bytes]]:
-        """Yield its bytes; what the plugin raises, now or while iterating, names the plugin."""
+        """Yield its bytes; exceptions from the plugin, now or while iterating, name the plugin."""
         reader = self.reader
         file = self.file if pinned else attrs.evolve(self.file, revision=None)
         with (
@@ -135,14 +135,14 @@ class RemoteFile:
 
 @define(kw_only=True)
 class FetchListener:
-    """Passes progress on as events of a source's file."""
+    """Forwards progress as events of a source's file."""
 
     source: str
     path: str
     ports: Ports
 
     def progress(self, done: int, total: int | None) -> None:
-        """Emit how far it is."""
+        """Emit the progress."""
         self.ports.emit(BytesFetched(source=self.source, path=self.path, done=done, total=total))
 
     def notice(self, text: str) -> None:
@@ -150,17 +150,17 @@ class FetchListener:
         self.ports.emit(Notice(text=text, warning=True))
 
     def wait(self, seconds: float) -> None:
-        """Wait, unless the build is cancelled."""
+        """Wait, or stop if the build is cancelled."""
         self.ports.wait(seconds)
 
 
 def bring(artifact: Artifact, source: str, path: str, ports: Ports) -> bool:
-    """Make sure that an output that counts as made is in the store, asking the remote store; return whether it is.
+    """Bring an output that counts as made into the store from the remote store; return whether it is there.
 
     Args:
         artifact: The output.
-        source: What progress calls it.
-        path: Which part of that.
+        source: Name in progress messages.
+        path: The part of the source, in progress messages.
         ports: Store and remote store.
     """
     if ports.store.blobs.is_sound(artifact):
@@ -171,20 +171,20 @@ def bring(artifact: Artifact, source: str, path: str, ports: Ports) -> bool:
 
 
 def fetch_detail(path: str, size: int) -> str:
-    """Return what a fetch stage says of itself."""
+    """Return the detail of a fetch stage."""
     return f"{path}, {size / 1e6:.1f} MB"
 
 
 def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports, *, pinned: bool = True) -> Artifact:
-    """Make sure that a pinned file of source `name` is in the store and sound; a corrupted blob is fetched again.
+    """Make sure that a pinned file of source `name` is in the store and intact; fetches a corrupted blob again.
 
-    Other tools' files on this machine come first, then the remote store, then the source.
-    What is asked for stands in the lock; options are the recipe's. With `pinned` false the lock is in the making, and the digest
-    is what the source says.
+    Checks other tools' files on this machine first, then the remote store, then the source. The request is in the lock,
+    the options are the recipe's. If `pinned` is false, the lock is still being made, and the digest comes from the
+    source.
 
     Raises:
         IntegrityError: The source delivers other bytes than the pinned ones.
-        FetchError: The source does not deliver.
+        FetchError: The source cannot deliver.
         UnavailableError: Offline, or the installed source plugin is not the pinned one.
     """
     ports.check_cancelled()

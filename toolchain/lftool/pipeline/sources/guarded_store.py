@@ -1,4 +1,4 @@
-"""Open the remote store that the environment names, each call into its plugin guarded."""
+"""Open the remote store named in the environment; every call to its plugin is guarded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ACTIONS = "LFTOOL_REMOTE_STORE_ACTIONS"
 
 
 class GuardedStore:
-    """A plugin's remote store, opened when it is first asked; whatever it raises names the plugin."""
+    """A plugin's remote store, opened on first use; its exceptions name the plugin."""
 
     def __init__(self, registered: Registered[Any], url: str, credentials: Credentials) -> None:
         self._registered = registered
@@ -68,15 +68,15 @@ class GuardedStore:
 
 
 def _place(url: str) -> str:
-    """Return the scheme of a place.
+    """Return the scheme of a store's URL.
 
     Raises:
-        UsageError: It is no URL, or holds what would come up in messages.
+        UsageError: It is not a URL, or contains secrets that messages would repeat.
     """
     try:
         parts = urlsplit(url)
         host, _ = parts.netloc, parts.port
-    except ValueError:  # its text repeats what may be a password
+    except ValueError:  # its text may repeat a password
         raise UsageError(f"{PLACE} is no URL") from None
     if not parts.scheme or not host or "@" in host or parts.query or parts.fragment:
         raise UsageError(
@@ -88,18 +88,18 @@ def _place(url: str) -> str:
 
 @frozen(kw_only=True)
 class RemoteRecords:
-    """The records of a remote store, where the user trusts them."""
+    """The records of a remote store that the user trusts."""
 
     remote: CheckedStore
     listener: Listener
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"remote store {self.remote.url}"
 
     def said(self, action: Digest) -> Mapping[str, Artifact] | None:
-        """Return what the store says that `action` made."""
+        """Return the outputs of `action` in the store's record."""
         return self.remote.recall(action, self.listener)
 
 
@@ -112,10 +112,10 @@ def remote_store_from_environment(
         registry: Has the kinds of remote stores.
         store: The store on this machine.
         rules: The rules of fetching.
-        trust_records: Whether its records count without `LFTOOL_REMOTE_STORE_ACTIONS`.
+        trust_records: Whether its records count even without `LFTOOL_REMOTE_STORE_ACTIONS`.
 
     Raises:
-        UsageError: It names no place that an installed plugin can open.
+        UsageError: Its value is not a place that an installed plugin can open.
     """
     url = os.environ.get(PLACE, "").rstrip("/")
     if not url:

@@ -1,4 +1,4 @@
-"""Files beside the recipe that stages read, as they are now: what is in the store would hide that somebody changed them."""
+"""Compare local files that stages read with the lock, as they are now; the copy in the store would hide a change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WORTH_REMEMBERING = 1024 * 1024  # a smaller file is hashed faster than a stamp
 
 
 def _artifact(uri: str, file: LockedFile, files: ProjectFiles, store: Store) -> Artifact:
-    """Return what a file is now. One of another size is not read: that it differs is known."""
+    """Return a file's current digest and size. A file of another size is not read, since it clearly differs."""
     with local_file(uri, file.path, files) as opened:
         before = os.fstat(opened.fileno())
         known = store.stamps.recall(before, _KIND) if before.st_size >= _WORTH_REMEMBERING else None
@@ -36,18 +36,18 @@ def _artifact(uri: str, file: LockedFile, files: ProjectFiles, store: Store) -> 
 
 
 def changed_files(parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store) -> list[IntegrityError]:
-    """Return an error for each file of a `file:` source that a stage reads and that has other bytes than the lock pins.
+    """Return an error for each file of a `file:` source that a stage reads and that differs from the lock.
 
-    A file that is not there any more is left out: the store may have it, and fetching tells.
+    Missing files are skipped: the store may have them, and otherwise fetching reports them.
 
     Args:
-        parts: Say which files are read.
-        lock: The lock; it is the recipe's.
-        files: What may be opened: the project and the user's roots.
-        store: Remembers digests by stamp, so that a file is read again only when something has touched it.
+        parts: The parts of the model, which determine the files.
+        lock: The recipe's lock.
+        files: Opens files in the project and the user's roots.
+        store: Remembers digests by stamp, so that only files touched since are read again.
 
     Raises:
-        RecipeError: A source leads out of the project.
+        RecipeError: A source leads outside the project.
     """
     found = []
     for name, file in sorted(parts.needed_files, key=lambda each: (each[0], each[1].path)):
@@ -65,6 +65,6 @@ def changed_files(parts: ModelParts, lock: Lock, files: ProjectFiles, store: Sto
 
 
 def require_unchanged(parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store) -> None:
-    """Raise IntegrityError if a file of a `file:` source that a stage reads has other bytes than the lock pins."""
+    """Raise IntegrityError if a file of a `file:` source that a stage reads differs from the lock."""
     for error in changed_files(parts, lock, files, store):
         raise error

@@ -1,4 +1,4 @@
-"""Open a source: from a recipe's entry to the plugin's object, options structured, failures attributed."""
+"""Open a source from a recipe's entry: structure its options, and attribute failures to the plugin."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _QUERY_HINT = "name what stands behind ? in your credentials.toml: `query` of th
 
 
 def scheme_of(uri: str, name: str) -> str:
-    """Return the scheme of a source URI, refusing what must not end up in a lock.
+    """Return the scheme of a source URI; refuse parts that must not end up in a lock.
 
     Raises:
-        RecipeError: No scheme, user information or a query string.
+        RecipeError: It has no scheme, or has user information or a query string.
     """
     scheme, colon, rest = uri.partition(":")
     if not colon or not scheme.isalnum():
@@ -54,7 +54,7 @@ def scheme_of(uri: str, name: str) -> str:
 
 
 def open_source(spec: SourceSpec, name: str, ports: Ports) -> tuple[Registered[Any], Source]:
-    """Return the record and the source that a recipe's entry means.
+    """Return the plugin's record and the opened source for a recipe's entry.
 
     Raises:
         RecipeError: No plugin opens it, or its options are wrong.

@@ -1,4 +1,4 @@
-"""resolve: a request becomes an immutable revision and files of known size and digest."""
+"""resolve: turn a request into an immutable revision, and files of known size and digest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _ask(registered: Registered[Any], source: Source, request: SourceRequest, name: str, ports: Ports) -> Resolution:
-    """Ask until the source answers, or has failed often enough."""
+    """Retry until the source responds or the attempts are used up."""
     rules = attrs.evolve(ports.transfer, attempts=1) if registered.record.local else ports.transfer
     failed = 0
 
@@ -50,13 +50,13 @@ def _ask(registered: Registered[Any], source: Source, request: SourceRequest, na
 
 
 def ask(spec: SourceSpec, name: str, ports: Ports) -> tuple[SourceReader, Resolution]:
-    """Return what a source of the recipe means now, and what reads its files.
+    """Return the current resolution of a source in the recipe, and a reader for its files.
 
     Raises:
-        RecipeError: The request is wrong.
-        FetchError: The source has nothing there, or does not answer.
-        UnavailableError: It needs a network, and the build is offline.
-        PluginError: The plugin failed, or names files that no lock can hold.
+        RecipeError: The request is invalid.
+        FetchError: The source has no such thing, or does not respond.
+        UnavailableError: The source needs a network, and the build is offline.
+        PluginError: The plugin failed, or returned files that a lock cannot hold.
     """
     registered, source = open_source(spec, name, ports)
     request = SourceRequest(uri=spec.uri, include=spec.include, exclude=spec.exclude)
@@ -69,7 +69,7 @@ def ask(spec: SourceSpec, name: str, ports: Ports) -> tuple[SourceReader, Resolu
 
 
 def _check_paths(found: Resolution) -> None:
-    """Raise ValueError for files that no lock can hold, before any of them is fetched."""
+    """Raise ValueError if a lock cannot hold one of the files, before any is fetched."""
     for file in found.files:
         check_relative_path(file.path)
     if len({file.path for file in found.files}) != len(found.files):
@@ -92,18 +92,18 @@ def _check_cases(found: Resolution, name: str) -> None:
 
 
 def resolve(spec: SourceSpec, name: str, ports: Ports) -> LockedSource:
-    """Resolve one source. Files whose digest the remote does not vouch for are fetched and hashed.
+    """Resolve one source. Files for which the remote states no digest are fetched and hashed.
 
     Raises:
-        RecipeError: The request is wrong.
-        FetchError: The source has nothing there, or does not answer.
-        UnavailableError: It needs a network, and the build is offline.
+        RecipeError: The request is invalid.
+        FetchError: The source has no such thing, or does not respond.
+        UnavailableError: The source needs a network, and the build is offline.
     """
     reader, found = ask(spec, name, ports)
 
     def pin(file: SourceFile) -> LockedFile:
         artifact = _vouched(file)
-        if artifact is None and reader.registered.record.local:  # hashed where it lies: nobody waits for a remote
+        if artifact is None and reader.registered.record.local:  # hashed in place: there is no remote to wait for
             artifact = reader.fetch(file, found.revision or "", ports)
         elif artifact is None:
             with ports.stage("fetch", name, file.path) as running:

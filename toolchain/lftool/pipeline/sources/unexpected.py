@@ -1,4 +1,4 @@
-"""Files of sources that are something else than they should be, said in plain words before a reader stumbles over them."""
+"""Detect files of sources that are something else entirely, with a plain message before a reader fails on them."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def _stem_of_bundle(path: Path) -> str | None:
 
 
 def check_recognised(source: str, file: LockedFile, ports: Ports) -> None:
-    """Raise where a file is a Git LFS pointer, a web page, or a bundle.
+    """Raise if a file is a Git LFS pointer, a web page, or a bundle.
 
     Args:
-        source: Name of its source.
-        file: In the store.
+        source: Name of the file's source.
+        file: A file in the store.
         ports: The store.
 
     Raises:
-        FormatError: It is; the hint says the way on.
+        FormatError: It is one of these; the hint gives the remedy.
     """
     what = f"source {source!r}, file {file.path}"
     path = ports.store.blobs.require(file.artifact, what)

@@ -1,1 +1,1 @@
-"""One stage a module: a function from an input record and ports to an output record."""
+"""The stages, one per module: each a function from an input record and ports to an output record."""

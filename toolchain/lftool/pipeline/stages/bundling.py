@@ -1,4 +1,4 @@
-"""pack and sign, as steps: a bundle is written into a file without a name, and gets its name when it is whole."""
+"""pack and sign, as steps: write a bundle to an unnamed file, and name the file once it is complete."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Unsigned:
-    """A bundle that is written, or was found finished.
+    """A bundle that has been written, or was found finished.
 
     Attributes:
-        bundle: What is known of it; of a finished one, everything.
-        finish: Where it is written, unless it was finished.
+        bundle: What is known of the bundle; complete if it was found finished.
+        finish: Completes the file being written; None if it was found finished.
     """
 
     bundle: BuiltBundle
@@ -54,7 +54,7 @@ class _Writing:
 
 @define(kw_only=True)
 class Bundling:
-    """Packs and signs the bundles of one build. As a context manager: files that got no name are removed at its end."""
+    """Packs and signs the bundles of one build. As a context manager, removes files that got no name."""
 
     recipe: Recipe
     lock: Lock
@@ -78,15 +78,15 @@ class Bundling:
             stack.__exit__(kind, error, trace)
 
     def pack(self, target: str, quantized: LockedQuantize | None) -> Unsigned:
-        """Write a bundle without its signature, unless the finished one is there.
+        """Write a bundle without its signature, unless the finished bundle is there.
 
         Args:
             target: Name of the target.
-            quantized: Its quantize stage, with its output; None where weights are packed as they are.
+            quantized: Its quantize stage, with its output; None if weights are packed unchanged.
 
         Raises:
-            CorruptBlobError: A blob of the store is not what its name says.
-            NotReproducibleError: It is not the bundle that the lock names.
+            CorruptBlobError: A blob in the store is corrupted.
+            NotReproducibleError: The bundle is not the one that the lock names.
         """
         ports = self.ports
         weights = self._checked_weights() if quantized is None or quantized.output is None else quantized.output
@@ -126,7 +126,7 @@ class Bundling:
         )
 
     def sign(self, made: Unsigned) -> BuiltBundle:
-        """Sign a bundle, and give it its name.
+        """Sign a bundle, and name its file.
 
         Raises:
             TrustError: The signature does not verify.
@@ -139,7 +139,7 @@ class Bundling:
         return self.finish(made, signature)
 
     def finish(self, made: Unsigned, *signatures: bytes) -> BuiltBundle:
-        """Give a bundle its name.
+        """Name the file of a bundle.
 
         Raises:
             StorageError: It cannot be written.
@@ -154,11 +154,11 @@ class Bundling:
         return attrs.evolve(made.bundle, artifact=artifact)
 
     def _checked_weights(self) -> Artifact:
-        """Return weights that are packed as they are."""
+        """Return weights that are packed unchanged."""
         artifact = self.parts.artifact("weights")
         try:
             weights_header(artifact, f"source {self.parts.weights.source!r}", self.ports)
-        except FormatError as error:  # of the source, or of a disk that rotted under an unchanged stamp
+        except FormatError as error:  # a bad source, or a disk that decayed under an unchanged stamp
             try:
                 self.ports.store.blobs.check(artifact)
             except IntegrityError as rot:
@@ -179,7 +179,7 @@ class Bundling:
 
 
 def _with_stage(lock: Lock, target: str, stage: LockedQuantize) -> Lock:
-    """Return the lock with a target's quantised weights filled in: a slice names them."""
+    """Return the lock with a target's quantised weights filled in, since a slice names them."""
     locked, made = lock.targets[target], stage.output
     if locked.quantize is None or made is None:
         return lock

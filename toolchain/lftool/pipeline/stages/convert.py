@@ -1,4 +1,4 @@
-"""convert: the pinned files of a source become one GGUF, in a child process, checked before it is stored."""
+"""convert: turn the pinned files of a source into one GGUF, in a child process, and check it before storing."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Conversion:
-    """A convert step that was agreed on: its tool, its plan, its action.
+    """A convert step that agrees with the pins: its tool, its plan, its action.
 
     Attributes:
-        options: As the recipe wrote them, in canonical form.
-        use: Which fingerprint it depends on.
+        options: As written in the recipe, in canonical form.
+        use: The fingerprint that it depends on.
     """
 
     step: Convert
@@ -47,12 +47,12 @@ class Conversion:
     action: Digest
 
     def require_fingerprint(self, ports: Ports) -> None:
-        """Raise UnavailableError unless the tool makes the pinned bits."""
+        """Raise UnavailableError unless the tool produces the pinned bits."""
         record = self.tool.registered.record
         require_pinned_fingerprint(self.tool, record.semantics, self.use, self.pinned, ports)
 
     def locked(self, made: Artifact) -> LockedConvert:
-        """Return its entry of a lock."""
+        """Return its lock entry."""
         record = self.tool.registered.record
         recognises = isinstance(record, ConverterType) and record.recognises
         return LockedConvert(
@@ -69,7 +69,7 @@ class Conversion:
 
 
 def agreed(step: Convert, pins: Pins, ports: Ports) -> Conversion:
-    """Return how a step is done, planned and agreed on with the pins; its inputs must be in the store.
+    """Plan a step and check the plan against the pins; the step's inputs must be in the store.
 
     Raises:
         RecipeError: Unknown option.
@@ -89,7 +89,7 @@ def agreed(step: Convert, pins: Pins, ports: Ports) -> Conversion:
 
 
 def made_before(wanted: Conversion, pins: Pins, ports: Ports, *, header: bool = False) -> Artifact | None:
-    """Return the GGUF that the lock names, if it counts as made and the store has it; with `header`, that is enough."""
+    """Return the lock's GGUF if it counts as made and is in the store; with `header`, its header is enough."""
     output = pins.expected(wanted.step, wanted.action)
     if output is None or ports.records.vouched(wanted.action, WEIGHTS, output) is None:
         return None
@@ -98,11 +98,11 @@ def made_before(wanted: Conversion, pins: Pins, ports: Ports, *, header: bool = 
 
 
 def convert(step: Convert, pins: Pins, threads: int, ports: Ports) -> LockedConvert:
-    """Make sure that a GGUF is in the store, and was made by the agreed conversion; its inputs must be there.
+    """Make sure that the GGUF of a conversion is in the store and was made by it; the step's inputs must be there.
 
     Raises:
-        FormatError: An input or the output is not sound.
-        NotReproducibleError: What was made is not what the lock names.
+        FormatError: An input or the output is not valid.
+        NotReproducibleError: The output is not the one that the lock names.
         UnavailableError: The installed plugin or tool is not the pinned one.
         PluginError: The converter failed.
     """

@@ -1,4 +1,4 @@
-"""Stages that need not be done again: their outputs count as made, and are in the store. Telling so loads nothing that makes them."""
+"""Stages that need not run again: their outputs count as made and are in the store. Loads no plugin to find out."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 def done_already(stage: LockedConvert | LockedQuantize, ports: Ports) -> Artifact | None:
-    """Return the output of a stage that need not be done again: it counts as made, and is in the store, checked."""
+    """Return the output of a stage that need not run again: it counts as made, and is in the store and checked."""
     made = ports.records.known(stage.action, WEIGHTS, stage.output)
     return made.output if made is not None and ports.store.blobs.is_sound(made.output) else None
 
 
 def with_output(stage: LockedQuantize, made: Artifact) -> LockedQuantize:
-    """Return a stage whose output is known."""
+    """Return a stage with its output filled in."""
     return attrs.evolve(stage, sha256=made.sha256, size=made.size)
 
 
 def converted_already(step: Convert, ports: Ports) -> LockedConvert | None:
-    """Return the entry of a GGUF that need not be made again, and tell observers of it where the step is cached."""
+    """Return the entry of a GGUF that need not be made again; report it to observers if the step is cached."""
     if step.locked is None or done_already(step.locked, ports) is None:
         return None
     if step.cached:
@@ -37,7 +37,7 @@ def converted_already(step: Convert, ports: Ports) -> LockedConvert | None:
 
 
 def quantized_already(step: Quantize, ports: Ports) -> LockedQuantize | None:
-    """Return the entry of quantised weights that need not be made again, and tell observers of it, once for each target."""
+    """Return the entry of quantised weights that need not be made again; report it to observers once per target."""
     made = None if step.locked is None else done_already(step.locked, ports)
     if made is None or step.locked is None:
         return None

@@ -1,4 +1,4 @@
-"""Recognise a bundle that is already what a build would make, so that nothing is written again."""
+"""Recognise a bundle that already is the result of a build, so that it is not written again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KIND = "bundle"
 
 @frozen(kw_only=True)
 class BuiltBundle:
-    """One bundle that a build made, or found finished."""
+    """A bundle that a build made or found finished."""
 
     target: str
     path: Path
@@ -40,7 +40,7 @@ class BuiltBundle:
 
 @frozen(kw_only=True)
 class Finished:
-    """Names of U and of the whole file."""
+    """The names of U and of the whole file."""
 
     unsigned: Artifact
     artifact: Artifact
@@ -53,7 +53,7 @@ def _key_id(key: SigningKey | None) -> str:
 def find_finished(
     path: Path, manifest: Digest, locked: LockedPack | None, key: SigningKey | None, plan: PackPlan, ports: Ports
 ) -> Finished | None:
-    """Return the names of the bundle at `path` if it is byte for byte what would be made, else None.
+    """Return the names of the bundle at `path` if it is byte for byte the result of the build, else None.
 
     A file that has not changed since it was last checked is not read again.
     """
@@ -78,9 +78,9 @@ def find_finished(
 
 
 def signed_with(path: Path, locked: LockedPack | None, ports: Ports) -> str | None:
-    """Return the id of the key that signed the bundle at `path`, "" if unsigned; None unless it is known to be finished.
+    """Return the id of the key that signed the bundle at `path`, "" if unsigned; None unless known to be finished.
 
-    Only what is remembered counts: nothing is read.
+    Uses only remembered facts; reads nothing.
     """
     if locked is None or locked.output is None or locked.manifest is None:
         return None

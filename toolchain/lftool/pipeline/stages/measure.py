@@ -1,4 +1,4 @@
-"""How well quantised weights predict a text, compared with the unquantised ones: measured by a backend, remembered."""
+"""Measure how well quantised weights predict a text, compared with the unquantised ones; a backend does it, once."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _MOST_TEXT_BYTES = 1 << 30
 
 @frozen(kw_only=True)
 class Quality:
-    """Figures, and what they are about.
+    """Figures, and the weights and text that they are about.
 
     Attributes:
         weights: The quantised weights.
-        reference: The unquantised ones.
+        reference: The unquantised weights.
         text: The text.
-        text_name: What the text's file is called.
+        text_name: Name of the text's file.
     """
 
     figures: Figures
@@ -51,7 +51,7 @@ class Quality:
     text_name: str
 
     def predicate(self) -> dict[str, Any]:
-        """Return it as plain data for a statement: numbers are decimal strings, as canonical JSON has no reals."""
+        """Return plain data for a statement; numbers are decimal strings, since canonical JSON has no reals."""
         figures = self.figures
         text = {"name": self.text_name, "digest": {"sha256": self.text.sha256.hex}, "size": str(self.text.size)}
         weights = {"digest": {"sha256": self.weights.sha256.hex}}
@@ -81,20 +81,20 @@ class Quality:
 
 
 def decimal(value: float) -> str:
-    """Return a number with six digits after the point."""
+    """Return a number with six digits after the decimal point."""
     return f"{value:.{_DIGITS}f}"
 
 
 @frozen(kw_only=True)
 class Text:
-    """A text to predict, read: what is measured is what the statement names, whatever becomes of the file."""
+    """A text to predict, already read, so that later changes to the file do not matter."""
 
     name: str
     data: bytes
 
 
 def read_text(path: Path) -> Text:
-    """Return the text that a user names.
+    """Return the text in a user's file.
 
     Raises:
         StorageError: It cannot be read.
@@ -115,20 +115,20 @@ def measure(
     ports: Ports,
     prepare: Callable[[], object] = lambda: None,
 ) -> Quality:
-    """Return the quality of weights in the store, from memory or by measuring.
+    """Return the quality of weights in the store, remembered or measured.
 
     Args:
-        target: What messages call it.
-        backend: Which backend measures.
+        target: The target's name in messages.
+        backend: The backend that measures.
         text: The text.
-        context: Tokens that are evaluated together; None for the backend's choice.
+        context: Tokens that are evaluated together; None for the backend's default.
         weights: The quantised weights, in the store.
-        reference: The unquantised ones.
+        reference: The unquantised weights.
         ports: Store, registry and threads.
-        prepare: Brings them into the store, if they may not be there; called if there is something to measure.
+        prepare: Brings the unquantised weights into the store; called only if there is something to measure.
 
     Raises:
-        UnavailableError: The backend is not installed, or measures nothing.
+        UnavailableError: The backend is not installed, or cannot measure.
         RecipeError: The text is too short.
     """
     registered = ports.registry.get(BackendType, backend, UnavailableError)
@@ -170,45 +170,45 @@ def _key(
 def is_measured(
     backend: str, text: Text, context: int | None, weights: Artifact, reference: Artifact, ports: Ports
 ) -> bool:
-    """Tell whether `measure` would remember."""
+    """Return whether `measure` would return a remembered result."""
     key = _key(backend, Artifact.of(text.data), context, weights, reference, ports)
     return ports.store.remembers(key, "figures")
 
 
 def _remembered(plain: dict[str, str]) -> Figures:
-    """Return figures that were kept as text."""
+    """Return figures from their stored text."""
     cls = EmbeddingFigures if "texts" in plain else QualityFigures
     kinds = {field.name: str(field.type) for field in attrs.fields(cls)}
     return cls(**{name: {"int": int, "float": float}.get(kinds[name], str)(value) for name, value in plain.items()})
 
 
 def project_text(name: str, files: ProjectFiles) -> Text:
-    """Return a text of the project.
+    """Return a text in the project.
 
     Args:
         name: Its path, relative to the recipe.
         files: Opens files of the project.
 
     Raises:
-        RecipeError: It lies outside of the project and its roots.
+        RecipeError: It is outside the project and its roots.
         StorageError: It cannot be read.
     """
     return Text(name=name.rpartition("/")[2], data=files.read(name, "checks", _MOST_TEXT_BYTES))
 
 
 def text_of(check: PlannedCheck, files: ProjectFiles) -> Text:
-    """Return the text that a check of perplexity names. May raise as `project_text` does."""
+    """Return the text of a perplexity check. May raise as `project_text` does."""
     return project_text(check.arguments[0].text, files)
 
 
 def context_of(check: PlannedCheck) -> int | None:
-    """Return how many tokens a check of perplexity has evaluated together; None for the backend's choice."""
+    """Return the number of tokens that a perplexity check evaluates together; None for the backend's default."""
     context: int | None = check.arguments[0].context
     return context
 
 
 def require(check: PlannedCheck, quality: Quality, target: str) -> Figures:
-    """Return the figures, if a check of perplexity holds.
+    """Return the figures if they pass a perplexity check.
 
     Raises:
         PolicyError: Perplexity rose by more than the check allows.

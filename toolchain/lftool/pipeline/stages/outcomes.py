@@ -1,4 +1,4 @@
-"""What is said of quantising a target: which one failed, and what became of its tensors."""
+"""Messages about quantising a target: which one failed, and the resulting tensor types."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def of_target(target: str) -> Iterator[None]:
-    """Have errors of a recipe or of weights say which target they are about."""
+    """Make errors about a recipe or weights name the target."""
     try:
         yield
     except (RecipeError, FormatError) as error:
@@ -30,7 +30,7 @@ def of_target(target: str) -> Iterator[None]:
 
 
 def tell_outcome(target: str, produces: str, header: GGUFHeader, plan: TransformPlan, ports: Ports) -> None:
-    """Say so where tensors took other types than the file type's, since their rows are no multiple of its blocks."""
+    """Report tensors that took another type than the file type's, since its blocks do not divide their rows."""
     found = outcome(header.tensors, {item.tensor: item.type for item in plan.tensors}, produces)
     if found.fallen_back:
         ports.emit(

@@ -1,4 +1,4 @@
-"""Whether what a transform made is what its plan describes."""
+"""Check that the output of a transform matches its plan."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def check_output(path: Path, plan: TransformPlan, name: str) -> None:
-    """Raise FormatError unless what a transform made is a sound GGUF with exactly the tensors and types of its plan.
+    """Raise FormatError unless a transform's output is a valid GGUF with exactly the tensors and types of its plan.
 
     Args:
-        path: What it made.
-        plan: Its plan; one without tensors leaves them open.
+        path: The output.
+        plan: The plan; if it lists no tensors, any are accepted.
         name: Name of the transform.
     """
     what = f"the output of {name}"

@@ -1,4 +1,4 @@
-"""pack: weights, slices and documents become the unsigned bundle U, in a file that has no name yet."""
+"""pack: combine weights, slices and documents into the unsigned bundle U, in a file that has no name yet."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _COMPANIONS: dict[str, tuple[str, Role]] = {"lora": (ADAPTER_PATH, "adapter"), "
 
 @frozen(kw_only=True)
 class PackPlan:
-    """A bundle before its bytes: the manifest, and the provenance that a signature will repeat."""
+    """A bundle that is not yet written: its manifest, and the provenance that a signature will repeat."""
 
     manifest: BundleManifest
     predicate: Any
@@ -55,7 +55,7 @@ class PackPlan:
 
     @property
     def file_name(self) -> str:
-        """Name of the bundle's file."""
+        """Name of the bundle file."""
         return f"{self.manifest.stem}{self.suffix}"
 
 
@@ -82,10 +82,10 @@ def _layout_inputs(
 
 
 def layout_options(spec: TargetSpec, target: str, registry: Registry) -> object:
-    """Return the options of a target's layout; None where it has none.
+    """Return the options of a target's layout; None if it has none.
 
     Raises:
-        RecipeError: No such layout, or it has no such option.
+        RecipeError: No such layout, or the layout has no such option.
     """
     record = registry.get(LayoutType, spec.layout).record
     where = f"lftool.toml: $.targets.{target}.layout_options"
@@ -121,14 +121,14 @@ def _layout_plan(
 def plan_pack(
     recipe: Recipe, lock: Lock, target: str, weights: Artifact, beside: Mapping[str, Artifact], ports: Ports
 ) -> PackPlan:
-    """Return what the bundle of a target will be, storing its small documents.
+    """Return the plan of a target's bundle; stores its small documents.
 
     Args:
         recipe: The whole recipe.
         lock: The whole lock, with the output of the target's quantize stage.
         target: Name of the target.
         weights: The weights to pack, in the store.
-        beside: Role to GGUF of what travels with them: `lora`, `mmproj`.
+        beside: Role to GGUF of the weights' companions: `lora`, `mmproj`.
         ports: Store and registry.
     """
     part_recipe, part_lock = slice_recipe(recipe, target), slice_lock(lock, recipe, target)
@@ -162,5 +162,5 @@ def plan_pack(
 
 
 def writer_of(plan: PackPlan, ports: Ports) -> BundleWriter:
-    """Return the writer of a planned bundle; it notices when the build is cancelled."""
+    """Return the writer of a planned bundle; it stops when the build is cancelled."""
     return BundleWriter(manifest=plan.manifest, blobs=ports.store.blobs, pulse=ports.check_cancelled)

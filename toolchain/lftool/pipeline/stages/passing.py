@@ -1,4 +1,4 @@
-"""Weights on their way from a converter to quantizers: every piece is hashed and handed on, and kept nowhere."""
+"""Pass weights from a converter to quantizers: hash every piece and hand it on, without storing any."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PIECE = 1 << 20
 
 @define
 class Passing:
-    """A pipe as a file that can be read again as far as it has been read: the header is, by its reader."""
+    """A pipe as a file that can be reread up to the current position, as the reader of the header does."""
 
     pipe: FileIO
     seen: bytearray = attrs.field(factory=bytearray)
@@ -31,7 +31,7 @@ class Passing:
     ended: bool = False
 
     def seek(self, position: int) -> int:
-        """Go to a position that was read before, or is read next."""
+        """Go to a position that was already read, or is the next one."""
         self.position = position
         return position
 
@@ -48,7 +48,7 @@ class Passing:
 
 
 def open_pipe(stack: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
-    """Return both ends of a pipe; they are closed with `stack`, or before."""
+    """Return both ends of a pipe, which are closed with `stack` at the latest."""
     read, write = os.pipe()
     ends = stack.enter_context(FileIO(read, "r")), stack.enter_context(FileIO(write, "w"))
     if hasattr(fcntl, "F_SETPIPE_SZ"):
@@ -58,12 +58,12 @@ def open_pipe(stack: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
 
 
 def path_of(end: FileIO) -> Path:
-    """Return the path under which a child process, which is handed an end, opens it."""
+    """Return the path at which a child process that inherits an end can open it."""
     return Path(f"/dev/fd/{end.fileno()}")
 
 
 def _write(end: FileIO, view: memoryview) -> bool:
-    """Write to a quantizer; False when it reads no more: if something is wrong with it, that shows elsewhere."""
+    """Write to a quantizer; return False if it has stopped reading. Its error, if any, is reported elsewhere."""
     try:
         while view:
             view = view[end.write(view) :]
@@ -73,7 +73,7 @@ def _write(end: FileIO, view: memoryview) -> bool:
 
 
 def pass_on(passing: Passing, size: int, ends: list[FileIO], ports: Ports) -> Artifact | None:
-    """Hash what passes, and hand it to every quantizer; None as soon as it is more than `size` bytes."""
+    """Hash the stream and pass it to every quantizer; return None as soon as it exceeds `size` bytes."""
     digest, seen = hashlib.sha256(), 0
     buffer = memoryview(bytearray(_PIECE))
     piece, open_ends = memoryview(passing.seen), ends
@@ -85,7 +85,7 @@ def pass_on(passing: Passing, size: int, ends: list[FileIO], ports: Ports) -> Ar
             return None
         open_ends = [end for end in open_ends if _write(end, piece)]
         piece = buffer[: passing.pipe.readinto(buffer)]
-    if seen == size:  # quantizers of less would take the end for the whole
+    if seen == size:  # otherwise quantizers would take a truncated stream for a complete one
         for end in ends:
             end.close()
     return Artifact(Digest(digest.hexdigest()), seen)

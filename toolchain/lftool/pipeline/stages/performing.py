@@ -1,4 +1,4 @@
-"""What each step does, and what it gives to others: stages called with what earlier steps made."""
+"""What each step does: calls its stage with the products of earlier steps, and returns its own."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
     from lftool.models.lock import LockedQuantize
     from lftool.pipeline.graph.executor import Results
 
-_BYTES_AN_ELEMENT = 8  # a tensor as 32-bit floats, and what is made of it
+_BYTES_AN_ELEMENT = 8  # a tensor as 32-bit floats, and its output
 
 
 @define(kw_only=True)
 class Stages:
-    """Does the steps of a build, or of a lock.
+    """Carries out the steps of a build or of a lock.
 
     Attributes:
         recipe: The recipe.
-        parts: What the model is made of.
-        pins: What steps may use.
+        parts: The parts of the model.
+        pins: The pins that steps must follow.
         ports: Store, registry, child processes.
         bundling: Packs and signs; None for a graph without such steps.
     """
@@ -56,13 +56,13 @@ class Stages:
     bundling: Bundling | None = None
 
     def perform(self, step: Step, made: Results, threads: int) -> Results:
-        """Do a step. May raise whatever its stage raises."""
+        """Carry out a step. May raise whatever its stage raises."""
         self.ports.check_cancelled()
         results = _PERFORMERS[type(step)](self, step, made, threads)
         return dict(zip(step.makes, results, strict=True))
 
     def memory_bytes(self, step: Step, made: Results) -> int:
-        """Return how much memory a step takes that grows with the model."""
+        """Return how much memory a step takes, as far as it depends on the model."""
         if isinstance(step, Measure):
             return sum(self._artifact(product, made).size for product in step.reads)
         if isinstance(step, Quantize):
@@ -70,17 +70,17 @@ class Stages:
         return 0
 
     def _largest_tensor(self, step: Quantize, made: Results) -> int:
-        from lftool.pipeline.model.weights import weights_header  # noqa: PLC0415 - most builds quantise nothing
+        from lftool.pipeline.model.weights import weights_header  # noqa: PLC0415 - most builds do not quantise
 
         try:
             header = weights_header(self._artifact(step.weights, made), "the weights", self.ports)
-        except LftoolError:  # the step says so, better
+        except LftoolError:  # the step itself raises a better error
             return 0
         elements = (tensor.size // tensor.type.block_bytes * tensor.type.block_elements for tensor in header.tensors)
         return _BYTES_AN_ELEMENT * max(elements, default=0)
 
     def _artifact(self, product: Product, made: Results) -> Artifact:
-        """Return the blob that a product is."""
+        """Return the blob of a product."""
         if product in made:
             found = made[product]
             return found if isinstance(found, Artifact) else found.output
@@ -102,7 +102,7 @@ class Stages:
         return [step.output]
 
     def convert(self, step: Convert, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
-        """Make one GGUF of a source's files."""
+        """Convert a source's files to one GGUF."""
         done = converted_already(step, self.ports)
         if done is not None:
             return [done]
@@ -111,7 +111,7 @@ class Stages:
         return [convert(step, self.pins, threads, self.ports)]
 
     def quantize(self, step: Quantize, made: Results, threads: int) -> list[Any]:
-        """Give weights other types."""
+        """Quantise weights."""
         done = quantized_already(step, self.ports)
         if done is not None:
             return [done]
@@ -121,21 +121,21 @@ class Stages:
         return [quantize(step, weights, imatrix, self.pins, threads, self.ports)]
 
     def plan(self, step: Plan, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
-        """Plan what a quantize step would do."""
+        """Plan a quantize step without running it."""
         from lftool.pipeline.stages.quantize import agreed  # noqa: PLC0415 - as above
 
         weights, imatrix = self._artifact(step.of.weights, made), self._imatrix(step.of, made)
         return [agreed(step.of, weights, imatrix, self.pins, self.ports).locked(weights, None)]
 
     def stream(self, step: Stream, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
-        """Convert weights and quantise them in one pass."""
+        """Convert and quantise weights in one pass."""
         from lftool.pipeline.stages.stream import stream  # noqa: PLC0415 - as above
 
         converted, quantized = stream(step, self._imatrix(step.quantizes[0], made), self.pins, self.ports)
         return [converted, *quantized]
 
     def measure(self, step: Measure, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
-        """Raise PolicyError unless a check holds."""
+        """Raise PolicyError unless a check passes."""
         from lftool.pipeline.model.planned_checks import planned_check  # noqa: PLC0415 - as above
         from lftool.pipeline.stages.measure import context_of, measure, require, text_of  # noqa: PLC0415 - as above
 
@@ -148,7 +148,7 @@ class Stages:
 
     def pack(self, step: Pack, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
         """Write a bundle."""
-        assert self.bundling is not None  # noqa: S101 - who makes a graph with such steps gives it
+        assert self.bundling is not None  # noqa: S101 - a graph with such steps comes with it
         quantized: LockedQuantize | None = made[step.weights] if step.weights.kind == "quantized" else None
         packed = self.bundling.pack(step.target, quantized)
         return [packed if step.signed else self.bundling.finish(packed)]

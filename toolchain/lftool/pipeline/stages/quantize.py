@@ -1,4 +1,4 @@
-"""quantize: pinned weights become the file that the plan describes, in a child process, checked before it is stored."""
+"""quantize: turn pinned weights into the planned file, in a child process, and check it before storing."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Quantization:
-    """A quantize step that was agreed on: its tool, its plan, and the header that it was planned from.
+    """A quantize step that agrees with the pins: its tool, its plan, and the header that it was planned from.
 
     Attributes:
-        imatrix: The importance matrix under its role; empty without one.
-        remember: Keeps the plan, once the weights have a name.
+        imatrix: The importance matrix under its role; empty if there is none.
+        remember: Stores the plan once the weights have a name.
     """
 
     step: Quantize
@@ -60,11 +60,11 @@ class Quantization:
 
     @property
     def use(self) -> str:
-        """Which fingerprint it depends on."""
+        """The fingerprint that it depends on."""
         return _use(self.tool, self.spec, self.options, self.imatrix)
 
     def inputs(self, weights: Artifact) -> dict[str, Artifact]:
-        """Return role to artifact of what it reads."""
+        """Return role to artifact of its inputs."""
         return {**self.imatrix, WEIGHTS: weights}
 
     def action(self, weights: Artifact) -> Digest:
@@ -75,7 +75,7 @@ class Quantization:
         )
 
     def locked(self, weights: Artifact, made: Artifact | None) -> LockedQuantize:
-        """Return its entry of a lock."""
+        """Return its lock entry."""
         record = self.tool.registered.record
         return LockedQuantize(
             semantics=record.semantics,
@@ -88,10 +88,10 @@ class Quantization:
         )
 
     def executing(self, pins: Pins, ports: Ports) -> Tool:
-        """Return what executes it: an accelerator in the tool's place, or the tool, whose fingerprint is the pinned one.
+        """Return the tool that runs it: an accelerator, or the original tool if its fingerprint is the pinned one.
 
         Raises:
-            UnavailableError: The tool makes other bits.
+            UnavailableError: The tool produces other bits.
         """
         semantics = self.tool.registered.record.semantics
         require_pinned_fingerprint(self.tool, semantics, self.use, self.pinned, ports)
@@ -99,7 +99,7 @@ class Quantization:
         return accelerated(self.tool, self.step.backend, self.use, expected, pins.lock, ports)
 
     def detail(self, made: Artifact) -> str:
-        """Say what became of the weights."""
+        """Return a description of the resulting weights."""
         came = outcome(self.header.tensors, {item.tensor: item.type for item in self.plan.tensors}, self.spec.produces)
         return f"{self.spec.produces}, {made.size / 1e6:.1f} MB, {came.sentence}"
 
@@ -111,7 +111,7 @@ def agreed(
     pins: Pins,
     ports: Ports,
 ) -> Quantization:
-    """Return how a step is done, planned and agreed on with the pins; its weights, or their header, are in the store.
+    """Plan a step and check the plan against the pins; its weights, or their header, must be in the store.
 
     Raises:
         RecipeError: Unknown option, or an override that cannot be met.
@@ -138,7 +138,7 @@ def agreed_ahead(
     pins: Pins,
     ports: Ports,
 ) -> Quantization:
-    """Return how a step is done whose weights are being made: `weights` begins as they will. May raise as `agreed` does."""
+    """Plan a step whose weights are still being made; `weights` starts like them. May raise as `agreed` does."""
     files = {**input_files(dict(imatrix), ports), WEIGHTS: weights}
     checked = step.locked is not None
     return _agreed(
@@ -186,7 +186,7 @@ def _agreed(
 
 
 def _use(tool: Tool, spec: TransformSpec, options: Mapping[str, Any], imatrix: Mapping[str, Artifact]) -> str:
-    """Return which fingerprint of a tool a stage depends on."""
+    """Return the fingerprint of a tool that a stage depends on."""
     found = deciding(options, tool.registered.record.options_class)
     return str(Use(produces=spec.produces, imatrix=bool(imatrix), options=found))
 
@@ -194,26 +194,26 @@ def _use(tool: Tool, spec: TransformSpec, options: Mapping[str, Any], imatrix: M
 def quantize(
     step: Quantize, weights: Artifact, imatrix: Mapping[str, Artifact], pins: Pins, threads: int, ports: Ports
 ) -> LockedQuantize:
-    """Return the entry of quantised weights that are in the store, from the action cache or by making them.
+    """Return the entry of quantised weights that are in the store, cached or newly made.
 
     Args:
         step: The step.
-        weights: What it starts from.
-        imatrix: The importance matrix under its role; empty without one.
-        pins: What it may use.
-        threads: How many it may use.
+        weights: The weights to quantise.
+        imatrix: The importance matrix under its role; empty if there is none.
+        pins: The pins that the step must follow.
+        threads: Number of threads.
         ports: Store, registry, child processes.
 
     Raises:
-        NotReproducibleError: What was made is not what the lock names.
+        NotReproducibleError: The output is not the one that the lock names.
         UnavailableError: The installed plugin or tool is not the pinned one.
-        FormatError: The input or the output is no sound GGUF.
+        FormatError: The input or the output is not a valid GGUF.
     """
     wanted = agreed(step, weights, imatrix, pins, ports)
     action = wanted.action(weights)
     with ports.store.doing(action):
         known = ports.records.known(action, WEIGHTS, pins.expected(step, action))
-        if known is not None and ports.store.blobs.is_sound(known.output):  # made by another process meanwhile
+        if known is not None and ports.store.blobs.is_sound(known.output):  # made by another process in the meantime
             with ports.stage("quantize", step.targets[0], step.detail, cached=True):
                 return wanted.locked(weights, known.output)
         made = _run(wanted, wanted.executing(pins, ports), weights, threads, ports)

@@ -1,7 +1,7 @@
-"""Take outputs of stages from where the user trusts records, instead of making them.
+"""Take outputs of stages from records that the user trusts, instead of making them.
 
-A remote store's records count where the user says so (`LFTOOL_REMOTE_STORE_ACTIONS`), a vendor folder's under
-`--trust-vendor`. Nothing of that is written down here: the next build asks again.
+A remote store's records count if the user says so (`LFTOOL_REMOTE_STORE_ACTIONS`), a vendor folder's with
+`--trust-vendor`. They are not recorded on this machine: the next build asks again.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _SLACK_BYTES = 64 * 1024 * 1024
 
 
 def made_already(stage: LockedConvert | LockedQuantize, ports: Ports) -> bool:
-    """Tell whether a stage's output counts as made: the one that the lock names, if it names one."""
+    """Return whether a stage's output counts as made; if the lock names one, only that output."""
     return ports.records.known(stage.action, WEIGHTS, stage.output) is not None
 
 
 def _recall(stage: LockedQuantize, target: str, most: int, ports: Ports) -> None:
-    """Ask for a stage that this machine has not done, and bring what a voucher says that it made."""
+    """Ask vouchers about a stage that this machine has not run, and bring its output into the store."""
     made = ports.records.vouched(stage.action, WEIGHTS, stage.output)
     if made is None or not made.by:
         return
@@ -50,15 +50,15 @@ def _recall(stage: LockedQuantize, target: str, most: int, ports: Ports) -> None
 
 
 def recall_outputs(lock: Lock, targets: Sequence[str], ports: Ports) -> None:
-    """Ask vouchers for what targets need and this machine has not made; what they say counts for this build.
+    """Ask vouchers for outputs that targets need and this machine has not made; they count for this build only.
 
-    Quantised weights come into the store. Converted weights do only if a stage that must be done reads them, or if they
+    Quantised weights come into the store. Converted weights do so only if a remaining stage reads them, or if they
     travel in the bundle.
 
     Args:
         lock: The lock.
         targets: Names of targets.
-        ports: Without vouchers, nothing is asked.
+        ports: If there are no vouchers, nothing is asked.
     """
     stages: dict[Digest, tuple[LockedQuantize, str]] = {}
     for target in targets:

@@ -1,4 +1,4 @@
-"""sign: the name of U becomes a signature member; the same key gives the same bytes."""
+"""sign: turn the names of a bundle into a signature member. The same key gives the same bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class SigningKey:
-    """An opened key: what signs, what checks it, and its id."""
+    """An opened key: its signer, its verifier and its id."""
 
     signer: Signer
     verifier: Verifier
@@ -33,16 +33,16 @@ class SigningKey:
 
 
 def open_key(spec: SignSpec, own: Path | None, ports: Ports) -> SigningKey:
-    """Open the key that signs: the user's, else the one that the recipe names, which lies in the project or a root.
+    """Open the signing key: the user's, or else the one that the recipe names in the project or a root.
 
     Args:
-        spec: The recipe's.
-        own: Path of a key that the user names.
+        spec: The recipe's `[sign]` table.
+        own: Path of the user's key, which overrides the recipe's; None if there is none.
         ports: Registry and files.
 
     Raises:
-        TrustError: It is not there, or no key.
-        RecipeError: No plugin opens such references, or a file lies elsewhere.
+        TrustError: The key does not exist, or is not a key.
+        RecipeError: No plugin opens such references, or the file is outside the project and the roots.
     """
     scheme, _, rest = spec.key.partition(":")
     files, registry = ports.files, ports.registry
@@ -50,7 +50,7 @@ def open_key(spec: SignSpec, own: Path | None, ports: Ports) -> SigningKey:
         path = own.expanduser().resolve()
         scheme, rest, files = "file", path.name, ProjectFiles(project=path.parent)
     registered = registry.signer(scheme)
-    given = spec.options if own is None else {}  # they are of the key that the recipe names
+    given = spec.options if own is None else {}  # they belong to the recipe's key
     options = given_options(registered.record, given, "signer", "lftool.toml: $.sign.options", RecipeError)
     context = SignerContext(project=ports.project, scheme=scheme, rest=rest, files=files, options=options)
     with guarded(registered.origin):
@@ -67,12 +67,12 @@ def sign(plan: PackPlan, manifest: Digest, unsigned: Digest, key: SigningKey) ->
 
     Args:
         plan: The planned bundle.
-        manifest: M.
-        unsigned: sha256 of U.
-        key: Whose signature.
+        manifest: Digest of the manifest (M), the bundle's identity.
+        unsigned: Digest of the unsigned bundle (U).
+        key: The signing key.
 
     Raises:
-        TrustError: The signer's signature does not verify.
+        TrustError: The new signature does not verify.
     """
     statement = Statement(bundle=plan.manifest.stem, manifest=manifest, unsigned=unsigned, predicate=plan.predicate)
     return sign_statement(statement, key.signer, key.verifier)

@@ -1,7 +1,7 @@
-"""convert and quantize in one go: weights pass through pipes to the quantizers and a hash, and are stored nowhere.
+"""convert and quantize in one pass: pipe weights to the quantizers and a hash, without storing them.
 
-The converter writes into one pipe; every piece is hashed and handed to each quantizer. Quantizers start when the header
-has passed: it says which tensors there will be.
+The converter writes to one pipe; every piece is hashed and passed to each quantizer. Quantizers start once the header
+has passed, since it lists the tensors.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _MOST_CONSUMERS = 4
 
 
 def can_stream(convert: Convert, quantizes: Sequence[Quantize], ports: Ports) -> bool:
-    """Tell whether a converter and quantizers can do it, and one pass can serve so many: each has a process and buffers.
+    """Return whether a converter and quantizers can stream, in one pass: each quantizer needs a process and buffers.
 
     Raises:
-        UnavailableError: One is not installed.
+        UnavailableError: One of them is not installed.
     """
     if len(quantizes) > max(_MOST_CONSUMERS, ports.threads):
         return False
@@ -61,23 +61,23 @@ def can_stream(convert: Convert, quantizes: Sequence[Quantize], ports: Ports) ->
 def stream(
     step: Stream, imatrix: Mapping[str, Artifact], pins: Pins, ports: Ports
 ) -> tuple[LockedConvert, list[LockedQuantize]]:
-    """Convert weights, hash them, and have every quantizer read them, in one pass; what is made already stays.
+    """Convert weights, hash them, and quantise them for every step, in one pass; outputs that exist already stay.
 
     Args:
         step: The step; the converter's inputs are in the store.
-        imatrix: The importance matrix under its role; empty without one.
-        pins: What it may use.
+        imatrix: The importance matrix under its role; empty if there is none.
+        pins: The pins that the steps must follow.
         ports: Store, registry, child processes.
 
     Raises:
-        FormatError: What the converter or a quantizer made is not sound.
-        NotReproducibleError: Something came out otherwise than the lock says.
-        LftoolError: Whatever a plugin raises; nothing is stored then.
+        FormatError: The output of the converter or a quantizer is not valid.
+        NotReproducibleError: An output is not the one that the lock names.
+        LftoolError: Whatever a plugin raises; then nothing is stored.
     """
     wanted = agreed_conversion(step.convert, pins, ports)
     actions = {wanted.action} | {item.locked.action for item in step.quantizes if item.locked is not None}
     with contextlib.ExitStack() as stack:
-        for action in sorted(actions, key=lambda item: item.hex):  # in one order, or two builds wait for each other
+        for action in sorted(actions, key=lambda item: item.hex):  # fixed order, or two builds wait for each other
             stack.enter_context(ports.store.doing(action))
         weights = made_before(wanted, pins, ports, header=True)
         if weights is not None and all(item.locked is None for item in step.quantizes):
@@ -114,12 +114,12 @@ class _Streaming:
     sizes: dict[str, int] = field(factory=dict)
 
     def _cancel(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:  # before the pool waits for a converter that nobody reads
+        if kind is not None:  # before the pool waits for a converter whose output is no longer read
             self.ports.cancel()
 
     def _convert(self, output: FileIO) -> None:
         wanted = self.wanted
-        with output:  # should it not even start, nobody waits for it to write
+        with output:  # if it fails to start, no reader waits for its output
             self.ports.isolated.run(
                 wanted.tool.registered,
                 spec_to_run(wanted.tool, wanted.spec, wanted.plan),
@@ -134,7 +134,7 @@ class _Streaming:
     def _quantize(self, asked: Quantization, tool: Tool, weights: InputFile, pipe: FileIO, threads: int) -> Artifact:
         ports, target = self.ports, asked.step.targets[0]
         with (
-            pipe,  # should it not even start, nobody waits for it to read
+            pipe,  # if it fails to start, no writer waits for it
             ports.stage("quantize", target, asked.spec.produces) as running,
         ):
             inputs = {**input_files(dict(self.imatrix), ports), WEIGHTS: weights}
@@ -155,7 +155,7 @@ class _Streaming:
         return made
 
     def run(self) -> tuple[Artifact, list[LockedQuantize]]:
-        """Do it, and return the weights that passed and what was made of them, written down."""
+        """Run the pass and record its results; return the weights that passed and the entries of the quantised ones."""
         wanted, name = self.wanted, self.wanted.tool.registered.record.name
         detail = f"{len(wanted.step.inputs)} files with {name}, not stored"
         with self.ports.stage("convert", wanted.step.role, detail) as running:
@@ -179,10 +179,10 @@ class _Streaming:
             converting = pool.submit(self._convert, output)
             passing = Passing(source)
             try:
-                header = read_gguf(passing, None, what)  # type: ignore[arg-type]  # it seeks and reads, no more
+                header = read_gguf(passing, None, what)  # type: ignore[arg-type]  # it only seeks and reads
             except FormatError:
                 if passing.ended:
-                    converting.result()  # its error, if it has one, says more than what is missing
+                    converting.result()  # its error, if any, explains more than a truncated file
                 raise
             self.sizes.update({tensor.name: tensor.size for tensor in header.tensors})
             head, size = bytes(passing.seen[: header.data_offset]), header.size
@@ -197,7 +197,7 @@ class _Streaming:
                 passed = pass_on(passing, size, [end for _, end in pipes], self.ports)
                 if passed is None or passed.size < size:
                     if passed is not None:
-                        converting.result()  # it has ended; its error says more than what is missing
+                        converting.result()  # it has ended; its error explains more than a truncated file
                     raise FormatError(f"{what} is not the {size} bytes that its header makes it")
                 converting.result()
                 return passed
@@ -206,7 +206,7 @@ class _Streaming:
                 functools.partial(self._quantize, item, tool, attrs.evolve(weights, pipe=path_of(pipe)), pipe, threads)
                 for item, tool, (pipe, _) in zip(asked, tools, pipes, strict=True)
             ]
-            work.append(passed_on)  # last: an interrupt before finds nothing that waits for a quantizer
+            work.append(passed_on)  # last, so that an earlier interrupt leaves nothing waiting for a quantizer
             *made, whole = in_parallel(lambda step: step(), work, len(work), self.ports)
         remember_header(whole, head, self.ports)
         return whole, made, asked

@@ -1,1 +1,1 @@
-"""Tools: converters, quantizers and runtimes as they are installed here, and what a lock pins of them."""
+"""Tools: the installed converters, quantizers and runtimes, and what a lock pins of them."""

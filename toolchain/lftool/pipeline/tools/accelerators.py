@@ -1,4 +1,4 @@
-"""Quantizers that work in the place of another on some device: chosen when they are there and make the locked bits."""
+"""Quantizers that replace another one on some device; chosen if available and if they produce the locked bits."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 
 def accelerators(quantizer: str, backend: str, ports: Ports) -> list[Registered[QuantizerType]]:
-    """Return the installed quantizers that may work in the place of `quantizer` for targets of `backend`."""
+    """Return the installed quantizers that may replace `quantizer` for targets of `backend`."""
     found = ports.registry.all(QuantizerType)
     return [item for item in found if (item.record.accelerates, item.record.backend) == (quantizer, backend)]
 
 
 def accelerated(tool: Tool, backend: str, use: str, expected: Digest, lock: Lock, ports: Ports) -> Tool:
-    """Return what executes a quantisation: an accelerator of `tool` that the lock pins, where it can be used, else `tool`.
+    """Return the tool that runs a quantisation: a pinned, usable accelerator of `tool`, or else `tool`.
 
     Args:
         tool: The quantizer that the lock names.
-        backend: Of the target.
-        use: Which fingerprint the target depends on.
-        expected: That fingerprint.
+        backend: Backend of the target.
+        use: The fingerprint that the target depends on.
+        expected: The value of that fingerprint.
         lock: Pins of plugins.
-        ports: Store and registry; told why the processor has to do it.
+        ports: Store and registry; receives the reason for falling back to the processor.
     """
     for registered in accelerators(tool.registered.record.name, backend, ports):
         name = registered.record.name
@@ -46,7 +46,7 @@ def accelerated(tool: Tool, backend: str, use: str, expected: Digest, lock: Lock
             if fingerprint(found, use, ports) == expected:
                 return found
             why = f"it does not make the bits of {tool.registered.record.semantics} for {use} on this device"
-        except LftoolError as error:  # a missing device, or a driver that fails: the result is the same without
+        except LftoolError as error:  # a missing device or a failing driver: the processor gives the same result
             why = error.message.splitlines()[0]
         ports.emit(Notice(text=f"quantising without {name!r}: {why}", warning=True))
     return tool

@@ -1,4 +1,4 @@
-"""Archives that tools come in: pinned, fetched like files of a source, and what is needed of them kept in the store."""
+"""Archives that contain tools: pinned, fetched like the files of a source; the needed members are kept in the store."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _OLDEST = (1980, 1, 1, 0, 0, 0)
 
 
 def source_of(name: str) -> str:
-    """Return what the archive of a tool is called as a source; also what `lftool lock --upgrade` takes."""
+    """Return the source name of a tool's archive, which `lftool lock --upgrade` accepts too."""
     return f"tool:{name}"
 
 
 def with_archives(lock: Lock) -> Lock:
-    """Return a lock whose sources include the archives of tools: they are fetched and carried alike."""
+    """Return a lock whose sources include the archives of tools, so that they are fetched and vendored too."""
     pinned = [(name, tool.archive) for name, tool in lock.tools.items()]
     pinned += [(name, runtime.archive) for name, runtime in lock.runtimes.items()]
     archives = {source_of(name): archive for name, archive in pinned if archive is not None}
@@ -47,14 +47,14 @@ def with_archives(lock: Lock) -> Lock:
 
 
 def is_of(pinned: LockedSource, archive: ToolArchive) -> bool:
-    """Tell whether a lock pins the archive that an installed plugin names."""
+    """Return whether a lock pins the archive that the installed plugin names."""
     asked = (pinned.uri, pinned.include, pinned.exclude, dict(pinned.options))
     same = asked == (archive.uri, archive.include, (), {})
     return same and [file.sha256 for file in pinned.files] == [archive.sha256]
 
 
 def require_archive(pinned: LockedSource, archive: ToolArchive, name: str) -> None:
-    """Raise LockError unless a lock pins the archive that the installed plugin names: its code runs here."""
+    """Raise LockError unless a lock pins the archive that the installed plugin names, since its code runs here."""
     if not is_of(pinned, archive):
         theirs = ", ".join(file.sha256.hex for file in pinned.files)
         raise LockError(
@@ -65,18 +65,18 @@ def require_archive(pinned: LockedSource, archive: ToolArchive, name: str) -> No
 
 
 def resolve_archive(archive: ToolArchive, old: LockedSource | None, name: str, ports: Ports) -> LockedSource:
-    """Pin the archive that a plugin names: one file of a source.
+    """Pin the archive that a plugin names, a single file of a source.
 
     Args:
-        archive: What the plugin names.
-        old: What an earlier lock pins; kept if it is the same.
-        name: Of the tool.
+        archive: The plugin's archive.
+        old: The pin in an earlier lock; kept if it is the same archive.
+        name: Name of the tool.
         ports: Registry and store.
 
     Raises:
-        FetchError: The source has nothing there, or several files.
-        IntegrityError: The source has another archive than the plugin names.
-        UnavailableError: It needs a network, and the build is offline.
+        FetchError: The source has no such file, or several.
+        IntegrityError: The source's archive is not the one that the plugin names.
+        UnavailableError: The source needs a network, and the build is offline.
     """
     if old is not None and is_of(old, archive):
         return old
@@ -91,13 +91,13 @@ def resolve_archive(archive: ToolArchive, old: LockedSource | None, name: str, p
 
 
 def unpacked(archive: ToolArchive, pinned: LockedSource, name: str, lock: Lock, ports: Ports) -> Artifact:
-    """Return a ZIP of what a tool needs of its pinned archive, from memory or by fetching and unpacking it.
+    """Return a ZIP of the members that a tool needs from its pinned archive, cached or newly fetched and unpacked.
 
     Raises:
-        LockError: The lock pins another archive than the plugin names; nothing is fetched.
+        LockError: The lock pins a different archive; nothing is fetched.
         IntegrityError: The source delivers other bytes than the pinned ones.
         FormatError: The archive is damaged, too large, or has unsafe paths.
-        UnavailableError: Offline, and it is not in the store.
+        UnavailableError: Offline, and the archive is not in the store.
     """
     require_archive(pinned, archive, name)
     file = pinned.files[0]
@@ -147,11 +147,11 @@ def _safe(name: str, what: str) -> None:
 
 
 def with_archive(tool: Tool, pinned: LockedSource | None, name: str, lock: Lock, ports: Ports) -> Tool:
-    """Return a tool whose archive, if it has one, is unpacked in the store.
+    """Return a tool with its archive, if it has one, unpacked in the store.
 
     Raises:
-        LockError: It needs one, and the lock pins none.
-        LftoolError: As `unpacked`.
+        LockError: The tool needs an archive, and the lock pins none.
+        LftoolError: As for `unpacked`.
     """
     archive = tool.identity.archive
     if archive is None:

@@ -1,4 +1,4 @@
-"""What executes: versions, and the digest of the files that decide its bytes; digests are remembered by stamp."""
+"""Identify what a tool runs: versions, and the digest of the files that decide its output, remembered by stamp."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def _file_digest(path: Path, ports: Ports) -> str:
 
 
 def identify(registered: Registered[Any], ports: Ports) -> tuple[ToolIdentity, Digest]:
-    """Return what executes a transform, or compiles a runtime, and the digest of its files and parameters.
+    """Return the identity of a transform or a runtime compiler, and the digest of its files and parameters.
 
     Raises:
-        UnavailableError: What it runs is not installed.
+        UnavailableError: Software that it runs is not installed.
         PluginError: The plugin failed.
     """
     with guarded(registered.origin):

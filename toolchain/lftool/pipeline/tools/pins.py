@@ -1,4 +1,4 @@
-"""What a build may use, and must make: the plugins, tools, plans and outputs that a lock pins."""
+"""The pins of a build: the plugins and tools that it may use, and the plans and outputs that it must produce."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _HINTS = {
 
 
 class Pins(Protocol):
-    """What steps ask before they do anything. A lock answers with what it pins; one in the making pins what is there."""
+    """The pins that steps follow. A finished lock has them; a lock that is being made pins what is installed."""
 
     @property
     def lock(self) -> Lock:
-        """Sources and plugins that are pinned."""
+        """The pinned sources and plugins."""
 
     def fetch(self, step: Fetch) -> None:
         """Bring a file of a source into the store, and check that it is the pinned one."""
@@ -41,22 +41,22 @@ class Pins(Protocol):
         """Bring a compiled runtime into the store."""
 
     def converter(self, step: Convert) -> Tool:
-        """Return the tool that converts."""
+        """Return the converter."""
 
     def quantizer(self, step: Quantize) -> Tool:
-        """Return the tool that quantises."""
+        """Return the quantizer."""
 
     def fingerprints(self, tool: Tool, use: str) -> LockedTool:
-        """Return the pins of a tool; the fingerprint of a use is one of them."""
+        """Return the pins of a tool, including the fingerprint for a use."""
 
     def agree(self, step: Convert | Quantize, tool: Tool, plan: Digest) -> None:
-        """Raise NotReproducibleError unless a plan is the pinned one, if one is pinned."""
+        """Raise NotReproducibleError if a plan is pinned and differs."""
 
     def expected(self, step: Convert | Quantize, action: Digest) -> Artifact | None:
-        """Return what an action made before, as the lock says; None when it does not say."""
+        """Return the output of an action in the lock; None if the lock does not name it."""
 
     def accept(self, step: Convert | Quantize, action: Digest, made: Artifact) -> None:
-        """Raise NotReproducibleError unless what was made is what the lock names, if it names anything."""
+        """Raise NotReproducibleError if the lock names an output and it differs."""
 
 
 @frozen(kw_only=True)
@@ -68,7 +68,7 @@ class LockedPins:
 
     def fetch(self, step: Fetch) -> None:
         """Bring a file into the store. May raise as `fetch_locked` does."""
-        from lftool.pipeline.sources.fetch import fetch_detail, fetch_locked  # noqa: PLC0415 - what is there is not fetched
+        from lftool.pipeline.sources.fetch import fetch_detail, fetch_locked  # noqa: PLC0415 - not needed if stored
 
         ports, name = self.ports, step.source
         if step.cached and ports.store.blobs.is_sound(step.output):
@@ -97,7 +97,7 @@ class LockedPins:
         """Return the converter that the lock names.
 
         Raises:
-            UnavailableError: It is not installed, or another one is.
+            UnavailableError: It is not installed, or differs from the pinned one.
         """
         from lftool.pipeline.tools.archives import with_archive  # noqa: PLC0415 - as above
         from lftool.pipeline.tools.requests import converter_of  # noqa: PLC0415
@@ -111,7 +111,7 @@ class LockedPins:
         """Return the quantizer that the lock names.
 
         Raises:
-            UnavailableError: It is not installed, or another one is, or that which chooses its types.
+            UnavailableError: It, or the one that chooses its types, is not installed or differs from the pinned one.
         """
         from lftool.pipeline.tools.requests import quantizer_of  # noqa: PLC0415 - as above
         from lftool.pipeline.tools.tool import mixture_of  # noqa: PLC0415
@@ -126,7 +126,7 @@ class LockedPins:
         """Return the pins of a tool.
 
         Raises:
-            UnavailableError: The lock has none of its arithmetic.
+            UnavailableError: The lock has no fingerprint of its arithmetic.
         """
         record = tool.registered.record
         pinned = self.lock.tools.get(record.semantics)
@@ -139,7 +139,7 @@ class LockedPins:
         return pinned
 
     def agree(self, step: Convert | Quantize, tool: Tool, plan: Digest) -> None:
-        """Raise NotReproducibleError unless a plan is the one that the lock names."""
+        """Raise NotReproducibleError unless the plan is the one that the lock names."""
         if step.locked is not None and plan != step.locked.plan:
             raise NotReproducibleError(
                 f"{step.what}: the lock names plan {step.locked.plan}, the tool plans {plan}",
@@ -151,14 +151,14 @@ class LockedPins:
         return None if step.locked is None or step.locked.action != action else step.locked.output
 
     def accept(self, step: Convert | Quantize, action: Digest, made: Artifact) -> None:
-        """Raise NotReproducibleError unless what was made is what the lock names."""
+        """Raise NotReproducibleError unless the output is the one that the lock names."""
         expected = self.expected(step, action)
         if expected is not None and made != expected:
             raise differs(step, expected, made, _HINTS[step.stage])
 
 
 def differs(step: Convert | Quantize, expected: Artifact, made: Artifact, hint: str) -> NotReproducibleError:
-    """Return the error for a step that came out otherwise than a lock says."""
+    """Return the error for a step whose output differs from the lock."""
     return NotReproducibleError(
         f"{step.what}: the lock names sha256 {expected.sha256} ({expected.size} bytes),"
         f" this build made sha256 {made.sha256} ({made.size} bytes)",

@@ -1,4 +1,4 @@
-"""From a recipe and a lock to what converters and quantizers are asked: by name, with options, overrides expanded."""
+"""Derive the requests to converters and quantizers from recipe and lock: by name, with options, overrides expanded."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from lftool.models.recipe import Recipe, TargetSpec
     from lftool.pipeline.model.parts import ModelParts, Part
 
-KEEP_TYPES = "source"  # what a converter produces when weights keep their types
+KEEP_TYPES = "source"  # a converter's `produces` if weights keep their types
 
 
 def requests_of(recipe: Recipe, lock: Lock, parts: ModelParts, targets: Sequence[str], registry: Registry) -> Requests:
-    """Return what the transforms of `targets` are asked for. Where the lock names them, the registry is not asked.
+    """Return the requests to the transforms of `targets`; those that the lock does not name come from the registry.
 
     Raises:
-        UnavailableError: No installed plugin does it.
-        RecipeError: Unknown file type or quantizer; or the recipe asks to convert a GGUF.
+        UnavailableError: No installed plugin can do it.
+        RecipeError: Unknown file type or quantizer, or the recipe asks to convert a GGUF.
     """
     for role in recipe.model.options:
         if role not in parts.by_role or parts.by_role[role].is_gguf:
@@ -104,13 +104,13 @@ def _quantization(target: str, spec: TargetSpec, lock: Lock, registry: Registry)
 
 
 def model_name(uri: str) -> str:
-    """Return what a source's address calls the model: the last part of its path, without revision and fragment."""
+    """Return a source URI's name for the model: the last part of its path, without revision and fragment."""
     path = re.split("[@?#]", uri.partition(":")[2])[0]
     return path.rstrip("/").rpartition("/")[2] or "model"
 
 
 def converter_of(request: TransformRequest, registry: Registry) -> Registered[ConverterType]:
-    """Return the converter that is asked.
+    """Return the converter for a request.
 
     Raises:
         UnavailableError: It is not installed.
@@ -119,7 +119,7 @@ def converter_of(request: TransformRequest, registry: Registry) -> Registered[Co
 
 
 def quantizer_of(request: TransformRequest, registry: Registry) -> Registered[QuantizerType]:
-    """Return the quantizer that is asked.
+    """Return the quantizer for a request.
 
     Raises:
         RecipeError: Unknown file type or quantizer.
@@ -128,7 +128,7 @@ def quantizer_of(request: TransformRequest, registry: Registry) -> Registered[Qu
 
 
 def convert_spec(request: TransformRequest, role: str, registry: Registry) -> TransformSpec:
-    """Return what a converter is to make.
+    """Return the spec for a converter.
 
     Raises:
         RecipeError: Unknown option.
@@ -141,7 +141,7 @@ def convert_spec(request: TransformRequest, role: str, registry: Registry) -> Tr
 
 
 def quantize_spec(request: TransformRequest, header: GGUFHeader, target: str, registry: Registry) -> TransformSpec:
-    """Return what a quantizer is to make, given the header of the weights.
+    """Return the spec for a quantizer, given the header of the weights.
 
     Raises:
         RecipeError: Unknown file type, quantizer or option, or an override that cannot be met.
@@ -163,14 +163,14 @@ def quantize_spec(request: TransformRequest, header: GGUFHeader, target: str, re
     except RecipeError as error:
         error.hints = (*error.hints, *_who_knows(request, record, registry))
         raise
-    from lftool.pipeline.model.overrides import expand_overrides  # noqa: PLC0415 - a build with everything there plans nothing
+    from lftool.pipeline.model.overrides import expand_overrides  # noqa: PLC0415 - a finished build plans nothing
 
     overrides = expand_overrides(request.overrides, header, target)
     return TransformSpec(produces=request.produces, overrides=overrides, options=options)
 
 
 def _who_knows(request: TransformRequest, record: QuantizerType, registry: Registry) -> tuple[str, ...]:
-    """Return hints that name other quantizers which have the options that `record` has not."""
+    """Return hints that name other quantizers with the options that `record` lacks."""
     unknown = set(request.options) - _option_names(record)
     return tuple(
         f'the quantizer {other.record.name!r} has the option {name}: quantizer = "{other.record.name}"'

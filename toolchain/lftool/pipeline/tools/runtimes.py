@@ -1,4 +1,4 @@
-"""Runtimes: frozen ones come with their plugin, compiled ones from the store, the remote store, or a compiler here."""
+"""Runtimes: frozen ones ship with their plugin; compiled ones come from a store or a local compiler."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lftool.pipeline.ports import Ports
 
 NONE = "none"
-EXECUTABLE = "executable"  # the output of a compilation, as records name it
+EXECUTABLE = "executable"  # name of a compilation's output in records
 _ELSEWHERE = (
     "take the executable from a machine that you trust: `lftool vendor` there, `--vendor PATH --trust-vendor` here",
     "or from a remote store whose records you trust: LFTOOL_REMOTE_STORE_ACTIONS=1",
@@ -34,7 +34,7 @@ _ELSEWHERE = (
 
 @frozen(kw_only=True)
 class Pieces:
-    """What a runtime puts into a bundle; the store has all of it."""
+    """The parts that a runtime adds to a bundle, all in the store."""
 
     prefix: Artifact
     members: tuple[PlannedMember, ...] = ()
@@ -42,22 +42,22 @@ class Pieces:
 
 @frozen(kw_only=True)
 class Compiled:
-    """An executable, and the versions of what compiled it."""
+    """An executable, and the versions of compiler and libraries that made it."""
 
     output: Artifact
     toolchain: str
 
 
 def runtime_of(spec: TargetSpec, registry: Registry, pinned: str | None = None) -> Registered[RuntimeType] | None:
-    """Return the runtime that a target needs: the recipe's choice, else the layout's default; None for none.
+    """Return the runtime that a target needs: the recipe's choice, or else the layout's default; None if it needs none.
 
     Args:
         spec: The target.
         registry: What is installed.
-        pinned: Semantics that the lock pins; of another runtime, they are left out of account.
+        pinned: Semantics that the lock pins; ignored if they belong to another runtime.
 
     Raises:
-        RecipeError: Unknown layout or runtime, or one that does not go with the other.
+        RecipeError: Unknown layout or runtime, or the two do not fit together.
         UnavailableError: The pinned number is not installed.
     """
     layout = registry.get(LayoutType, spec.layout).record
@@ -83,7 +83,7 @@ def frozen_parts(registered: Registered[RuntimeType]) -> RuntimeParts:
 
 
 def archive_of(registered: Registered[RuntimeType]) -> ToolArchive:
-    """Return the archive that a compiled runtime is made from.
+    """Return the archive from which a runtime is compiled.
 
     Raises:
         PluginError: The plugin failed.
@@ -96,10 +96,10 @@ def archive_of(registered: Registered[RuntimeType]) -> ToolArchive:
 
 
 def toolchain_of(registered: Registered[RuntimeType]) -> str:
-    """Return the versions of what compiles a runtime on this machine.
+    """Return the versions of this machine's compiler and libraries for a runtime.
 
     Raises:
-        UnavailableError: This machine has no compiler that can do it.
+        UnavailableError: This machine has no suitable compiler.
         PluginError: The plugin failed.
     """
     with guarded(registered.origin):
@@ -108,22 +108,22 @@ def toolchain_of(registered: Registered[RuntimeType]) -> str:
 
 
 def compile_action_of(registered: Registered[RuntimeType], toolchain: str, ports: Ports) -> Digest:
-    """Return the key under which what a toolchain compiled is remembered; the plugin's files and archive are in it."""
+    """Return the key for the executable that a toolchain compiles; covers the plugin's files and archive."""
     _, files = identify(registered, ports)
     return compile_action(registered.record.semantics, toolchain, files, archive_of(registered).sha256)
 
 
 def compile_runtime(registered: Registered[RuntimeType], archive: LockedSource, lock: Lock, ports: Ports) -> Compiled:
-    """Return the executable that this machine compiles, from memory or by compiling it.
+    """Return the executable that this machine compiles, cached or newly compiled.
 
     Raises:
-        UnavailableError: There is no compiler that can do it, or it failed.
-        LockError: The lock names other sources than the plugin's.
+        UnavailableError: There is no suitable compiler, or it failed.
+        LockError: The lock names a source archive other than the plugin's.
         IntegrityError: The source of the archive delivers other bytes than the pinned ones.
     """
     semantics = registered.record.semantics
     wanted = archive_of(registered)
-    from lftool.pipeline.tools.archives import require_archive, unpacked  # noqa: PLC0415 - most builds compile nothing
+    from lftool.pipeline.tools.archives import require_archive, unpacked  # noqa: PLC0415 - most builds do not compile
 
     require_archive(archive, wanted, semantics)
     toolchain = toolchain_of(registered)
@@ -164,14 +164,14 @@ def locked_compiled(made: Compiled, archive: LockedSource) -> LockedRuntime:
 
 
 def require_compiled(semantics: str, registered: Registered[RuntimeType], lock: Lock, ports: Ports) -> Artifact:
-    """Return the executable that the lock pins, in the store: made here, vouched for, or compiled now.
+    """Return the executable that the lock pins, in the store: compiled here earlier, vouched for, or compiled now.
 
-    That the store has a blob of its digest proves nothing: a lock could name any file.
+    A blob in the store with its digest proves nothing: a lock could name any file.
 
     Raises:
-        LockError: The lock names other sources than the plugin's.
-        NotReproducibleError: This machine compiles another one.
-        UnavailableError: It has no compiler that can do it, or the plugin is not the pinned one.
+        LockError: The lock names a source archive other than the plugin's.
+        NotReproducibleError: This machine compiles a different executable.
+        UnavailableError: There is no suitable compiler, or the plugin is not the pinned one.
     """
     locked = lock.runtimes[semantics]
     if locked.output is None or locked.archive is None:
@@ -199,7 +199,7 @@ def require_compiled(semantics: str, registered: Registered[RuntimeType], lock: 
 
 
 def made_already(semantics: str, registered: Registered[RuntimeType], lock: Lock, ports: Ports) -> bool:
-    """Tell whether the executable that the lock names was compiled from what it names, as far as records that count say."""
+    """Return whether records that count show that the locked executable was compiled from the locked inputs."""
     locked = lock.runtimes[semantics]
     if locked.toolchain is None or locked.output is None:
         return False
@@ -208,10 +208,10 @@ def made_already(semantics: str, registered: Registered[RuntimeType], lock: Lock
 
 
 def runtime_contents(semantics: str, lock: Lock, ports: Ports) -> tuple[Artifact, dict[str, Artifact]]:
-    """Return the names of what the runtime that the lock pins puts into a bundle: the prefix, and path to member.
+    """Return the parts that the pinned runtime adds to a bundle: the prefix, and path to member.
 
     Raises:
-        UnavailableError: It is not installed, or not the pinned one.
+        UnavailableError: It is not installed, or differs from the pinned one.
     """
     output = lock.runtimes[semantics].output
     if output is not None:
@@ -221,10 +221,10 @@ def runtime_contents(semantics: str, lock: Lock, ports: Ports) -> tuple[Artifact
 
 
 def runtime_pieces(semantics: str, lock: Lock, ports: Ports) -> Pieces:
-    """Return what the runtime that the lock pins puts into a bundle, in the store.
+    """Return the parts that the pinned runtime adds to a bundle, in the store.
 
     Raises:
-        LftoolError: It is not installed, not the pinned one, or cannot be compiled.
+        LftoolError: It is not installed, differs from the pinned one, or cannot be compiled.
     """
     registered = ports.registry.pinned_runtime(semantics)
     if registered.record.compiled:

@@ -1,4 +1,4 @@
-"""Tools: what executes a transform, its fingerprint, its plan; the slow answers remembered in the action cache."""
+"""Tools that run transforms: identity, fingerprint and plan; slow results are remembered in the action cache."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from lftool.models.lock import LockedTool
     from lftool.pipeline.ports import Ports
 
-_PLAN = "plan"  # what the record of a plan names
-_BUILT_IN = Digest.of(b"built-in")  # its files and version are in the identity
+_PLAN = "plan"  # the output's name in the record of a plan
+_BUILT_IN = Digest.of(b"built-in")  # files and version are part of the identity
 
 
 @frozen(kw_only=True)
 class Tool:
-    """A converter or quantizer as it is installed here: its record, version, and the digest of what executes.
+    """An installed converter or quantizer: its record, its version, and the digest of the files that it runs.
 
     Attributes:
-        archive: What it needs of an archive that was fetched; see `lftool.pipeline.tools.archives`.
+        archive: The members that it needs from its archive; see `lftool.pipeline.tools.archives`.
     """
 
     registered: Registered[TransformType]
@@ -53,7 +53,7 @@ class Tool:
 
     @property
     def key(self) -> dict[str, str]:
-        """What tells it from others: record, version, and digests of what executes."""
+        """Its identity in keys: record, version, and digests of the files that it runs."""
         record = self.registered.record
         return {
             "kind": type(record).__name__,
@@ -65,10 +65,10 @@ class Tool:
 
 
 def tool_of(registered: Registered[TransformType], ports: Ports) -> Tool:
-    """Return the tool behind a quantizer.
+    """Return the tool behind a converter or quantizer.
 
     Raises:
-        UnavailableError: What it runs is not installed.
+        UnavailableError: Software that it runs is not installed.
         PluginError: The plugin failed.
     """
     identity, files = identify(registered, ports)
@@ -81,7 +81,7 @@ def tool_of(registered: Registered[TransformType], ports: Ports) -> Tool:
 
 
 def fingerprint(tool: Tool, use: str, ports: Ports) -> Digest:
-    """Return the sha256 of the file that the tool makes of its fixed input for `use`, from memory or by making it.
+    """Return the sha256 of the file that the tool makes from its fixed input for `use`, cached or newly made.
 
     Raises:
         PluginError: The plugin failed.
@@ -92,7 +92,7 @@ def fingerprint(tool: Tool, use: str, ports: Ports) -> Digest:
 
 
 def _make_fixed(tool: Tool, use: str, ports: Ports) -> Artifact:
-    """Return what a tool makes of its fixed input for `use`, with the options that decide its bits."""
+    """Return the file that a tool makes from its fixed input for `use`, with the options that decide its bits."""
     asked = parse_use(use)
     options = dict(asked.options)
     with scratch_directory(ports.store.temporary) as folder:
@@ -116,7 +116,7 @@ def _artifact(path: Path) -> Artifact:
 
 
 def mixture_of(tool: Tool, ports: Ports) -> Tool | None:
-    """Return the quantizer that chooses the types for `tool`; None when it does so itself.
+    """Return the quantizer that chooses the types for `tool`; None if the tool chooses them itself.
 
     Raises:
         UnavailableError: It is not installed.
@@ -130,9 +130,9 @@ def mixture_of(tool: Tool, ports: Ports) -> Tool | None:
 def plan_transform(
     tool: Tool, spec: TransformSpec, options: dict[str, Any], inputs: dict[str, Artifact], ports: Ports
 ) -> TransformPlan:
-    """Return the tool's plan for inputs in the store, from memory or by asking it.
+    """Return the tool's plan for inputs in the store, cached or newly made.
 
-    With a mixture, it is the plan of the quantizer that chooses the types; the tool is asked whether it can make them.
+    With a mixture, the plan comes from the quantizer that chooses the types; the tool checks that it can make them.
 
     Raises:
         RecipeError: The spec cannot be met.
@@ -150,15 +150,15 @@ def plan_ahead(
     *,
     checked: bool = False,
 ) -> tuple[TransformPlan, Callable[[dict[str, Artifact]], None]]:
-    """Return the tool's plan for weights that are being made, and what remembers it once their names are known.
+    """Return the tool's plan for weights that are being made, and a function that stores it once their names are known.
 
     Args:
         tool: The tool.
         spec: What to make.
-        options: As the recipe wrote them.
-        files: Role to file; of the weights, the header is enough.
-        ports: What runs tools.
-        checked: Whether it is known that the tool can make the types that another chooses: a lock says so.
+        options: As written in the recipe.
+        files: Role to file; for the weights, the header is enough.
+        ports: Runs tools.
+        checked: Whether a lock already shows that the tool can make the types that another tool chooses.
 
     Raises:
         RecipeError: The spec cannot be met.
@@ -194,7 +194,7 @@ def _planned(
 
 
 def spec_to_run(tool: Tool, spec: TransformSpec, plan: TransformPlan) -> TransformSpec:
-    """Return what a tool is asked to make: with its archive, and the types of its plan where another chose them."""
+    """Return the spec to run a tool with: includes its archive, and the plan's types if another tool chose them."""
     record = tool.registered.record
     mixed = isinstance(record, QuantizerType) and record.mixture is not None
     return attrs.evolve(spec, types=plan.tensors if mixed else (), archive=tool.archive)
@@ -218,12 +218,12 @@ def _encoded(tool: Tool, plan: TransformPlan) -> bytes:
 
 @contextlib.contextmanager
 def files_to_plan(inputs: dict[str, Artifact], ports: Ports) -> Iterator[dict[str, InputFile]]:
-    """Yield files to plan from: those of the store, or the header of weights that were not stored.
+    """Yield the files for planning: files from the store, or headers of weights that are not stored.
 
-    They are not stored where all that reads them streams; then a header is enough.
+    Weights are not stored if every step that reads them streams; then a header is enough.
 
     Raises:
-        StorageError: An input is not in the store.
+        StorageError: An input is missing from the store.
     """
     weights = inputs.get("weights")
     header = None if weights is None or ports.store.blobs.holds(weights) else header_of(weights, ports)
@@ -236,17 +236,17 @@ def files_to_plan(inputs: dict[str, Artifact], ports: Ports) -> Iterator[dict[st
 
 
 def input_files(inputs: dict[str, Artifact], ports: Ports) -> dict[str, InputFile]:
-    """Return checked, read-only files of inputs in the store; headers of weights are read within budgets first.
+    """Return checked, read-only files of inputs in the store; reads headers of weights within budgets first.
 
     Raises:
-        FormatError: A file of weights is not sound.
-        IntegrityError: A blob was corrupted.
+        FormatError: A file of weights is not valid.
+        IntegrityError: A blob is corrupted.
     """
     found = {}
     for role, artifact in inputs.items():
         path = ports.store.blobs.require(artifact, f"the {role}")
         with path.open("rb") as file:
-            # A converter's roles are paths within the source: names that people know.
+            # A converter's roles are paths within the source, which users recognise.
             what = f"the {role} (sha256 {artifact.sha256})" if role in {"weights", "imatrix"} else role
             if role.endswith(".safetensors"):
                 read_safetensors(file, artifact.size, what)
@@ -258,7 +258,7 @@ def input_files(inputs: dict[str, Artifact], ports: Ports) -> dict[str, InputFil
 
 
 def require_pinned_fingerprint(tool: Tool, semantics: str, use: str, locked: LockedTool, ports: Ports) -> None:
-    """Raise UnavailableError unless the installed tool makes the bits that the lock's fingerprint stands for."""
+    """Raise UnavailableError unless the installed tool produces the bits of the lock's fingerprint."""
     got, expected = fingerprint(tool, use, ports), locked.fingerprints[use]
     if got != expected:
         made_with = ", ".join(f"{name} {version}" for name, version in sorted(locked.providers.items()))
