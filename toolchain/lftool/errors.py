@@ -1,7 +1,7 @@
-"""The one base error, its exit statuses, and nothing else: this module imports nothing of the project.
+"""The base error, its subclasses and the exit statuses. This module imports nothing from the project.
 
-The library raises these; only the CLI prints. A message says what happened, to what, and expected against got; hints
-say what to do next.
+The library raises these errors; only the CLI prints them. A message says what happened, to what, and what was expected
+and found. Hints say what to do next.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import IntEnum
 
 
 class ExitStatus(IntEnum):
-    """What a process exit means, the same in every command (docs/reference/exit-codes.md)."""
+    """Exit statuses, the same for every command (docs/reference/exit-codes.md)."""
 
     OK = 0
     IO = 1
@@ -25,10 +25,10 @@ class ExitStatus(IntEnum):
 
 
 class LftoolError(Exception):
-    """Base of every error that a user is meant to read.
+    """Base of every error for the user.
 
     Args:
-        message: One sentence or a few lines: what happened, to what, expected against got.
+        message: One sentence or a few lines: what happened, to what, and what was expected and found.
         hints: What to do next, most useful first.
     """
 
@@ -54,11 +54,11 @@ class FetchError(LftoolError):
 
 
 class TransientError(FetchError):
-    """A source failed in a way that may pass: a broken connection, a stall, 429 or 5xx. The engine tries again.
+    """A source failed temporarily: a broken connection, a stall, 429 or 5xx. The engine retries.
 
     Args:
         message: As in every error.
-        hints: What to do about it; one sentence each.
+        hints: What to do about it, one sentence each.
         retry_after: How many seconds the remote asked to wait; None if it did not say.
     """
 
@@ -70,13 +70,13 @@ class TransientError(FetchError):
 
 
 class RangeError(FetchError):
-    """A remote that was asked for a part of a file sent something else; it must be read whole, from the start."""
+    """A remote sent something other than the requested part of a file, which must be read whole, from the start."""
 
     code = "range"
 
 
 class ChangedError(FetchError):
-    """What a remote has now is another version than the one that was asked for."""
+    """The remote has another version now than the one that was requested."""
 
     code = "changed"
 
@@ -89,14 +89,14 @@ class UsageError(LftoolError):
 
 
 class RecipeError(LftoolError):
-    """The recipe is wrong, or asks for what cannot be."""
+    """The recipe is invalid, or asks for something impossible."""
 
     code = "recipe"
     exit_status = ExitStatus.USAGE
 
 
 class PluginError(LftoolError):
-    """A plugin failed; the message names plugin and distribution."""
+    """A plugin failed. The message names the plugin and its distribution."""
 
     code = "plugin"
     exit_status = ExitStatus.UNAVAILABLE
@@ -130,7 +130,7 @@ class TrustError(LftoolError):
 
 
 class PolicyError(LftoolError):
-    """A policy refuses what a valid signature says."""
+    """A policy refuses what a valid signature says, or a check failed."""
 
     code = "policy"
     exit_status = ExitStatus.POLICY

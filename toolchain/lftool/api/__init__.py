@@ -1,6 +1,6 @@
 """The public API: what a plugin may import.
 
-A plugin is a module behind an entry point of group `lftool`. It sets `LFTOOL_API` to the version it was written for
+A plugin is a module that an entry point of group `lftool` names. It sets `LFTOOL_API` to the version it was written for
 and implements hooks that yield records:
 
     from lftool.api import LFTOOL_API_VERSION, SourceType, hookimpl
@@ -12,7 +12,7 @@ and implements hooks that yield records:
         yield SourceType(name="mem", summary="files in memory", schemes=("mem",), factory=MemorySource)
 
 A plugin imports `lftool.api`, `lftool.api.gguf`, `lftool.api.http` and, in its tests, `lftool.testing`: nothing else of lftool.
-What these four export follows semantic versioning of its own; see docs/reference/plugin-api.md.
+These four have their own semantic version; see docs/reference/plugin-api.md.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ __all__ = [
     "printable",
 ]
 
-# Where the names are that few commands need: importing them with all others takes as long as a small command.
+# Modules of names that few commands need. Importing them with the others takes as long as a small command.
 _LATE = {
     "P256": "lftool.models.policy",
     "BundleMember": "lftool.api.opened",
@@ -263,7 +263,7 @@ _LATE = {
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for."""
+    """Import a name on first use."""
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - as the docstring says

@@ -1,4 +1,4 @@
-"""Checks: what a recipe's `[[checks]]` hold a bundle against. A check asks the model through its context, and says what it found."""
+"""Checks: the `[[checks]]` of a recipe. A check queries the model through its context and returns what it found."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Finding:
-    """What came of a check.
+    """The result of a check.
 
     Attributes:
-        failure: Why it does not hold; None if it holds.
-        detail: What was found, whole: the model's answer, where the check is of one.
+        failure: Why the check failed; None if it passed.
+        detail: What was found, in full, such as the model's answer.
     """
 
     failure: str | None = field(default=None, validator=optional(instance_of(str)))
@@ -30,15 +30,15 @@ class Finding:
 
 
 class CheckContext(Protocol):
-    """The bundle that is checked. Every byte of it has been compared with its manifest before.
+    """The bundle to check. Every byte of it has already been compared with its manifest.
 
-    The first question starts a server on loopback, in a confined process; a check that asks nothing starts none. A check that
-    asks for vectors is laid aside until all others have had their answers; it asks for answers first.
+    The first question starts a server on loopback, in a confined process. A check without questions starts none. A
+    check that calls `embed` waits until all others have their answers, so it should call `ask` first.
     """
 
     @property
     def bundle(self) -> OpenedBundle:
-        """The bundle itself: its file, its size, what its manifest says, the header of its weights."""
+        """The bundle itself: its file, its size, what is in its manifest, the header of its weights."""
 
     @property
     def does(self) -> Does:
@@ -46,7 +46,7 @@ class CheckContext(Protocol):
 
     @property
     def files(self) -> ProjectFiles:
-        """Opens files that the recipe names; the one way to."""
+        """The only way to open files that the recipe names."""
 
     def ask(
         self,
@@ -59,23 +59,25 @@ class CheckContext(Protocol):
         """Return the model's answer.
 
         Args:
-            prompt: What a user says.
-            raw: Complete it as it is, without the chat template.
-            max_tokens: Most tokens of the answer; None for what the run contract says.
-            schema: A JSON Schema that generation is held to.
+            prompt: The user's message.
+            raw: Complete the prompt as it is, without the chat template.
+            max_tokens: Maximum tokens of the answer; None for the run contract's.
+            schema: A JSON Schema that the answer must match.
 
         Raises:
-            UnavailableError: The bundle cannot be served here, or the server refuses the question.
+            UnavailableError: The bundle cannot be served here, or the server refuses the request.
         """
 
     def first_token(self, prompt: str, *, raw: bool = False) -> float:
-        """Return how long it takes until the first piece of an answer arrives, in seconds. May raise as `ask` does."""
+        """Return the seconds until the first piece of an answer arrives. Raises the same errors as `ask`."""
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return the vectors of texts, in their order. May raise as `ask` does."""
+        """Return the vectors of texts, in their order. Raises the same errors as `ask`."""
 
     def quality(self, text: str, context: int | None = None) -> Figures:
-        """Return how well the weights predict a text, compared with the unquantised ones: measured once, then remembered.
+        """Return how well the weights predict a text, compared with the unquantised ones.
+
+        Measured once, then remembered.
 
         Args:
             text: Path of a UTF-8 file, relative to the recipe.
@@ -83,7 +85,7 @@ class CheckContext(Protocol):
 
         Raises:
             RecipeError: The text is too short.
-            UnavailableError: The bundle's backend is not here, or measures nothing.
+            UnavailableError: The bundle's backend is not available, or cannot measure.
         """
 
 
@@ -94,6 +96,6 @@ class Check(Protocol):
         """Return what was found.
 
         Raises:
-            UnavailableError: It cannot be made here; the other checks go on.
-            RecipeError: An option, or a file that one names, is wrong.
+            UnavailableError: The check cannot run here. The other checks go on.
+            RecipeError: An option, or a file that an option names, is wrong.
         """

@@ -1,4 +1,4 @@
-"""Events that observers receive: frozen facts about what happened; nothing an observer does changes a build."""
+"""Events that observers receive: frozen facts about what happened. Nothing an observer does changes a build."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Event:
 
 @frozen(kw_only=True)
 class StageStarted(Event):
-    """A stage of a target began; `cached` when its output is there already. A `StageFinished` follows, unless it fails."""
+    """A stage of a target began; `cached` if its output already exists. A `StageFinished` follows unless it fails."""
 
     stage: str
     target: str
@@ -22,7 +22,7 @@ class StageStarted(Event):
 
 @frozen(kw_only=True)
 class StageFinished(Event):
-    """A stage of a target ended well, after `seconds`."""
+    """A stage of a target succeeded after `seconds`."""
 
     stage: str
     target: str
@@ -33,7 +33,7 @@ class StageFinished(Event):
 
 @frozen(kw_only=True)
 class BytesFetched(Event):
-    """`done` of `total` bytes of a source's file have arrived; `total` is None when it is not known."""
+    """`done` of `total` bytes of a source's file have arrived; `total` is None if unknown."""
 
     source: str
     path: str
@@ -47,8 +47,8 @@ class TensorDone(Event):
 
     Attributes:
         stage: The stage that works on it.
-        done: Bytes of weights that have been treated; None where they are not known.
-        total: Of how many.
+        done: Bytes of weights that have been processed; None if unknown.
+        total: All bytes of weights; None if unknown.
     """
 
     stage: str = "quantize"
@@ -62,12 +62,12 @@ class TensorDone(Event):
 
 @frozen(kw_only=True)
 class WorkStopped(Event):
-    """What was going on has failed or was interrupted; no more of it will be heard."""
+    """The current work failed or was interrupted. It sends no more events."""
 
 
 @frozen(kw_only=True)
 class Notice(Event):
-    """Something a person should read; `warning` when it may be a mistake."""
+    """Something the user should read; `warning` if it may be a mistake."""
 
     text: str
     warning: bool = False

@@ -1,4 +1,4 @@
-"""Exporters: what others need to run a bundle, made of the bundle: images, manifests, listings."""
+"""Exporters make what other tools need to run a bundle: images, manifests, listings."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class ExportRequest:
 
     Attributes:
         bundle: The bundle.
-        model: What it takes of memory, with a cache for as many requests as its server answers at once.
-        folder: Of a record that writes a folder: an empty one to fill. Else None.
-        destination: What that folder is called once `export` has returned.
+        model: How much memory it takes, with a cache for as many requests as its server answers concurrently.
+        folder: An empty folder to fill, if the record writes a folder. Otherwise None.
+        destination: Path that this folder gets after `export` has returned.
     """
 
     bundle: OpenedBundle
@@ -32,12 +32,12 @@ class ExportRequest:
 
 @frozen(kw_only=True)
 class Export:
-    """What came of it.
+    """The result of an export.
 
     Attributes:
-        text: Of a record that writes a file, its content; of one that fills a folder, what to tell.
-        data: Of a record that fills a folder, what `--json` prints.
-        notes: What to do next, a sentence each; they go to standard error.
+        text: Content of the file, if the record writes a file. If it fills a folder, a message for the user.
+        data: What `--json` prints, if the record fills a folder.
+        notes: What to do next, one sentence each. They go to standard error.
     """
 
     text: str = field(default="", validator=instance_of(str))
@@ -52,5 +52,5 @@ class Exporter(Protocol):
         """Return what was made. The same bundle and options should give the same bytes.
 
         Raises:
-            UsageError: The bundle cannot be exported so: it has no native runtime, say.
+            UsageError: The bundle cannot be exported this way, for example because it has no native runtime.
         """

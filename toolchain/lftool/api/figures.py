@@ -1,4 +1,4 @@
-"""What a backend is asked to measure, and what it found."""
+"""What a backend measures, and what it found."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class QualityRequest:
     Attributes:
         weights: A GGUF.
         reference: The unquantised GGUF.
-        text: UTF-8.
-        text_name: What messages call it.
-        context: Tokens that are evaluated together; None for 512, or what the model was trained with, if less.
+        text: The text, in UTF-8.
+        text_name: Name of the text in messages.
+        context: Tokens that are evaluated together; None for 512, or the model's training context if that is less.
         threads: How many threads to use.
     """
 
@@ -30,14 +30,14 @@ class QualityRequest:
 
 @frozen(kw_only=True)
 class EmbeddingFigures:
-    """What was measured of a model that makes vectors; floats differ between processors in their last digits.
+    """Measurements of a model that makes vectors. The last digits of floats differ between processors.
 
     Attributes:
         texts: How many lines of the text became vectors.
         cosine_mean: Mean of the cosine between the vectors of weights and reference, -1 to 1.
-        cosine_least: The least.
-        tool: What measured, and its version.
-        machine: What it ran on, and with which instructions.
+        cosine_least: The smallest such cosine.
+        tool: Engine that measured, and its version.
+        machine: Processor that it ran on, and instructions used.
     """
 
     texts: int
@@ -49,18 +49,18 @@ class EmbeddingFigures:
 
 @frozen(kw_only=True)
 class QualityFigures:
-    """What was measured of a model that generates text; floats differ between processors in their last digits.
+    """Measurements of a model that generates text. The last digits of floats differ between processors.
 
     Attributes:
         context: Tokens that were evaluated together.
         tokens: How many tokens were predicted.
         perplexity: exp of the mean negative log-likelihood of those tokens.
-        reference_perplexity: The same of the unquantised weights.
+        reference_perplexity: The same for the unquantised weights.
         kl_divergence: Mean of KL(reference || weights) over the predictions, in nats.
-        kl_divergence_max: The largest.
-        same_top: The part of the predictions whose likeliest token is the same, 0 to 1.
-        tool: What measured, and its version.
-        machine: What it ran on, and with which instructions.
+        kl_divergence_max: The largest KL(reference || weights), in nats.
+        same_top: The fraction of the predictions with the same likeliest token, 0 to 1.
+        tool: Engine that measured, and its version.
+        machine: Processor that it ran on, and instructions used.
     """
 
     context: int

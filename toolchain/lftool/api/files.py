@@ -1,7 +1,7 @@
-"""Files of a project and of the user's named roots: the one way to open a file that a recipe or a lock names.
+"""Files of a project and of the user's named roots: the only way to open a file that a recipe or a lock names.
 
-A recipe writes `file:PATH`, relative to itself, or `file://NAME/PATH` for a root that the user's configuration names. What
-is opened is a regular file below that folder, whatever links say; its descriptor is what is hashed and read.
+A recipe writes `file:PATH`, relative to itself, or `file://NAME/PATH` for a root in the user's configuration. Only a
+regular file below that folder is opened, wherever links point. The same descriptor is hashed and read.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Place:
 
 
 def _root_folder(path: Path) -> Contained:
-    """Return the folder of a root; of a snapshot in the Hugging Face cache, with the blobs that its links lead to."""
+    """Return the folder of a root; for a snapshot in the Hugging Face cache, with the blobs that its links lead to."""
     match = _SNAPSHOT.match(str(path))
     return Contained(path) if match is None else Contained(Path(match["model"]), match["below"])
 
@@ -75,10 +75,10 @@ class ProjectFiles:
 
         Args:
             reference: `PATH`, relative to the recipe, or `//ROOT/PATH`.
-            what: Who names it, for messages, such as `source 'file:x'`.
+            what: What names it, for messages, such as `source 'file:x'`.
 
         Raises:
-            RecipeError: It is absolute, climbs, or names a root that the user's configuration does not have.
+            RecipeError: It is absolute, contains `..`, or names a root that the user's configuration does not have.
         """
         if reference.startswith("//"):
             name, _, path = reference[2:].partition("/")
@@ -104,12 +104,12 @@ class ProjectFiles:
         """Return a regular file, open for reading.
 
         Args:
-            reference: As `place` takes it.
-            what: Who names it, for messages.
+            reference: As for `place`.
+            what: What names it, for messages.
 
         Raises:
-            RecipeError: It leads out of its folder.
-            StorageError: There is no such file, it is not a regular one, or it cannot be read.
+            RecipeError: The reference leads out of its folder.
+            StorageError: The file does not exist, is not a regular file, or cannot be read.
         """
         place = self.place(reference, what)
         with errors_of(place, what):
@@ -119,13 +119,13 @@ class ProjectFiles:
         """Return the bytes of a file.
 
         Args:
-            reference: As `place` takes it.
-            what: Who names it, for messages.
-            most: The most bytes that it may have.
+            reference: As for `place`.
+            what: What names it, for messages.
+            most: Maximum size in bytes.
 
         Raises:
-            RecipeError: It leads out of its folder.
-            StorageError: There is no such file, it is not a regular one, is larger, or cannot be read.
+            RecipeError: The reference leads out of its folder.
+            StorageError: The file does not exist, is not a regular file, is larger, or cannot be read.
         """
         place = self.place(reference, what)
         with errors_of(place, what):
@@ -133,7 +133,7 @@ class ProjectFiles:
 
 
 class errors_of:  # noqa: N801 - a context manager, used like a function
-    """Turn what opening a place raises into errors for people."""
+    """Turn errors from opening a place into errors that a user can read."""
 
     def __init__(self, place: Place, what: str) -> None:
         self._place = place
@@ -159,12 +159,12 @@ class errors_of:  # noqa: N801 - a context manager, used like a function
         raise StorageError(f"{self._what}: cannot read {self._place.shown}: {error.strerror}") from None
 
 
-# What systems and tools put beside files of their own accord; hidden names, such as `.git`, are left out as well.
+# Names that systems and tools create beside files. Hidden names, such as `.git`, are left out as well.
 _BOOKKEEPING = frozenset({"__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini"})
 
 
 def is_bookkeeping(name: str) -> bool:
-    """Tell whether the name of a file or folder is hidden (it begins with a dot), or one that systems and tools keep for themselves."""
+    """Tell whether a name is hidden (begins with a dot) or one that systems and tools create for themselves."""
     return name.startswith(".") or name in _BOOKKEEPING
 
 
@@ -174,10 +174,10 @@ def names_bookkeeping(glob: str) -> bool:
 
 
 def _parts(uri: str) -> tuple[str, str | None]:
-    """Return the reference of a `file:` URI up to its glob, and the glob below that; None where it has none.
+    """Return the reference of a `file:` URI up to its glob, and the glob, or None if there is no glob.
 
     Raises:
-        RecipeError: The glob climbs.
+        RecipeError: The glob contains `..`.
     """
     reference = uri.removeprefix("file:")
     magic = _MAGIC.search(reference)
@@ -190,13 +190,13 @@ def _parts(uri: str) -> tuple[str, str | None]:
 
 
 def local_files(uri: str, files: ProjectFiles, include: Iterable[str] = ()) -> list[str]:
-    """Return the paths of what a `file:` URI means, within the source: one file, the files of a folder, or those of a glob.
+    """Return the paths, within the source, that a `file:` URI means: one file, a folder's files, or a glob's.
 
-    Hidden and bookkeeping files (`.git`, `.cache`, `.DS_Store`, `__pycache__`) count only where the URI's glob, or one of
-    `include`, names them.
+    Hidden and bookkeeping files (`.git`, `.cache`, `.DS_Store`, `__pycache__`) count only if the URI's glob or one of
+    `include` names them.
 
     Raises:
-        RecipeError: It leads out of the project and its roots.
+        RecipeError: The URI leads out of the project and the user's roots.
         StorageError: Nothing is there, or it cannot be read.
     """
     what = f"source {uri!r}"
@@ -229,12 +229,12 @@ def local_file(uri: str, path: str, files: ProjectFiles) -> BufferedReader:
 
     Args:
         uri: The source's address.
-        path: The file's path within the source; one that the source does not have is not there.
-        files: What may be opened.
+        path: The file's path within the source.
+        files: Opens the file.
 
     Raises:
-        RecipeError: It leads out of the project and its roots.
-        StorageError: It is not there, is no regular file, or cannot be read.
+        RecipeError: The file is outside the project and the user's roots.
+        StorageError: The file does not exist, is not a regular file, or cannot be read.
     """
     what = f"source {uri!r}"
     reference, glob = _parts(uri)

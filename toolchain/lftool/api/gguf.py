@@ -1,4 +1,4 @@
-"""GGUF, safetensors and importance matrices for plugins: headers read within budgets, files written as the format says."""
+"""GGUF, safetensors and importance matrices for plugins: read headers within budgets, and write sound files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hooks. Each yields records of one type; the core asks for them by name and runs the stages itself."""
+"""The hooks. Each yields records of one type. The core looks records up by name and runs the stages itself."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 hookspec = pluggy.HookspecMarker("lftool")
 hookimpl = pluggy.HookimplMarker("lftool")
 
-# Hook name to the record type that it yields.
+# Hook name to the record type that the hook yields.
 HOOKS: dict[str, type[Record]] = {
     "lftool_sources": SourceType,
     "lftool_remote_stores": RemoteStoreType,
@@ -50,15 +50,16 @@ HOOKS: dict[str, type[Record]] = {
 
 
 class Hooks:
-    """The hook specifications; an implementation is a module-level function of the same name with `@hookimpl`."""
+    """The hook specifications. Implement a hook as a module-level function of the same name with `@hookimpl`."""
 
     @hookspec
     def lftool_sources(self) -> Iterable[SourceType]:
-        """Yield sources: where the files of a recipe come from.
+        """Yield sources, which provide the files of a recipe.
 
-        Asked when lftool looks for plugins. The source of a URI's scheme is made in lftool's own process, once for each source of
-        a recipe that has to be resolved or fetched. `resolve` is called by `lftool lock` and `lftool outdated` only. `open` is
-        called for files that the store does not have, from several threads. The core bounds, hashes, compares, stores and tries again.
+        Called when lftool looks for plugins. The URI's scheme picks the source. lftool creates it in its own process,
+        once for each source of a recipe that has to be resolved or fetched. Only `lftool lock` and `lftool outdated`
+        call `resolve`. `open` is called for files that are not in the store, from several threads. The core limits
+        sizes, hashes, compares, stores and retries.
 
         Example:
             >>> from lftool.api import SourceType, hookimpl
@@ -70,10 +71,11 @@ class Hooks:
 
     @hookspec
     def lftool_remote_stores(self) -> Iterable[RemoteStoreType]:
-        """Yield kinds of remote stores: a shared cache that `LFTOOL_REMOTE_STORE` names.
+        """Yield kinds of remote stores, the shared caches that `LFTOOL_REMOTE_STORE` can name.
 
-        The store of a URL's scheme is made in lftool's own process when a build needs what is not here, and by `lftool cache push`.
-        The core compresses, hashes, and believes nothing that it has not checked; a store that fails is passed over.
+        The scheme of a URL picks the kind. lftool creates the store in its own process, when a build needs something
+        that is not in the local store and in `lftool cache push`. The core compresses, hashes, and trusts nothing that
+        it has not checked. A store that fails is skipped.
 
         Example:
             >>> from lftool.api import RemoteStoreType, hookimpl
@@ -85,10 +87,10 @@ class Hooks:
 
     @hookspec
     def lftool_converters(self) -> Iterable[ConverterType]:
-        """Yield converters: from the files of a source to one GGUF.
+        """Yield converters, which turn the files of a source into one GGUF.
 
-        `tool` is called in lftool's own process by every build that may convert; the other methods run in a confined child process.
-        `plan` runs when a recipe is locked, `run` when the GGUF is not there. Inputs are checked before, the output after.
+        Every build that may convert calls `tool` in lftool's own process. The other methods run in a confined child
+        process: `plan` during locking, `run` if the GGUF is missing. Inputs are checked before, the output after.
 
         Example:
             >>> from lftool.api import ConverterType, hookimpl
@@ -103,10 +105,11 @@ class Hooks:
 
     @hookspec
     def lftool_quantizers(self) -> Iterable[QuantizerType]:
-        """Yield quantizers: from a GGUF to one with other types of tensors.
+        """Yield quantizers, which turn a GGUF into one with other tensor types.
 
-        As converters: `tool` in lftool's own process, everything else in a confined child process, inputs and output checked.
-        A lock pins the plan and the digest of what the quantizer makes of a fixed input; a quantizer that makes other bits is refused.
+        As for converters, `tool` runs in lftool's own process and everything else in a confined child process, and
+        inputs and output are checked. A lock pins the plan and the digest of what the quantizer makes from a fixed
+        input. A quantizer that makes other bits is refused.
 
         Example:
             >>> from lftool.api import QuantizerType, hookimpl
@@ -121,10 +124,10 @@ class Hooks:
 
     @hookspec
     def lftool_backends(self) -> Iterable[BackendType]:
-        """Yield backends: devices that bundles run on.
+        """Yield backends, the devices that bundles run on.
 
-        `probe`, `measure` and `load` run in child processes. `launch` is called by `lftool run`, `serve` and `check`, in their own
-        process, once the bundle has been checked; what it returns is started confined.
+        `probe`, `measure` and `load` run in child processes. `lftool run`, `serve` and `check` call `launch` in their
+        own process after they have checked the bundle. The command that it returns is started confined.
 
         Example:
             >>> from lftool.api import BackendType, hookimpl
@@ -136,9 +139,10 @@ class Hooks:
 
     @hookspec
     def lftool_layouts(self) -> Iterable[LayoutType]:
-        """Yield layouts: where everything goes in a bundle.
+        """Yield layouts, which decide where everything goes in a bundle.
 
-        Made, and asked for its plan, in lftool's own process, for each bundle that is packed. The core writes every byte.
+        For each bundle that it packs, lftool creates the layout and calls `plan` in its own process. The core writes
+        every byte.
 
         Example:
             >>> from lftool.api import LayoutType, hookimpl
@@ -152,10 +156,10 @@ class Hooks:
 
     @hookspec
     def lftool_runtimes(self) -> Iterable[RuntimeType]:
-        """Yield runtimes: what bundles begin with that start by themselves.
+        """Yield runtimes, which come first in a bundle and make it start by itself.
 
-        Asked in lftool's own process when a recipe is locked, and when a bundle is packed; a compiled one compiles in a child process.
-        The lock pins the digest of its bytes.
+        lftool calls the runtime in its own process when it locks a recipe and when it packs a bundle. A compiled
+        runtime is compiled in a child process. The lock pins the digest of the runtime's bytes.
 
         Example:
             >>> from lftool.api import RuntimeType, hookimpl
@@ -167,10 +171,10 @@ class Hooks:
 
     @hookspec
     def lftool_signers(self) -> Iterable[SignerType]:
-        """Yield signers: private keys, by the scheme of a recipe's `[sign] key`.
+        """Yield signers, which sign with private keys. The scheme of a recipe's `[sign] key` picks the signer.
 
-        Made in lftool's own process by builds that sign, and by `lftool quality`. The core builds every statement and envelope, and
-        verifies what a signer made before it writes it.
+        Builds that sign and `lftool quality` create it in lftool's own process. The core builds every statement and
+        envelope, and verifies each signature before it writes it.
 
         Example:
             >>> from lftool.api import SignerType, hookimpl
@@ -182,10 +186,10 @@ class Hooks:
 
     @hookspec
     def lftool_verifiers(self) -> Iterable[VerifierType]:
-        """Yield verifiers: signature schemes.
+        """Yield verifiers, one for each signature scheme.
 
-        Made in lftool's own process, by `lftool verify` and `run` where the user's trust policy names the plugin, and for what a
-        signer has just made. Nothing of a bundle chooses a plugin.
+        lftool creates a verifier in its own process, to check each new signature, and in `lftool verify` and `run` if
+        the user's trust policy names the plugin. Nothing in a bundle chooses a plugin.
 
         Example:
             >>> from lftool.api import VerifierType, hookimpl
@@ -197,10 +201,10 @@ class Hooks:
 
     @hookspec
     def lftool_observers(self) -> Iterable[ObserverType]:
-        """Yield observers: what sees events, and changes nothing.
+        """Yield observers, which receive events and change nothing.
 
-        All are made when a command opens a project, in lftool's own process, and called from several threads. One that raises is
-        dropped, with a warning.
+        lftool creates all of them in its own process when a command opens a project, and calls them from several
+        threads. An observer that raises is dropped with a warning.
 
         Example:
             >>> from lftool.api import ObserverType, hookimpl
@@ -212,10 +216,10 @@ class Hooks:
 
     @hookspec
     def lftool_checks(self) -> Iterable[CheckType]:
-        """Yield kinds of checks: what `[[checks]]` hold a bundle against.
+        """Yield kinds of checks, for the `[[checks]]` of a recipe.
 
-        Options are structured when a recipe is locked and built. The check itself is made and carried out by `lftool check`, in
-        its own process, in a thread; the model answers from a confined process of its own. No check changes a byte of a bundle.
+        Options are parsed when a recipe is locked and built. `lftool check` creates the check and runs it in a thread
+        of its own process. The model runs in a separate, confined process. No check changes a byte of a bundle.
 
         Example:
             >>> from lftool.api import CheckType, hookimpl
@@ -227,10 +231,10 @@ class Hooks:
 
     @hookspec
     def lftool_exporters(self) -> Iterable[ExporterType]:
-        """Yield exporters: what others need to run a bundle.
+        """Yield exporters, which make what other tools need to run a bundle.
 
-        Made by `lftool export NAME`, in its own process, once every byte of the bundle has been checked. A folder that an exporter
-        fills gets its name once `export` has returned, and is gone if it raises.
+        `lftool export NAME` creates the exporter in its own process after it has checked every byte of the bundle. A
+        folder that an exporter fills gets its name after `export` has returned, and is removed if `export` raises.
 
         Example:
             >>> from lftool.api import ExporterType, hookimpl
@@ -242,9 +246,9 @@ class Hooks:
 
     @hookspec
     def lftool_commands(self) -> Iterable[CommandType]:
-        """Yield commands. Plugins are asked when somebody types a command that lftool does not have.
+        """Yield commands. lftool looks for them when you type a command that it does not have itself.
 
-        The command runs in lftool's own process. lftool's own names stay its own.
+        The command runs in lftool's own process. It cannot replace one of lftool's own commands.
 
         Example:
             >>> from lftool.api import CommandType, hookimpl
@@ -256,9 +260,9 @@ class Hooks:
 
     @hookspec
     def lftool_examples(self) -> Iterable[Example]:
-        """Yield examples of what the plugin offers, which `lftool plugins test` tries it with.
+        """Yield examples, which `lftool plugins test` uses to test what the plugin offers.
 
-        Examples are made by that command only, each in an empty folder, for each test anew.
+        Only that command makes examples: a new one for each test, in an empty folder.
 
         Example:
             >>> from lftool.api import Example, SourceType, hookimpl, lazily

@@ -1,4 +1,4 @@
-"""HTTP for plugins: one client by our rules, what it answers, and the pace that a connection must keep."""
+"""HTTP for plugins: a client with lftool's rules, its answers, and the pace that a connection must keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of HTTP servers: what they say of a file, and whether they are what was asked for."""
+"""HTTP responses: what they say about a file, and whether they match the request."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _HTML = "text/html"
 
 
 def masked_url(url: str) -> str:
-    """Return a URL for messages: without user information, query and fragment, where credentials stand."""
+    """Return a URL for messages, without user information, query and fragment, which may hold credentials."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}{'?…' if parts.query else ''}"
 
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port of a URL, the port filled in."""
+    """Return scheme, host and port of a URL. The port defaults to the scheme's."""
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 @frozen(kw_only=True)
 class HTTPAnswer:
-    """What a server answered.
+    """A server's response.
 
     Attributes:
         status: The status code.
-        url: The URL that answered, after redirects; may hold credentials: never print or store it.
-        headers: By lower-case name, of the answer itself.
-        first_headers: Of the first answer, which is another one when there were redirects.
-        body: The body, where it was read.
+        url: The URL that answered, after redirects. It may hold credentials: never print or store it.
+        headers: Headers of this response, by lower-case name.
+        first_headers: Headers of the first response, which is another one if there were redirects.
+        body: The body, if it was read.
     """
 
     status: int
@@ -51,19 +51,19 @@ class HTTPAnswer:
 
     @property
     def size(self) -> int | None:
-        """The size of the whole file in bytes, if the answer says."""
+        """The size of the whole file in bytes, if the response contains it."""
         whole = _WHOLE.match(self.headers.get("content-range", ""))
         text = whole[1] if whole else self.headers.get("content-length", "")
         return int(text) if text.isascii() and text.isdigit() else None
 
     @property
     def version(self) -> str | None:
-        """What tells one version of the file from another: the ETag, else the time of its last change."""
+        """The version of the file: its ETag, else the time of its last change."""
         return self.headers.get("etag") or self.headers.get("last-modified")
 
 
 def retry_after(text: str | None, now: float) -> float | None:
-    """Return seconds from a Retry-After header (RFC 9110 §10.2.3); None when there is none that can be read."""
+    """Return the seconds of a Retry-After header (RFC 9110 §10.2.3); None if it is missing or unreadable."""
     if text is None:
         return None
     if text.isascii() and text.isdigit():
@@ -75,7 +75,7 @@ def retry_after(text: str | None, now: float) -> float | None:
 
 
 def check_encoding(answer: HTTPAnswer, what: str, encodings: Collection[str]) -> None:
-    """Raise FetchError when a body arrives in another content encoding than those that the client takes as they are."""
+    """Raise FetchError if a body has a content encoding that the client does not accept."""
     found = answer.headers.get("content-encoding", "identity")
     if found != "identity" and found not in encodings:
         raise FetchError(
@@ -84,7 +84,7 @@ def check_encoding(answer: HTTPAnswer, what: str, encodings: Collection[str]) ->
 
 
 def check_version(answer: HTTPAnswer, whole: int | None, version: str | None) -> None:
-    """Raise unless an answer is of the expected version and size; see `HTTPClient.read`."""
+    """Raise unless a response has the expected version and size; see `HTTPClient.read`."""
     where = masked_url(answer.url)
     if version is not None:
         found = [answer.headers[name] for name in ("etag", "last-modified") if name in answer.headers]
@@ -98,7 +98,7 @@ def check_version(answer: HTTPAnswer, whole: int | None, version: str | None) ->
 
 
 def check_extent(answer: HTTPAnswer, part: tuple[int, int | None] | None) -> None:
-    """Raise unless an answer holds the part (offset, size) that was asked for, or the whole; see `HTTPClient.read`."""
+    """Raise unless a response has the requested part (offset, size), or the whole file; see `HTTPClient.read`."""
     where = masked_url(answer.url)
     if part is None:
         if answer.status == _PARTIAL:

@@ -1,7 +1,7 @@
-"""HTTP for sources: one client that follows redirects by our rules, checks what answers, and sorts failures.
+"""HTTP for sources: a client that follows redirects by lftool's rules, checks responses, and classifies failures.
 
-A source that moves bytes over HTTP uses `HTTPClient` and gets from it: no credential ever goes to another host, ranges are
-what was asked for, versions are compared, stalls end, and failures that may pass are told from those that do not.
+Use `HTTPClient` in a source that transfers bytes over HTTP. It never sends a credential to another host, checks ranges
+and versions, ends stalls, and tells temporary failures from permanent ones.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _OK, _PARTIAL, _NOT_FOUND, _GONE, _UNSATISFIABLE = 200, 206, 404, 410, 416
 
 
 def _sendable(headers: Mapping[str, str], what: str) -> dict[str, str]:
-    """Return headers, refusing values that no header may have: their text must not come up in anybody's error."""
+    """Return headers, but refuse values that a header cannot have: their text must not appear in an error."""
     for value in headers.values():
         if not (value.isascii() and value.isprintable()):
             raise UnavailableError(
@@ -59,10 +59,10 @@ class HTTPClient:
 
     Args:
         what: What is fetched, for messages, such as `source 'hf://org/repo'`.
-        headers: Sent to the host of the URL that a method is given, and to no other.
-        hints: What to do when the host refuses for lack of a right (401, 403).
-        renew: Called with a 401 of that host; returns headers to try once more with, or None.
-        encodings: Content encodings in which a server may deliver; bodies are passed on as they arrive, undecoded.
+        headers: Sent only to the host of the URL that a method is called with.
+        hints: What to do if the host denies access (401, 403).
+        renew: Called with a 401 response of that host. Returns headers for one more try, or None.
+        encodings: Content encodings that a server may use. Bodies are passed on as they arrive, undecoded.
     """
 
     def __init__(
@@ -90,14 +90,14 @@ class HTTPClient:
                 import httpcore2
                 import httpx2
 
-                # 64 KiB by default: a quarter of the time of a fast transfer is then spent between two pieces.
+                # With the default of 64 KiB, a fast transfer spends a quarter of its time between pieces.
                 httpcore2.HTTP11Connection.READ_NUM_BYTES = _RECEIVED_AT_ONCE
                 self._client = httpx2.Client(
                     follow_redirects=False,
                     timeout=httpx2.Timeout(self._stall, connect=min(self._stall, _CONNECT_SECONDS), pool=None),
                     limits=httpx2.Limits(max_connections=None, max_keepalive_connections=32),
                 )
-                weakref.finalize(self, self._client.close)  # a source has no end of its own to close it at
+                weakref.finalize(self, self._client.close)  # a source is never closed
             return self._client
 
     @contextlib.contextmanager
@@ -118,7 +118,7 @@ class HTTPClient:
 
     @contextlib.contextmanager
     def _opened(self, method: str, url: str, headers: Mapping[str, str]) -> Iterator[tuple[Any, str, Any]]:
-        """Yield the answer behind all redirects, its URL, and the first answer's headers."""
+        """Yield the response after all redirects, its URL, and the headers of the first response."""
         client, first, renewed = self._connected(), None, False
         start = origin_of(url)
         for _ in range(_MOST_REDIRECTS + 1):
@@ -148,10 +148,10 @@ class HTTPClient:
         raise FetchError(f"{self._what}: more than {_MOST_REDIRECTS} redirects, the last to {masked_url(url)}")
 
     def _headers_of(self, send: Callable[[], Any], url: str) -> Any:  # noqa: ANN401 - an httpx2 response
-        """Return an answer whose headers have arrived, within their time: byte by byte they would never stall.
+        """Return a response once its headers have arrived. They have a time limit: sent byte by byte, they never stall.
 
         Raises:
-            FetchError: They take longer.
+            FetchError: The headers take longer.
         """
         answer: Queue[tuple[Any, BaseException | None]] = Queue()
         late = threading.Event()
@@ -159,14 +159,14 @@ class HTTPClient:
         def wait() -> None:
             try:
                 response = send()
-            except BaseException as error:  # noqa: BLE001 - raised below, where somebody waits for it
+            except BaseException as error:  # noqa: BLE001 - raised below, in the thread that waits
                 answer.put((None, error))
                 return
             answer.put((response, None))
             if late.is_set():
                 response.close()
 
-        # A daemon: a server that never ends its headers must not keep the process.
+        # A daemon: a server that never ends its headers must not keep the process alive.
         threading.Thread(target=wait, daemon=True, name="headers").start()
         try:
             response, error = answer.get(timeout=self._header_seconds)
@@ -203,7 +203,7 @@ class HTTPClient:
         return new
 
     def _refuse(self, response: Any, url: str) -> None:  # noqa: ANN401 - an httpx2 response
-        """Raise what a status other than success means."""
+        """Raise the error for a status other than success."""
         status, where = response.status_code, masked_url(url)
         if status in _PASSING:
             wait = retry_after(response.headers.get("retry-after"), time.time())
@@ -223,18 +223,18 @@ class HTTPClient:
         most: int | None = 64 * 1024 * 1024,
         accept: frozenset[int] = frozenset({_OK}),
     ) -> HTTPAnswer:
-        """Return an answer whole; for lists and metadata.
+        """Return a whole response, for lists and metadata.
 
         Args:
-            url: What to ask for.
+            url: What to request.
             method: `GET` or `HEAD`.
-            headers: Besides the client's own.
-            most: The most bytes that its body may have; None leaves the body unread.
-            accept: Status codes that are answers, not failures.
+            headers: Headers to send besides the client's own.
+            most: Maximum size of the body in bytes; None leaves the body unread.
+            accept: Status codes that are not failures.
 
         Raises:
-            TransientError: It failed in a way that may pass.
-            FetchError: Another status, or a body that is too large.
+            TransientError: A temporary failure.
+            FetchError: Another status, or the body is too large.
         """
         with self._opened(method, url, headers or {}) as (response, final, first), self._sorted(final):
             if response.status_code not in accept:
@@ -265,17 +265,17 @@ class HTTPClient:
         """Yield bytes of a file, in pieces.
 
         Args:
-            url: The file.
-            offset: Where to begin.
+            url: URL of the file.
+            offset: Where to begin, in bytes.
             size: How many bytes; None for all that follow.
-            whole: Size of the whole file, if that is known.
-            version: Its ETag, or time of last change, if it must be that version.
+            whole: Size of the whole file in bytes, if known.
+            version: ETag or time of last change that the file must have; None for any.
 
         Raises:
-            TransientError: It failed in a way that may pass; now or while iterating.
-            RangeError: A part was asked for, and something else came.
-            ChangedError: It is another version, or has another size.
-            FetchError: It cannot be read.
+            TransientError: A temporary failure, when called or while iterating.
+            RangeError: A part was requested, and something else was sent.
+            ChangedError: The file has another version or another size.
+            FetchError: The file cannot be read.
         """
         part = offset > 0 or size is not None
         headers = {}
@@ -297,17 +297,17 @@ class HTTPClient:
             yield self._guarded_pieces(response, final)
 
     def put(self, url: str, content: Iterable[bytes], size: int, *, headers: Mapping[str, str] | None = None) -> None:
-        """Store something under a URL; a redirect is not followed.
+        """Store content under a URL. Redirects are not followed.
 
         Args:
-            url: Where.
+            url: Where to store it.
             content: The bytes, in pieces.
-            size: How many they are.
-            headers: Besides the client's own.
+            size: How many bytes.
+            headers: Headers to send besides the client's own.
 
         Raises:
-            TransientError: It failed in a way that may pass.
-            FetchError: The server does not take it.
+            TransientError: A temporary failure.
+            FetchError: The server does not accept the content.
         """
         client, described = self._connected(), {"content-length": str(size), "content-type": _OCTETS}
         sent = {"user-agent": _AGENT, **self._headers, **described, **(headers or {})}

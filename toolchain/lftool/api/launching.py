@@ -1,4 +1,4 @@
-"""What the core and backends say to each other: what is on this machine, what is to be run, and how."""
+"""Values that the core and backends exchange: what is on this machine, what to run, and how."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attrs.validators import ge, le, optional
 
 @frozen(kw_only=True)
 class Device:
-    """One device of a backend; memory in bytes, None where the driver does not say."""
+    """One device of a backend. Memory is in bytes, or None if the driver does not report it."""
 
     name: str
     memory: int | None = field(default=None, validator=optional(ge(0)))
@@ -23,12 +23,12 @@ class Probe:
     """What a backend found on this machine.
 
     Attributes:
-        available: Whether there is a device, and the driver answers.
-        reason: Why not, in one sentence.
+        available: Whether there is a device and its driver responds.
+        reason: Why the backend is not available, in one sentence.
         devices: In the order in which llama.cpp counts them.
-        versions: Of drivers and libraries.
-        library: Whether the installed llama-cpp-python can compute on it.
-        fingerprint: One line that changes when something does that could change what is computed.
+        versions: Versions of drivers and libraries.
+        library: Whether the installed llama-cpp-python can compute on this backend.
+        fingerprint: One line that changes when anything changes that could affect the results.
     """
 
     available: bool
@@ -41,14 +41,15 @@ class Probe:
 
 @frozen(kw_only=True)
 class ModelSize:
-    """What of a model takes memory; sizes in bytes.
+    """How much memory the parts of a model take, in bytes.
 
     Attributes:
-        weights: All of it.
+        weights: All weights.
         layers: Weights of each block, from the first to the last.
-        cache: What the KV cache takes for one token, per block.
-        context: Tokens of context that the run contract asks for; the model's own length where it does not.
-        asked: Whether the run contract asks for it: then every request to a server has it; else they share it.
+        cache: KV cache for one token, per block.
+        context: Context length in tokens: that of the run contract, else the model's own.
+        asked: Whether the run contract sets the context. If so, every request to a server gets all of it; otherwise,
+            the requests share it.
     """
 
     weights: int = field(validator=ge(0))
@@ -63,19 +64,19 @@ class ModelSize:
         return self.weights + self.context * sum(self.cache)
 
     def served(self, requests: int) -> ModelSize:
-        """Return the same model as a server keeps it, with the context of all requests that it answers at once."""
+        """Return the size of the model in a server, with the context of all requests that it answers concurrently."""
         return evolve(self, context=self.context * requests, asked=False) if self.asked else self
 
 
 @frozen(kw_only=True)
 class ServeOptions:
-    """How to serve. The key that clients must send stands in the variable `LLAMA_API_KEY`, never in a command line.
+    """How to serve. The key that clients must send is in the variable `LLAMA_API_KEY`, never on a command line.
 
     Attributes:
         host: Address to listen on.
         port: Port to listen on.
-        insecure: Whether other machines may come in without a key.
-        embeddings: Whether to make embeddings, the mean of all tokens, in place of answers.
+        insecure: Whether other machines may connect without a key.
+        embeddings: Whether to return embeddings, the mean of all tokens, instead of answers.
     """
 
     host: str = "127.0.0.1"
@@ -89,12 +90,12 @@ class LaunchRequest:
     """A verified bundle to run.
 
     Attributes:
-        bundle: A path that opens the very file that was verified.
+        bundle: A path that opens exactly the file that was verified.
         runner: A script that runs it with llama-cpp-python, started as `python SCRIPT BUNDLE`.
         executable: The native runtime of this backend, if this machine has one that may be started.
-        probe: What the backend found here; None for one that is always there.
-        size: What of the model takes memory.
-        serve: Set to serve it; else it answers prompts, or chats.
+        probe: What the backend found on this machine; None for a backend that is always available.
+        size: How much memory the model takes.
+        serve: Set if the bundle is to be served. Otherwise it answers prompts or chats.
     """
 
     bundle: str
@@ -107,15 +108,16 @@ class LaunchRequest:
 
 @frozen(kw_only=True)
 class LaunchCommand:
-    """The process that runs it.
+    """The process that runs a bundle.
 
     Attributes:
-        argv: Argument list; the request's `bundle` is one of them. The user's arguments are appended: `--prompt`, …
+        argv: Argument list, with the request's `bundle` as one element. User arguments (`--prompt`, …) are appended.
         environment: Variables to set besides the inherited ones.
-        reads: Files and folders that it reads or executes besides the bundle, the interpreter and the system's libraries. The
-            process is confined: it reaches nothing else, and has no network but the port that it serves on.
-        writes: Files and folders that it writes, such as a driver's cache; those that are there when it starts.
-        sentence: What runs where, for the user; no full stop.
+        reads: Files and folders that it reads or executes besides the bundle, the interpreter and the system's
+            libraries. The process is confined: it can access nothing else, and no network except the port that it
+            serves on.
+        writes: Files and folders that it writes, such as a driver's cache. Only those that exist when it starts count.
+        sentence: What runs where, for the user, without a full stop.
     """
 
     argv: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Factories that import what they make when it is made: a plugin is imported with every command, most of it for nothing."""
+"""Factories that import on first use: every command imports the plugins, but most need little of them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ _PLACE = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)\Z")
 
 
 class Lazy:
-    """A class or a function that is imported when it is used."""
+    """A class or a function that is imported when it is first used."""
 
     def __init__(self, module: str, name: str) -> None:
         self._module, self._name = module, name
 
     def resolve(self) -> Any:  # noqa: ANN401 - whatever has that name
-        """Return it."""
+        """Import and return it."""
         return getattr(import_module(self._module), self._name)
 
     def __call__(self, *arguments: Any) -> Any:  # noqa: ANN401 - whatever the record's factory takes and makes
-        """Call it."""
+        """Import and call it."""
         return self.resolve()(*arguments)
 
 
 def lazily(place: str) -> Lazy:
-    """Return a factory that imports a class, or a function, and calls it with what it is called with.
+    """Return a factory that imports a class or a function and calls it with the factory's own arguments.
 
         SourceType(name="mem", summary="files in memory", schemes=("mem",), factory=lazily("lftool_mem.source:MemorySource"))
 
@@ -33,7 +33,7 @@ def lazily(place: str) -> Lazy:
         place: Module and name, `module:Class`.
 
     Raises:
-        ValueError: It is not spelt so.
+        ValueError: `place` does not have that form.
     """
     found = _PLACE.match(place)
     if found is None:

@@ -1,4 +1,4 @@
-"""What a backend is asked to load before a model is locked, and what it found."""
+"""What a backend loads before a model is locked, and what it found."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class LoadRequest:
     """A model to load without its data.
 
     Attributes:
-        weights: A GGUF. Its metadata and list of tensors are there; behind them there may be zeros.
-        context: Tokens of context to make room for; None for as many as the model was trained with.
+        weights: A GGUF with its metadata and list of tensors. The tensor data may be zeros.
+        context: Context length to make room for, in tokens; None for the length that the model was trained with.
     """
 
     weights: Path
@@ -26,10 +26,11 @@ class LoadReport:
     """What loading found.
 
     Attributes:
-        tool: What loaded it, and its version.
-        context: Tokens of context that `context_bytes` is for.
-        context_bytes: Memory that a context takes besides the weights: cache and intermediate results; None where not known.
-        warnings: What the model loads with, and will not do; sentences without a full stop.
+        tool: Engine that loaded it, and its version.
+        context: Context length that `context_bytes` is for, in tokens.
+        context_bytes: Memory that the context takes besides the weights: cache and intermediate results. None if
+            unknown.
+        warnings: What the model will not do, although it loads: sentences without a full stop.
     """
 
     tool: str

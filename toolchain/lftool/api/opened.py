@@ -1,4 +1,4 @@
-"""Bundles as plugins see them: opened, and described by what their manifest says."""
+"""Bundles as plugins see them: opened, and described by their manifest."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class OpenedBundle:
 
     Attributes:
         file: The very file that was checked, open for reading.
-        path: Where it lies; messages call it by its last part.
-        size: Of the file, in bytes.
-        name: Of the bundle, as the recipe has it.
-        version: Its version.
-        target: Which of the recipe's targets it is.
-        layout: How it is laid out.
-        backend: What it was built for.
-        runtime: Name and number of the runtime that it begins with; empty where there is none.
-        manifest: M, the digest of its manifest, which names it with all of its contents.
-        members: What is in it besides the prefix.
+        path: Path of the file. Messages show its last part.
+        size: Size of the file in bytes.
+        name: Name of the bundle, from the recipe.
+        version: Version of the bundle.
+        target: Target of the recipe that it was built for.
+        layout: Layout of the bundle.
+        backend: Backend that it was built for.
+        runtime: Name and number of the runtime that it begins with; empty if there is none.
+        manifest: M, the digest of its manifest, which identifies the bundle and all of its contents.
+        members: Everything in it besides the prefix.
         weights: The header of the weights: metadata and tensors.
     """
 
@@ -63,12 +63,12 @@ class CommandContext(Protocol):
         """Return a context manager over an opened bundle.
 
         Args:
-            path: Its file.
-            check: Compare every byte with the manifest; what was compared before is remembered. Without it, structure and
-                manifest are sound, and no more is known.
+            path: Path of the bundle.
+            check: Compare every byte with the manifest. Earlier comparisons are remembered. If False, only structure
+                and manifest are checked.
 
         Raises:
-            FormatError: It is no bundle.
-            IntegrityError: It is not what it says.
-            StorageError: It cannot be read.
+            FormatError: The file is not a bundle.
+            IntegrityError: Its content does not match its manifest.
+            StorageError: The file cannot be read.
         """

@@ -1,4 +1,4 @@
-"""What the objects behind the records can do. Implementations need not inherit; they are checked structurally."""
+"""Protocols of the objects that records make. Implementations need not inherit; they are checked structurally."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ Observer = Callable[[Event], None]
 
 
 class Source(Protocol):
-    """Files somewhere. The core hashes, limits, stores and retries; a source only resolves and delivers."""
+    """A place with files. A source only resolves and delivers. The core hashes, limits sizes, stores and retries."""
 
     def resolve(self, request: SourceRequest) -> Resolution:
         """Return what the request means now. Never called in a locked build.
 
         Raises:
-            FetchError: The remote does not answer, or has nothing there.
+            FetchError: The remote does not respond, or has nothing there.
             RecipeError: The request itself is wrong.
         """
 
@@ -48,87 +48,87 @@ class Source(Protocol):
     ) -> AbstractContextManager[Iterator[bytes]]:
         """Return a context manager over bytes of a file, in pieces of any length.
 
-        It may be called from several threads at once. A record without `ranges` is asked for whole files only.
+        Several threads may call it concurrently. Without `ranges`, only whole files are requested.
 
         Args:
-            request: What was resolved.
-            revision: What it meant.
-            file: One of its files. Its `revision` is None when any version will do: the core compares digests.
+            request: The request that was resolved.
+            revision: Its revision.
+            file: One of its files. If its `revision` is None, any version will do: the core compares digests.
             offset: Where to begin, in bytes.
             size: How many bytes; None for all that follow.
 
         Raises:
-            TransientError: It failed in a way that may pass; the core tries again. Now or while iterating.
-            ChangedError: The remote has another version than `revision` and the file's `revision` say.
+            TransientError: A temporary failure, when called or while iterating. The core retries.
+            ChangedError: The remote has another version than `revision` and the file's `revision` name.
             RangeError: The remote delivers whole files only.
-            FetchError: It cannot be read, and trying again is no use.
+            FetchError: The file cannot be read, and retrying would not help.
         """
 
 
 class RemoteStore(Protocol):
-    """A shared place of objects by key, such as `cas/<sha256>`; the core decides what to believe of what it holds.
+    """A shared store of objects by key, such as `cas/<sha256>`. The core decides which of its contents to trust.
 
-    Threads share it. A store that fails is passed over with a warning.
+    Threads share it. A store that fails is skipped with a warning.
     """
 
     def find(self, key: str) -> StoredObject | None:
-        """Return what is stored under `key`; None when nothing is.
+        """Return what is stored under `key`; None if nothing is.
 
         Raises:
-            TransientError: It failed in a way that may pass.
-            FetchError: The store does not answer, or refuses to.
+            TransientError: A temporary failure.
+            FetchError: The store does not respond, or refuses the request.
         """
 
     def open(self, key: str, offset: int, size: int | None) -> AbstractContextManager[Iterator[bytes]]:
-        """Return a context manager over bytes of an object as they are stored: decoding is the core's affair.
+        """Return a context manager over bytes of an object as they are stored. The core decodes them.
 
         Args:
-            key: Of an object that is there.
+            key: Key of an object that exists.
             offset: Where to begin, in bytes.
             size: How many bytes; None for all that follow.
 
         Raises:
-            TransientError: It failed in a way that may pass. Now or while iterating.
+            TransientError: A temporary failure, when called or while iterating.
             RangeError: The store delivers whole objects only.
-            FetchError: It cannot be read.
+            FetchError: The object cannot be read.
         """
 
     def put(self, key: str, content: Iterator[bytes], size: int, encoding: str | None) -> None:
         """Store an object.
 
         Args:
-            key: Under which key.
-            content: Its bytes, in pieces of up to 1 MiB. What the iterator raises ends the work: it may be an interrupt.
-            size: How many they are.
-            encoding: Content encoding that it is in, as HTTP names it (`zstd`); None for none.
+            key: Key to store it under.
+            content: Its bytes, in pieces of up to 1 MiB. If the iterator raises, stop: it may be an interrupt.
+            size: How many bytes.
+            encoding: Content encoding of the bytes, as HTTP names it (`zstd`); None for none.
 
         Raises:
-            TransientError: It failed in a way that may pass.
-            FetchError: The store does not take it.
+            TransientError: A temporary failure.
+            FetchError: The store does not accept the object.
         """
 
 
 class Transform(Protocol):
-    """Makes weights out of weights. All but `tool` runs in a process of its own with a cleared environment."""
+    """Makes weights from weights. Everything but `tool` runs in a separate process with a cleared environment."""
 
     def tool(self) -> ToolIdentity:
-        """Return version and files of what executes; must not import anything heavy."""
+        """Return the version and files of what executes. Must not import anything heavy."""
 
     def probe_inputs(self, use: str, folder: Path) -> Mapping[str, Path]:
-        """Write a fixed small input and return role to file; the sha256 of what `run` makes of it is the fingerprint.
+        """Write a fixed small input and return role to file. The sha256 of `run`'s output for it is the fingerprint.
 
-        Transforms of the same semantics write the same input.
+        Transforms with the same semantics write the same input.
 
         Args:
-            use: What is made, such as a file type, with `+imatrix` behind it when an importance matrix is used.
+            use: What is made, such as a file type, followed by `+imatrix` if an importance matrix is used.
             folder: An empty folder to write to.
         """
 
     def plan(self, spec: TransformSpec, inputs: Mapping[str, InputFile]) -> TransformPlan:
-        """Return what will be made; pure.
+        """Return what will be made. Must be pure.
 
-        Of a quantizer with a `mixture`, `spec` has the types that were chosen, which the plan repeats, and the lock gets
-        the plan of the mixture's quantizer.
+        For a quantizer with a `mixture`, `spec` has the chosen types and the plan repeats them. The lock gets the plan
+        of the mixture's quantizer.
 
         Raises:
             RecipeError: The spec cannot be met with these inputs.
@@ -141,7 +141,7 @@ class Transform(Protocol):
 
         Args:
             spec: What to make.
-            inputs: Role to file: `weights`, and `imatrix` where the recipe has one.
+            inputs: Role to file: `weights`, and `imatrix` if the recipe has one.
             output: Path to write.
             threads: How many threads to use.
             progress: Called as progress(tensor, index, count).
@@ -155,10 +155,12 @@ class Backend(Protocol):
         """Return whether it can be used here. Runs in a child process with a time limit."""
 
     def launch(self, request: LaunchRequest) -> LaunchCommand:
-        """Return the process that runs a bundle; must not import anything heavy."""
+        """Return the process that runs a bundle. Must not import anything heavy."""
 
     def measure(self, request: QualityRequest, progress: Progress) -> Figures:
-        """Return how well weights predict a text, or how far their vectors are off. Runs in a child process; the same machine gives the same figures.
+        """Return how well weights predict a text, or how far off their vectors are.
+
+        Runs in a child process. The same machine gives the same figures.
 
         Args:
             request: What to compare.
@@ -170,12 +172,12 @@ class Backend(Protocol):
         """
 
     def load(self, request: LoadRequest) -> LoadReport:
-        """Load a model without its data, so that what cannot be loaded is not locked. Runs in a child process.
+        """Load a model without its data, so that a model that cannot be loaded is not locked. Runs in a child process.
 
-        Only called where the record says `loads`.
+        Only called if the record has `loads`.
 
         Raises:
-            FormatError: It cannot be loaded; the message has the engine's own words.
+            FormatError: The model cannot be loaded. The message quotes the engine.
             UnavailableError: The engine is not installed.
         """
 
@@ -184,42 +186,42 @@ class Layout(Protocol):
     """Decides where things go in a bundle."""
 
     def plan(self, inputs: LayoutInputs) -> LayoutPlan:
-        """Return prefix and members; pure."""
+        """Return prefix and members. Must be pure."""
 
 
 class Runtime(Protocol):
-    """A numbered, frozen runtime, whose bytes its plugin carries."""
+    """A numbered, frozen runtime. Its plugin contains its bytes."""
 
     def parts(self) -> RuntimeParts:
-        """Return its bytes; the same ones for ever."""
+        """Return its bytes, which never change."""
 
     def runner(self) -> Path | None:
         """Return a script that backends can start with Python to run a bundle, if this runtime has one."""
 
 
 class CompiledRuntime(Protocol):
-    """A runtime that is compiled from an archive of sources: the prefix of bundles, and nothing besides it."""
+    """A runtime compiled from an archive of sources. It is the prefix of a bundle and has no members."""
 
     def tool(self) -> ToolIdentity:
         """Return the version of the sources, the plugin's files that are compiled in, options, and the archive.
 
-        It must not look for a compiler: machines without one ask as well, for whom another machine compiles.
+        It must not look for a compiler. Machines without one call it as well, and another machine compiles for them.
         """
 
     def toolchain(self) -> str:
-        """Return the versions of compiler and libraries: with `tool`, all that decides the executable's bytes.
+        """Return the versions of compiler and libraries. With `tool`, they decide the executable's bytes.
 
         Raises:
-            UnavailableError: This machine has no compiler that can do it.
+            UnavailableError: This machine has no suitable compiler.
         """
 
     def compile(self, archive: Path, output: Path, threads: int, progress: Progress) -> None:
         """Write the executable. Neither `threads` nor the folder that it works in may change a byte of it.
 
-        Runs in a process of its own with a cleared environment, in an empty folder.
+        Runs in a separate process with a cleared environment, in an empty folder.
 
         Args:
-            archive: A ZIP of the members that the tool asked for.
+            archive: A ZIP of the members that the tool requested.
             output: Path to write.
             threads: How many threads to use.
             progress: Called as progress(what, done, count).
@@ -240,7 +242,7 @@ class Signer(Protocol):
         """Return the public key, PEM."""
 
     def sign(self, data: bytes) -> bytes:
-        """Return the signature of `data`; the same bytes every time."""
+        """Return the signature of `data`, the same bytes every time."""
 
 
 class Verifier(Protocol):

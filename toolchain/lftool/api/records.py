@@ -1,6 +1,6 @@
-"""Records: what hooks yield. A record names a thing, says what it is for, and knows how to make it.
+"""Records: what hooks yield. A record names a thing, says what it is for, and has a factory that makes it.
 
-A name can be locked; "whoever registered last" cannot. Names are lower-case words of the field.
+A name can be locked; "whichever plugin registered last" cannot. Names are lower-case terms of the field.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lftool.api.checking import Check  # noqa: TC004 - nothing resolves the annotations of records
     from lftool.api.exporting import Exporter  # noqa: TC004 - as above
 
-# What lftool recognises in a source by itself.
+# Formats that lftool recognises in a source without a plugin.
 KNOWN_FORMATS = ("gguf", "gguf-split", "safetensors", "peft")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*\Z")
 _SEMANTICS = re.compile(r"[a-z0-9][a-z0-9._+-]*/[1-9][0-9]*\Z")
@@ -77,7 +77,7 @@ class Record:
 
     @property
     def key(self) -> str:
-        """What must be unique within a kind: the name, as a rule."""
+        """The key that must be unique within a kind; the name by default."""
         return self.name
 
 
@@ -86,26 +86,26 @@ class ConfigurableRecord(Record):
     """Base of records that take options.
 
     Attributes:
-        options: An attrs class that a table of options is structured as: no coercion, no unknown keys. None when there are none.
-            One that is named `lazily` is looked at when it is used.
+        options: The attrs class that a table of options becomes: no coercion, no unknown keys. None if there are no
+            options. A class named with `lazily` is imported when it is used.
     """
 
     options: type | Lazy | None = None
 
     @property
     def options_class(self) -> type | None:
-        """The class of its options; None when there are none."""
+        """The class of its options; None if there are no options."""
         found: type | None = self.options.resolve() if isinstance(self.options, Lazy) else self.options
         return found
 
 
 @frozen(kw_only=True)
 class SourceType(ConfigurableRecord):
-    """A source; `schemes` are the URI schemes that it resolves.
+    """A source. `schemes` are the URI schemes that it resolves.
 
     Attributes:
-        local: Whether it works without a network; only such sources are opened under `--offline`.
-        ranges: Whether `open` can deliver parts; then large files are fetched over several connections, and resumed.
+        local: Whether it works without a network. With `--offline`, only such sources are opened.
+        ranges: Whether `open` can deliver parts. If so, large files are fetched over several connections and resumed.
     """
 
     schemes: tuple[str, ...] = field(validator=_not_empty)
@@ -116,7 +116,7 @@ class SourceType(ConfigurableRecord):
 
 @frozen(kw_only=True)
 class RemoteStoreType(Record):
-    """A kind of remote store; `schemes` are the URL schemes of its places."""
+    """A kind of remote store. `schemes` are its URL schemes."""
 
     schemes: tuple[str, ...] = field(validator=_not_empty)
     factory: Callable[[RemoteStoreContext], RemoteStore]
@@ -129,11 +129,11 @@ class TransformType(ConfigurableRecord):
     Attributes:
         consumes: Formats that it reads, such as `gguf`.
         produces: What it makes, such as the file type `Q4_K_M`.
-        semantics: Name and number of its arithmetic; two transforms of the same semantics make the same bits.
-        deterministic: Whether the same inputs give the same bytes; others are refused.
-        streams: Of a converter: that it writes its output once, from the first byte to the last, so that it may be a pipe.
-            Of a quantizer: that it, and its `mixture`, plan from the header of the weights, and that it can read them
-            from `InputFile.pipe`.
+        semantics: Name and number of its arithmetic. Two transforms with the same semantics make the same bits.
+        deterministic: Whether the same inputs give the same bytes. If False, it is refused.
+        streams: For a converter: whether it writes its output once, from the first byte to the last, so that the output
+            can be a pipe. For a quantizer: whether it and its `mixture` plan from the header of the weights, and it can
+            read the weights from `InputFile.pipe`.
     """
 
     consumes: tuple[str, ...] = field(validator=_not_empty)
@@ -146,18 +146,19 @@ class TransformType(ConfigurableRecord):
 
 @frozen(kw_only=True)
 class ConverterType(TransformType):
-    """A converter: from the files of a source to one GGUF.
+    """A converter, which turns the files of a source into one GGUF.
 
-    It consumes `safetensors`, `gguf-split` or `peft`, which lftool recognises, or one format of its own; its `produces` are
-    types of weights: `source` keeps those that are there. Inputs are named by their paths within the source; of `peft`, under
-    `adapter/`, and the configuration of the model that it adapts under `base/`.
+    It consumes `safetensors`, `gguf-split` or `peft`, which lftool recognises, or one format of its own. `produces` are
+    weight types; `source` keeps the types in the source. Inputs are named by their paths within the source. For `peft`,
+    these are under `adapter/`, and the configuration of the model that it adapts is under `base/`.
 
     Attributes:
-        makes: What kind of GGUF, by the names of `general.type`.
-        recognises: Of a format of its own: globs of the paths that are such weights, as in `include`. They are looked for in
-            sources that hold none of the formats that lftool knows; pickle checkpoints are refused whatever matches.
-        beside: Of a format of its own: globs of what else it reads of the source, such as a configuration.
-        options: Of the recipe's `[model.options.ROLE]`.
+        makes: Kind of the GGUF, as in `general.type`.
+        recognises: For a format of its own: globs of the paths of its weights, as in `include`. lftool looks for them
+            in sources that have none of the formats that it knows itself. Pickle checkpoints are refused whatever
+            matches.
+        beside: For a format of its own: globs of what else it reads from the source, such as a configuration.
+        options: Class of the recipe's `[model.options.ROLE]`.
     """
 
     makes: Literal["model", "adapter", "mmproj"] = "model"
@@ -176,15 +177,15 @@ class ConverterType(TransformType):
 
 @frozen(kw_only=True)
 class QuantizerType(TransformType):
-    """A quantizer: from a GGUF to a smaller one.
+    """A quantizer, which turns a GGUF into a smaller one.
 
     Attributes:
-        mixture: Name of the quantizer that chooses the type of every tensor; None when it does so itself.
-        preference: Of several quantizers that make a file type, the one with the largest is used by default.
-        accelerates: Name of the quantizer in whose place it may work, for targets of `backend`, where its `tool()` does not
-            raise: it makes the same bits.
-        backend: Which targets' quantizer it may replace.
-        alignment: The one alignment of weights, in bytes, that it makes sound files of; None where it makes them of any.
+        mixture: Name of the quantizer that chooses the type of every tensor; None if this one does.
+        preference: If several quantizers make a file type, the one with the highest preference is the default.
+        accelerates: Name of the quantizer that this one may replace for targets of `backend`, if its own `tool()` does
+            not raise. It makes the same bits.
+        backend: Backend of the targets for which it may replace that quantizer.
+        alignment: The only alignment of weights, in bytes, from which it makes sound files; None if it accepts any.
     """
 
     mixture: str | None = None
@@ -196,14 +197,14 @@ class QuantizerType(TransformType):
 
 @frozen(kw_only=True)
 class BackendType(ConfigurableRecord):
-    """A backend: cpu, cuda, rocm, metal.
+    """A backend, such as cpu, cuda, rocm or metal.
 
     Attributes:
         loads: Whether its `load` tries models before they are locked.
-        preference: Of several backends that can be used here, `--backend auto` takes the one with the largest. The processor has
-            1, our accelerators have 10.
-        options: Of `[backends.NAME]` in the user's configuration.
-        factory: Called without arguments, or with the options where the record has a class of them.
+        preference: If several backends are available, `--backend auto` takes the one with the highest preference. The
+            processor has 1, our accelerators have 10.
+        options: Class of `[backends.NAME]` in the user's configuration.
+        factory: Called with the options if the record has an options class, else without arguments.
     """
 
     loads: bool = False
@@ -216,11 +217,11 @@ class LayoutType(ConfigurableRecord):
     """A bundle layout.
 
     Attributes:
-        suffix: What files of bundles end with.
-        media_type: Theirs.
-        default_runtime: The runtime that it needs; None when it needs none.
-        number: Grows when the layout lays out otherwise. It enters the action of the pack stage above 1.
-        options: Of the target's `layout_options`; `plan` gets them in `LayoutInputs.options`.
+        suffix: Suffix of bundle files.
+        media_type: Media type of bundle files.
+        default_runtime: Runtime of targets that name none; None if the layout has no runtime.
+        number: Increase it when the layout changes where things go. Above 1, it enters the action of the pack stage.
+        options: Class of the target's `layout_options`; `plan` gets them in `LayoutInputs.options`.
     """
 
     suffix: str
@@ -232,13 +233,13 @@ class LayoutType(ConfigurableRecord):
 
 @frozen(kw_only=True)
 class RuntimeType(Record):
-    """A runtime; `number` grows when its bytes change, and old numbers stay.
+    """A runtime. Increase `number` when its bytes change, and keep the old numbers.
 
     Attributes:
-        compiled: Whether it is compiled on the machine that locks; then `factory` makes a `CompiledRuntime`, and the lock
-            names the executable that came of it. Else it makes a `Runtime`.
-        backend: Of a compiled runtime, for which backend; recipes write `runtime = "native"` for all of them.
-        requests: How many requests a server of it answers at once, each with the context that the recipe asks for.
+        compiled: Whether it is compiled on the machine that locks. If so, `factory` makes a `CompiledRuntime` and the
+            lock names the resulting executable. Otherwise, `factory` makes a `Runtime`.
+        backend: Backend of a compiled runtime. Recipes write `runtime = "native"` for every backend.
+        requests: How many requests its server answers concurrently, each with the context length of the recipe.
     """
 
     number: int
@@ -249,26 +250,26 @@ class RuntimeType(Record):
 
     @property
     def title(self) -> str:
-        """The name, with the backend's behind it where there is one."""
+        """The name, followed by the name of the backend if there is one."""
         return self.name if self.backend is None else f"{self.name}-{self.backend}"
 
     @property
     def semantics(self) -> str:
-        """Title and number, as locks and manifests write it."""
+        """Title and number, as in locks and manifests."""
         return f"{self.title}/{self.number}"
 
     @property
     def key(self) -> str:
-        """Name and number: old numbers stay beside new ones."""
+        """Title and number, because old numbers stay beside new ones."""
         return self.semantics
 
 
 @frozen(kw_only=True)
 class SignerType(ConfigurableRecord):
-    """A signer; `schemes` are the key reference schemes that it opens, such as `file` and `env`.
+    """A signer. `schemes` are the key reference schemes that it opens, such as `file` and `env`.
 
     Attributes:
-        options: Of the recipe's `[sign.options]`; the factory gets them in `SignerContext.options`.
+        options: Class of the recipe's `[sign.options]`; the factory gets them in `SignerContext.options`.
     """
 
     schemes: tuple[str, ...] = field(validator=_not_empty)
@@ -277,7 +278,7 @@ class SignerType(ConfigurableRecord):
 
 @frozen(kw_only=True)
 class VerifierType(Record):
-    """A verifier; its name is the signature scheme."""
+    """A verifier. Its name is the signature scheme."""
 
     factory: Callable[[], Verifier]
 
@@ -287,8 +288,8 @@ class ObserverType(ConfigurableRecord):
     """An observer of events.
 
     Attributes:
-        options: Of `[observers.NAME]` in the user's configuration.
-        factory: Called without arguments, or with the options where the record has a class of them.
+        options: Class of `[observers.NAME]` in the user's configuration.
+        factory: Called with the options if the record has an options class, else without arguments.
     """
 
     factory: Callable[..., Observer]
@@ -299,10 +300,10 @@ class CheckType(ConfigurableRecord):
     """A kind of check: `[[checks]] kind = NAME`.
 
     Attributes:
-        options: The keys of such a table besides `kind`, `name` and `targets`. A field with `metadata={"file": True}` names a
-            file of the project, which is looked for when the recipe is locked.
-        of: What models it can check do.
-        factory: Called without arguments, or with the options where the record has a class of them.
+        options: Class of the table's keys besides `kind`, `name` and `targets`. A field with `metadata={"file": True}`
+            names a file of the project, which must exist when the recipe is locked.
+        of: What a model must do for the check to apply to it.
+        factory: Called with the options if the record has an options class, else without arguments.
     """
 
     of: tuple[Does, ...] = field(default=("generates",), validator=_not_empty)
@@ -314,10 +315,10 @@ class ExporterType(ConfigurableRecord):
     """An exporter: `lftool export NAME BUNDLE`.
 
     Attributes:
-        options: Options of the command: a field `image` is `--image`. Without a default it is required; the metadata `doc` is
-            its help, `metavar` what stands behind it.
-        writes: Whether it makes the text of one file, or fills a folder.
-        factory: Called without arguments, or with the options where the record has a class of them.
+        options: Class of the command's options: a field `image` is `--image`. A field without a default is required.
+            Its metadata `doc` is the help text, `metavar` the placeholder after the option.
+        writes: Whether it makes the text of one file or fills a folder.
+        factory: Called with the options if the record has an options class, else without arguments.
     """
 
     writes: Literal["file", "folder"] = field(default="file", validator=in_(("file", "folder")))
@@ -326,13 +327,13 @@ class ExporterType(ConfigurableRecord):
 
 @frozen(kw_only=True)
 class Example(Record):
-    """What `lftool plugins test` tries a record with: it is tested as an installed plugin's user would use it.
+    """What `lftool plugins test` needs to test a record as a user of the installed plugin would use it.
 
     Attributes:
-        name: Of the record.
-        of: Its kind, such as `SourceType`.
-        make: Given an empty folder, a context manager over what the kit of that kind needs: `Served` of a source, `Work` of a
-            converter or quantizer, … (docs/reference/plugin-api.md). What it starts, it ends.
+        name: Name of the record.
+        of: Kind of the record, such as `SourceType`.
+        make: Takes an empty folder and returns a context manager over what the kit of that kind needs: `Served` for a
+            source, `Work` for a converter or quantizer, … (docs/reference/plugin-api.md). It must stop what it starts.
     """
 
     of: type[Record] = field(validator=_record_type)
@@ -340,17 +341,17 @@ class Example(Record):
 
     @property
     def key(self) -> str:
-        """Kind and name; several examples of a record differ in what they show."""
+        """Kind, name and summary: several examples of one record differ in their summaries."""
         return f"{self.of.__name__} {self.name}: {self.summary}"
 
 
 @frozen(kw_only=True)
 class CommandType(Record):
-    """A command: `lftool NAME`. lftool's own names are taken.
+    """A command: `lftool NAME`. The names of lftool's own commands are taken.
 
     Attributes:
-        factory: Makes the `click.Command`, or a group of them; `lazily` may name the command itself. What the command returns is
-            the exit status, if it is an int. With `@click.pass_obj` it gets a `CommandContext`.
+        factory: Makes the `click.Command`, or a group of them. `lazily` may name the command itself. If the command
+            returns an int, that is the exit status. With `@click.pass_obj` it gets a `CommandContext`.
     """
 
     factory: Callable[[], Any]

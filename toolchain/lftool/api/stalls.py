@@ -1,4 +1,4 @@
-"""How long a connection may be silent, how slow it may be, and how long the headers of an answer may take."""
+"""How long a connection may be silent, how slow it may be, and how long response headers may take."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STALL = "LFTOOL_STALL_SECONDS"
 LEAST_RATE = "LFTOOL_LEAST_RATE"
 HEADER = "LFTOOL_HEADER_SECONDS"
 _DEFAULT_STALL, _DEFAULT_RATE, _DEFAULT_HEADER = 30.0, 1024.0, 60.0
-RATE_SECONDS = 60.0  # over which a rate is measured
+RATE_SECONDS = 60.0  # period over which a rate is measured
 
 
 def _number(name: str, default: float, what: str) -> float:
@@ -30,39 +30,39 @@ def _number(name: str, default: float, what: str) -> float:
 
 
 def stall_seconds() -> float:
-    """Return the seconds without a byte after which a connection is given up: `LFTOOL_STALL_SECONDS`, or 30.
+    """Return the seconds without a byte after which a connection is dropped: `LFTOOL_STALL_SECONDS`, or 30.
 
     Raises:
-        UsageError: The variable holds no number above 0.
+        UsageError: The variable is not a number above 0.
     """
     return _number(STALL, _DEFAULT_STALL, "seconds")
 
 
 def least_rate() -> float:
-    """Return the bytes a second, over a minute, below which a transfer is given up: `LFTOOL_LEAST_RATE`, or 1024.
+    """Return the bytes per second, over a minute, below which a transfer is dropped: `LFTOOL_LEAST_RATE`, or 1024.
 
     Raises:
-        UsageError: The variable holds no number above 0.
+        UsageError: The variable is not a number above 0.
     """
     return _number(LEAST_RATE, _DEFAULT_RATE, "bytes a second")
 
 
 def header_seconds() -> float:
-    """Return the seconds within which the headers of an answer must be there: `LFTOOL_HEADER_SECONDS`, or 60.
+    """Return the seconds within which response headers must arrive: `LFTOOL_HEADER_SECONDS`, or 60.
 
     Raises:
-        UsageError: The variable holds no number above 0.
+        UsageError: The variable is not a number above 0.
     """
     return _number(HEADER, _DEFAULT_HEADER, "seconds")
 
 
 class Pace:
-    """Watches that bytes arrive no slower than the least rate. Only time that is spent waiting for them counts.
+    """Checks that bytes arrive no slower than the least rate. Only time spent waiting for them counts.
 
     Args:
         what: What arrives, for messages.
-        clock: Seconds.
-        seconds: Over which the rate is measured.
+        clock: Returns the time in seconds.
+        seconds: Period over which the rate is measured, in seconds.
     """
 
     def __init__(self, what: str, clock: Callable[[], float] = time.monotonic, seconds: float = RATE_SECONDS) -> None:
@@ -77,7 +77,7 @@ class Pace:
         """Yield pieces as they arrive.
 
         Raises:
-            FetchError: Over the last minute they were too few. Trying again would be no use: the server answers.
+            FetchError: Too few bytes arrived in the last minute. Retrying would not help: the server responds.
         """
         begun = self._clock()
         for piece in pieces:

@@ -1,4 +1,4 @@
-"""What the core hands to plugins and takes from them: frozen values, keyword-only, so that fields can be added."""
+"""Values that the core passes to plugins and gets from them: frozen and keyword-only, so that fields can be added."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _of(*kinds: type) -> Callable[[Any, Attribute[Any], Any], None]:
-    """Return a validator: whoever makes such a value with another type hears it at that line, and not the core later."""
+    """Return a validator that raises where a value of another type is made, not later in the core."""
     names = " or ".join("None" if kind is type(None) else f"a {kind.__name__}" for kind in kinds)
 
     def check(instance: Any, attribute: Attribute[Any], value: Any) -> None:  # noqa: ANN401 - as attrs has it
@@ -55,20 +55,20 @@ _NONE = type(None)
 
 
 class InputWarning(UserWarning):
-    """Something of an input is left out; a transform warns with this category, and the user reads the text."""
+    """Part of an input is left out. A transform warns with this category, and the user sees the text."""
 
 
 @frozen(kw_only=True)
 class SourceContext:
-    """Where and with what a source works.
+    """What a source has to work with.
 
     Attributes:
         project: The recipe's folder.
-        options: Its options, structured; None when the record has none. They are the recipe's: a project chooses them.
-        offline: Whether no remote may be asked.
-        files: The one way to open files of the project and of the user's roots.
-        credentials: The user's, by host. A source asks here, and passes on what it gets, or asks anonymously; it must not
-            let a library look for credentials: a recipe chooses the host.
+        options: Instance of the record's options class, or None. The project chooses them.
+        offline: Whether the source must not contact a remote.
+        files: The only way to open files of the project and of the user's roots.
+        credentials: The user's credentials, by host. Send what you get here, or connect anonymously. Do not let a
+            library look for credentials: the recipe chooses the host.
     """
 
     project: Path
@@ -80,7 +80,7 @@ class SourceContext:
 
 @frozen(kw_only=True)
 class RemoteStoreContext:
-    """Where a remote store is, as the user's environment says, and the user's credentials."""
+    """The URL of a remote store, from the user's environment, and the user's credentials."""
 
     url: str
     credentials: Credentials = field(factory=Anonymous)
@@ -88,7 +88,7 @@ class RemoteStoreContext:
 
 @frozen(kw_only=True)
 class SourceRequest:
-    """What the recipe asks a source for; globs match whole relative paths, `*` within one part, `**` across parts."""
+    """What the recipe wants from a source. Globs match whole relative paths: `*` within one part, `**` across parts."""
 
     uri: str
     include: tuple[str, ...] = ()
@@ -101,11 +101,11 @@ class SourceFile:
 
     Attributes:
         path: Relative path with `/` between its parts.
-        size: Size in bytes; None when the remote does not say before it delivers.
+        size: Size in bytes; None if the remote does not announce it.
         sha256: Its digest, if the remote vouches for one.
-        revision: Which version of this file, where the source's revision does not say: an ETag, a version id.
-        exact: Whether two versions never have the same `revision`; a weak ETag or a time cannot promise that, and then a
-            file of unknown digest is fetched in one piece.
+        revision: Version of this file, such as an ETag or a version id, if the source's revision does not determine it.
+        exact: Whether two versions never have the same `revision`. A weak ETag or a time cannot guarantee that. If
+            False, a file of unknown digest is fetched in one piece.
     """
 
     path: str = field(validator=_of(str))
@@ -117,7 +117,7 @@ class SourceFile:
 
 @frozen(kw_only=True)
 class Resolution:
-    """What a ref means now: an immutable revision and its files; no revision means that content is the revision."""
+    """What a ref means now: an immutable revision and its files. Without a revision, the content is the revision."""
 
     revision: str | None = field(validator=_of(str, _NONE))
     files: tuple[SourceFile, ...] = field(validator=_tuple_of(SourceFile))
@@ -128,8 +128,8 @@ class StoredObject:
     """What a remote store has under a key.
 
     Attributes:
-        size: Its size in bytes, as it is stored; None when the store does not say.
-        encoding: Content encoding that the store names; None when it names none.
+        size: Size in bytes, as stored; None if the store does not report it.
+        encoding: Content encoding that the store reports; None if it reports none.
     """
 
     size: int | None = field(validator=[_of(int, _NONE), optional(ge(0))])
@@ -138,11 +138,11 @@ class StoredObject:
 
 @frozen(kw_only=True)
 class InputFile:
-    """A checked, read-only input: where it lies and what it is.
+    """A checked, read-only input: where it is and what it is.
 
     Attributes:
-        path: The file. While `pipe` is set, it has the right size and the GGUF's header, and zeros for data.
-        artifact: Digest and size; while `pipe` is set, the digest is that of the header.
+        path: The file. If `pipe` is set, it has the right size and the GGUF's header, and zeros for data.
+        artifact: Digest and size. If `pipe` is set, the digest is that of the header.
         pipe: Delivers the bytes of the whole file once, from the first to the last, while they are made.
             Only transforms whose record has `streams` get one.
     """
@@ -162,15 +162,15 @@ class TensorType:
 
 @frozen(kw_only=True)
 class TransformSpec:
-    """What a transform is asked to make.
+    """What a transform is to make.
 
     Attributes:
         produces: The file type, one of the record's `produces`.
-        overrides: Exact tensor names; the core has expanded the recipe's globs.
-        options: The record's options class, structured; None when it has none.
-        types: Of a quantizer with a `mixture`: the type of every tensor, in the order of the output.
-        name: Of a converter: what the model is called, as far as its source's address tells.
-        archive: A ZIP of the members that the tool asked for; in `run` only.
+        overrides: Types of tensors by exact name. The core has expanded the recipe's globs.
+        options: Instance of the record's options class, or None.
+        types: For a quantizer with a `mixture`: the type of every tensor, in the order of the output.
+        name: For a converter: the model's name, as far as its source's address tells.
+        archive: A ZIP of the members that the tool requested; in `run` only.
     """
 
     produces: str
@@ -183,16 +183,16 @@ class TransformSpec:
 
 @frozen(kw_only=True)
 class ToolArchive:
-    """An archive that a tool comes in; the core fetches it, compares its digest, and unpacks it.
+    """The archive that contains a tool. The core fetches it, compares its digest, and unpacks it.
 
-    The plugin decides which bytes run, never a lock: a lock that names another archive is refused before anything of it
-    is fetched.
+    The plugin decides which bytes run, never a lock. A lock that names another archive is refused before anything is
+    fetched.
 
     Attributes:
-        uri: Where it is, as a source of a recipe would name it.
+        uri: Where it is, as in a source of a recipe.
         sha256: Digest of the archive's bytes.
         include: Globs that choose one file there.
-        members: Globs of what is needed of the tar archive, without the first folder of its paths.
+        members: Globs of the members needed from the tar archive, without the first folder of their paths.
     """
 
     uri: str = field(validator=_of(str))
@@ -206,10 +206,10 @@ class ToolIdentity:
     """What executes a transform: its version, and the files that decide its bytes.
 
     Attributes:
-        version: Of all that has a part in it.
+        version: Version of everything involved.
         files: Installed files.
-        archive: What must be fetched before it can run.
-        parameters: What else decides its bytes, such as options of a compiler.
+        archive: Archive that must be fetched before it can run.
+        parameters: Anything else that decides its bytes, such as compiler options.
     """
 
     version: str = field(validator=_of(str))
@@ -220,10 +220,10 @@ class ToolIdentity:
 
 @frozen(kw_only=True)
 class TransformPlan:
-    """A pure function of spec and input headers; its canonical JSON enters the action.
+    """What a transform will make: a pure function of spec and input headers. Its canonical JSON enters the action.
 
     Attributes:
-        parameters: Everything that decides the bytes: strings, integers, booleans, lists and tables of those.
+        parameters: Everything that decides the bytes: strings, integers, booleans, and lists and tables of those.
         tensors: The type of every tensor of the output, in file order.
     """
 
@@ -258,7 +258,7 @@ class PlannedPrefix:
 
 @frozen(kw_only=True)
 class PlannedMember:
-    """A member to be written; the core puts members into their order."""
+    """A member to be written. The core decides the order of members."""
 
     path: str = field(validator=_member_path)
     role: Role = field(validator=_role)
@@ -267,14 +267,14 @@ class PlannedMember:
 
 @frozen(kw_only=True)
 class LayoutInputs:
-    """What there is to lay out.
+    """What a layout has to place.
 
     Attributes:
         weights: The model.
-        companions: Members that travel beside it: a LoRA adapter, a projector.
-        runtime_prefix: Of the runtime, where the layout asks for one.
-        runtime_members: Of the runtime, as above.
-        options: The record's options class, structured; None when it has none.
+        companions: Members beside the model: a LoRA adapter, a projector.
+        runtime_prefix: Prefix of the runtime, if the target has one.
+        runtime_members: Members of the runtime, if the target has one.
+        options: Instance of the record's options class, or None.
     """
 
     weights: Artifact
@@ -286,7 +286,7 @@ class LayoutInputs:
 
 @frozen(kw_only=True)
 class LayoutPlan:
-    """Where everything goes; no bytes."""
+    """Where everything goes, without any bytes."""
 
     prefix: PlannedPrefix = field(validator=_of(PlannedPrefix))
     members: tuple[PlannedMember, ...] = field(default=(), validator=_tuple_of(PlannedMember))
@@ -299,9 +299,9 @@ class SignerContext:
     Attributes:
         project: The recipe's folder.
         scheme: How the key is kept.
-        rest: What stands behind the colon.
-        files: The one way to open files that a reference names.
-        options: The record's options class, structured; None when it has none.
+        rest: What follows the colon.
+        files: The only way to open files that a reference names.
+        options: Instance of the record's options class, or None.
     """
 
     project: Path

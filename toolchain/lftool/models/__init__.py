@@ -1,1 +1,1 @@
-"""Frozen values: what the rest of the project talks about. Pure, no I/O, no serialisation."""
+"""Frozen values that the rest of the project works with. Pure, no I/O, no serialisation."""

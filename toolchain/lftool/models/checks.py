@@ -1,6 +1,6 @@
-"""`[[checks]]`: what must hold of the bundles, and never part of what is built.
+"""`[[checks]]`: what must hold for the bundles. Never part of what is built.
 
-Perplexity is measured when a bundle is built, and again by `lftool check`; other kinds ask the bundle itself.
+Perplexity is measured when a bundle is built, and again by `lftool check`. Other kinds query the finished bundle.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ PERPLEXITY = "perplexity"
 
 @frozen(kw_only=True)
 class CheckSpec:
-    """One check. Which other keys it has depends on its kind, and a plugin may bring more kinds."""
+    """One check. Its other keys depend on its kind. Plugins can add kinds."""
 
     kind: str = field(validator=min_len(1), metadata={"doc": "What is checked: `perplexity`, `prompt`, …"})
-    name: str | None = field(default=None, metadata={"doc": "What reports call it; default: its kind and number."})
+    name: str | None = field(default=None, metadata={"doc": "Name in reports; default: its kind and number."})
     targets: tuple[str, ...] = field(
-        default=(), metadata={"doc": "Targets that are checked; all that can be if empty."}
+        default=(), metadata={"doc": "Targets to check; all that can be checked if empty."}
     )
     options: Mapping[str, Any] = field(
         factory=dict, metadata={"options": True, "rest": True, "doc": "All other keys: those of its kind."}

@@ -1,4 +1,4 @@
-"""The user's configuration, `config.toml`: what this machine's owner says, and no project can (docs/reference/configuration.md)."""
+"""The user's `config.toml`: settings that no project can make (docs/reference/configuration.md)."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ class SigningConfiguration:
     key: str | None = field(
         default=None,
         metadata={
-            "doc": "Path of the private key to sign with, for recipes that have [sign]; before the recipe's own."
+            "doc": "Path of the private key to sign with, for recipes that have [sign]; overrides the recipe's own."
         },
     )
 
 
 @frozen(kw_only=True)
 class RemoteStoreConfiguration:
-    """`[remote-store]`: how far the remote store is believed."""
+    """`[remote-store]`: how far the remote store is trusted."""
 
     trust_records: bool = field(
         default=False,
         metadata={
             "key": "trust-records",
-            "doc": "Whether what it says that a stage made counts as made; as `LFTOOL_REMOTE_STORE_ACTIONS=1`.",
+            "doc": "Whether to trust its records of what stages made; same as `LFTOOL_REMOTE_STORE_ACTIONS=1`.",
         },
     )
 
 
 @frozen(kw_only=True)
 class PluginConfiguration:
-    """`[plugins]`: how plugins run that parse or execute model files."""
+    """`[plugins]`: how to run plugins that parse or execute model files."""
 
     idle_seconds: int = field(
         default=600,
@@ -74,7 +74,7 @@ class Configuration:
     roots: Mapping[str, str] = field(
         factory=dict,
         validator=_roots,
-        metadata={"doc": "Name to folder outside projects whose files recipes may name, as file://NAME/PATH."},
+        metadata={"doc": "Name to folder outside projects; recipes may name its files, as file://NAME/PATH."},
     )
     sign: SigningConfiguration = field(factory=SigningConfiguration)
     remote_store: RemoteStoreConfiguration = field(factory=RemoteStoreConfiguration, metadata={"key": "remote-store"})

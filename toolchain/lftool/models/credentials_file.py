@@ -1,4 +1,4 @@
-"""The user's credentials, `credentials.toml`: what is sent to which host, and to no other (docs/reference/configuration.md)."""
+"""The user's `credentials.toml`: what is sent to which host, and to no other (docs/reference/configuration.md)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PORTS = {"https": 443, "http": 80}
 
 
 def _secret(_instance: object, _attribute: Attribute[Any], value: str) -> None:
-    if not _SECRET.match(value):  # the value may be the secret itself: it must not come up in the message
+    if not _SECRET.match(value):  # the value may be the secret itself: it must not appear in the message
         raise ValueError("a secret is named as env:NAME, file:PATH or command:PROGRAM ARGUMENTS, never written here")
 
 
@@ -38,17 +38,17 @@ class HostPattern:
     port: int
 
     def matches(self, scheme: str, host: str, port: int) -> bool:
-        """Tell whether a server is meant."""
+        """Tell whether a server matches."""
         if (scheme, port) != (self.scheme, self.port):
             return False
         return host.endswith(self.host[1:]) if self.host.startswith("*.") else host == self.host
 
 
 def parse_host(text: str) -> HostPattern:
-    """Return the pattern that `[scheme://]host[:port]` spells; https, and the scheme's port, unless it says otherwise.
+    """Return the pattern of `[scheme://]host[:port]`; by default https, and the scheme's port.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not such a pattern.
     """
     match = _HOST.match(text)
     if match is None:
@@ -60,7 +60,7 @@ def parse_host(text: str) -> HostPattern:
 
 @frozen(kw_only=True)
 class HostCredential:
-    """`[hosts."HOST"]`: what is sent to it. Secrets are named: `env:NAME`, `file:PATH` or `command:PROGRAM ARGUMENTS`."""
+    """`[hosts."HOST"]`: what is sent to it. Secrets are `env:NAME`, `file:PATH` or `command:PROGRAM ARGUMENTS`."""
 
     token: str | None = field(
         default=None, validator=optional(_secret), metadata={"doc": "Sent as `Authorization: Bearer`."}
@@ -71,9 +71,7 @@ class HostCredential:
     query: str | None = field(
         default=None,
         validator=optional(_secret),
-        metadata={
-            "doc": "What stands behind `?`, as of pre-signed URLs; sent with the first request, not after redirects."
-        },
+        metadata={"doc": "Query string, as in pre-signed URLs; sent with the first request, not after redirects."},
     )
     aws_profile: str | None = field(
         default=None,
@@ -94,5 +92,5 @@ class CredentialsFile:
     """The whole file."""
 
     hosts: Mapping[str, HostCredential] = field(
-        factory=dict, validator=_hosts, metadata={"doc": "Host to what is sent to it."}
+        factory=dict, validator=_hosts, metadata={"doc": "Host to what is sent to that host."}
     )

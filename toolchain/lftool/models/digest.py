@@ -23,7 +23,7 @@ def _sha256_hex(_instance: object, _attribute: Attribute[str], value: str) -> No
 
 @frozen(order=True)
 class Digest:
-    """A SHA-256 digest; a type of its own, so that no other string is ever taken for one or joined to a path."""
+    """A SHA-256 digest. A separate type, so that no other string is ever taken for one or joined to a path."""
 
     hex: str = field(validator=_sha256_hex)
 
@@ -38,14 +38,14 @@ class Digest:
 
 @frozen(order=True)
 class Artifact:
-    """Bytes, named by what they are; the size in bytes is part of the name."""
+    """Bytes, identified by their digest and their size in bytes."""
 
     sha256: Digest
     size: int
 
     @classmethod
     def of(cls, data: bytes) -> Artifact:
-        """Return the name of `data`."""
+        """Return the artifact of `data`."""
         return cls(Digest.of(data), len(data))
 
     def require(self, got: Artifact, what: str) -> None:

@@ -1,6 +1,6 @@
 """Globs over paths within a source: `*` and `?` within one part, `**/` across parts; a glob matches the whole path.
 
-A path is matched in time that grows with the product of both lengths, whatever the glob: it may be an enemy's.
+For every glob, even a hostile one, matching takes time that grows with the product of both lengths.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# A step of a glob: one character as it is, `?`, `*`, `**`, or `**/`, which is any folders or none.
+# A step of a glob: a literal character, `?`, `*`, `**`, or `**/`, which matches any number of folders.
 Step = tuple[Literal["char", "any", "part", "all", "folders"], str]
 
 
@@ -34,7 +34,7 @@ class Glob:
 
 
 def _advanced(kind: str, char: str, path: str, ends: set[int]) -> Iterable[int]:
-    """Return where a step may end, given where it may begin; each place is looked at once."""
+    """Return where a step may end, given where it may begin. Visits each position once."""
     if kind == "char":
         return (end + 1 for end in ends if end < len(path) and path[end] == char)
     if kind == "any":
@@ -58,7 +58,7 @@ def _advanced(kind: str, char: str, path: str, ends: set[int]) -> Iterable[int]:
 
 @lru_cache(maxsize=256)
 def parse_glob(glob: str) -> Glob:
-    """Return a glob, parsed; stars in a row count as `**`."""
+    """Return a parsed glob. Two or more stars in a row count as `**`."""
     steps: list[Step] = []
     position = 0
     while position < len(glob):
@@ -79,7 +79,7 @@ def parse_glob(glob: str) -> Glob:
 
 
 def is_chosen(path: str, include: Iterable[str], exclude: Iterable[str]) -> bool:
-    """Tell whether `include` and `exclude` choose a path: matched by an include, or there is none; by no exclude."""
+    """Tell whether a path is chosen: `include` is empty or matches it, and `exclude` does not match it."""
     includes = tuple(include)
     if includes and not any(parse_glob(glob).matches(path) for glob in includes):
         return False

@@ -26,7 +26,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def _is_unicode(value: str) -> bool:
-    """Tell whether `value` has no lone surrogate, as Python gives for file names that are not UTF-8."""
+    """Tell whether `value` has no lone surrogates, which Python uses for file names that are not UTF-8."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -61,12 +61,12 @@ class LockedFile:
     sha256: Digest = field(metadata={"doc": "SHA-256 of the content."})
     revision: str | None = field(
         default=None,
-        metadata={"doc": "Which version of the file: an ETag or a version id; what to ask the remote for."},
+        metadata={"doc": "Version of the file to request from the remote: an ETag or a version id."},
     )
 
     @property
     def artifact(self) -> Artifact:
-        """The file's content, by name."""
+        """Digest and size of the file's content."""
         return Artifact(self.sha256, self.size)
 
 
@@ -78,7 +78,7 @@ def _check_sorted(files: tuple[LockedFile, ...]) -> None:
 
 @frozen(kw_only=True)
 class LockedFileList:
-    """A file list that stands in a file of its own, beside the lock: sources of more than 1,000 files."""
+    """A file list in a separate file beside the lock, for sources of more than 1,000 files."""
 
     path: str = field(validator=_relative_path, metadata={"doc": "Path of the list, relative to the lock."})
     sha256: Digest = field(metadata={"doc": "SHA-256 of the list."})
@@ -86,16 +86,16 @@ class LockedFileList:
 
 @frozen(kw_only=True)
 class LockedSource:
-    """What was asked for, and the immutable thing that it meant."""
+    """A request, and the immutable revision that it resolved to."""
 
-    uri: str = field(metadata={"doc": "The request, as the recipe wrote it."})
+    uri: str = field(metadata={"doc": "The request, as in the recipe."})
     include: tuple[str, ...] = field(default=(), metadata={"doc": "The request's include globs."})
     exclude: tuple[str, ...] = field(default=(), metadata={"doc": "The request's exclude globs."})
     options: Mapping[str, Any] = field(factory=dict, metadata={"options": True, "doc": "The request's plugin options."})
     revision: str = field(metadata={"doc": "The immutable revision: commit, version id or content digest."})
     files: tuple[LockedFile, ...] = field(default=(), metadata={"doc": "Every file, sorted by path."})
     file_list: LockedFileList | None = field(
-        default=None, metadata={"key": "file-list", "doc": "Where the files are listed, in place of `files`."}
+        default=None, metadata={"key": "file-list", "doc": "Where the files are listed, instead of `files`."}
     )
 
     def __attrs_post_init__(self) -> None:
@@ -123,13 +123,11 @@ class LockedPlugin:
     version: str = field(metadata={"doc": "Version of the distribution."})
     sha256: Digest | None = field(
         default=None,
-        metadata={"doc": "SHA-256 over the sorted paths and digests of its files; absent for an editable one."},
+        metadata={"doc": "SHA-256 over the sorted paths and digests of its files; absent if editable."},
     )
     editable: bool = field(
         default=False,
-        metadata={
-            "doc": "Whether any editable install of it will do, while it is being written; `--locked` refuses it."
-        },
+        metadata={"doc": "Whether any editable install of it is accepted, for development; `--locked` refuses it."},
     )
 
     def __attrs_post_init__(self) -> None:
@@ -138,7 +136,7 @@ class LockedPlugin:
 
 
 def _archive(_instance: object, _attribute: Attribute[Any], value: LockedSource | None) -> None:
-    """Raise ValueError unless a tool's archive is one file, asked for without options: a plugin names it, not a recipe."""
+    """Raise ValueError unless a tool's archive is one file without options: a plugin names it, not a recipe."""
     if value is not None and (value.options or value.file_list is not None or len(value.files) != 1):
         raise ValueError("a tool's archive is one file, and takes no options")
 
@@ -148,25 +146,25 @@ class LockedTool:
     """Semantics of a transform, and the fingerprints that prove that a tool has them."""
 
     providers: Mapping[str, str] = field(
-        factory=dict, metadata={"doc": "Name to version of the tools that were asked; not part of a slice."}
+        factory=dict, metadata={"doc": "Name to version of the tools that made the fingerprints; not part of a slice."}
     )
     archive: LockedSource | None = field(
         default=None,
         validator=_archive,
-        metadata={"doc": "The archive that the tool comes in; not part of a slice."},
+        metadata={"doc": "The archive that contains the tool; not part of a slice."},
     )
     fingerprints: Mapping[str, Digest] = field(
-        metadata={"doc": "Per use, the sha256 of the file that the tool makes of a fixed input."}
+        metadata={"doc": "Per use, the sha256 of the file that the tool makes from a fixed input."}
     )
 
 
 @frozen(kw_only=True)
 class LockedRuntime:
-    """A numbered runtime: a frozen one, or one that was compiled."""
+    """A numbered runtime, frozen or compiled."""
 
     sha256: Digest = field(metadata={"doc": "SHA-256 over the names and digests of its parts."})
     executable: Digest | None = field(
-        default=None, metadata={"doc": "SHA-256 of the executable, of a compiled runtime."}
+        default=None, metadata={"doc": "SHA-256 of the executable of a compiled runtime."}
     )
     size: int | None = field(
         default=None,
@@ -174,7 +172,7 @@ class LockedRuntime:
         metadata={"doc": "Size of the executable in bytes."},
     )
     toolchain: str | None = field(
-        default=None, metadata={"doc": "Compiler and libraries that compiled it; not part of a slice."}
+        default=None, metadata={"doc": "Compiler and libraries that it was compiled with; not part of a slice."}
     )
     archive: LockedSource | None = field(
         default=None,
@@ -227,10 +225,10 @@ class LockedConvert:
         default=None, metadata={"key": "converter", "doc": "The converter that executed it; not part of a slice."}
     )
     format: str | None = field(
-        default=None, metadata={"doc": "What the source holds, where a plugin brings that format."}
+        default=None, metadata={"doc": "Format of the source, if a plugin provides that format."}
     )
     files: tuple[str, ...] = field(
-        default=(), metadata={"doc": "Paths within the source that it reads, of such a format."}
+        default=(), metadata={"doc": "Paths within the source that it reads, for such a format."}
     )
     plan: Digest = field(metadata={"doc": "SHA-256 of the canonical plan: parameters and tensors."})
     action: Digest = field(metadata={"doc": "SHA-256 over pinned inputs, plan and fingerprint."})
@@ -255,7 +253,7 @@ class LockedPack:
         metadata={"doc": "SHA-256 over the quantize stage or the weights, slice, layout, runtime and rules."}
     )
     layout: int | None = field(
-        default=None, validator=optional(ge(2)), metadata={"doc": "Number of the layout, where that is not 1."}
+        default=None, validator=optional(ge(2)), metadata={"doc": "Number of the layout, if it is not 1."}
     )
     manifest: Digest | None = field(default=None, metadata={"doc": "M: sha256 of lftool/bundle.json."})
     sha256: Digest | None = field(default=None, metadata={"doc": "sha256 of U, the unsigned bundle."})
@@ -292,7 +290,7 @@ class LockedRecipe:
         metadata={"doc": "SHA-256 of the recipe's canonical projection: without comments and [sign]."}
     )
     fields: Mapping[str, Any] = field(
-        factory=dict, metadata={"doc": "The projection, flattened; so that a stale lock can say what changed."}
+        factory=dict, metadata={"doc": "The projection, flattened, to show what changed when the lock is stale."}
     )
 
 
@@ -314,7 +312,7 @@ class Lock:
     tools: Mapping[str, LockedTool] = field(factory=dict)
     runtimes: Mapping[str, LockedRuntime] = field(factory=dict)
     convert: Mapping[str, LockedConvert] = field(
-        factory=dict, metadata={"doc": "Per role, how a source's files became one GGUF; absent where they are one."}
+        factory=dict, metadata={"doc": "Per role, how a source's files became one GGUF; absent if they are one."}
     )
     targets: Mapping[str, LockedTarget]
 

@@ -89,7 +89,7 @@ class Prefix:
 
     @property
     def artifact(self) -> Artifact:
-        """The prefix's content, by name."""
+        """Digest and size of the prefix's content."""
         return Artifact(self.sha256, self.size)
 
 
@@ -105,7 +105,7 @@ class Member:
 
     @property
     def artifact(self) -> Artifact:
-        """The member's content, by name."""
+        """Digest and size of the member's content."""
         return Artifact(self.sha256, self.size)
 
 
@@ -116,7 +116,7 @@ def member_order(member: Member) -> tuple[int, str]:
 
 @frozen(kw_only=True)
 class BundleManifest:
-    """All that a bundle says of itself; every byte of U is a function of it and of the contents that it names."""
+    """All that a bundle says about itself. Every byte of U is a function of it and of the contents that it names."""
 
     format: str = field(default=FORMAT, metadata={"const": FORMAT, "doc": "Always `lftool-bundle`.", "always": True})
     rules: int = field(
@@ -129,7 +129,7 @@ class BundleManifest:
     backend: str = field(validator=_name, metadata={"doc": "Backend that the target names."})
     prefix: Prefix
     members: tuple[Member, ...] = field(
-        metadata={"doc": "Every member but this one and the signatures, in file order."}
+        metadata={"doc": "Every member except the manifest and the signatures, in file order."}
     )
     run: RunContract = field(factory=RunContract)
 
@@ -154,7 +154,7 @@ class BundleManifest:
             raise ValueError("the manifest does not name itself or signatures")
 
     def _check_extractable(self, folded: list[str]) -> None:
-        """Prefix and members must fit beside one another in a folder, where `lftool extract` puts them."""
+        """Raise ValueError unless prefix and members fit into one folder, as `lftool extract` writes them."""
         if self.prefix_path in folded:
             raise ValueError(f"a member has the path {self.prefix_path}, which is where the prefix is extracted to")
         files = {*folded, self.prefix_path, MANIFEST_PATH}

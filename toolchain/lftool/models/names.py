@@ -34,7 +34,7 @@ def check_member_path(value: str) -> str:
     """Return `value` if it can be the path of a bundle member (docs/reference/bundle-format.md, Paths).
 
     Raises:
-        ValueError: The path could escape, collide or be a device somewhere.
+        ValueError: The path could escape, collide, or be a device on some system.
     """
     if len(value) > MAX_PATH:
         raise ValueError(f"path longer than {MAX_PATH} characters: {value[:40]!r}…")

@@ -15,7 +15,7 @@ P256 = "ecdsa-p256-sha256"
 class TrustedKey:
     """`[[keys]]`: one public key and what it may do."""
 
-    name: str = field(validator=min_len(1), metadata={"doc": "What people call this key."})
+    name: str = field(validator=min_len(1), metadata={"doc": "Name of this key, for people."})
     public_key: str = field(metadata={"key": "public-key", "doc": "The public key, PEM."})
     scheme: str = field(default=P256, metadata={"doc": "Signature scheme; picks the verifier."})
     plugin: str | None = field(

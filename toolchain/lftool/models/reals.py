@@ -1,7 +1,7 @@
 """Real numbers as decimal strings: no float enters canonical JSON or a canonical slice.
 
 The canonical form is the shortest plain decimal notation with at most nine significant digits: no exponent, no
-trailing zeros, no plus sign, and zero is `0` (so `-0.0` is `0` too). Test vectors stand in
+trailing zeros, no plus sign, and zero is `0` (so `-0.0` is `0` too). Test vectors are in
 docs/reference/bundle-format.md and in tests/models/test_reals.py.
 """
 

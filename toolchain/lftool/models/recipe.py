@@ -37,7 +37,7 @@ def _key_reference(_instance: object, _attribute: Attribute[str], value: str) ->
 
 
 def _no_secrets(_instance: object, _attribute: Attribute[Any], value: object) -> None:
-    """Raise ValueError if a source's options name a variable: what is sent, and to whom, is for the user to say."""
+    """Raise ValueError if options name a variable: the user decides what is sent, and to whom."""
     if isinstance(value, str) and value.startswith("env:"):
         raise ValueError(
             "a recipe names no variable whose content is sent to a server; name the credential for its host in your"
@@ -81,7 +81,7 @@ class SourceSpec:
 
 @frozen(kw_only=True)
 class ModelSpec:
-    """`[model]`: which source plays which part."""
+    """`[model]`: which source has which role."""
 
     weights: str = field(metadata={"doc": "Name of the source that holds the weights."})
     imatrix: str | None = field(default=None, metadata={"doc": "Name of the source that holds an importance matrix."})
@@ -98,7 +98,7 @@ class ModelSpec:
         default=None,
         validator=optional(in_(("f32", "f16", "bf16", "auto"))),
         metadata={
-            "doc": "Type that safetensors become: `f32`, `f16`, `bf16`; `auto`: of their first 16-bit matrix; default: each its own."
+            "doc": "Type for safetensors: `f32`, `f16`, `bf16`, `auto` (the first 16-bit matrix's); default: their own."
         },
     )
     options: Mapping[str, Any] = field(
@@ -157,15 +157,13 @@ class Recipe:
     checks: tuple[CheckSpec, ...] = ()
     plugins: Mapping[str, str] = field(
         factory=dict,
-        metadata={
-            "doc": "Distribution of a plugin to the versions that will do, such as `>=0.2,<0.3`; no part of what is built."
-        },
+        metadata={"doc": "Plugin distribution to accepted versions, such as `>=0.2,<0.3`; not part of what is built."},
     )
     sign: SignSpec | None = None
 
     @property
     def measured(self) -> tuple[tuple[int, CheckSpec], ...]:
-        """Number, from 1 on, and check: those made when bundles are built, with the unquantised weights beside them."""
+        """The checks made during builds, which also need the unquantised weights: number, from 1 on, and check."""
         return tuple((number, check) for number, check in enumerate(self.checks, 1) if check.kind == PERPLEXITY)
 
     def __attrs_post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The number of the byte-affecting rules of the bundle format; a change of any such rule is a new number."""
+"""The number of the byte-affecting rules of the bundle format. A change to any such rule needs a new number."""
 
 from __future__ import annotations
 

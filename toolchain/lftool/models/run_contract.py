@@ -1,4 +1,4 @@
-"""The run contract: how a model is meant to be run; part of recipe and manifest."""
+"""The run contract: how to run a model. Part of recipe and manifest."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _real(_instance: object, _attribute: Attribute[str | None], value: str | Non
 
 @frozen(kw_only=True)
 class RunContract:
-    """`[run]`: how the model is meant to be run; it travels in the bundle. Reals are canonical decimal strings."""
+    """`[run]`: how to run the model. It is stored in the bundle. Reals are canonical decimal strings."""
 
     context: int | None = field(
         default=None,
@@ -54,7 +54,7 @@ class RunContract:
     max_tokens: int | None = field(
         default=None,
         validator=_between(1, _MAX_COUNT),
-        metadata={"doc": "Most tokens of one answer."},
+        metadata={"doc": "Maximum tokens of one answer."},
     )
     seed: int | None = field(
         default=None,
@@ -79,7 +79,7 @@ class RunContract:
     min_p: str | None = field(
         default=None,
         validator=_real_between("0", "1"),
-        metadata={"doc": "Least probability relative to the likeliest token.", "real": True},
+        metadata={"doc": "Minimum probability relative to the likeliest token.", "real": True},
     )
     repeat_penalty: str | None = field(
         default=None,

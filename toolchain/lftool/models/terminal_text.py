@@ -1,8 +1,8 @@
-"""Text from files, servers and models on its way to a terminal: what could steer it is spelt out."""
+"""Text from files, servers and models for a terminal, with escapes for whatever could control it."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """Return `text` with control and direction characters spelt out; line breaks stay."""
+    """Return `text` with control and direction characters escaped. Line breaks stay."""
     return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)

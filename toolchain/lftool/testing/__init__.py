@@ -1,7 +1,7 @@
-"""For tests of lftool and of plugins: small models, projects to run commands in, servers that fail, and conformance kits.
+"""For tests of lftool and of plugins: small models, projects to run commands in, failing servers, and conformance kits.
 
-A kit is a class whose tests hold for every plugin of a kind: inherit it, say what yours needs, and let pytest run it. Or say that
-in a hook, `lftool_examples`, and run `lftool plugins test NAME`.
+A kit is a class of tests that every plugin of a kind must pass. Inherit it, describe what your plugin needs, and run
+pytest. Or describe that in the hook `lftool_examples` and run `lftool plugins test NAME`.
 `pytest_plugins = ["lftool.testing.plugin"]` gives the fixtures. Needs pytest: `pip install 'lftool[testing]'`.
 """
 
@@ -103,7 +103,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for: kits load pytest, and a model alone needs none."""
+    """Import a name on first use: kits load pytest, which a model alone does not need."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - as the docstring says

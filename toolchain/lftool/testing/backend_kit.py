@@ -1,4 +1,4 @@
-"""What every backend must do: inherit the class, say what a machine with a device looks like, and let pytest run it.
+"""Tests that every backend must pass. Inherit the class, describe a machine with a device, and run pytest.
 
     class TestMine(BackendConformance):
         name = "npu"
@@ -9,8 +9,9 @@
             fingerprint="npu",
         )
 
-The command that `launch` returns takes `--prompt`, `--max-tokens` and `--raw` behind it, or has `--host` and `--port` in it to serve.
-One that starts lftool's runner on a device passes `--require-device` on, so that it never falls back to the processor by itself.
+The command that `launch` returns takes `--prompt`, `--max-tokens` and `--raw` at the end. To serve, it has `--host`
+and `--port`. If it starts lftool's runner on a device, it passes `--require-device`, so that the runner never falls
+back to the processor by itself.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ class BackendExample:
     """A backend under test.
 
     Attributes:
-        probe: What it finds on a machine that has its device.
-        needs_device: Whether it needs one: of the processor there always is one.
-        options: What the user's configuration gives it.
+        probe: What it finds on a machine with its device.
+        needs_device: Whether it needs a device. The processor is always there.
+        options: Its options in the user's configuration.
         model: A small bundle to run; tests that need one are skipped without it.
-        executable: A native runtime; as above.
+        executable: A native runtime; the same applies.
     """
 
     probe: Probe
@@ -62,7 +63,7 @@ class BackendExample:
 
 
 class BackendConformance:
-    """Tests of one backend. `model` is a bundle that commands are tried with, and `executable` a native runtime, if any."""
+    """Tests of one backend. `model` is a bundle to try commands with, and `executable` a native runtime, if any."""
 
     name: ClassVar[str]
     probe: ClassVar[Probe]
@@ -71,7 +72,7 @@ class BackendConformance:
 
     @pytest.fixture
     def backend(self, project: ProjectFolder) -> Backend:
-        """The backend's object."""
+        """The backend under test."""
         record = project.registry().get(BackendType, self.name).record
         return record.factory(*factory_arguments(record, self.options, "backend", f"backends.{self.name}", UsageError))
 
@@ -82,7 +83,7 @@ class BackendConformance:
 
     @pytest.fixture
     def executable(self) -> Path | None:
-        """A native runtime; as above."""
+        """A native runtime; the same applies."""
         return None
 
     def request_for(
@@ -99,7 +100,7 @@ class BackendConformance:
         )
 
     def test_it_says_what_is_here_or_why_it_is_not(self, project: ProjectFolder, tmp_path: Path) -> None:
-        """In a process of its own, and within its time, whatever this machine has."""
+        """In a separate process and within its time limit, whatever this machine has."""
         found = probe_backend(self.name, project.registry(), Store(tmp_path / "store")).probe
         assert found.available == bool(found.devices)
         assert bool(found.reason) != found.available
@@ -108,26 +109,26 @@ class BackendConformance:
     def test_it_does_not_fail_where_nothing_is_installed(
         self, project: ProjectFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """No tool of a driver can be found."""
+        """No driver tool can be found."""
         monkeypatch.setenv("PATH", str(tmp_path))
         found = probe_backend(self.name, project.registry(), Store(tmp_path / "store"))
         assert isinstance(found.probe, Probe)
         assert found.probe.available or found.probe.reason
 
     def test_the_command_opens_the_bundle_that_was_checked(self, backend: Backend) -> None:
-        """And says what runs where."""
+        """It also describes what runs where."""
         command = backend.launch(self.request_for("/dev/fd/7"))
         assert command.argv.count("/dev/fd/7") == 1
         assert command.sentence
 
     def test_the_sentence_names_the_device(self, backend: Backend) -> None:
-        """A person must see what is used."""
+        """The user must see what is used."""
         sentence = backend.launch(self.request_for("/dev/fd/7")).sentence
         named = [device.name for device in self.probe.devices] if self.needs_device else ["processor"]
         assert all(name in sentence for name in named)
 
     def test_a_server_listens_where_it_is_asked_to(self, backend: Backend) -> None:
-        """No key stands in the command line."""
+        """The command line contains no key."""
         command = backend.launch(self.request_for("/dev/fd/7", serve=ServeOptions(host="127.0.0.9", port=8123)))
         text = " ".join(command.argv)
         assert "--host 127.0.0.9" in text
@@ -135,7 +136,7 @@ class BackendConformance:
         assert "key" not in text
 
     def test_a_device_that_is_missing_is_an_error_with_reason_and_way_out(self, backend: Backend) -> None:
-        """Never a silent fall to the processor."""
+        """It never falls back to the processor silently."""
         if not self.needs_device:
             return
         missing = Probe(available=False, reason="the driver is on strike")
@@ -144,7 +145,7 @@ class BackendConformance:
         assert any("--backend cpu" in hint for hint in caught.value.hints)
 
     def _require_answer(self, command: LaunchCommand) -> None:
-        """Where the device is missing, the command is refused; without `--require-device` it answers on the processor."""
+        """Without the device, the command is refused, or runs on the processor if `--require-device` is dropped."""
         if self.needs_device:
             assert "--require-device" in command.argv
             refused = self._answer(command.argv, command)
@@ -166,7 +167,7 @@ class BackendConformance:
         )
 
     def test_llama_cpp_python_takes_the_command_line(self, backend: Backend, model: Path | None) -> None:
-        """It starts inference; without the device llama.cpp computes on the processor."""
+        """It starts inference. Without the device, llama.cpp computes on the processor."""
         if model is None:
             pytest.skip("the test gives no model")
         self._require_answer(backend.launch(self.request_for(str(model))))
@@ -174,7 +175,7 @@ class BackendConformance:
     def test_the_native_runtime_takes_the_command_line(
         self, backend: Backend, model: Path | None, executable: Path | None
     ) -> None:
-        """It starts inference; an executable for the processor takes the options of all devices."""
+        """It starts inference. An executable for the processor accepts the options of all devices."""
         if model is None or executable is None:
             pytest.skip("the test gives no model, or no native runtime")
         self._require_answer(backend.launch(self.request_for(str(model), executable=executable)))

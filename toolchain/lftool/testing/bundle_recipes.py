@@ -1,4 +1,4 @@
-"""The recipe that kits build small bundles by: a GGUF beside it, one target, and what a test adds."""
+"""The recipe from which kits build small bundles: a GGUF beside it, one target, and what a test adds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEM = "conforming-1-plain"
 
 
 def toml(value: Any) -> str:  # noqa: ANN401 - plain data
-    """Return plain data as an inline value of TOML; what JSON writes is one, but for tables."""
+    """Return plain data as an inline TOML value. Except for tables, JSON is valid TOML."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{json.dumps(key)} = {toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list | tuple):
@@ -28,12 +28,12 @@ def toml(value: Any) -> str:  # noqa: ANN401 - plain data
 def write_small_recipe(
     project: ProjectFolder, target: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]] | None = None
 ) -> None:
-    """Write a recipe that packs a small GGUF as it is, and the GGUF.
+    """Write a small GGUF, and a recipe that packs it as it is.
 
     Args:
-        project: Where.
+        project: Where to write.
         target: Keys of the target `plain`, such as `layout`.
-        tables: More tables by name, such as `sign`; a name in two brackets is an element of an array.
+        tables: More tables by name, such as `sign`. A name in brackets, such as `[checks]`, is an element of an array.
     """
     tiny_gguf(project.root / "model.gguf", width=32)
     sections: dict[str, Mapping[str, Any]] = {

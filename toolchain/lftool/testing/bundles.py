@@ -1,4 +1,4 @@
-"""Bundles that say one thing more, or another thing, than lftool would write: for tests of what must be refused."""
+"""Bundles with other contents than lftool would write, for tests of what must be refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _member(path: str, role: Role, data: bytes) -> Member:
 def rewrite_bundle(
     source: Path, destination: Path, *, contents: Mapping[str, bytes] | None = None, signatures: Sequence[bytes] = ()
 ) -> Path:
-    """Write `source` again with other contents and signatures, in sound structure; return `destination`.
+    """Write `source` again with other contents and signatures, but a sound structure; return `destination`.
 
     Args:
         source: A bundle whose contents fit into memory.

@@ -1,4 +1,4 @@
-"""What every kind of check must do: inherit the class, say what a bundle is like that holds and one that does not, and let pytest run it.
+"""Tests that every kind of check must pass. Inherit the class, describe a bundle for each result, and run pytest.
 
     class TestMine(CheckConformance):
         @pytest.fixture
@@ -10,7 +10,7 @@
                 fails=FakeCheckContext(answers={"Hello": "What?"}),
             )
 
-As an example of `lftool_examples`, the same value is what `make` gives.
+In an example of `lftool_examples`, `make` gives the same value.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 
 
 def fake_bundle(**changes: Any) -> OpenedBundle:  # noqa: ANN401 - fields of the value
-    """Return an opened bundle that a test describes; its file is empty.
+    """Return an opened bundle for a test. Its file is empty.
 
     Args:
-        changes: Fields that the test is about.
+        changes: Fields to change.
     """
     header = GGUFHeader(version=3, metadata={}, tensors=(), alignment=32, data_offset=0, size=0, extents={})
     whole = OpenedBundle(
@@ -70,14 +70,14 @@ def fake_bundle(**changes: Any) -> OpenedBundle:  # noqa: ANN401 - fields of the
 
 @frozen(kw_only=True)
 class FakeCheckContext:
-    """A bundle that says what a test wants: `lftool.api.CheckContext` without a model.
+    """A bundle with the answers that a test defines: `lftool.api.CheckContext` without a model.
 
     Attributes:
         answers: Prompt to answer; other prompts cannot be answered.
         vectors: Text to vector; other texts cannot be embedded.
         seconds: How long the first token takes.
-        figures: What measuring finds; None where nothing measures.
-        bundle: What its manifest says: `fake_bundle(size=…)`.
+        figures: What `quality` returns; None if nothing measures.
+        bundle: The bundle and its manifest: `fake_bundle(size=…)`.
         does: What the model does.
         files: Opens files of the project.
     """
@@ -98,7 +98,7 @@ class FakeCheckContext:
         max_tokens: int | None = None,
         schema: Any = None,  # noqa: ANN401 - JSON
     ) -> str:
-        """Return the answer that was given. Raises UnavailableError if there is none."""
+        """Return the answer from `answers`. Raises UnavailableError if there is none."""
         del raw, max_tokens, schema
         if prompt not in self.answers:
             raise UnavailableError(f"nothing answers {prompt!r} here")
@@ -110,14 +110,14 @@ class FakeCheckContext:
         return self.seconds
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return the vectors that were given. Raises UnavailableError if there are none."""
+        """Return the vectors from `vectors`. Raises UnavailableError if one is missing."""
         missing = [text for text in texts if text not in self.vectors]
         if missing:
             raise UnavailableError(f"nothing embeds {missing[0]!r} here")
         return [list(self.vectors[text]) for text in texts]
 
     def quality(self, text: str, context: int | None = None) -> Figures:
-        """Return the figures that were given. Raises UnavailableError if there are none."""
+        """Return `figures`. Raises UnavailableError if there are none."""
         del context
         if self.figures is None:
             raise UnavailableError(f"nothing measures {text!r} here")
@@ -129,11 +129,11 @@ class CheckExample:
     """A kind of check under test.
 
     Attributes:
-        name: Of the record.
+        name: Name of the record.
         options: The keys of its table besides `kind`.
-        holds: A bundle that it holds for.
-        fails: One that it does not.
-        files: Path beside the recipe to content, of files that options name.
+        holds: A bundle that passes the check.
+        fails: A bundle that fails the check.
+        files: Path beside the recipe to content, for files that options name.
     """
 
     name: str
@@ -148,12 +148,12 @@ class CheckConformance:
 
     @pytest.fixture
     def check(self) -> CheckExample:
-        """Override: say which kind, and what it tells apart."""
+        """Override: return the kind of check and its bundles."""
         raise NotImplementedError
 
     @pytest.fixture
     def made(self, project: ProjectFolder, check: CheckExample) -> Check:
-        """The check's object."""
+        """The check under test."""
         record = project.registry().get(CheckType, check.name).record
         arguments = factory_arguments(record, check.options, "kind of check", "$.checks[0]", RecipeError)
         found: Check = record.factory(*arguments)
@@ -166,7 +166,7 @@ class CheckConformance:
         assert finding.failure is None
 
     def test_it_says_what_is_wrong_with_another(self, made: Check, check: CheckExample) -> None:
-        """A failure is a sentence that people read."""
+        """A failure is a sentence for people."""
         finding = made.check(check.fails)
         assert isinstance(finding, Finding)
         assert finding.failure

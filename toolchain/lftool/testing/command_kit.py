@@ -1,4 +1,4 @@
-"""What every command must do: inherit the class, name yours, and let pytest run it.
+"""Tests that every command must pass. Inherit the class, name your command, and run pytest.
 
     class TestMine(CommandConformance):
         name = "mine"
@@ -23,15 +23,15 @@ class CommandConformance:
     name: ClassVar[str]
 
     def test_its_name_is_its_own(self) -> None:
-        """Lftool's own commands go before those of plugins."""
+        """Lftool's own commands take precedence over those of plugins."""
         assert self.name not in COMMANDS
 
     def test_it_says_what_it_does(self, project: ProjectFolder) -> None:
-        """`lftool NAME --help` ends well, and its first line is no empty one."""
+        """`lftool NAME --help` succeeds and prints a description."""
         done = project.spawn(self.name, "--help").assert_success()
         assert f"lftool {self.name}" in done.out
         assert len(done.out.split("\n\n")) > 1
 
     def test_an_option_that_it_does_not_have_is_exit_status_2(self, project: ProjectFolder) -> None:
-        """As of every command."""
+        """As for every command."""
         assert project.spawn(self.name, "--no-option-has-this-name").status == ExitStatus.USAGE

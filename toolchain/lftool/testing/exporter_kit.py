@@ -1,4 +1,4 @@
-"""What every exporter must do: inherit the class, say with which options, and let pytest run it.
+"""Tests that every exporter must pass. Inherit the class, list the options, and run pytest.
 
     class TestMine(ExporterConformance):
         @pytest.fixture
@@ -28,9 +28,9 @@ class ExportExample:
     """An exporter under test.
 
     Attributes:
-        name: Of the record.
-        options: What a person types besides bundle and folder.
-        bundle: A bundle that it exports; None for a small GGUF.
+        name: Name of the record.
+        options: Command-line arguments besides bundle and folder.
+        bundle: A bundle to export; None for a small GGUF.
     """
 
     name: str
@@ -47,12 +47,12 @@ class ExporterConformance:
 
     @pytest.fixture
     def export(self) -> ExportExample:
-        """Override: say which exporter."""
+        """Override: return the exporter to test."""
         raise NotImplementedError
 
     @pytest.fixture
     def bundle(self, project: ProjectFolder, export: ExportExample) -> Path:
-        """What is exported."""
+        """The bundle to export."""
         if export.bundle is not None:
             return export.bundle
         write_small_recipe(project, {"layout": "gguf"})
@@ -68,7 +68,7 @@ class ExporterConformance:
     def test_it_writes_something_and_twice_the_same(
         self, project: ProjectFolder, export: ExportExample, bundle: Path
     ) -> None:
-        """A release compares what two machines have exported."""
+        """A release compares the exports of two machines."""
         found = []
         for name in ("first", "second"):
             self._export(project, export, bundle, name).assert_success()

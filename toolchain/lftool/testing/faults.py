@@ -1,10 +1,10 @@
-"""A proxy that stands between a client and a real HTTP server on this machine, and breaks what the server answers.
+"""A proxy between a client and a real HTTP server on this machine, which breaks the server's responses.
 
     with FaultProxy("http://127.0.0.1:9000") as proxy:
         proxy.inject(cut_short, times=2)
         ...  # the client talks to proxy.url
 
-Only loopback addresses: the proxy listens on 127.0.0.1 and talks to what the test started.
+It uses only loopback addresses: it listens on 127.0.0.1 and connects to the server that the test started.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ End = Literal["", "close", "reset", "stall"]
 
 @frozen(kw_only=True)
 class Request:
-    """What a client asked: method, path with query, headers by lower-case name."""
+    """A client's request: method, path with query, headers by lower-case name."""
 
     method: str
     path: str
@@ -44,7 +44,7 @@ class Request:
 
 @frozen(kw_only=True)
 class Response:
-    """What the client is going to get; `sent` bytes of the body, then the connection ends as `end` says."""
+    """The response to the client: `sent` bytes of the body, then the connection ends as in `end`."""
 
     status: int
     headers: dict[str, str]
@@ -67,19 +67,19 @@ def cut_short(_request: Request, response: Response, _upstream: Upstream) -> Res
 
 
 def go_on(_request: Request, response: Response, _upstream: Upstream) -> Response:
-    """Announce nothing, send more than there is."""
+    """Announce no length, send more than there is."""
     headers = {name: value for name, value in response.headers.items() if name != "content-length"}
     return evolve(response, headers=headers, body=response.body + b"more", end="close")
 
 
 def announce_less(_request: Request, response: Response, _upstream: Upstream) -> Response:
-    """Be seven bytes shorter, and say so."""
+    """Send seven bytes less, and announce the shorter length."""
     headers = {name: value for name, value in response.headers.items() if name != "content-range"}
     return _with_length(evolve(response, headers=headers, body=response.body[:-7], status=200))
 
 
 def ignore_range(data: bytes) -> Fault:
-    """Return a fault that answers 200 with the whole file, `data`, whatever part was asked for."""
+    """Return a fault that answers 200 with the whole file, `data`, whatever part was requested."""
 
     def fault(_request: Request, response: Response, _upstream: Upstream) -> Response:
         headers = {name: value for name, value in response.headers.items() if name != "content-range"}
@@ -101,13 +101,13 @@ def send_another_range(data: bytes) -> Fault:
 
 
 def change_version(_request: Request, response: Response, _upstream: Upstream) -> Response:
-    """Be another version of the file: another ETag, other bytes of the same number."""
+    """Send another version of the file: another ETag, and other bytes of the same length."""
     headers = {name: value for name, value in response.headers.items() if name != "last-modified"}
     return evolve(response, headers={**headers, "etag": '"another"'}, body=bytes(byte ^ 0xFF for byte in response.body))
 
 
 def answer_with_html(_request: Request, response: Response, _upstream: Upstream) -> Response:
-    """Answer 200 with a page."""
+    """Answer 200 with an HTML page."""
     page = b"<html><body>Please log in.</body></html>"
     kept = {name: value for name, value in response.headers.items() if name not in {"content-range", "etag"}}
     return _with_length(evolve(response, status=200, headers={**kept, "content-type": "text/html"}, body=page))
@@ -151,7 +151,7 @@ class _Plan:
 
 @define(eq=False)
 class FaultProxy(LoopbackServer):
-    """The proxy; `requests` is what clients have asked so far."""
+    """The proxy. `requests` has the requests of clients so far."""
 
     upstream: str
     requests: list[Request] = Factory(list)
@@ -166,12 +166,12 @@ class FaultProxy(LoopbackServer):
         super().__exit__(kind, value, trace)
 
     def inject(self, fault: Fault, *, times: int = 1, path: str = "", methods: frozenset[str] = _CONTENT) -> None:
-        """Apply `fault` to the next `times` answers whose path contains `path`; to those with content unless told."""
+        """Apply `fault` to the next `times` requests of `methods` whose path contains `path`."""
         with self._lock:
             self._plans.append(_Plan(fault, times, path, methods))
 
     def heal(self) -> None:
-        """Break nothing any more."""
+        """Remove all faults."""
         with self._lock:
             self._plans.clear()
 

@@ -1,4 +1,4 @@
-"""A small HTTP server of files in memory, with ETags and ranges: for tests that need no more than that."""
+"""A small HTTP server for files in memory, with ETags and ranges, for tests that need no more than that."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d*)\Z")
 
 @define(eq=False)
 class FileServer(LoopbackServer):
-    """Serves `files`, by path such as `/model.gguf`; change them while it runs.
+    """Serves `files` by path, such as `/model.gguf`. You can change them while it runs.
 
     Attributes:
-        versions: Whether answers carry an ETag.
+        versions: Whether responses have an ETag.
         ranges: Whether parts are served.
-        lengths: Whether answers say how long they are.
+        lengths: Whether responses have a length.
     """
 
     files: dict[str, bytes] = Factory(dict)

@@ -1,7 +1,7 @@
 """A small Hugging Face Hub on this machine, for tests with the real `huggingface_hub`.
 
-It answers what that client asks to read a repository: `repo_info` and `resolve`, with large files (LFS) redirected to
-another port, as the real one redirects them to another host. Gated and private repositories ask for the token.
+It supports what that client needs to read a repository: `repo_info` and `resolve`. Large files (LFS) are redirected to
+another port, as the real Hub redirects them to another host. Gated and private repositories require the token.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Repository:
     gated: bool = False
 
     def commit(self, files: dict[str, bytes], ref: str = "main") -> str:
-        """Add a commit, let `ref` name it, and return its name."""
+        """Add a commit, point `ref` to it, and return its name."""
         state = hashlib.sha1(str(len(self.commits)).encode(), usedforsecurity=False)
         for path in sorted(files):
             state.update(path.encode() + files[path])
@@ -52,7 +52,7 @@ class Repository:
         return name
 
     def sha256(self, data: bytes) -> str:
-        """Return the digest of a file of some commit; a large one is hashed once."""
+        """Return the digest of a file in any commit. Each file is hashed once."""
         if id(data) not in self.digests:
             self.digests[id(data)] = hashlib.sha256(data).hexdigest()
         return self.digests[id(data)]
@@ -60,13 +60,13 @@ class Repository:
 
 @define(eq=False)
 class HubServer(LoopbackServer):
-    """The server; `url` goes into `HF_ENDPOINT`.
+    """The server. Set `HF_ENDPOINT` to `url`.
 
     Attributes:
         repositories: By kind and name, such as `models/org/repo`.
-        token: What opens private and gated repositories.
+        token: The token for private and gated repositories.
         large: Serves large files.
-        large_url: Where clients are sent for them, when not to `large` itself.
+        large_url: Where clients are redirected for large files, if not to `large` itself.
         damaged: Paths of small files that arrive with one bit changed.
     """
 
@@ -87,7 +87,7 @@ class HubServer(LoopbackServer):
         super().__exit__(kind, value, trace)
 
     def repository(self, name: str, kind: str = "models") -> Repository:
-        """Return a repository, made if need be."""
+        """Return a repository. Creates it if needed."""
         return self.repositories.setdefault(f"{kind}/{name}", Repository())
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
@@ -114,7 +114,7 @@ class HubServer(LoopbackServer):
             handler.wfile.write(body)
 
     def _found(self, handler: BaseHTTPRequestHandler, name: str, ref: str) -> tuple[str, dict[str, bytes]] | None:
-        """Return commit and files; None once it has been answered that there are none."""
+        """Return commit and files, or send an error response and return None."""
         known = handler.headers.get("authorization") == f"Bearer {self.token}"
         repository = self.repositories.get(name)
         if repository is None or (repository.private and not known):

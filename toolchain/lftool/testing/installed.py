@@ -1,4 +1,4 @@
-"""`lftool plugins test`: run the conformance kits on an installed plugin, in a process of its own."""
+"""`lftool plugins test`: run the conformance kits on an installed plugin, in a separate process."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ def main(name: str, arguments: list[str]) -> int:
     """Test a plugin.
 
     Args:
-        name: Of its entry point.
-        arguments: More of pytest's.
+        name: Name of its entry point.
+        arguments: More arguments for pytest.
 
     Returns:
-        pytest's exit status; 2 if all passes and an example is missing. What has one is tested all the same.
+        pytest's exit status; 2 if everything passes and an example is missing. Records with an example are tested
+        anyway.
     """
-    import pytest  # noqa: PLC0415 - the command has looked whether it is there
+    import pytest  # noqa: PLC0415 - the command has checked that it is installed
 
     from lftool.host.discovery import discover  # noqa: PLC0415 - after that
     from lftool.testing.kits import missing_examples, test_classes  # noqa: PLC0415 - needs pytest

@@ -1,4 +1,4 @@
-"""All kits: which one a record is tested with, what it needs to know, and test classes for all records of a plugin."""
+"""All kits: which kit tests a record, what the kit needs, and test classes for all records of a plugin."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class Kit:
 
     Attributes:
         tests: The class to inherit.
-        fixture: Which fixture says what is tested.
-        value: What that is.
-        default: What a record is tried with that has no example; None where it needs one.
+        fixture: Name of the fixture that describes what is tested.
+        value: Type of the fixture's value.
+        default: Returns the value for a record without an example; None if a record needs an example.
     """
 
     tests: type
@@ -64,7 +64,7 @@ class Kit:
 
 
 def _runtime(record: RuntimeType) -> RuntimeExample | None:
-    """Return how a frozen runtime is tried; compiling one takes minutes, and is asked for by an example."""
+    """Return the default for a frozen runtime. Compiling one takes minutes, and needs an example."""
     return None if record.compiled else RuntimeExample(name=record.name)
 
 
@@ -101,7 +101,7 @@ KITS: dict[type[Record], Kit] = {
 
 
 def _default(record: Record) -> Any:  # noqa: ANN401 - of the kit
-    """Return what a record is tried with that has no example; None where it needs one."""
+    """Return the fixture's value for a record without an example; None if the record needs one."""
     cls = record.options_class if isinstance(record, ConfigurableRecord) else None
     if cls is not None and any(item.default is attrs.NOTHING for item in attrs.fields(cls)):
         return None
@@ -115,7 +115,7 @@ def _examples(plugin: Plugin, record: Record) -> list[Example]:
 
 
 def missing_examples(plugin: Plugin) -> list[str]:
-    """Return a line for each record that cannot be tested without an example, and for examples of nothing."""
+    """Return a line for each record that lacks a required example, and for each example without a record."""
     records = [record for _, record in plugin.records if not isinstance(record, Example)]
     found = [
         f"{type(record).__name__} {record.name!r} needs an Example whose `make` gives {KITS[type(record)].value.__name__}"
@@ -159,7 +159,7 @@ def _always(value: Any) -> Callable[[Path], contextlib.AbstractContextManager[An
 
 
 def _class(name: str, record: Record, make: Callable[[Path], contextlib.AbstractContextManager[Any]]) -> type:
-    """Return a class of tests whose fixture gives what `make` makes."""
+    """Return a test class whose fixture yields what `make` makes."""
     kit = KITS[type(record)]
     tests = kit.tests
     if isinstance(record, ConverterType | QuantizerType) and record.streams:
@@ -182,7 +182,7 @@ def _class(name: str, record: Record, make: Callable[[Path], contextlib.Abstract
 
 
 def _of_backend(record: BackendType) -> dict[str, Any]:
-    """Return what says to the kit of backends what an example says."""
+    """Return the class members that pass an example on to the kit of backends."""
 
     def prepared(self: Any, example: BackendExample) -> None:  # noqa: ANN401 - a fixture of the class
         self.probe, self.needs_device, self.options = example.probe, example.needs_device, example.options

@@ -1,11 +1,11 @@
-"""What every layout must do: inherit the class, name yours, and let pytest run it.
+"""Tests that every layout must pass. Inherit the class, name your layout, and run pytest.
 
     class TestMine(LayoutConformance):
         @pytest.fixture
         def layout(self):
             return LayoutExample(name="mine")
 
-As an example of `lftool_examples`, the same value is what `make` gives.
+In an example of `lftool_examples`, `make` gives the same value.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class LayoutExample:
     """A layout under test.
 
     Attributes:
-        name: Of the record.
-        options: What the recipe gives it.
-        runtime: Which runtime the target asks for; None for the layout's own.
+        name: Name of the record.
+        options: Its options in the recipe.
+        runtime: Runtime that the target names; None for the layout's own.
     """
 
     name: str
@@ -38,7 +38,7 @@ class LayoutExample:
     runtime: str | None = None
 
     def target(self) -> dict[str, Any]:
-        """Return the keys of a target that is laid out so."""
+        """Return the keys of a target with this layout."""
         options = {"layout_options": dict(self.options)} if self.options else {}
         return {"layout": self.name, **options, **({} if self.runtime is None else {"runtime": self.runtime})}
 
@@ -48,17 +48,17 @@ class LayoutConformance:
 
     @pytest.fixture
     def layout(self) -> LayoutExample:
-        """Override: say which layout."""
+        """Override: return the layout to test."""
         raise NotImplementedError
 
     @pytest.fixture
     def layout_project(self, project: ProjectFolder, layout: LayoutExample) -> ProjectFolder:
-        """A project whose one target has the layout."""
+        """A project whose only target has the layout."""
         write_small_recipe(project, layout.target())
         return project
 
     def test_a_bundle_is_sound_and_holds_the_weights(self, layout_project: ProjectFolder) -> None:
-        """What others rely on: `inspect` and `extract` need no plugin."""
+        """Other tools rely on it: `inspect` and `extract` need no plugin."""
         bundle = built(layout_project)
 
         assert layout_project.spawn("--no-plugins", "inspect", bundle).assert_success().status == 0
@@ -68,7 +68,7 @@ class LayoutConformance:
         assert weights in [path.read_bytes() for path in (layout_project.root / "out").rglob("*") if path.is_file()]
 
     def test_two_machines_lay_out_the_same(self, layout_project: ProjectFolder) -> None:
-        """From an empty cache, with a finished lock: U is what the lock names."""
+        """A build from an empty cache, with a finished lock, makes the U that the lock names."""
         first = built(layout_project).read_bytes()
         (bundle,) = (layout_project.root / "dist").iterdir()
         bundle.unlink()

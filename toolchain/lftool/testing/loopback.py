@@ -1,4 +1,4 @@
-"""An HTTP server of a test's own: on 127.0.0.1, on a free port, for the time of a `with` block."""
+"""An HTTP server for a test: on 127.0.0.1, on a free port, for the duration of a `with` block."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class LoopbackServer:
-    """Subclasses say what is answered; every method of HTTP comes to `answer`, from several threads."""
+    """A server. Subclasses implement `answer`, which gets requests of every HTTP method, from several threads."""
 
     _server: ThreadingHTTPServer | None = None
 

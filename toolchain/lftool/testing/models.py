@@ -1,4 +1,4 @@
-"""Small models: sound GGUF files that llama.cpp quantises, with weights that a seed decides."""
+"""Small models: sound GGUF files that llama.cpp can quantise, with weights from a seed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def _weights(generator: random.Random, count: int, kind: str) -> bytes:
 def tiny_gguf(path: Path, *, layers: int = 1, width: int = 256, kind: str = "F16", seed: int = 0) -> Path:
     """Write a Llama of `layers` layers whose matrices are `width` x `width`; return `path`.
 
-    It has no tokenizer: it can be quantised, packed, verified and loaded, not run.
+    It has no tokenizer. You can quantise, pack, verify and load it, but not run it.
 
     Args:
         path: Where to write.
         layers: Number of layers.
         width: A multiple of 256, so that every K-quant applies; 32 is enough for files that are not quantised.
         kind: `F16` or `F32`, the type of the matrices.
-        seed: Decides the weights.
+        seed: Seed of the weights.
     """
     generator = random.Random(seed)  # noqa: S311 - weights, not secrets
     matrices = ["token_embd"]

@@ -1,11 +1,11 @@
-"""What every observer must do: inherit the class, name yours, and let pytest run it.
+"""Tests that every observer must pass. Inherit the class, name your observer, and run pytest.
 
     class TestMine(ObserverConformance):
         @pytest.fixture
         def observer(self):
             return ObserverExample(name="mine")
 
-As an example of `lftool_examples`, the same value is what `make` gives.
+In an example of `lftool_examples`, `make` gives the same value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lftool.api import Event, Observer
     from lftool.testing.project_folder import ProjectFolder
 
-# One of each, with what is rarely there left out and put in.
+# One of each event, with and without optional fields.
 EVENTS: tuple[Event, ...] = (
     StageStarted(stage="fetch", target="base", detail="model.gguf"),
     BytesFetched(source="base", path="model.gguf", done=1, total=None),
@@ -47,8 +47,8 @@ class ObserverExample:
     """An observer under test.
 
     Attributes:
-        name: Of the record.
-        options: What the user's configuration gives it.
+        name: Name of the record.
+        options: Its options in the user's configuration.
     """
 
     name: str
@@ -60,19 +60,19 @@ class ObserverConformance:
 
     @pytest.fixture
     def observer(self) -> ObserverExample:
-        """Override: say which observer."""
+        """Override: return the observer to test."""
         raise NotImplementedError
 
     @pytest.fixture
     def observing(self, project: ProjectFolder, observer: ObserverExample) -> Observer:
-        """The observer's object."""
+        """The observer under test."""
         record = project.registry().get(ObserverType, observer.name).record
         arguments = factory_arguments(record, observer.options, "observer", f"observers.{observer.name}", UsageError)
         made: Observer = record.factory(*arguments)
         return made
 
     def test_it_takes_every_event(self, observing: Observer) -> None:
-        """One that raises is dropped for the rest of a build."""
+        """An observer that raises is dropped for the rest of a build."""
         for event in EVENTS:
             observing(event)
 
@@ -82,7 +82,7 @@ class ObserverConformance:
             list(pool.map(observing, EVENTS * 20))
 
     def test_a_build_goes_on_with_it(self, project: ProjectFolder, observer: ObserverExample) -> None:
-        """Nothing is said of a plugin that failed."""
+        """No failure of a plugin is reported."""
         write_small_recipe(project, {"layout": "gguf"})
         if observer.options:
             table = "".join(f"{key} = {toml(value)}\n" for key, value in observer.options.items())

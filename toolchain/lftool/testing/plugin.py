@@ -30,7 +30,7 @@ layout = "gguf"
 
 @pytest.fixture
 def project(tmp_path: Path) -> ProjectFolder:
-    """An empty project with a cache and a configuration of its own."""
+    """An empty project with its own cache and configuration."""
     root, home = tmp_path / "project", tmp_path / "home"
     root.mkdir()
     home.mkdir()

@@ -1,4 +1,4 @@
-"""A folder to run lftool in: in this process for speed, or in one of its own where that is the point."""
+"""A folder to run lftool in: in this process for speed, or in a separate one if the test is about that."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Outcome:
-    """What a command did: exit status, standard output, standard error."""
+    """The result of a command: exit status, standard output, standard error."""
 
     status: int
     out: str
@@ -40,7 +40,7 @@ class Outcome:
         """Return self if the command succeeded.
 
         Raises:
-            AssertionError: It did not; the message holds what it printed.
+            AssertionError: The command failed. The message contains its output.
         """
         if self.status != 0:
             raise AssertionError(
@@ -51,11 +51,11 @@ class Outcome:
 
 @frozen(kw_only=True)
 class ProjectFolder:
-    """A project in `root` whose cache and configuration lie in `home`.
+    """A project in `root` with its cache and configuration in `home`.
 
     Attributes:
         loads: Whether `lock` tries to load the model, which takes half a second.
-        sites: Folders that plugins are looked for in besides those that are installed.
+        sites: Folders to look for plugins in, besides the installed ones.
     """
 
     root: Path
@@ -66,9 +66,9 @@ class ProjectFolder:
     def with_plugins(self, *modules: ModuleType | str) -> ProjectFolder:
         """Return the same project with modules or packages as plugins, which need not be installed.
 
-        Each becomes a distribution of its name in a folder of this project, with `-` for `_`, and an entry point of that name;
-        lftool takes it for an installed one, in this process and in those that it starts. A module that an installed
-        distribution has an entry point for is left as it is.
+        Each is copied to a folder of this project as a distribution with an entry point, both named after it with `-`
+        for `_`. lftool treats it as installed, in this process and in the processes that it starts. A module that an
+        installed distribution has an entry point for is left as it is.
         """
         folder = self.home / "site"
         installed = {entry.module for entry in entry_points(group="lftool")}
@@ -80,7 +80,7 @@ class ProjectFolder:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that a command of this project runs with."""
+        """The environment variables of this project's commands."""
         return {
             **{k: v for k, v in os.environ.items() if not k.startswith(("LFTOOL_", "XDG_"))},
             "HOME": str(self.home),
@@ -127,7 +127,7 @@ class ProjectFolder:
         path.write_text(text)
 
     def registry(self) -> Registry:
-        """Return what plugins offer here."""
+        """Return the registry of plugins in this project."""
         sys.path[:0] = map(str, self.sites)
         try:
             return Registry.discovered()
@@ -135,7 +135,7 @@ class ProjectFolder:
             del sys.path[: len(self.sites)]
 
     def run(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Outcome:
-        """Run a command in this process, in the project's folder; `env` is added to its variables."""
+        """Run a command in this process, in the project's folder. `env` is added to its environment variables."""
         out, err = io.StringIO(), io.StringIO()
         before, folder = dict(os.environ), os.getcwd()  # noqa: PTH109 - a plain string to go back to
         environment = {**self.environment, **(env or {})}
@@ -154,7 +154,7 @@ class ProjectFolder:
         return Outcome(status=status, out=out.getvalue(), err=err.getvalue())
 
     def start(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start a command in a process of its own and return it; standard streams are pipes."""
+        """Start a command in a separate process and return the process. Its standard streams are pipes."""
         return subprocess.Popen(
             [sys.executable, "-m", "lftool.cli.entry", *map(str, arguments)],
             cwd=self.root,
@@ -168,7 +168,7 @@ class ProjectFolder:
     def spawn(
         self, *arguments: str | Path, env: Mapping[str, str] | None = None, stdin: str = "", timeout: float = 120
     ) -> Outcome:
-        """Run a command in a process of its own."""
+        """Run a command in a separate process."""
         process = self.start(*arguments, env=env)
         try:
             out, err = process.communicate(stdin, timeout=timeout)

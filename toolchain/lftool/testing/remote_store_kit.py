@@ -1,6 +1,7 @@
-"""What every remote store must do: `class TestMine(RemoteStoreConformance)`, with a `place` fixture that serves an empty one.
+"""Tests that every remote store must pass: `class TestMine(RemoteStoreConformance)` with a `place` fixture.
 
-The tests run lftool itself: push from one machine, build on another that has neither the sources nor a quantizer's result.
+The fixture serves an empty store. The tests run lftool itself: they push from one machine, and build on another that
+has neither the sources nor a quantizer's result.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class RemotePlace:
 
     Attributes:
         url: What `LFTOOL_REMOTE_STORE` is set to.
-        stored: Returns what is kept under a key, as it is kept; None when nothing is.
-        environment: Variables that lftool runs with besides.
+        stored: Returns what is stored under a key, as stored; None if nothing is.
+        environment: Additional environment variables for lftool.
     """
 
     url: str
@@ -48,7 +49,7 @@ class RemotePlace:
 
 
 def bf16_weights(count: int) -> bytes:
-    """Return `count` weights in BF16, as a trained model has them: half of the bits repeat."""
+    """Return `count` weights in BF16 like those of a trained model: half of the bits repeat."""
     chance = random.Random(2026)  # noqa: S311 - data of a test
     return b"".join(
         bytes((chance.getrandbits(8), 0x3C + chance.choice((0, 0, 0, 1, 128, 128, 129)))) for _ in range(count)
@@ -60,7 +61,7 @@ class RemoteStoreConformance:
 
     @pytest.fixture
     def place(self) -> RemotePlace:
-        """Override: start a store, and say where it is."""
+        """Override: start a store, and return where it is."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -83,13 +84,13 @@ class RemoteStoreConformance:
         return project
 
     def lftool(self, project: ProjectFolder, place: RemotePlace, *arguments: str, **variables: str) -> Outcome:
-        """Run lftool with the remote store; few attempts, short silences."""
+        """Run lftool with the remote store, few attempts and short timeouts."""
         quick = {"LFTOOL_STALL_SECONDS": "2", "LFTOOL_FETCH_ATTEMPTS": "2"}
         chosen = {**quick, **place.environment, "LFTOOL_REMOTE_STORE": place.url, **variables}
         return project.spawn(*arguments, env=chosen)
 
     def elsewhere(self, project: ProjectFolder) -> str:
-        """Return the cache of another machine, which is empty, and take the sources away."""
+        """Delete the sources, and return the empty cache of another machine."""
         for path in (project.root / "files").iterdir():
             path.unlink()
         return str(project.home / "elsewhere")
@@ -106,7 +107,7 @@ class RemoteStoreConformance:
         assert (pushing.root / BUNDLE).read_bytes() == before
 
     def test_pushing_again_sends_nothing(self, pushing: ProjectFolder, place: RemotePlace) -> None:
-        """What is there already is not sent again."""
+        """What is already there is not sent again."""
         first = self.lftool(pushing, place, "cache", "push", "--json").assert_success().json()
         again = self.lftool(pushing, place, "cache", "push", "--json").assert_success().json()
 
@@ -141,7 +142,7 @@ class RemoteStoreConformance:
         assert set(files.values()) < found
 
     def test_what_it_does_not_have_comes_from_the_source(self, pushing: ProjectFolder, place: RemotePlace) -> None:
-        """An empty store changes nothing, and is no reason for a warning."""
+        """An empty store changes nothing and causes no warning."""
         done = self.lftool(pushing, place, "fetch", XDG_CACHE_HOME=str(pushing.home / "elsewhere")).assert_success()
 
         assert "remote store" not in done.err

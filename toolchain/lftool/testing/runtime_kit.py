@@ -1,11 +1,11 @@
-"""What every runtime must do: inherit the class, name yours, and let pytest run it.
+"""Tests that every runtime must pass. Inherit the class, name your runtime, and run pytest.
 
     class TestMine(RuntimeConformance):
         @pytest.fixture
         def runtime(self):
             return RuntimeExample(name="mine")
 
-As an example of `lftool_examples`, the same value is what `make` gives.
+In an example of `lftool_examples`, `make` gives the same value.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class RuntimeExample:
     """A runtime under test.
 
     Attributes:
-        name: Of the record.
-        layout: Of bundles that begin with it.
-        backend: Of the target: a compiled runtime may be for one only.
-        compiled: Whether it is compiled here; then the tests take as long as that does.
+        name: Name of the record.
+        layout: Layout of bundles that begin with it.
+        backend: Backend of the target. A compiled runtime may support only one.
+        compiled: Whether it is compiled here. If so, the tests take as long as the compilation.
     """
 
     name: str
@@ -43,18 +43,18 @@ class RuntimeConformance:
 
     @pytest.fixture
     def runtime(self) -> RuntimeExample:
-        """Override: say which runtime."""
+        """Override: return the runtime to test."""
         raise NotImplementedError
 
     @pytest.fixture
     def runtime_project(self, project: ProjectFolder, runtime: RuntimeExample) -> ProjectFolder:
-        """A project whose one target has the runtime."""
+        """A project whose only target has the runtime."""
         target = {"layout": runtime.layout, "runtime": runtime.name, "backend": runtime.backend}
         write_small_recipe(project, target)
         return project
 
     def test_a_bundle_begins_with_it_and_is_sound(self, runtime_project: ProjectFolder) -> None:
-        """What is locked is what is packed, and whoever has no plugin can still look."""
+        """The locked bytes are packed, and the bundle can be inspected without the plugin."""
         bundle = built(runtime_project)
 
         assert runtime_project.spawn("--no-plugins", "inspect", bundle).assert_success().status == 0
@@ -63,7 +63,7 @@ class RuntimeConformance:
         assert bundle.read_bytes().startswith(prefix)
 
     def test_its_bytes_are_the_same_every_time(self, runtime_project: ProjectFolder, runtime: RuntimeExample) -> None:
-        """Locking anew, from an empty cache, pins the same digest. A change is a new number."""
+        """Locking again, from an empty cache if it is compiled, pins the same digest. A change needs a new number."""
         runtime_project.spawn("lock").assert_success()
         first = runtime_project.lock.read_bytes()
 

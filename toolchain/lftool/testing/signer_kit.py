@@ -1,4 +1,4 @@
-"""What every signer and every verifier must do: inherit a class, say which key, and let pytest run it.
+"""Tests that every signer and every verifier must pass. Inherit a class, provide a key, and run pytest.
 
     class TestMine(SignerConformance):
         @pytest.fixture
@@ -11,7 +11,7 @@
         def signed(self):
             return SignedExample(name="mine-scheme", public_key=PEM, data=b"...", signature=b"...")
 
-As an example of `lftool_examples`, the same value is what `make` gives.
+In an example of `lftool_examples`, `make` gives the same value.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class KeyExample:
     """A private key under test.
 
     Attributes:
-        reference: What a recipe writes: `scheme:rest`.
-        options: What the recipe's `[sign.options]` say.
+        reference: Key reference in the recipe: `scheme:rest`.
+        options: The recipe's `[sign.options]`.
         files: Path beside the recipe to content, such as the key.
-        environment: Variables that lftool runs with.
+        environment: Environment variables for lftool.
     """
 
     reference: str
@@ -55,8 +55,8 @@ class SignedExample:
     """A valid signature of a scheme.
 
     Attributes:
-        name: Of the verifier, which is the scheme.
-        public_key: PEM.
+        name: Name of the verifier, which is the scheme.
+        public_key: The public key, PEM.
         data: What was signed.
         signature: Its signature.
     """
@@ -72,12 +72,12 @@ class SignerConformance:
 
     @pytest.fixture
     def key(self) -> KeyExample:
-        """Override: say which key."""
+        """Override: return the key to test."""
         raise NotImplementedError
 
     @pytest.fixture
     def key_project(self, project: ProjectFolder, key: KeyExample) -> ProjectFolder:
-        """A project that signs with it."""
+        """A project that signs with the key."""
         sign: dict[str, Mapping[str, Any]] = {"sign": {"key": key.reference}}
         if key.options:
             sign["sign.options"] = key.options
@@ -89,7 +89,7 @@ class SignerConformance:
 
     @pytest.fixture
     def signer(self, key_project: ProjectFolder, key: KeyExample, monkeypatch: pytest.MonkeyPatch) -> GuardedSigner:
-        """The signer's object."""
+        """The signer under test."""
         for name, value in key.environment.items():
             monkeypatch.setenv(name, value)
         scheme, _, rest = key.reference.partition(":")
@@ -112,7 +112,7 @@ class SignerConformance:
     def test_its_scheme_has_a_verifier_that_accepts_what_it_signs(
         self, key_project: ProjectFolder, signer: GuardedSigner
     ) -> None:
-        """And only of the data that was signed."""
+        """And only for the data that was signed."""
         registered = key_project.registry().get(VerifierType, signer.scheme)
         verifier = GuardedVerifier(registered.record.factory(), registered.origin)
         signature = signer.sign(b"lftool")
@@ -123,7 +123,7 @@ class SignerConformance:
     def test_a_bundle_is_signed_and_verifies(
         self, key_project: ProjectFolder, key: KeyExample, signer: GuardedSigner
     ) -> None:
-        """With the public key in a policy, as its users have it."""
+        """With the public key in a trust policy, as users have it."""
         key_project.spawn("lock", env=key.environment).assert_success()
         key_project.spawn("build", env=key.environment).assert_success()
         (bundle,) = (key_project.root / "dist").iterdir()
@@ -144,7 +144,7 @@ class SignerConformance:
 
 
 def _plugin_of(scheme: str, registry: Registry) -> dict[str, str]:
-    """Return what a policy says of a scheme that a plugin brings."""
+    """Return what a policy needs for a scheme that a plugin provides."""
     origin = registry.get(VerifierType, scheme).origin
     return {} if origin.is_builtin else {"plugin": origin.entry_point}
 
@@ -154,21 +154,21 @@ class VerifierConformance:
 
     @pytest.fixture
     def signed(self) -> SignedExample:
-        """Override: give a valid signature."""
+        """Override: return a valid signature."""
         raise NotImplementedError
 
     @pytest.fixture
     def verifier(self, project: ProjectFolder, signed: SignedExample) -> Verifier:
-        """The verifier's object."""
+        """The verifier under test."""
         registered = project.registry().get(VerifierType, signed.name)
         return GuardedVerifier(registered.record.factory(), registered.origin)
 
     def test_it_accepts_the_signature(self, verifier: Verifier, signed: SignedExample) -> None:
-        """Of these very bytes."""
+        """For exactly these bytes."""
         assert verifier.verify(signed.data, signed.signature, signed.public_key)
 
     def test_it_refuses_every_other_signature(self, verifier: Verifier, signed: SignedExample) -> None:
-        """One bit, one byte more, one less, nothing: there is one accepted encoding."""
+        """A changed bit, one byte more, one byte less, nothing: only one encoding is accepted."""
         for position in range(len(signed.signature)):
             changed = bytearray(signed.signature)
             changed[position] ^= 1
@@ -177,7 +177,7 @@ class VerifierConformance:
             assert not verifier.verify(signed.data, other, signed.public_key)
 
     def test_it_refuses_other_data(self, verifier: Verifier, signed: SignedExample) -> None:
-        """Data that begins the same, too."""
+        """Even data that begins the same."""
         for data in (b"", signed.data + b"\0", signed.data[:-1]):
             assert not verifier.verify(data, signed.signature, signed.public_key)
 

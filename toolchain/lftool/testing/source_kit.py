@@ -1,4 +1,4 @@
-"""What every source must do: inherit the class, serve some files, and let pytest run it.
+"""Tests that every source must pass. Inherit the class, serve some files, and run pytest.
 
     class TestMine(SourceConformance):
         @pytest.fixture
@@ -7,8 +7,8 @@
             with FileServer(files={"/model.gguf": large_model()}) as server, FaultProxy(server.url) as proxy:
                 yield Served(uri=f"mine:{proxy.url}/model.gguf", files=files, proxy=proxy)
 
-A source that unpacks archives serves what is in them, and says in `upstream` what passes the proxy. One that reads files of the
-project has them in `beside`, and no proxy; the faults of servers are then left out.
+A source that unpacks archives serves their contents, and sets `upstream` to what passes the proxy. A source that reads
+files of the project puts them in `beside` and has no proxy. The tests with server faults are then skipped.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ class Served:
     """What a source serves during a test.
 
     Attributes:
-        uri: What the recipe asks for.
+        uri: URI in the recipe.
         files: Path within the source to content; one of them is `model.gguf`, made by `large_model`.
         options: Lines of the recipe's `[sources.base]` besides `uri`.
-        environment: Variables that lftool runs with.
-        proxy: The proxy that every byte passes, where there is one; without it the fault matrix is skipped.
-        fault_path: What the request path of `model.gguf` contains.
-        beside: Path beside the recipe to content, of a source that reads files of the project.
-        upstream: What the server sends for it, where that is not the file itself: the archive that it is unpacked from.
+        environment: Environment variables for lftool.
+        proxy: The proxy that every byte passes. Without one, the fault matrix is skipped.
+        fault_path: Part of the request path of `model.gguf`.
+        beside: Path beside the recipe to content, for a source that reads files of the project.
+        upstream: What the server sends for `model.gguf` if that is not the file itself: the archive that contains it.
     """
 
     uri: str
@@ -117,12 +117,12 @@ class SourceConformance:
 
     @pytest.fixture
     def served(self) -> Served:
-        """Override: start what serves, and say what it serves."""
+        """Override: start the server, if any, and return what it serves."""
         raise NotImplementedError
 
     @pytest.fixture
     def source_project(self, project: ProjectFolder, served: Served) -> ProjectFolder:
-        """A project that asks for it."""
+        """A project whose recipe names the source."""
         project.write_recipe(RECIPE.format(uri=served.uri, options=served.options))
         for name, content in served.beside.items():
             (project.root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ class SourceConformance:
         return project
 
     def lftool(self, project: ProjectFolder, served: Served, *arguments: str, **variables: str) -> Outcome:
-        """Run lftool with what the source needs; few attempts, short silences."""
+        """Run lftool with what the source needs, few attempts and short timeouts."""
         quick = {"LFTOOL_STALL_SECONDS": "2", "LFTOOL_FETCH_ATTEMPTS": "4"}
         return project.spawn(*arguments, env={**quick, **served.environment, **variables})
 
@@ -149,7 +149,7 @@ class SourceConformance:
         ]
 
     def test_locking_again_gives_the_same_lock(self, source_project: ProjectFolder, served: Served) -> None:
-        """A revision is immutable: as long as nothing changes, an upgrade moves nothing."""
+        """A revision is immutable: while nothing changes, an upgrade changes nothing."""
         self.lftool(source_project, served, "lock").assert_success()
         first = source_project.lock.read_bytes()
 
@@ -169,7 +169,7 @@ class SourceConformance:
         assert len(served.proxy.requests) == before
 
     def test_a_build_packs_the_very_bytes(self, source_project: ProjectFolder, served: Served) -> None:
-        """From an empty cache, what is in the bundle is what is served."""
+        """From an empty cache, the bundle contains exactly the bytes that are served."""
         self.lftool(source_project, served, "lock").assert_success()
 
         self.lftool(source_project, served, "build", **self.empty_cache(source_project)).assert_success()
@@ -177,7 +177,7 @@ class SourceConformance:
         assert self.packed(source_project) == served.files["model.gguf"]
 
     def test_offline_is_no_way_to_get_what_is_not_there(self, source_project: ProjectFolder, served: Served) -> None:
-        """From an empty cache it cannot be done here, but by a `local` source; from a full one it can."""
+        """From an empty cache, only a `local` source can be built offline; from a full one, every source can."""
         self.lftool(source_project, served, "lock").assert_success()
         self.lftool(source_project, served, "fetch").assert_success()
 
@@ -191,7 +191,7 @@ class SourceConformance:
     def test_a_fault_ends_in_the_right_bytes_or_in_none(
         self, source_project: ProjectFolder, served: Served, fault: str
     ) -> None:
-        """Whatever happens on the way: the right file, or a clear error and nothing stored; and the next try works."""
+        """Whatever happens: the right file, or a clear error with nothing stored, and the next try works."""
         if served.proxy is None:
             pytest.skip("nothing stands between source and server")
         break_it, times, status = FAULTS[fault]
@@ -203,7 +203,7 @@ class SourceConformance:
         met = self.lftool(source_project, served, "build", **cache)
 
         allowed = {status, 1} if status == WRONG and served.upstream is not None else {status}
-        assert met.status in allowed, met  # what is wrong in an archive may not even unpack
+        assert met.status in allowed, met  # a damaged archive may not even unpack
         assert "Traceback" not in met.err
         store = source_project.home / "another" / "lftool"
         if status:
@@ -214,7 +214,7 @@ class SourceConformance:
         assert list(store.glob("partial-v1/*")) == []
 
     def empty_cache(self, project: ProjectFolder) -> dict[str, str]:
-        """Return the variables of a cache that holds nothing yet."""
+        """Return the environment variables for an empty cache."""
         return {"XDG_CACHE_HOME": str(project.home / "another")}
 
     def packed(self, project: ProjectFolder) -> bytes:

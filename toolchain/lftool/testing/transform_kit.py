@@ -1,4 +1,4 @@
-"""What every converter and quantizer must do: inherit the class, say what to make of what, and let pytest run it.
+"""Tests that every converter and quantizer must pass. Inherit the class, describe what to make, and run pytest.
 
     class TestMine(TransformConformance):
         @pytest.fixture
@@ -6,7 +6,7 @@
             weights = tiny_gguf(tmp_path / "m.gguf")
             return Work(kind=QuantizerType, name="mine", produces="Q4_K_M", inputs={"weights": weights})
 
-Of a transform whose record has `streams`, inherit `StreamingConformance` in its place.
+If the record has `streams`, inherit `StreamingConformance` instead.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Work:
         name: Name of the record.
         produces: What to make.
         inputs: Role to file.
-        model: Of a converter, what the model is called.
-        archive: What the tool asked to have fetched, unpacked; None if it needs nothing.
-        options: As the recipe would write them; a quantizer that chooses the types for another gets them too.
+        model: For a converter, the model's name.
+        archive: A ZIP of the archive members that the tool requested; None if it needs none.
+        options: Options as in a recipe. A quantizer that chooses the types for another one gets them too.
     """
 
     kind: type[TransformType]
@@ -62,7 +62,7 @@ class Work:
     options: Mapping[str, object] = Factory(dict)
 
     def files(self) -> dict[str, InputFile]:
-        """Return the inputs as the core hands them over."""
+        """Return the inputs as the core passes them."""
         return {role: InputFile(path=path, artifact=_artifact(path)) for role, path in self.inputs.items()}
 
 
@@ -76,7 +76,7 @@ class TransformConformance:
 
     @pytest.fixture
     def work(self) -> Work:
-        """Return what to make; override this."""
+        """Override: return what to make."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -86,7 +86,7 @@ class TransformConformance:
 
     @pytest.fixture
     def isolated(self, tmp_path: Path) -> Isolated:
-        """Return what runs it in child processes."""
+        """Return what runs the transform in child processes."""
         scratch = tmp_path / "scratch"
         scratch.mkdir()
         return Isolated(scratch, Workers())
@@ -95,7 +95,7 @@ class TransformConformance:
     def spec(
         self, project: ProjectFolder, work: Work, registered: Registered[TransformType], isolated: Isolated
     ) -> TransformSpec:
-        """Return what it is asked to make, with the types that another quantizer chose where it leaves them to one."""
+        """Return the spec. For a quantizer with a `mixture`, it has the types that the other quantizer chose."""
         spec = TransformSpec(produces=work.produces, name=work.model, archive=work.archive)
         mixture = getattr(registered.record, "mixture", None)
         if mixture is None:
@@ -119,13 +119,13 @@ class TransformConformance:
         return seen
 
     def test_it_says_which_arithmetic_it_has_and_what_executes_it(self, registered: Registered[TransformType]) -> None:
-        """Semantics and version are what a lock names."""
+        """A lock names semantics and version."""
         assert registered.record.deterministic
         assert registered.record.semantics
         assert registered.record.factory().tool().version
 
     def test_asking_for_the_tool_loads_nothing_heavy(self, project: ProjectFolder, work: Work) -> None:
-        """Every build asks; what takes long belongs into child processes."""
+        """Every build calls `tool`. Whatever takes long belongs in child processes."""
         code = (
             "import sys; from lftool.host.registry import Registry; import lftool.api;"
             f" Registry.discovered().get(lftool.api.{work.kind.__name__}, {work.name!r}).record.factory().tool();"
@@ -146,7 +146,7 @@ class TransformConformance:
     def test_it_makes_what_it_planned(
         self, registered: Registered[TransformType], work: Work, isolated: Isolated, spec: TransformSpec, tmp_path: Path
     ) -> None:
-        """A sound GGUF with the planned tensors and types; a plan without tensors leaves them open."""
+        """A sound GGUF with the planned tensors and types. A plan without tensors leaves them open."""
         plan = isolated.plan(registered, spec, dict(work.options), work.files())
         self._make(work, registered, isolated, spec, tmp_path / "out")
         with (tmp_path / "out").open("rb") as file:
@@ -157,7 +157,7 @@ class TransformConformance:
     def test_threads_and_repetition_change_no_byte(
         self, registered: Registered[TransformType], work: Work, isolated: Isolated, spec: TransformSpec, tmp_path: Path
     ) -> None:
-        """Each run has a process, a folder and a number of threads of its own."""
+        """Each run has its own process, folder and number of threads."""
         made = []
         for threads in (1, 3):
             self._make(work, registered, isolated, spec, tmp_path / str(threads), threads)
@@ -167,7 +167,7 @@ class TransformConformance:
     def test_it_reports_every_tensor_once(
         self, registered: Registered[TransformType], work: Work, isolated: Isolated, spec: TransformSpec, tmp_path: Path
     ) -> None:
-        """Index and count tell how far it is."""
+        """Index and count show the progress."""
         seen = self._make(work, registered, isolated, spec, tmp_path / "out")
         count = len(seen)
         assert [(index, total) for _, index, total in seen] == [(index, count) for index in range(1, count + 1)]
@@ -176,7 +176,7 @@ class TransformConformance:
     def test_its_fixed_input_is_the_same_every_time(
         self, registered: Registered[TransformType], work: Work, isolated: Isolated, tmp_path: Path
     ) -> None:
-        """The fingerprint stands for the tool, not for the moment."""
+        """The fingerprint depends on the tool, not on the moment."""
         found = []
         for name in ("first", "second"):
             folder = tmp_path / name
@@ -189,7 +189,7 @@ class TransformConformance:
     def test_inputs_stay_as_they_are(
         self, registered: Registered[TransformType], work: Work, isolated: Isolated, spec: TransformSpec, tmp_path: Path
     ) -> None:
-        """They lie in the store, and others read them."""
+        """They are in the store, and other processes read them."""
         before = {role: path.read_bytes() for role, path in work.inputs.items()}
         self._make(work, registered, isolated, spec, tmp_path / "out")
         assert {role: path.read_bytes() for role, path in work.inputs.items()} == before
@@ -197,7 +197,7 @@ class TransformConformance:
     def test_weights_that_are_cut_off_are_an_error_for_people(
         self, registered: Registered[TransformType], work: Work, isolated: Isolated, spec: TransformSpec, tmp_path: Path
     ) -> None:
-        """The core checks first; a transform that is called all the same raises, and does not write half a file as if whole."""
+        """The core checks first. A transform called anyway raises, and does not pass off half a file as whole."""
         cut = {}
         for role, path in work.inputs.items():
             cut[role] = tmp_path / f"cut-{path.name}"
@@ -212,12 +212,12 @@ class TransformConformance:
 
 
 class StreamingConformance(TransformConformance):
-    """Tests that a transform must pass whose record has `streams`."""
+    """Tests for a transform whose record has `streams`."""
 
     def test_a_pipe_gives_the_same_bytes(
         self, registered: Registered[TransformType], work: Work, isolated: Isolated, spec: TransformSpec, tmp_path: Path
     ) -> None:
-        """A converter writes into one, a quantizer reads its weights from one."""
+        """A converter writes to a pipe, a quantizer reads its weights from one."""
         assert registered.record.streams
         self._make(work, registered, isolated, spec, tmp_path / "out")
         if work.kind is ConverterType:
@@ -229,7 +229,7 @@ class StreamingConformance(TransformConformance):
     def test_a_pipe_that_ends_early_is_an_error_for_people(
         self, registered: Registered[TransformType], work: Work, isolated: Isolated, spec: TransformSpec, tmp_path: Path
     ) -> None:
-        """Of a quantizer: half of the weights are no weights. A converter is told by the pipe that nobody reads on."""
+        """A quantizer needs all of the weights. A converter sees that the reader has closed the pipe."""
         if work.kind is ConverterType:
             with pytest.raises(LftoolError):
                 _written_to_a_pipe(work, registered, isolated, spec, most=0)

@@ -1,4 +1,4 @@
-"""Modules as plugins that are not installed: a distribution of each, made by hand in a folder."""
+"""Modules as plugins without an installation: each becomes a distribution, made by hand in a folder."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _VERSION = "0"
 
 
 def register(module: ModuleType, folder: Path) -> None:
-    """Copy a module, or a package, into a folder, and describe it as an installed distribution.
+    """Copy a module or a package into a folder, and describe it as an installed distribution.
 
     Args:
-        module: At the top level, and from a file.
-        folder: On the path of whoever looks for plugins.
+        module: A top-level module with a file.
+        folder: A folder on the `sys.path` of the process that looks for plugins.
 
     Raises:
-        ValueError: It is part of a package, or has no file.
+        ValueError: The module is part of a package, or has no file.
     """
     name, file = module.__name__, getattr(module, "__file__", None)
     if "." in name or file is None:
