@@ -28,7 +28,7 @@ def test_a_bundle_for_a_device_that_is_missing_is_refused_with_reason_and_way_ou
     assert (done.status, done.out) == (8, "")
     assert done.err == (
         "error: backend cuda cannot be used here: there is no NVIDIA driver: nvidia-smi is not on PATH\n"
-        "  hint: use what is there: --backend auto\n"
+        "  hint: use an available backend: --backend auto\n"
         "  hint: or the processor: --backend cpu\n"
     )
 
@@ -48,7 +48,7 @@ def spawned(project, tmp_path, *arguments, driver: str | None = None):
 def test_auto_takes_the_processor_where_there_is_nothing_else_and_says_why(gpu_project, tmp_path):
     done = spawned(gpu_project, tmp_path, "run", BUNDLE, "-p", "hi", "--backend", "auto")
     assert "no cuda: there is no NVIDIA driver: nvidia-smi is not on PATH" in done.err
-    assert "no metal: Metal is a part of macOS" in done.err
+    assert "no metal: Metal needs macOS" in done.err
     assert "no rocm: " in done.err
     assert "; cpu has " in done.err
     assert "tiny-1-plain.gguf: on the processor; " in done.err
@@ -72,14 +72,14 @@ def test_auto_takes_the_device_that_something_can_compute_on(gpu_project, tmp_pa
 
 def test_auto_passes_over_a_device_that_nothing_can_compute_on_and_says_so(gpu_project, tmp_path):
     done = spawned(gpu_project, tmp_path, "run", BUNDLE, "-p", "hi", "--backend", "auto", driver=f"echo '{GPU}'")
-    assert "no cuda: nothing that is installed can compute on NVIDIA H100 80GB HBM3 (84.9 GB free)" in done.err
+    assert "no cuda: nothing installed can compute on NVIDIA H100 80GB HBM3 (84.9 GB free)" in done.err
     assert "tiny-1-plain.gguf: on the processor; llama-cpp-python\n" in done.err
 
 
 def test_a_device_that_nothing_can_compute_on_is_refused_where_it_was_asked_for(gpu_project, tmp_path):
     done = spawned(gpu_project, tmp_path, "run", BUNDLE, "-p", "hi", driver=f"echo '{GPU}'")
     assert done.status == 8
-    assert "backend cuda: there is a device, but the llama-cpp-python that is installed cannot use it" in done.err
+    assert "backend cuda: a device is available, but the installed llama-cpp-python cannot use it" in done.err
     assert "lftool runtime build --backend cuda" in done.err
 
 

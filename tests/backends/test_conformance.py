@@ -114,6 +114,6 @@ def test_a_device_that_nothing_installed_can_use_says_how_to_get_what_can(backen
     case = {"cuda": TestCUDA, "rocm": TestROCm, "metal": TestMetal}[backend]()
     request = case.request_for("/dev/fd/7")
     blind = attrs.evolve(request, probe=attrs.evolve(case.probe, library=False))
-    with pytest.raises(UnavailableError, match="the llama-cpp-python that is installed cannot use it") as caught:
+    with pytest.raises(UnavailableError, match="the installed llama-cpp-python cannot use it") as caught:
         Registry.discovered().get(BackendType, backend).record.factory().launch(blind)
     assert any("--backend cpu" in hint for hint in caught.value.hints)

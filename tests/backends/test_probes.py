@@ -54,7 +54,7 @@ def test_a_device_that_shares_the_machines_memory_does_not_say_how_much():
     [
         ("", "the NVIDIA driver lists no device"),
         ("\n\n", "the NVIDIA driver lists no device"),
-        ("a, b", "nvidia-smi answered what lftool does not understand: 'a, b'"),
+        ("a, b", "cannot parse the output of nvidia-smi: 'a, b'"),
     ],
 )
 def test_what_nvidia_smi_should_not_print_is_a_reason(output, reason):
@@ -132,7 +132,7 @@ def test_a_warning_beside_the_devices_hides_none(tmp_path, monkeypatch, body):
 def test_a_driver_that_prints_what_is_no_list_is_a_reason(tmp_path, monkeypatch, body):
     stub(tmp_path / "bin", body)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    assert "answered what lftool does not understand" in cuda.CUDABackend().probe().reason
+    assert "cannot parse the output of nvidia-smi" in cuda.CUDABackend().probe().reason
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_driver_that_hangs_is_given_up(tmp_path, monkeypatch):
     stub(tmp_path / "bin", "exec sleep 60")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     monkeypatch.setattr(cuda, "_SECONDS", 0.2)
-    assert "does not answer" in cuda.CUDABackend().probe().reason
+    assert "cannot run nvidia-smi" in cuda.CUDABackend().probe().reason
 
 
 def test_an_amd_gpu_beside_another_vendors():

@@ -16,7 +16,7 @@ MANIFEST = "lftool/bundle.json"
 RECIPE = "lftool/recipe.toml"
 NO_END = (
     "error: bad.gguf: not a bundle: no end-of-directory record at the end of the file:"
-    " it is truncated, extended, or no bundle\n"
+    " truncated, extended, or not a bundle\n"
 )
 NO_CANONICAL_DIRECTORY = "error: bad.gguf: not a bundle: the directory is not canonical\n"
 NOT_THERE = "error: bad.gguf: not a bundle: the directory does not end where the end records begin\n"
@@ -47,7 +47,7 @@ def test_the_sound_bundle_is_accepted(verify, plain):
     manifest = hashlib.sha256(plain[slice(*extent(plain, MANIFEST))]).hexdigest()
     assert outcome(verify, plain) == (
         0,
-        f"bad.gguf: every byte as its manifest says; M {manifest}\nsigned by release.pub, which you trust\n",
+        f"bad.gguf: every byte matches the manifest; M {manifest}\nsigned by release.pub, which you trust\n",
         "",
     )
 
@@ -254,7 +254,7 @@ def test_a_stripped_signature(verify, archive):
     assert outcome(verify, archive.written()) == (
         5,
         "",
-        "error: bad.gguf is unsigned\n  hint: to check integrity only, and know that: --allow-unsigned\n",
+        "error: bad.gguf is unsigned\n  hint: to check only its integrity: --allow-unsigned\n",
     )
 
 
@@ -493,7 +493,7 @@ def test_a_manifest_size_beyond_the_end_of_the_file(verify, archive, plain):
     assert outcome(verify, data) == (
         4,
         "",
-        f"error: bad.gguf: ends at byte {len(data)}, in the middle of something\n",
+        f"error: bad.gguf: ends unexpectedly at byte {len(data)}\n",
     )
 
 

@@ -8,7 +8,7 @@ from lftool.errors import LockError
 from lftool.models.digest import Digest
 from lftool.models.lock import Lock, LockedFile, LockedFileList, LockedRecipe, LockedSource
 
-HINTS = ("take it from version control: it belongs to the lock",)
+HINTS = ("restore it from version control: it belongs to the lock",)
 
 
 def path_of(data: bytes) -> str:

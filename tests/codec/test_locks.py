@@ -117,7 +117,7 @@ VALUE = Lock(
     },
 )
 
-RELOCK = ("take it from version control; or delete it and run `lftool lock`, which pins everything anew",)
+RELOCK = ("restore it from version control, or delete it and run `lftool lock` to pin everything again",)
 
 
 def refused(text: str) -> LockError:
@@ -222,15 +222,15 @@ BAD_LOCKS = {
     ),
     "fingerprint that is not there": (
         edited('uses = "Q4_K_M"', 'uses = "Q5_K_M"'),
-        "$: targets.q4.quantize uses 'Q5_K_M' of 'ggml-q/1', which tools does not hold",
+        "$: targets.q4.quantize uses 'Q5_K_M' of 'ggml-q/1', which is not in tools",
     ),
     "tool that is not there": (
         edited('semantics = "ggml-q/1"', 'semantics = "ggml-q/2"'),
-        "$: targets.q4.quantize uses 'Q4_K_M' of 'ggml-q/2', which tools does not hold",
+        "$: targets.q4.quantize uses 'Q4_K_M' of 'ggml-q/2', which is not in tools",
     ),
     "runtime that is not there": (
         edited('runtime = "python/1"', 'runtime = "python/2"'),
-        "$: targets.q4.runtime is 'python/2', which runtimes does not hold",
+        "$: targets.q4.runtime is 'python/2', which is not in runtimes",
     ),
     "sources as an array": ("sources = []\n" + edited(BASE[BASE.index("[sources.base]") : BASE.index("[targets.q4]")], ""), "$.sources: expected a table, got an array"),
 }  # fmt: skip

@@ -144,9 +144,9 @@ def test_an_offset_does_not_shift_the_bytes_that_a_message_names():
 BAD_HEADERS = {
     "another magic": (b"GGML" + GOOD[4:], "it starts with b'GGML', not b'GGUF'"),
     "text": (b"<!DOCTYPE html>", "it starts with b'<!DO', not b'GGUF'"),
-    "version 1": (start(0, 0, 1), "version 1; 2 and 3 are known, little-endian"),
-    "version 4": (start(0, 0, 4), "version 4; 2 and 3 are known, little-endian"),
-    "big endian": (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "version 50331648; 2 and 3 are known, little-endian"),
+    "version 1": (start(0, 0, 1), "version 1, expected 2 or 3, little-endian"),
+    "version 4": (start(0, 0, 4), "version 4, expected 2 or 3, little-endian"),
+    "big endian": (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "version 50331648, expected 2 or 3, little-endian"),
     "too many tensors": (start(65_537, 0), "65537 tensors, at most 65536 are allowed"),
     "absurdly many tensors": (start(2**64 - 1, 0), "18446744073709551615 tensors, at most 65536 are allowed"),
     "too many keys": (start(0, 65_537), "65537 keys, at most 65536 are allowed"),
@@ -161,7 +161,7 @@ BAD_HEADERS = {
     ),
     "empty key": (header((key(b"", U8, b"\x00"),)), "a key is empty"),
     "key not UTF-8": (header((key(b"\xff", U8, b"\x00"),)), "a key is not UTF-8"),
-    "duplicate key": (header((key(b"k", U8, b"\x00"), key(b"k", U8, b"\x01"))), "the key 'k' stands twice"),
+    "duplicate key": (header((key(b"k", U8, b"\x00"), key(b"k", U8, b"\x01"))), "the key 'k' appears twice"),
     "nested array": (
         header((array(b"k", ARRAY, 1, struct.pack("<IQ", U8, 0)),)),
         "array 'k' holds arrays; nested arrays are refused",
@@ -213,11 +213,11 @@ BAD_HEADERS = {
     ),
     "alignment as text": (
         header((key(b"general.alignment", STRING, text(b"32")),)),
-        "general.alignment is no number of 32 bits; llama.cpp loads no other",
+        "general.alignment is not a 32-bit number, and llama.cpp loads no other",
     ),
     "alignment as a boolean": (
         header((key(b"general.alignment", BOOL, b"\x01"),)),
-        "general.alignment is no number of 32 bits; llama.cpp loads no other",
+        "general.alignment is not a 32-bit number, and llama.cpp loads no other",
     ),
     "alignment as a float": (
         header((key(b"general.alignment", F32, struct.pack("<f", 32)),)),
@@ -253,11 +253,11 @@ BAD_HEADERS = {
     "unknown tensor type": (of_tensors(tensor(kind=4), data=32), "tensor 'a' has the unknown type 4"),
     "broken block": (
         of_tensors(tensor(dimensions=(33,), kind=2), data=32),
-        "tensor 'a': a row of 33 is not whole blocks of 32 (Q4_0)",
+        "tensor 'a': a row of 33 is not a multiple of 32 (Q4_0)",
     ),
     "broken super-block": (
         of_tensors(tensor(dimensions=(128, 2), kind=12), data=160),
-        "tensor 'a': a row of 128 is not whole blocks of 256 (Q4_K)",
+        "tensor 'a': a row of 128 is not a multiple of 256 (Q4_K)",
     ),
     "unaligned offset": (
         of_tensors(tensor(b"a"), tensor(b"b", offset=33), data=96),
@@ -296,7 +296,7 @@ BAD_HEADERS = {
     "padding missing": (GOOD[:-16], "16 padding bytes are missing after the last tensor"),
     "duplicate tensor name": (
         of_tensors(tensor(b"a"), tensor(b"a", offset=32), data=64),
-        "a tensor name stands twice",
+        "a tensor name appears twice",
     ),
 }
 

@@ -46,7 +46,7 @@ BAD = {
         f"its header has {2**63} bytes, the file 10, at most 33554432 are allowed",
     ),
     "a list": (file_of([]), "its header must be an object of at most 1000000 tensors"),
-    "a key twice": (file_of(None, text=b'{"a": 1, "a": 2}'), "its header is no JSON: a key twice"),
+    "a key twice": (file_of(None, text=b'{"a": 1, "a": 2}'), "its header is not valid JSON: a key twice"),
     "a tensor without type": (
         file_of({"a": {"shape": [], "data_offsets": [0, 0]}}),
         "tensor 'a' needs dtype, shape and data_offsets, and nothing else",
@@ -89,7 +89,7 @@ def test_unsound_file_is_refused(data, why):
 
 
 def test_deeply_nested_header_is_refused():
-    with pytest.raises(FormatError, match="its header is no JSON"):
+    with pytest.raises(FormatError, match="its header is not valid JSON"):
         read(file_of(None, text=b"[" * 100_000))
 
 

@@ -181,7 +181,7 @@ def test_a_root_that_is_not_configured(plain_project):
 def test_a_file_uri_that_goes_up(plain_project, uri):
     with_uri(plain_project, uri)
 
-    refused(plain_project, 2, f"error: source '{uri}' leaves the recipe's folder\n")
+    refused(plain_project, 2, f"error: source '{uri}' points outside the recipe's folder\n")
 
 
 def test_a_symlink_that_leaves_the_tree(plain_project, tmp_path):
@@ -192,7 +192,7 @@ def test_a_symlink_that_leaves_the_tree(plain_project, tmp_path):
     refused(
         plain_project,
         2,
-        "error: source 'file:link.gguf': link.gguf is a link that leaves the recipe's folder\n",
+        "error: source 'file:link.gguf': link.gguf is a link that points outside the recipe's folder\n",
     )
 
 
@@ -205,7 +205,7 @@ def test_a_symlink_that_leaves_the_tree_inside_a_folder(plain_project, tmp_path)
     refused(
         plain_project,
         2,
-        "error: source 'file:models': models/link.gguf is a link that leaves the recipe's folder\n",
+        "error: source 'file:models': models/link.gguf is a link that points outside the recipe's folder\n",
     )
 
 
@@ -218,7 +218,7 @@ def test_a_folder_reached_through_a_symlink_that_leaves_the_tree(plain_project, 
     refused(
         plain_project,
         2,
-        "error: source 'file:models/model.gguf': models/model.gguf is a link that leaves the recipe's folder\n",
+        "error: source 'file:models/model.gguf': models/model.gguf is a link that points outside the recipe's folder\n",
     )
 
 
@@ -239,7 +239,7 @@ def test_a_symlink_that_leaves_the_tree_after_locking(locked_project, tmp_path):
 
     assert outcome.status == 2
     assert outcome.err.splitlines()[-1] == (
-        "error: source 'file:model.gguf': model.gguf is a link that leaves the recipe's folder"
+        "error: source 'file:model.gguf': model.gguf is a link that points outside the recipe's folder"
     )
 
 
@@ -312,9 +312,7 @@ def test_user_information_in_a_uri(plain_project, scheme):
     )
 
 
-HTTP_HINT = (
-    "  hint: name what stands behind ? in your credentials.toml: `query` of that host (lftool help configuration)\n"
-)
+HTTP_HINT = "  hint: put the query string in your credentials.toml: `query` of that host (lftool help configuration)\n"
 OTHER_HINT = "  hint: name credentials for the host in your credentials.toml (lftool help configuration)\n"
 QUERY_HINTS = {"http": HTTP_HINT, "https": HTTP_HINT, "s3": OTHER_HINT, "oci": OTHER_HINT, "hf": OTHER_HINT}
 
@@ -642,7 +640,7 @@ def test_a_file_that_is_no_importance_matrix(quantized_project):
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("http://[::1/x", "'http://[::1/x' is no URI: Invalid IPv6 URL"),
+        ("http://[::1/x", "'http://[::1/x' is not a valid URI: Invalid IPv6 URL"),
         ("model.gguf", "'model.gguf' has no scheme\n  hint: for a file beside the recipe, write file:model.gguf"),
     ],
 )

@@ -202,7 +202,7 @@ def test_a_locked_build_needs_every_output_in_the_lock(locked_project, option):
     assert (outcome.status, outcome.err) == (
         3,
         (
-            "error: lftool.lock has no output for targets.plain, stage pack; --locked compares with what is locked\n"
+            "error: lftool.lock has no output for targets.plain, stage pack; --locked needs it to compare with\n"
             "  hint: build once without --locked, or `lftool lock --record BUNDLE`, and commit the lock\n"
         ),
     )
@@ -321,7 +321,7 @@ def test_the_steps_of_a_dry_run_can_be_drawn(locked_project):
 def test_a_drawing_goes_with_a_dry_run_and_is_no_json(locked_project, arguments):
     outcome = locked_project.run("build", *arguments)
     assert outcome.status == 2
-    assert "--graph goes with --dry-run, and without --json" in outcome.err
+    assert "--graph needs --dry-run and cannot be used with --json" in outcome.err
 
 
 def test_after_a_build_the_plan_says_that_quantised_weights_are_cached(quantized_project):
@@ -392,7 +392,7 @@ def test_a_source_that_changed_after_locking_is_refused_with_both_digests(locked
             f"error: source 'base', file model.gguf: expected sha256 {pinned} ({size} bytes),"
             f" got {sha256_of(path)} ({size} bytes); it has changed since it was locked"
         ),
-        "  hint: if the change is wanted: lftool lock --upgrade base",
+        "  hint: to accept the change: lftool lock --upgrade base",
     ]
     assert not list((project.root / "dist").glob("*"))
 
@@ -411,7 +411,7 @@ def test_a_source_that_grew_after_locking_is_refused(locked_project, tmp_path):
             f"error: source 'base', file model.gguf: expected sha256 {pinned} ({size} bytes),"
             f" got {sha256_of(path)} ({size + 32} bytes); it has changed since it was locked"
         ),
-        "  hint: if the change is wanted: lftool lock --upgrade base",
+        "  hint: to accept the change: lftool lock --upgrade base",
     ]
 
 

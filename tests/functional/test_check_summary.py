@@ -24,16 +24,16 @@ def test_all_hold():
 
 
 def test_what_does_not_hold_is_counted():
-    with pytest.raises(PolicyError, match=r"^1 of 2 checks do not hold: one/bad$"):
+    with pytest.raises(PolicyError, match=r"^1 of 2 checks failed: one/bad$"):
         raise_if_failed([report(HOLDS, FAILS)])
 
 
 def test_what_could_not_be_made_is_counted():
-    with pytest.raises(UnavailableError, match=r"^1 of 2 checks could not be made: one/broken$"):
+    with pytest.raises(UnavailableError, match=r"^1 of 2 checks could not be run: one/broken$"):
         raise_if_failed([report(HOLDS, ERROR)])
 
 
 def test_both_are():
-    said = r"^1 of 3 checks do not hold: one/bad; 1 of 3 checks could not be made: one/broken$"
+    said = r"^1 of 3 checks failed: one/bad; 1 of 3 checks could not be run: one/broken$"
     with pytest.raises(PolicyError, match=said):
         raise_if_failed([report(HOLDS, FAILS, ERROR)])

@@ -279,7 +279,7 @@ def test_init_overwrites_nothing(project):
 
     outcome = project.run("init")
 
-    assert (outcome.status, outcome.err) == (2, "error: lftool.toml exists already\n")
+    assert (outcome.status, outcome.err) == (2, "error: lftool.toml already exists\n")
     assert project.recipe.read_text() == "precious"
 
 

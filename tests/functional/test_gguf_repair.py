@@ -28,7 +28,7 @@ DAMAGES = {
     "bytes behind": (
         with_more_behind,
         "42 bytes follow the last tensor",
-        "42 bytes behind the last tensor are left out",
+        "42 bytes after the last tensor are left out",
     ),
 }
 
@@ -75,7 +75,7 @@ def test_text_that_is_not_utf_8_becomes_the_replacement_character(plain_project,
     )
     mended = plain_project.run("gguf", "repair", "model.gguf", "sound.gguf", "--json").assert_success().json()
     assert mended == {
-        "changes": ["the value of 'general.name' is not UTF-8: what is none became U+FFFD"],
+        "changes": ["the value of 'general.name' is not UTF-8: replaced its invalid bytes with U+FFFD"],
         "written": True,
     }
     sound = plain_project.root / "sound.gguf"
@@ -102,5 +102,5 @@ def test_nothing_is_replaced(plain_project, weights):
     weights.write_bytes(with_more_behind(weights.read_bytes()))
     (plain_project.root / "sound.gguf").write_text("mine")
     done = plain_project.run("gguf", "repair", "model.gguf", "sound.gguf")
-    assert (done.status, done.err) == (2, "error: sound.gguf is there already\n  hint: name another file\n")
+    assert (done.status, done.err) == (2, "error: sound.gguf already exists\n  hint: name another file\n")
     assert (plain_project.root / "sound.gguf").read_text() == "mine"

@@ -196,7 +196,7 @@ LIES = {
     ),
     "a recipe of another target": (
         lambda recipe, lock, told: with_recipe(recipe, lock, told, recipe.replace(b"targets.plain", b"targets.other")),
-        "lftool/recipe.toml: it has the targets other, not plain alone",
+        "lftool/recipe.toml: expected only the target plain, got other",
     ),
     "a recipe from elsewhere": (
         lambda recipe, lock, told: with_recipe(
@@ -210,7 +210,7 @@ LIES = {
     ),
     "a lock of another recipe": (
         lambda recipe, lock, told: with_lock(told, lock.replace(Digest.of(recipe).hex.encode(), b"0" * 64)),
-        "lftool/lock.toml: it belongs to a recipe of sha256 " + "0" * 64,
+        "lftool/lock.toml: it belongs to the recipe with sha256 " + "0" * 64,
     ),
     "slices that the provenance does not name": (
         lambda recipe, lock, told: {PROVENANCE_PATH: telling(told, lock=b"another")},
@@ -223,7 +223,7 @@ LIES = {
             )
             or {PROVENANCE_PATH: canonical_json(told)}
         ),
-        "lftool/provenance.json: it names other dependencies than the slices give",
+        "lftool/provenance.json: its dependencies differ from those in the slices",
     ),
 }
 

@@ -205,7 +205,7 @@ def test_work_that_does_not_end_is_said_to_and_another_interrupt_ends_it(plain_p
     )
     with process:
         for line in process.stderr:
-            if "stopping; Ctrl-C again ends it at once" in line:
+            if "stopping; press Ctrl-C again to stop immediately" in line:
                 process.send_signal(signal.SIGINT)
         assert process.wait(30) == -signal.SIGINT
     assert not plain_project.lock.exists()

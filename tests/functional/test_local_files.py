@@ -10,7 +10,7 @@ import pytest
 from lftool.testing import tiny_gguf
 
 CHANGED = "; it has changed since it was locked"
-HINT = "if the change is wanted: lftool lock --upgrade base"
+HINT = "to accept the change: lftool lock --upgrade base"
 
 
 @pytest.fixture

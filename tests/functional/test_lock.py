@@ -172,7 +172,7 @@ def test_options_that_exclude_one_another_are_refused(locked_project):
 
     assert outcome.status == 2
     assert outcome.err.splitlines()[-1] == (
-        "Error: --check, --upgrade and --record exclude one another, and --dry-run goes with --upgrade only"
+        "Error: use only one of --check, --upgrade and --record; --dry-run cannot be used with --check or --record"
     )
 
 

@@ -126,7 +126,7 @@ def test_a_missing_sha256_is_an_error_and_not_a_skipped_check(locked_project):
 
     assert (outcome.status, outcome.err) == (
         3,
-        "error: lftool.lock: $.sources.base.files[0].sha256: missing\n  hint: take it from version control; or delete it and run `lftool lock`, which pins everything anew\n",
+        "error: lftool.lock: $.sources.base.files[0].sha256: missing\n  hint: restore it from version control, or delete it and run `lftool lock` to pin everything again\n",
     )
 
 
@@ -139,7 +139,7 @@ def test_an_extra_key_is_an_error_with_the_nearest_valid_one(locked_project):
         3,
         (
             "error: lftool.lock: $.sources.base.revison: unknown key; did you mean 'revision'?\n"
-            "  hint: take it from version control; or delete it and run `lftool lock`, which pins everything anew\n"
+            "  hint: restore it from version control, or delete it and run `lftool lock` to pin everything again\n"
         ),
     )
 
@@ -165,7 +165,7 @@ def test_a_lock_that_is_not_toml_is_refused(locked_project):
         3,
         (
             "error: lftool.lock: not valid TOML: Invalid value (at line 1, column 16)\n"
-            "  hint: take it from version control; or delete it and run `lftool lock`, which pins everything anew\n"
+            "  hint: restore it from version control, or delete it and run `lftool lock` to pin everything again\n"
         ),
     )
 

@@ -98,7 +98,7 @@ def test_a_bundle_of_another_recipe_is_refused(locked_project, elsewhere):
         locked_project,
         bundle_of(elsewhere),
         3,
-        "error: tiny-1-plain.gguf was built from another recipe or lock: its lftool/recipe.toml differs from ours\n",
+        "error: tiny-1-plain.gguf was built from another recipe or lock: its lftool/recipe.toml differs from yours\n",
     )
 
 
@@ -111,7 +111,7 @@ def test_a_bundle_of_other_weights_is_refused(locked_project, elsewhere):
         locked_project,
         bundle_of(elsewhere),
         3,
-        "error: tiny-1-plain.gguf was built from another recipe or lock: its lftool/lock.toml differs from ours\n",
+        "error: tiny-1-plain.gguf was built from another recipe or lock: its lftool/lock.toml differs from yours\n",
     )
 
 

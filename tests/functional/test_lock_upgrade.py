@@ -170,7 +170,7 @@ def test_a_tool_that_makes_other_bits_is_refused_and_not_used(other_tool, warm_p
     assert outcome.status == 8
     assert outcome.err.splitlines()[-3:] == [
         (
-            f"error: strict {tables(other_tool)['tools']['ggml-q/1']['providers']['strict']} does not make the bits of ggml-q/1 for"
+            f"error: strict {tables(other_tool)['tools']['ggml-q/1']['providers']['strict']} does not reproduce ggml-q/1 for"
             f" Q8_0: the lock pins fingerprint {'0' * 64}, this machine's is {real}"
         ),
         (

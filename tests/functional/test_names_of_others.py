@@ -50,7 +50,7 @@ def test_pieces_of_a_file_are_to_be_joined(project, names):
         2,
         (
             f"error: source 'base' has no file that could be the weights: {', '.join(names)}\n"
-            f"  hint: these are pieces of a file, to be joined first: cat -- {' '.join(names)} > {whole}\n"
+            f"  hint: these are pieces of one file; join them first: cat -- {' '.join(names)} > {whole}\n"
         ),
     )
 
@@ -62,7 +62,7 @@ def test_pieces_are_joined_in_the_order_of_their_numbers_and_names_are_no_comman
     project.write_recipe(RECIPE.format("file:model"))
     joined = " ".join(f"'m; true.gguf.part{number}of10'" for number in (1, 2, 10))
     assert project.run("lock").err.splitlines()[-1] == (
-        f"  hint: these are pieces of a file, to be joined first: cat -- {joined} > 'm; true.gguf'"
+        f"  hint: these are pieces of one file; join them first: cat -- {joined} > 'm; true.gguf'"
     )
 
 
@@ -81,7 +81,7 @@ def test_the_hub_is_not_asked_where_its_library_is_told_to_be_offline(project):
     assert (done.status, done.err) == (
         8,
         (
-            "error: source 'hf://org/model': HF_HUB_OFFLINE is set, so the Hub is not asked\n"
+            "error: source 'hf://org/model': HF_HUB_OFFLINE is set, so lftool does not contact the Hub\n"
             "  hint: unset it: env -u HF_HUB_OFFLINE lftool …\n"
         ),
     )

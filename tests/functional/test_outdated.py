@@ -64,7 +64,7 @@ def test_without_a_version_it_cannot_be_told(project):
         project.write_recipe(RECIPE.format(uri=uri, options=""))
         project.spawn("lock").assert_success()
 
-        assert project.spawn("outdated").assert_success().out == f"base  {uri}  cannot be told without fetching\n"
+        assert project.spawn("outdated").assert_success().out == f"base  {uri}  unknown until fetched\n"
 
 
 def test_a_file_on_disk_is_hashed_and_not_stored(plain_project):

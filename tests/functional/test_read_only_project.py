@@ -37,7 +37,7 @@ def test_the_first_build_makes_bundles_and_says_that_the_lock_does_not_name_them
     bundle = tmp_path / "out" / "tiny-1-plain.gguf"
     assert (status, bundle.exists(), locked_project.lock.read_bytes()) == (0, True, before)
     assert (
-        f"Read-only file system: lftool.lock does not name these outputs yet; where it can be written: lftool lock --record {bundle}"
+        f"Read-only file system: lftool.lock does not name these outputs yet; to record them where it is writable: lftool lock --record {bundle}"
         in error.replace("\n", " ")
     )
     locked_project.run("lock", "--record", bundle).assert_success()

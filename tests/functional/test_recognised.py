@@ -70,7 +70,7 @@ def test_a_web_page_is_named(project):
         4,
         (
             "error: source 'base', file model.gguf: this is a web page, not the file itself\n"
-            "  hint: look at what the address shows in a browser: a login, an error\n"
+            "  hint: open the address in a browser: it may show a login or an error\n"
         ),
     )
 
@@ -87,7 +87,7 @@ def test_a_bundle_as_a_source_is_named_and_so_is_extract(plain_project, layout):
         4,
         (
             "error: source 'base', file model.gguf: this is the bundle tiny-1-plain, not weights\n"
-            "  hint: take its weights out, and start from those: lftool extract BUNDLE DIRECTORY\n"
+            "  hint: extract its weights and use those: lftool extract BUNDLE DIRECTORY\n"
             "  hint: their sha256 is in its manifest: lftool inspect BUNDLE\n"
         ),
     )
@@ -99,7 +99,7 @@ def test_a_llamafile_of_mozillas_is_named(project):
     done = project.run("lock")
     assert (done.status, done.err.splitlines()[0]) == (
         4,
-        "error: source 'base', file model.llamafile: this is a llamafile of Mozilla's",
+        "error: source 'base', file model.llamafile: this is a Mozilla llamafile",
     )
 
 
@@ -110,8 +110,8 @@ def test_a_plain_gguf_is_a_gguf_without_a_bundle(project, command):
     assert (done.status, done.err) == (
         4,
         (
-            "error: model.gguf: a GGUF without a bundle: nothing in it says who made it, and of what\n"
-            "  hint: a recipe makes a bundle of it: lftool init, lftool build\n"
+            "error: model.gguf: a plain GGUF, not a bundle: nothing in it says who made it or from what\n"
+            "  hint: make a bundle from it with a recipe: lftool init, lftool build\n"
         ),
     )
 

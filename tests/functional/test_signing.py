@@ -48,7 +48,7 @@ def test_keygen_overwrites_nothing(project, name):
 
     assert (outcome.status, outcome.err) == (
         2,
-        f"error: {name} exists already\n  hint: choose another prefix; a key is never overwritten\n",
+        f"error: {name} already exists\n  hint: choose another prefix; a key is never overwritten\n",
     )
     assert {path.name: path.read_text() for path in project.root.iterdir()} == {name: "precious"}
 
@@ -117,7 +117,7 @@ def test_a_missing_key_file_is_an_error_before_anything_is_built(locked_project)
         locked_project,
         f"error: cannot read the signing key release.key: there is no {locked_project.root / 'release.key'}\n"
         "  hint: make one with `lftool keygen -o PREFIX`, or build with --no-sign\n"
-        "  hint: a key outside of the project is yours to name: --sign-key PATH, or [sign] key in your config.toml\n",
+        "  hint: to use a key outside the project: --sign-key PATH, or [sign] key in your config.toml\n",
     )
 
 
@@ -179,7 +179,7 @@ def test_keygen_that_fails_in_the_middle_leaves_neither_file(project):
 
     assert (done.status, done.err) == (
         2,
-        "error: release.pub exists already\n  hint: choose another prefix; a key is never overwritten\n",
+        "error: release.pub already exists\n  hint: choose another prefix; a key is never overwritten\n",
     )
     assert sorted(path.name for path in project.root.iterdir()) == ["release.pub"]
 

@@ -98,7 +98,7 @@ def test_an_archive_that_is_cut_off_is_exit_4(remote, keep):
     done = remote.spawn("build", "--frozen", "--vendor", "v.tar.zst", env=elsewhere(remote))
 
     assert done.status == 4
-    assert done.err.startswith("error: v.tar.zst is no archive of `lftool vendor`, or is truncated: ")
+    assert done.err.startswith("error: v.tar.zst is not an archive from `lftool vendor`, or is truncated: ")
 
 
 def test_what_is_no_archive_is_exit_4(remote):

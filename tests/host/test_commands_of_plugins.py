@@ -67,7 +67,7 @@ def test_what_is_no_command_names_the_plugin(shop, lftool):
 def test_lftools_own_commands_stay_its_own(shop, lftool):
     shop(name="lock")
     assert lftool("lock", "--help").assert_success().out.startswith("Usage: lftool lock [OPTIONS]\n")
-    assert "the command 'lock' is lftool's own, and stays so" in lftool("plugins", "check").err
+    assert "the command 'lock' is built in and cannot be replaced" in lftool("plugins", "check").err
 
 
 @pytest.mark.parametrize("variables", [{}, {"LFTOOL_PLUGINS": ""}], ids=["without it", "where plugins are blocked"])

@@ -58,7 +58,7 @@ def test_an_editable_plugin_may_be_edited_after_it_was_locked(shop, lftool):
     shop("# an edit\n")
     lftool("lock", "--check").assert_success()
     built = lftool("build").assert_success()
-    assert "editable plugins: demo-shop; another machine may make other bytes" in built.err
+    assert "editable plugins: demo-shop; other machines may build other bytes" in built.err
 
 
 def test_it_stays_editable_until_it_is_upgraded(shop, lftool):
@@ -88,7 +88,7 @@ def test_a_locked_build_refuses_what_is_editable(shop, lftool):
     lftool("build").assert_success()
     refused = lftool("build", "--locked")
     assert refused.status == 3
-    assert "pins demo-shop as editable; --locked builds with what is pinned" in refused.err
+    assert "pins demo-shop as editable; --locked needs plugins pinned by sha256" in refused.err
     assert "hint: pin what is installed: lftool lock --upgrade plugin:demo-shop" in refused.err
 
 
@@ -96,7 +96,7 @@ def test_what_is_no_editable_install_is_not_pinned_as_one(shop, lftool):
     shop(editable=False)
     outcome = lftool("lock", "--editable", "demo-shop")
     assert outcome.status == 2
-    assert outcome.err.startswith("error: plugin demo-shop is no editable install\n")
+    assert outcome.err.startswith("error: plugin demo-shop is not an editable install\n")
     assert not lftool.project.lock.exists()
 
 
@@ -106,7 +106,7 @@ def test_a_wheel_does_not_do_for_an_editable_pin(shop, lftool):
     shop(editable=False)
     outcome = lftool("build")
     assert outcome.status == 8
-    assert "the lock pins an editable install, and the installed one is none" in outcome.err
+    assert "the lock pins an editable install, the installed one is not editable" in outcome.err
 
 
 def test_a_plugin_that_the_lock_does_not_need_is_named(shop, lftool):

@@ -163,7 +163,7 @@ def test_a_pickle_stays_refused_whatever_recognises_it(site, lftool, project):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (('recognises=("*.num",), ', ""), "'num' is a format of its own: say which files are such weights"),
+        (('recognises=("*.num",), ', ""), "'num' is a format of its own: list its files in `recognises`"),
         (('consumes=("num",)', 'consumes=("gguf-split",)'), "it recognises one format of its own, not gguf-split"),
         (('consumes=("num",)', 'consumes=("num", "mun")'), "it recognises one format of its own, not num, mun"),
     ],
@@ -183,7 +183,7 @@ def test_options_for_a_role_that_nothing_converts_are_refused(plain_project):
 def test_options_for_what_is_no_role_are_refused(plain_project):
     plain_project.write_recipe(plain_project.recipe.read_text() + "[model.options.imatrix]\nscale = 3\n")
     done = plain_project.run("lock")
-    assert (done.status, "'imatrix' is no role" in done.err) == (2, True)
+    assert (done.status, "'imatrix' is not a role" in done.err) == (2, True)
 
 
 OBSERVER = """
@@ -244,7 +244,7 @@ def lftool_backends():
 def test_a_backend_gets_the_options_of_the_users_configuration_in_its_own_process(site, lftool, project):
     site.install("own", BACKEND)
     assert (
-        "own      not here: 10 beads" in " ".join(lftool("backends").out.split("  "))
+        "own      unavailable: 10 beads" in " ".join(lftool("backends").out.split("  "))
         or "10 beads" in lftool("backends").out
     )
     project.write_configuration("[backends.own]\nbeads = 3\n")

@@ -131,7 +131,7 @@ def lftool_sources():
             "Resolution(revision=None, files=())",
             'include = ["*.gguff"]\n',
             2,
-            "source 'base': there is no file at own:x that its `include` and `exclude` choose",
+            "source 'base': there is no file at own:x that its `include` and `exclude` match",
         ),
         ("Resolution(revision=None, files=())", "", 2, "source 'base': there is no file at own:x\n"),
         ("[]", "", 8, "plugin 'own' of own 1.0: resolve() returned list, not Resolution"),

@@ -78,8 +78,8 @@ def test_check_finds_nothing_wrong_with_what_is_installed(lftool):
         ("", {"api": "pass"}, "shop: it does not set LFTOOL_API = (2, 0)"),
         ("", {"api": "LFTOOL_API = (2, 99)"}, "shop: it is written for API 2.99, this lftool has 2.0"),
         ("@hookimpl\ndef lftool_source(): pass\n", {}, "'lftool_source' is not a hook; did you mean 'lftool_sources'?"),
-        (SHOP.replace("bool\n", "str | int\n"), {}, "TypeError: Options.need: str | int is no type of options"),
-        (SHOP.replace("bool\n", "object\n"), {}, "TypeError: Options.need: object is no type of options"),
+        (SHOP.replace("bool\n", "str | int\n"), {}, "TypeError: Options.need: str | int is not a type for options"),
+        (SHOP.replace("bool\n", "object\n"), {}, "TypeError: Options.need: object is not a type for options"),
         (SHOP.replace("bool\n", "'Nowhere'\n"), {}, "Options: name 'Nowhere' is not defined"),
         (SHOP.replace("options=Options", "options=dict"), {}, "options must be an attrs class, not <class 'dict'>"),
         (
@@ -107,7 +107,7 @@ def test_check_keeps_the_traceback_of_a_plugin_that_failed(site, lftool):
 def test_two_records_of_a_name_show_in_list_and_check(site, lftool):
     install(site, SHOP)
     install(site, SHOP, name="other-shop", entry="other")
-    said = "the source 'shop' is claimed by plugin 'shop' of demo-shop 3.1 as well; neither can be used"
+    said = "the source 'shop' is also claimed by plugin 'shop' of demo-shop 3.1; neither can be used"
     assert said in lftool("plugins", "check").err
     listed = lftool.listed()
     assert [item["reason"] for item in listed.values()] == ["", said]
@@ -145,5 +145,5 @@ def test_what_a_table_can_hold_is_a_type_of_options(kind):
     ids=str,
 )
 def test_what_no_table_holds_is_refused(kind):
-    with pytest.raises(TypeError, match=r"Options\.field: .* is no type of options"):
+    with pytest.raises(TypeError, match=r"Options\.field: .* is not a type for options"):
         check_options(attrs.make_class("Options", {"field": attrs.field(type=kind)}))

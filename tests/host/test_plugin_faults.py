@@ -351,7 +351,7 @@ def test_a_lock_of_another_number_of_a_layout_is_refused(shop, lftool) -> None:
     outcome = lftool("build")
     assert (outcome.status, error_of(outcome)) == (
         8,
-        "error: layout 'demo': the lock pins number 2, installed is 3",
+        "error: layout 'demo': the lock pins number 2, but 3 is installed",
     )
 
 

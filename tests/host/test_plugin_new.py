@@ -56,7 +56,7 @@ def test_a_folder_that_is_there_is_left_alone(lftool, tmp_path):
     (tmp_path / "lftool-shelf" / "mine").write_text("mine")
     outcome = lftool("plugins", "new", "shelf", "--into", str(tmp_path))
     assert outcome.status == 2
-    assert "is there already; nothing was written" in outcome.err
+    assert "already exists; nothing was written" in outcome.err
     assert [path.name for path in (tmp_path / "lftool-shelf").iterdir()] == ["mine"]
 
 
@@ -64,5 +64,5 @@ def test_a_folder_that_is_there_is_left_alone(lftool, tmp_path):
 def test_what_can_be_no_name_is_refused(lftool, tmp_path, name):
     outcome = lftool("plugins", "new", name, "--into", str(tmp_path))
     assert outcome.status == 2
-    assert "is no name of a plugin" in outcome.err
+    assert "is not a plugin name" in outcome.err
     assert list(tmp_path.glob("lftool-*")) == []

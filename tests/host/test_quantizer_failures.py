@@ -71,7 +71,7 @@ def lftool_quantizers():
     )
 """
 ORIGIN = "plugin 'copying' of copy-shop 3.1"
-DIED = f"error: {ORIGIN} died in {{method}} ({{how}}); the last it printed:\n"
+DIED = f"error: {ORIGIN} died in {{method}} ({{how}}); its last output:\n"
 FAILED = f"error: {ORIGIN} failed: "
 
 
@@ -294,7 +294,7 @@ def test_fingerprint_that_changes_is_exit_8(shop, tmp_path):
     done = shop.lftool("build")
     assert done.status == 8
     assert done.err.splitlines()[0] == (
-        "error: copier 1.0 does not make the bits of copy/1 for COPY:"
+        "error: copier 1.0 does not reproduce copy/1 for COPY:"
         f" the lock pins fingerprint {first}, this machine's is {second}"
     )
 

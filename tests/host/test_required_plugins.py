@@ -50,13 +50,16 @@ def test_one_that_is_missing_or_of_another_version_ends_with_the_command_that_in
     lftool("lock").assert_success()
     recipe(plugins)
     outcome = lftool(command)
-    assert (outcome.status, outcome.err) == (8, f"error: the recipe asks for {said}\n  hint: {hint}\n")
+    assert (outcome.status, outcome.err) == (8, f"error: the recipe needs {said}\n  hint: {hint}\n")
 
 
 def test_what_names_no_versions_is_a_wrong_recipe(recipe, lftool):
     recipe('demo-shop = "three"\n')
     outcome = lftool("lock")
-    assert (outcome.status, outcome.err.splitlines()[0]) == (2, "error: plugins.demo-shop: 'three' names no versions")
+    assert (outcome.status, outcome.err.splitlines()[0]) == (
+        2,
+        "error: plugins.demo-shop: 'three' is not a version specifier",
+    )
 
 
 def test_the_table_changes_nothing_that_is_built(recipe, lftool):

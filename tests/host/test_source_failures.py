@@ -106,7 +106,7 @@ CASES = {
     "more arrives than announced": (
         {"open": "yield iter([DATA, b'!'])"},
         4,
-        f"{WHAT}: more than the 12 bytes that are expected\n",
+        f"{WHAT}: more than the expected 12 bytes\n",
     ),
 }  # fmt: skip
 
@@ -187,7 +187,7 @@ def test_source_that_delivers_other_bytes_than_locked_stores_nothing(site, lftoo
     done = lftool("build", XDG_CACHE_HOME=str(home))
     assert done.status == 4
     assert done.err.endswith(
-        "; it has changed since it was locked\n  hint: if the change is wanted: lftool lock --upgrade base\n"
+        "; it has changed since it was locked\n  hint: to accept the change: lftool lock --upgrade base\n"
     )
     assert [found for found in (home / "lftool" / "cas-v1").rglob("*") if found.is_file()] == []
 

@@ -200,7 +200,7 @@ def test_a_schema_of_a_check_lies_in_the_project(locked):
     check = '[[checks]]\nkind = "json-schema"\nprompt = "x"\nschema = "link.json"\n'
     locked.write_recipe(locked.recipe.read_text() + check)
     done = locked.run("build")
-    assert (done.status, "link.json is a link that leaves the recipe's folder" in done.err) == (2, True)
+    assert (done.status, "link.json is a link that points outside the recipe's folder" in done.err) == (2, True)
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_a_recipe_names_no_variable_that_is_sent(project, lftool, recorder, opti
     done = lftool("lock", SECRET=SECRET)
 
     assert done.status == 2
-    assert "a recipe names no variable whose content is sent to a server" in done.err
+    assert "a recipe must not name a variable whose content is sent to a server" in done.err
     assert "credentials.toml" in done.err
     assert recorder.seen == []
 
@@ -109,7 +109,7 @@ def test_nothing_reads_the_options_of_a_lock(project, lftool, served, recorder, 
         )
 
         assert done.status == 3, done.err
-        assert "sources.base: the lock answers another request" in done.err
+        assert "sources.base: the lock pins a different request" in done.err
         assert SECRET not in recorder.heard
 
 
@@ -158,7 +158,7 @@ REFUSED = {
     "not set": ('token = "env:NOT_SET"', UnavailableError, "hosts.https://h.token: the variable NOT_SET is not set"),
     "no file": ('token = "file:/nowhere"', UnavailableError, "hosts.https://h.token: cannot read /nowhere"),
     "a command that fails": ('token = "command:false"', UnavailableError, "the command false failed"),
-    "a command that says nothing": ('token = "command:true"', UnavailableError, "the command true gave nothing"),
+    "a command that says nothing": ('token = "command:true"', UnavailableError, "the command true printed nothing"),
     "an unknown key": ('tokn = "env:X"', UsageError, "tokn"),
 }
 

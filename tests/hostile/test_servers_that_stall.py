@@ -64,7 +64,7 @@ def test_headers_that_do_not_end_are_given_up():
     begun = time.monotonic()
     with (
         Dripping(HEAD, slow_head=True) as server,
-        pytest.raises(FetchError, match="the headers of its answer did not arrive within 1 s"),
+        pytest.raises(FetchError, match="no response headers within 1 s"),
     ):
         HTTPClient("source 'x'").ask(server.url)
     assert time.monotonic() - begun < 10
@@ -142,7 +142,7 @@ def test_a_small_file_of_the_hub_is_the_git_object_that_it_names(arrived):
     if arrived == data:
         assert b"".join(pieces) == data
     else:
-        with pytest.raises(TransientError, match=r"config\.json arrived damaged: the Hub names git object"):
+        with pytest.raises(TransientError, match=r"config\.json arrived damaged: expected git object"):
             list(pieces)
 
 
@@ -158,7 +158,7 @@ def test_an_object_store_that_drips_is_given_up(monkeypatch):
         yield b""
 
     begun = time.monotonic()
-    with pytest.raises(FetchError, match="fewer than 200000 bytes a second arrive"):
+    with pytest.raises(FetchError, match="received fewer than 200000 bytes a second"):
         list(_within(dripping(), 1.0, "source 's3://b/k'"))
     over.set()
     assert time.monotonic() - begun < 10

@@ -127,13 +127,13 @@ def test_a_target_that_packs_weights_as_they_are_needs_no_tool():
 
 def test_a_quantize_stage_needs_its_tool():
     message = refusal(lambda: lock(LockedTarget(quantize=quantize())))
-    assert message == "targets.q4.quantize uses 'Q4_K_M' of 'ggml-q/1', which tools does not hold"
+    assert message == "targets.q4.quantize uses 'Q4_K_M' of 'ggml-q/1', which is not in tools"
 
 
 def test_a_quantize_stage_needs_its_fingerprint():
     tools = {"ggml-q/1": LockedTool(fingerprints={"Q8_0": ONE})}
     message = refusal(lambda: lock(LockedTarget(quantize=quantize()), tools=tools))
-    assert message == "targets.q4.quantize uses 'Q4_K_M' of 'ggml-q/1', which tools does not hold"
+    assert message == "targets.q4.quantize uses 'Q4_K_M' of 'ggml-q/1', which is not in tools"
 
 
 def test_a_quantize_stage_with_its_fingerprint_is_accepted():
@@ -143,7 +143,7 @@ def test_a_quantize_stage_with_its_fingerprint_is_accepted():
 
 def test_a_target_needs_its_runtime():
     message = refusal(lambda: lock(LockedTarget(runtime="python/1")))
-    assert message == "targets.q4.runtime is 'python/1', which runtimes does not hold"
+    assert message == "targets.q4.runtime is 'python/1', which is not in runtimes"
 
 
 def test_a_target_with_its_runtime_is_accepted():

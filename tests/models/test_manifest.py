@@ -119,7 +119,7 @@ def test_two_sets_of_weights_are_refused():
     "path", ["lftool/bundle.json", "LFTOOL/Bundle.json", "lftool/sig/bundle.sigstore.json", "lftool/SIG/x"]
 )
 def test_a_manifest_that_names_itself_or_a_signature_is_refused(path: str):
-    assert refusal(member(path, "license")) == "the manifest does not name itself or signatures"
+    assert refusal(member(path, "license")) == "the manifest must not name itself or signatures"
 
 
 @pytest.mark.parametrize("path", ["model.gguf", "MODEL.gguf"])
@@ -171,6 +171,6 @@ def test_every_name_of_a_manifest_is_checked(field: str):
 )
 def test_an_adapter_or_projector_has_one_place(role: str, place: str):
     assert manifest(member(place, role)).member(place) == member(place, role)
-    message = f"a member of role {role} has the path {place}, and no other"
+    message = f"a member of role {role} must have the path {place}"
     assert refusal(member("other.gguf", role)) == message
     assert refusal(member(place, role), member("other.gguf", role)) == message

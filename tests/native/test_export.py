@@ -190,7 +190,7 @@ def test_a_projector_and_an_adapter_take_memory_too():
 @pytest.mark.parametrize("image", ["", " ", "a b"])
 def test_a_manifest_needs_the_reference_of_an_image(story, native, kind, image):
     done = story.run("export", kind, native, "--image", image)
-    assert (done.status, "is no reference of an image" in done.err) == (2, True)
+    assert (done.status, "is not an image reference" in done.err) == (2, True)
 
 
 @pytest.mark.parametrize("kind", ["compose", "k8s"])
@@ -268,7 +268,7 @@ def test_a_bundle_for_a_device_asks_for_one(accelerator, resource):
 @pytest.mark.parametrize("reference", ["REG/UPPER", "-x", "a:b:c", "a/b:1;rm", "", "a b", "a//b", "a@sha256:12"])
 def test_what_is_no_reference_of_an_image_is_refused(story, native, reference):
     done = story.run("export", "k8s", native, f"--image={reference}")
-    assert (done.status, f"$.image: {reference!r} is no reference of an image" in done.err) == (2, True)
+    assert (done.status, f"$.image: {reference!r} is not an image reference" in done.err) == (2, True)
 
 
 @pytest.mark.parametrize("reference", ["name", "Host:5000/a/b_c-d.e:v1.0", f"r.example/n:1@sha256:{'0' * 64}"])

@@ -34,9 +34,9 @@ GOOD = {
     "the embedding, which is kept the other way round": {f"{EMBEDDING}.lora_a": (2, 10), f"{EMBEDDING}.lora_b": (2, 8)},
 }
 BAD = {
-    "another width": ({f"{Q}.lora_a": (4, 2), f"{Q}.lora_b": (2, 6)}, "it is of another model"),
-    "another height": ({f"{Q}.lora_a": (8, 2), f"{Q}.lora_b": (2, 5)}, "it is of another model"),
-    "two ranks": ({f"{Q}.lora_a": (8, 2), f"{Q}.lora_b": (3, 6)}, "it is of another model"),
+    "another width": ({f"{Q}.lora_a": (4, 2), f"{Q}.lora_b": (2, 6)}, "it is for another model"),
+    "another height": ({f"{Q}.lora_a": (8, 2), f"{Q}.lora_b": (2, 5)}, "it is for another model"),
+    "two ranks": ({f"{Q}.lora_a": (8, 2), f"{Q}.lora_b": (3, 6)}, "it is for another model"),
     "a tensor that is not there": (
         {"blk.7.attn_q.weight.lora_a": (8, 2), "blk.7.attn_q.weight.lora_b": (2, 6)},
         "changes blk.7.attn_q.weight, which the weights do not have",
@@ -44,7 +44,7 @@ BAD = {
     "one factor": ({f"{Q}.lora_a": (8, 2)}, "one of the two factors of blk.0.attn_q.weight only"),
     "a norm": ({**FITS, "blk.0.attn_norm.weight": (8,)}, "trained norms \\(blk.0.attn_norm.weight\\)"),
     "nothing": ({"x": (8, 2)}, "changes no tensor"),
-    "a vector": ({f"{Q}.lora_a": (8,), f"{Q}.lora_b": (6,)}, "it is of another model"),
+    "a vector": ({f"{Q}.lora_a": (8,), f"{Q}.lora_b": (6,)}, "it is for another model"),
 }
 
 
@@ -60,5 +60,5 @@ def test_one_that_does_not_is_an_error(adapter, said):
 
 
 def test_one_of_another_architecture_is_an_error():
-    with pytest.raises(RecipeError, match="for models of architecture 'qwen2', and the weights are 'llama'"):
+    with pytest.raises(RecipeError, match="for models of architecture 'qwen2', but the weights are 'llama'"):
         check_adapter(header("qwen2", FITS), header("llama", WEIGHTS), "tuned")

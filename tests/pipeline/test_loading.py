@@ -92,7 +92,7 @@ def test_a_chat_template_that_cannot_be_used_is_a_warning(loading, template, sai
     for _ in range(2):  # what is known of weights that were tried is said again
         done = loading.run("lock").assert_success()
         assert f"warning  source 'base': the chat template {said}" in done.err
-        assert "bundles will complete texts (--raw), and will not chat\n" in done.err
+        assert "bundles will complete text (--raw), but not chat\n" in done.err
         loading.lock.unlink()
 
 
@@ -146,7 +146,7 @@ def test_without_a_plugin_that_has_an_engine_it_is_said_that_nothing_was_tried(l
     done = loading.run("--no-plugins", "lock")
     assert (done.status, done.err) == (
         0,
-        "     note  loading the model was not tried: no installed plugin has an engine\nwrote lftool.lock\n",
+        "     note  did not try loading the model: no installed plugin has an engine\nwrote lftool.lock\n",
     )
 
 

@@ -178,7 +178,11 @@ def test_an_adapter_needs_the_configuration_of_its_model(story) -> None:
         ({"adapter_config.json": "{}"}, 2, "no adapter_model.safetensors"),
         ({"adapter_config.json": '{"peft_type": "IA3"}', "adapter_model.safetensors": None}, 2, "'IA3'"),
         ({"adapter_config.json": "[]", "adapter_model.safetensors": None}, 2, "peft_type is None"),
-        ({"adapter_config.json": '{"peft_type": "LORA"}', "adapter_model.safetensors": None}, 2, "no low-rank factor"),
+        (
+            {"adapter_config.json": '{"peft_type": "LORA"}', "adapter_model.safetensors": None},
+            2,
+            "not a low-rank factor",
+        ),
         ({"adapter_config.json": '{"peft_type": "LORA"}', "adapter_model.safetensors": "short"}, 4, "safetensors"),
     ],
 )
@@ -207,7 +211,7 @@ def test_an_adapter_of_another_model_is_refused_before_anything_is_locked(story)
     story.write_recipe(RECIPE)
     done = story.run("lock")
     assert done.status == 2, done.err
-    assert "changes blk.0.attn_q.weight by factors of [64, 4] and [4, 64], and the weights have [256, 256]" in done.err
+    assert "changes blk.0.attn_q.weight by factors of [64, 4] and [4, 64], but the weights have [256, 256]" in done.err
     assert not story.lock.exists()
 
 
@@ -296,7 +300,7 @@ def test_a_model_that_sees_nothing_has_no_projector(story) -> None:
     (story.root / "vision" / "x").write_text("x")
     done = story.run("lock")
     assert done.status == 2, done.err
-    assert "llama.cpp makes no projector of models of architecture LlamaForCausalLM" in done.err
+    assert "llama.cpp cannot make a projector from models of architecture LlamaForCausalLM" in done.err
 
 
 def test_a_projector_that_is_no_gguf_is_refused(story) -> None:
@@ -336,7 +340,7 @@ def test_the_model_card_stands_in_provenance_and_bill_of_materials(story) -> Non
     ("role", "said"),
     [
         ("lora", "model.lora: the GGUF of source 'base' has general.type 'model', expected 'adapter'"),
-        ("mmproj", "source 'base' holds the weights, and no GGUF with mmproj in its name"),
+        ("mmproj", "source 'base' holds the weights, but no GGUF with mmproj in its name"),
     ],
 )
 def test_a_model_is_no_companion_of_itself(story, role, said) -> None:

@@ -126,14 +126,14 @@ def test_index_that_names_a_file_elsewhere_is_refused(convert, files, name):
     (files / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(FormatError) as caught:
         convert(files)
-    assert str(caught.value) == f"model.safetensors.index.json names {name!r}, which is no file of the source"
+    assert str(caught.value) == f"model.safetensors.index.json names {name!r}, which the source does not have"
 
 
 def test_weights_that_would_not_be_read_are_refused(convert, files):
     (files / "model.safetensors").rename(files / "weights.safetensors")
     with pytest.raises(RecipeError) as caught:
         convert(files)
-    assert str(caught.value).startswith("weights.safetensors would not be read: ")
+    assert str(caught.value).startswith("weights.safetensors would be ignored: ")
 
 
 SAFETENSORS = b"\x02\0\0\0\0\0\0\0{}"
@@ -230,7 +230,7 @@ def test_transformers_of_another_line_is_refused(monkeypatch):
     with pytest.raises(UnavailableError) as caught:
         HuggingFaceConverter().tool()
     assert (str(caught.value), caught.value.hints) == (
-        "llama.cpp's conversion scripts are written for transformers 4.57.x, and 5.24.0 is installed: some models would become other ones",
+        "llama.cpp's conversion scripts need transformers 4.57.x, but 5.24.0 is installed: some models would convert differently",
         ("pip install 'lftool[convert]'",),
     )
 
@@ -271,7 +271,7 @@ def test_an_unknown_pre_tokenizer_is_named_with_the_way_on(convert, tmp_path):
     assert found
     assert caught.value.hints == (
         "a newer llama-cpp-python may know it; or start from a GGUF of the model",
-        "where the model's own files are changed, start from the original ones",
+        "if the model's files were changed, start from the original ones",
     )
 
 

@@ -19,7 +19,7 @@ ALIASES = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 5)
 )
 MERGES = "m0: &m0 {a: 1}\n" + "".join(f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 10)}]}}\n" for n in range(1, 5))
-MANY = f"its front matter means more than {MOST_NODES} values"
+MANY = f"its front matter expands to more than {MOST_NODES} values"
 UNREADABLE = "its front matter cannot be read as YAML"
 CARDS = {
     "no front matter": (b"# A model\n", None),

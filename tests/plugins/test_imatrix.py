@@ -156,13 +156,13 @@ def test_gguf_of_another_kind_is_refused(tmp_path):
 def test_gguf_without_counts_is_refused(gguf):
     with pytest.raises(FormatError) as caught:
         gguf({"a.weight.in_sum2": ((2, 1), [1.0, 1.0])})
-    assert str(caught.value) == "the importance matrix: a.weight.in_sum2 has no fitting counts"
+    assert str(caught.value) == "the importance matrix: a.weight.in_sum2 has no matching counts"
 
 
 def test_gguf_with_counts_of_another_shape_is_refused(gguf):
     with pytest.raises(FormatError) as caught:
         gguf({"a.weight.in_sum2": ((2, 1), [1.0, 1.0]), "a.weight.counts": ((1, 2), [1.0, 1.0])})
-    assert str(caught.value) == "the importance matrix: a.weight.in_sum2 has no fitting counts"
+    assert str(caught.value) == "the importance matrix: a.weight.in_sum2 has no matching counts"
 
 
 def test_gguf_of_another_tensor_type_is_refused(gguf):

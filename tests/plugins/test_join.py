@@ -123,7 +123,7 @@ def test_the_plan_lists_all_tensors_in_order(whole, parts):
 def test_a_part_under_another_number_is_refused(tmp_path, parts):
     parts[1].write_bytes(parts[0].read_bytes())
 
-    with pytest.raises(FormatError, match=r"model-00002-of-0000\d.gguf: expected part 1 of \d .* it says it is part 0"):
+    with pytest.raises(FormatError, match=r"model-00002-of-0000\d.gguf: expected part 1 of \d .* got part 0"):
         joined(parts, tmp_path / "joined.gguf")
 
 
@@ -153,7 +153,7 @@ def test_another_fingerprint_is_another_bundle_and_can_be_accepted(split_project
     forge_fingerprint(split_project)
     forge_actions(split_project)
     refused = split_project.spawn("build")
-    assert (refused.status, "does not make the bits of gguf-join/1 for source" in refused.err) == (8, True)
+    assert (refused.status, "does not reproduce gguf-join/1 for source" in refused.err) == (8, True)
 
     split_project.spawn("lock", "--upgrade", "tool:gguf-join/1").assert_success()
     split_project.spawn("build").assert_success()
@@ -166,7 +166,7 @@ def test_locking_does_not_convert_with_a_tool_of_another_fingerprint(split_proje
     failed = split_project.spawn("lock", env={"XDG_CACHE_HOME": str(split_project.home / "new")})
 
     assert failed.status == 8
-    assert "does not make the bits of gguf-join/1 for source" in failed.err
+    assert "does not reproduce gguf-join/1 for source" in failed.err
 
 
 def test_a_damaged_part_is_named(project, parts):

@@ -284,7 +284,7 @@ def test_locked_fingerprint_that_this_tool_does_not_make_is_exit_8(ask, project)
         out="",
         err=(
             "    fetch  base  cached: model.gguf\n"
-            f"error: strict {lock['tools']['ggml-q/1']['providers']['strict']} does not make the bits of ggml-q/1 for Q8_0:"
+            f"error: strict {lock['tools']['ggml-q/1']['providers']['strict']} does not reproduce ggml-q/1 for Q8_0:"
             f" the lock pins fingerprint {'0' * 64}, this machine's is {ours}\n"
             f"  hint: the lock was made with strict {lock['tools']['ggml-q/1']['providers']['strict']};"
             " what changes bits: lftool help determinism\n"

@@ -73,12 +73,12 @@ def test_what_a_gguf_has_no_place_for_is_named(config, more, named):
 
 
 DAMAGED = {
-    "no object": ([], "no JSON object"),
+    "no object": ([], "not a JSON object"),
     "no alpha": ({"peft_type": "LORA", "r": 4}, "lora_alpha must be a number"),
     "alpha of nothing": (PLAIN | {"lora_alpha": 0}, "lora_alpha must be a number above zero, not 0"),
     "alpha that is no number": (PLAIN | {"lora_alpha": float("nan")}, "lora_alpha"),
     "another rank": (PLAIN | {"r": 8}, "has rank 8, and"),
-    "a pattern that is none": (PLAIN | {"alpha_pattern": {"(": 1}}, "no pattern"),
+    "a pattern that is none": (PLAIN | {"alpha_pattern": {"(": 1}}, "not a valid pattern"),
 }
 
 

@@ -93,7 +93,7 @@ def test_llama_cpp_makes_broken_ones_of_all_but_32_and_is_refused(project, model
     done = project.run("lock")
     assert (done.status, done.err) == (
         2,
-        f"error: targets.one: tensors of the weights are aligned to {alignment} bytes, and the quantizer 'llama.cpp' makes broken files of all but 32\n  hint: leave `quantizer` out, or choose a file type that another quantizer makes: lftool plugins list\n",
+        f"error: targets.one: tensors of the weights are aligned to {alignment} bytes, but the quantizer 'llama.cpp' supports only 32\n  hint: leave `quantizer` out, or choose a file type that another quantizer makes: lftool plugins list\n",
     )
     assert not project.lock.exists()
 
@@ -144,4 +144,4 @@ def test_an_alignment_of_64_bits_is_refused(project, model):
     project.write_recipe(RECIPE.format("Q8_0", ""))
     done = project.run("lock")
     assert done.status == 4
-    assert "general.alignment is no number of 32 bits; llama.cpp loads no other" in done.err
+    assert "general.alignment is not a 32-bit number, and llama.cpp loads no other" in done.err

@@ -114,7 +114,7 @@ def test_no_token_and_no_signed_url_is_written_or_printed(lftool, project, hub):
     assert [text for text in texts if hub.token in text or "signature=secret" in text] == []
 
 
-SIGN_IN = "  hint: set HF_TOKEN to a token that may read it, or run `hf auth login`\n"
+SIGN_IN = "  hint: set HF_TOKEN to a token with read access, or run `hf auth login`\n"
 REFUSED = {
     "no such repository": (
         "hf://org/nothing",
@@ -124,7 +124,7 @@ REFUSED = {
     "no such file": ("hf://org/repo/nothing.gguf", "error: source 'hf://org/repo/nothing.gguf': org/repo has no file below 'nothing.gguf'\n"),
     "gated": (
         "hf://org/gated",
-        "error: source 'hf://org/gated': org/gated is gated: its owner asks to accept terms first\n"
+        "error: source 'hf://org/gated': org/gated is gated: you must accept its terms first\n"
         "  hint: accept them on the repository's page\n" + SIGN_IN,
     ),
 }  # fmt: skip
@@ -147,7 +147,7 @@ def test_a_uri_of_another_form_is_refused(lftool, uri):
     assert (done.status, done.err) == (
         2,
         (
-            f"error: source {uri!r}: write hf://OWNER/NAME[@REF][/PATH], or hf://datasets/OWNER/NAME[@REF][/PATH]\n"
+            f"error: source {uri!r}: expected hf://OWNER/NAME[@REF][/PATH] or hf://datasets/OWNER/NAME[@REF][/PATH]\n"
             "  hint: a / within REF is written %2F\n"
         ),
     )
@@ -231,5 +231,5 @@ def test_a_small_file_that_arrives_damaged_is_not_pinned(lftool, project, hub):
     done = lftool("hf://org/repo@main", "lock")
 
     assert done.status == 1
-    assert "config.json arrived damaged: the Hub names git object" in done.err
+    assert "config.json arrived damaged: expected git object" in done.err
     assert not project.lock.exists()

@@ -255,7 +255,7 @@ def test_an_image_is_no_model(lftool, registry):
 
     assert (done.status, done.err) == (
         4,
-        (f"error: source {uri!r}: no layer is a file of a model; it has application/vnd.oci.image.layer.v1.tar+gzip\n"),
+        (f"error: source {uri!r}: no layer is a model file; it has application/vnd.oci.image.layer.v1.tar+gzip\n"),
     )
 
 
@@ -281,7 +281,7 @@ def test_titles_that_lead_elsewhere_are_named(lftool, registry, title):
 
     assert done.status == 1
     assert f"is called {title!r}: {title!r} is not a relative path" in done.err
-    assert done.err.endswith("  hint: push the files by relative paths, from the folder that they are in\n")
+    assert done.err.endswith("  hint: push the files by relative paths, from their own folder\n")
 
 
 def test_two_layers_of_one_title_are_an_error(lftool, registry):
@@ -302,8 +302,8 @@ def test_what_is_not_there_is_said(lftool, registry, where):
     assert (done.status, done.err) == (
         1,
         (
-            f"error: source 'oci://{host}/{where}': http://{host}/v2/{repository}/manifests/{tag} answered 404:"
-            " there is nothing there\n"
+            f"error: source 'oci://{host}/{where}': http://{host}/v2/{repository}/manifests/{tag} returned 404:"
+            " not found\n"
         ),
     )
 
@@ -313,7 +313,7 @@ def test_a_uri_of_another_form_is_refused(lftool, uri):
     done = lftool(uri, "lock")
 
     assert done.status == 2
-    assert "write oci://REGISTRY/REPOSITORY:TAG" in done.err or "user information" in done.err
+    assert "expected oci://REGISTRY/REPOSITORY:TAG" in done.err or "user information" in done.err
 
 
 def test_an_artifact_that_skopeo_copied_is_the_same(lftool, project, registry, tmp_path):
@@ -388,9 +388,9 @@ def test_a_registry_that_refuses_says_what_to_set_and_repeats_no_secret(lftool, 
         1,
         "",
         (
-            f"error: source {uri!r}: http://{guarded}/v2/models/tiny/manifests/v1 answered 401: not allowed\n"
-            f"  hint: `docker login {guarded}`, name it in credentials.toml, or set LFTOOL_OCI_REGISTRY to it,"
-            " LFTOOL_OCI_USERNAME and LFTOOL_OCI_PASSWORD\n"
+            f"error: source {uri!r}: http://{guarded}/v2/models/tiny/manifests/v1 returned 401: not allowed\n"
+            f"  hint: run `docker login {guarded}`, name the registry in credentials.toml,"
+            " or set LFTOOL_OCI_REGISTRY to it, and LFTOOL_OCI_USERNAME and LFTOOL_OCI_PASSWORD\n"
         ),
     )
 

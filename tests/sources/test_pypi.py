@@ -111,12 +111,12 @@ def test_recipe_names_a_file_of_a_release_and_the_lock_no_address(tmp_path, monk
 
 
 REFUSED = {
-    "no version": ("pypi:some-package", RecipeError, "source 'pypi:some-package': write pypi:NAME==VERSION"),
-    "a path": ("pypi:../x==1", RecipeError, "source 'pypi:../x==1': write pypi:NAME==VERSION"),
+    "no version": ("pypi:some-package", RecipeError, "source 'pypi:some-package': expected pypi:NAME==VERSION"),
+    "a path": ("pypi:../x==1", RecipeError, "source 'pypi:../x==1': expected pypi:NAME==VERSION"),
     "unknown release": (
         "pypi:some-package==9",
         FetchError,
-        "source 'pypi:some-package==9': the index has no such file of this release",
+        "source 'pypi:some-package==9': the index has no matching file for this release",
     ),
 }
 
@@ -139,7 +139,7 @@ def test_index_that_answers_something_else_is_named_without_a_password(monkeypat
         with pytest.raises(FetchError) as caught:
             ask("pypi:some-package==1.0")
     assert str(caught.value) == (
-        f"source 'pypi:some-package==1.0': the index {url}/some-package/ does not answer in the simple API's JSON"
+        f"source 'pypi:some-package==1.0': the index {url}/some-package/ does not serve the simple API as JSON"
     )
 
 
@@ -177,7 +177,7 @@ def test_credentials_of_an_address_become_a_header():
 def test_address_that_is_none_is_not_repeated(address):
     with pytest.raises(UnavailableError) as caught:
         parse_index(address)
-    assert str(caught.value) == "the address of the Python package index is not one"
+    assert str(caught.value) == "the address of the Python package index is not a URL"
 
 
 def test_damaged_configuration_is_named_and_not_quoted(tmp_path):

@@ -244,7 +244,7 @@ def test_push_with_force_replaces_a_damaged_object(remote, lftool, nginx):
 
     assert left["files"] == 0
     done = lftool("fetch", new=True).assert_success()
-    assert "going on without it" not in done.err
+    assert "continuing without it" not in done.err
 
 
 def test_an_interrupted_push_ends_soon(remote, project):
@@ -296,7 +296,7 @@ def test_a_wrong_object_is_a_warning_and_the_source_is_asked(remote, lftool, ngi
 
     done = lftool("build", new=True).assert_success()
 
-    assert "going on without it" in done.err
+    assert "continuing without it" in done.err
     assert (remote.root / QUANTIZED_BUNDLE).exists()
 
 
@@ -306,7 +306,7 @@ def test_a_store_that_is_down_is_one_warning(remote, lftool):
     (warning,) = [line.split(maxsplit=1) for line in done.err.splitlines() if "remote store" in line]
     assert warning[0] == "warning"
     assert warning[1].startswith("remote store http://127.0.0.1:9/store: gave up after 2 attempts; the last one: ")
-    assert warning[1].endswith("; going on without it")
+    assert warning[1].endswith("; continuing without it")
 
 
 @pytest.mark.parametrize("fault", [stall, answer(503), answer(403), answer(500)], ids=["stall", "503", "403", "500"])
@@ -315,7 +315,7 @@ def test_a_store_that_fails_is_a_warning(remote, lftool, place, fault):
         proxy.inject(fault, times=100, methods=frozenset({"HEAD", "GET"}))
         done = lftool("build", new=True, LFTOOL_REMOTE_STORE=f"{proxy.url}/store").assert_success()
 
-    assert done.err.count("going on without it") == (0 if fault is stall else 1)
+    assert done.err.count("continuing without it") == (0 if fault is stall else 1)
 
 
 def test_offline_nobody_asks_it(remote, lftool, place):
@@ -335,7 +335,7 @@ def test_pushing_where_one_may_not_write_says_so(remote, lftool, nginx):
     failed = lftool("cache", "push", LFTOOL_REMOTE_STORE=f"{nginx.url}/elsewhere")
 
     assert failed.status == 1
-    assert re.search(r"error: cannot push base/model.gguf: .*/elsewhere/cas/[0-9a-f]{64} answered 413", failed.err)
+    assert re.search(r"error: cannot push base/model.gguf: .*/elsewhere/cas/[0-9a-f]{64} returned 413", failed.err)
 
 
 def test_the_nginx_of_the_how_to_lets_those_write_who_know_the_password(remote, lftool, nginx_with, repository):
@@ -362,7 +362,7 @@ def test_a_server_that_takes_no_actions_still_gets_the_blobs(remote, lftool, ngi
     pushed = lftool("cache", "push", "--json", LFTOOL_REMOTE_STORE=f"{server.url}/store").assert_success()
 
     assert pushed.json()["files"] == 2
-    assert "answered 405; who asks this store for actions will not find this one" in pushed.err
+    assert "returned 405; this action will not be found in the store" in pushed.err
 
 
 def test_pushing_nowhere_is_a_usage_error(remote, lftool):
@@ -371,7 +371,7 @@ def test_pushing_nowhere_is_a_usage_error(remote, lftool):
     assert (failed.status, failed.err.splitlines()) == (
         2,
         [
-            "error: there is no remote store to push to",
+            "error: no remote store is configured",
             "  hint: name one: LFTOOL_REMOTE_STORE=https://HOST/PATH",
         ],
     )
@@ -384,9 +384,9 @@ def test_pushing_nowhere_is_a_usage_error(remote, lftool):
         ("https://me:secret@host/store", "must be scheme://host/path"),
         ("https://host/store?sig=secret", "must be scheme://host/path"),
         ("cache.example/store", "must be scheme://host/path"),
-        ("https://[/", "is no URL"),
-        ("https://me:secret@ho\u2100st/store", "is no URL"),
-        ("https://host:99999/store", "is no URL"),
+        ("https://[/", "is not a URL"),
+        ("https://me:secret@ho\u2100st/store", "is not a URL"),
+        ("https://host:99999/store", "is not a URL"),
     ],
 )
 def test_a_place_that_cannot_be_is_a_usage_error(remote, lftool, url, message):

@@ -89,7 +89,7 @@ def test_an_object_that_was_replaced_is_refused_with_the_way_on(lftool, project,
 
     assert (done.status, done.err.splitlines()[-1]) == (
         4,
-        "  hint: if the change is wanted: lftool lock --upgrade base",
+        "  hint: to accept the change: lftool lock --upgrade base",
     )
 
 
@@ -103,7 +103,7 @@ def test_a_wrong_secret_is_refused_and_not_repeated(lftool, project, bucket, upl
         (
             f"error: source 's3://{bucket}/model.gguf': not allowed\n"
             "  hint: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE\n"
-            "  hint: an endpoint that the recipe names is asked anonymously: name its host in credentials.toml with an"
+            "  hint: requests to an endpoint from the recipe are anonymous: add its host to credentials.toml with an"
             " aws-profile\n"
             "  hint: for a public bucket: options = { anonymous = true }\n"
         ),

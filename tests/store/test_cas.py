@@ -74,7 +74,7 @@ def test_put_of_too_many_bytes_ends_the_transfer_at_once(store):
 
     with pytest.raises(IntegrityError) as caught:
         store.blobs.put(pieces(), "source 'base'", expected=WANTED)
-    assert caught.value.message == "source 'base': more than the 12 bytes that are expected"
+    assert caught.value.message == "source 'base': more than the expected 12 bytes"
     assert sent == [DATA, b"!"]
     assert files(store) == []
 
@@ -82,7 +82,7 @@ def test_put_of_too_many_bytes_ends_the_transfer_at_once(store):
 def test_put_keeps_to_its_limit_when_the_name_is_not_known(store):
     with pytest.raises(IntegrityError) as caught:
         store.blobs.put([DATA], "it", size=11)
-    assert caught.value.message == "it: more than the 11 bytes that are expected"
+    assert caught.value.message == "it: more than the expected 11 bytes"
     assert store.blobs.put([DATA], "it", size=12) == WANTED
 
 

@@ -194,7 +194,7 @@ def test_a_corrupted_blob_whose_source_has_changed_is_an_error_that_says_so(plai
     assert outcome.err.endswith(
         f"error: source 'base', file model.gguf: expected sha256 {weights.sha256} ({weights.size} bytes),"
         f" got {Digest.of(changed)} ({weights.size} bytes); it has changed since it was locked\n"
-        "  hint: if the change is wanted: lftool lock --upgrade base\n"
+        "  hint: to accept the change: lftool lock --upgrade base\n"
     )
     assert tree(plain_built.root) == before
 

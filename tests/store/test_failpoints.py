@@ -213,7 +213,7 @@ def test_a_kill_leaves_old_or_new_and_a_plain_rerun_finishes(scene, step, scenes
     if scene.label == "key" and (project.root / "release.key").exists():
         _assert_that_a_whole_key_is_not_overwritten(project)
     elif scene.label == "recipe" and project.recipe.exists():
-        assert project.run(*scene.command).err == "error: lftool.toml exists already\n"
+        assert project.run(*scene.command).err == "error: lftool.toml already exists\n"
     else:
         _run(project, *scene.command).assert_success()
     for command in scene.follow_up:
@@ -229,7 +229,7 @@ def _assert_that_a_whole_key_is_not_overwritten(project: ProjectFolder) -> None:
     again = project.run("keygen", "-o", "release")
     assert (again.status, again.err) == (
         2,
-        "error: release.key exists already\n  hint: choose another prefix; a key is never overwritten\n",
+        "error: release.key already exists\n  hint: choose another prefix; a key is never overwritten\n",
     )
     assert (project.root / "release.key").read_bytes() == key
     project.run("keygen", "-o", "other").assert_success()

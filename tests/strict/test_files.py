@@ -252,7 +252,7 @@ def test_type_without_a_kernel_is_refused_with_the_other_quantizer_in_the_hint(m
     with pytest.raises(RecipeError) as caught:
         make("Q4_K_M", source, overrides=wish)
     assert str(caught.value) == (
-        "the quantizer 'strict' has no kernel for IQ3_S, which tensor blk.0.ffn_up.weight is to become"
+        "the quantizer 'strict' has no kernel for IQ3_S, the planned type of tensor blk.0.ffn_up.weight"
     )
     assert caught.value.hints[0] == 'set quantizer = "llama.cpp" in the target'
 

@@ -132,7 +132,7 @@ def test_a_journal_that_lies_ends_in_starting_over_and_says_so(remote, proxy):
 
     done = remote.spawn("fetch").assert_success()
 
-    assert "source 'base', file model.gguf: what an earlier fetch left is of no use; starting over\n" in done.err
+    assert "source 'base', file model.gguf: cannot use what an earlier fetch left; starting over\n" in done.err
     remote.spawn("build", "--offline").assert_success()
 
 
@@ -185,7 +185,7 @@ def test_a_remote_that_now_has_another_file_is_refused_with_both_digests(remote,
                 f"error: source 'base', file model.gguf: expected sha256 {Digest.of(large_model())} ({size} bytes),"
                 f" got {Digest.of(other)} ({size} bytes); it has changed since it was locked"
             ),
-            "  hint: if the change is wanted: lftool lock --upgrade base",
+            "  hint: to accept the change: lftool lock --upgrade base",
         ],
     )
     assert stored(remote) == []

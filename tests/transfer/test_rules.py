@@ -48,7 +48,7 @@ def test_after_the_last_attempt_the_error_says_what_was_tried():
 def test_a_number_of_attempts_that_is_none_is_refused(monkeypatch, text):
     monkeypatch.setenv("LFTOOL_FETCH_ATTEMPTS", text)
 
-    with pytest.raises(UsageError, match=r"^LFTOOL_FETCH_ATTEMPTS must be a number from 1 on, not "):
+    with pytest.raises(UsageError, match=r"^LFTOOL_FETCH_ATTEMPTS must be a number, 1 or more, not "):
         rules_from_environment()
 
 

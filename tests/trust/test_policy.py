@@ -233,7 +233,7 @@ def test_verify_says_what_it_checked_and_who_signed(signed, bundle, claim):
     assert verified(signed, bundle, "--key", "release.pub") == (
         0,
         (
-            f"tiny-1-plain.gguf: every byte as its manifest says; M {claim.manifest_digest}\n"
+            f"tiny-1-plain.gguf: every byte matches the manifest; M {claim.manifest_digest}\n"
             "signed by release.pub, which you trust\n"
         ),
         "",
@@ -244,7 +244,7 @@ def test_full_says_what_it_checked_besides(signed, bundle, claim):
     assert verified(signed, bundle, "--key", "release.pub", "--full") == (
         0,
         (
-            "tiny-1-plain.gguf: every byte, flat digests and CRC-32s as its manifest says;"
+            "tiny-1-plain.gguf: every byte, flat digest and CRC-32 matches the manifest;"
             f" M {claim.manifest_digest}\n"
             "signed by release.pub, which you trust\n"
         ),
@@ -276,7 +276,7 @@ def test_nobody_to_trust(signed, bundle):
         5,
         "",
         (
-            "error: tiny-1-plain.gguf: no trusted key was named\n"
+            "error: tiny-1-plain.gguf: no trusted key or policy given\n"
             "  hint: give --key PUB, --trust FILE, or --allow-unsigned\n"
         ),
     )
@@ -287,7 +287,7 @@ def test_key_and_trust_together(signed, bundle):
     assert (status, out, err.splitlines()[-1]) == (2, "", "Error: give --key or --trust, not both")
 
 
-UNSIGNED = "error: again.gguf is unsigned\n  hint: to check integrity only, and know that: --allow-unsigned\n"
+UNSIGNED = "error: again.gguf is unsigned\n  hint: to check only its integrity: --allow-unsigned\n"
 
 
 def test_an_unsigned_bundle(signed, signed_again):
@@ -299,8 +299,8 @@ def test_an_unsigned_bundle_that_is_allowed(signed, signed_again, claim, options
     assert verified(signed, signed_again(), "--allow-unsigned", *options) == (
         0,
         (
-            f"again.gguf: every byte as its manifest says; M {claim.manifest_digest}\n"
-            "integrity only: nobody vouches for it\n"
+            f"again.gguf: every byte matches the manifest; M {claim.manifest_digest}\n"
+            "integrity only: no signature verified\n"
         ),
         "",
     )
@@ -310,8 +310,8 @@ def test_a_signed_bundle_checked_for_integrity_only(signed, bundle, claim):
     assert verified(signed, bundle, "--allow-unsigned") == (
         0,
         (
-            f"tiny-1-plain.gguf: every byte as its manifest says; M {claim.manifest_digest}\n"
-            "integrity only: nobody vouches for it\n"
+            f"tiny-1-plain.gguf: every byte matches the manifest; M {claim.manifest_digest}\n"
+            "integrity only: no signature verified\n"
         ),
         "",
     )
@@ -365,9 +365,9 @@ def test_a_second_signature_of_nobody_we_know_that_is_allowed(
     assert verified(signed, path, "--key", "release.pub", "--allow-other-signatures") == (
         0,
         (
-            f"again.gguf: every byte as its manifest says; M {claim.manifest_digest}\n"
+            f"again.gguf: every byte matches the manifest; M {claim.manifest_digest}\n"
             "signed by release.pub, which you trust\n"
-            f"not covered: signature by key {other_key.id}: no trusted key verifies it\n"
+            f"not verified: signature by key {other_key.id}: no trusted key verifies it\n"
         ),
         "",
     )
@@ -451,7 +451,7 @@ def test_a_key_file_with_garbage(signed, bundle, tmp_path, text):
         5,
         "",
         (
-            "error: trusted key 'bad.pub': not a PEM public key that is supported\n"
+            "error: trusted key 'bad.pub': not a supported PEM public key\n"
             "  hint: `lftool keygen` writes one as PREFIX.pub\n"
         ),
     )
@@ -462,7 +462,7 @@ def test_a_private_key_given_as_public(signed, bundle):
         5,
         "",
         (
-            "error: trusted key 'release.key': a private key; the public key is wanted\n"
+            "error: trusted key 'release.key': a private key, expected the public key\n"
             "  hint: `lftool keygen` writes one as PREFIX.pub\n"
         ),
     )
@@ -500,7 +500,7 @@ def test_a_policy_file_that_trusts_the_signer(signed, bundle, claim, policy_file
     assert verified(signed, bundle, "--trust", policy_file(("release 2026", "release.pub", lines))) == (
         0,
         (
-            f"tiny-1-plain.gguf: every byte as its manifest says; M {claim.manifest_digest}\n"
+            f"tiny-1-plain.gguf: every byte matches the manifest; M {claim.manifest_digest}\n"
             "signed by release 2026, which you trust\n"
         ),
         "",
@@ -599,7 +599,7 @@ def test_a_policy_file_with_a_garbage_key(signed, bundle, tmp_path):
     assert (status, out, err.splitlines()[0]) == (
         5,
         "",
-        "error: trusted key 'r': not a PEM public key that is supported",
+        "error: trusted key 'r': not a supported PEM public key",
     )
 
 

@@ -96,7 +96,7 @@ class ProjectFiles:
         if path.startswith("/") or (not path and not reference.startswith("//")):
             raise _absolute(path, what)
         if ".." in path.split("/"):
-            raise RecipeError(f"{what} leaves {title}")
+            raise RecipeError(f"{what} points outside {title}")
         clean = "/".join(part for part in path.split("/") if part not in {"", "."})
         return Place(contained=contained, path=clean, title=title)
 
@@ -148,9 +148,8 @@ class errors_of:  # noqa: N801 - a context manager, used like a function
             return
         named = error.filename if isinstance(error.filename, str) and error.filename else self._place.path
         if isinstance(error, OutsideError):
-            why = (
-                "is a link to a folder" if error.errno == errno.ELOOP else f"is a link that leaves {self._place.title}"
-            )
+            outside = f"is a link that points outside {self._place.title}"
+            why = "is a link to a folder" if error.errno == errno.ELOOP else outside
             raise RecipeError(f"{self._what}: {named} {why}") from None
         if isinstance(error, NotRegularError):
             raise StorageError(f"{self._what}: {self._place.shown} is not a regular file") from None
@@ -184,7 +183,7 @@ def _parts(uri: str) -> tuple[str, str | None]:
     if magic is None:
         return reference, None
     if ".." in reference[magic.start() :].split("/"):
-        raise RecipeError(f"source {uri!r} leaves the folder that its glob is for")
+        raise RecipeError(f"source {uri!r} points outside the folder of its glob")
     folder, _, _ = reference[: magic.start()].rpartition("/")
     return folder or ".", reference[len(folder) :].lstrip("/")
 

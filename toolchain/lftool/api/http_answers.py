@@ -78,9 +78,7 @@ def check_encoding(answer: HTTPAnswer, what: str, encodings: Collection[str]) ->
     """Raise FetchError if a body has a content encoding that the client does not accept."""
     found = answer.headers.get("content-encoding", "identity")
     if found != "identity" and found not in encodings:
-        raise FetchError(
-            f"{what}: {masked_url(answer.url)} sends the file in encoding {found}, though that was not asked for"
-        )
+        raise FetchError(f"{what}: {masked_url(answer.url)} sent the file in encoding {found}, which was not requested")
 
 
 def check_version(answer: HTTPAnswer, whole: int | None, version: str | None) -> None:
@@ -93,8 +91,8 @@ def check_version(answer: HTTPAnswer, whole: int | None, version: str | None) ->
             raise ChangedError(f"{where} has changed: expected version {version}, got {got}")
     if whole is not None and answer.size is not None and answer.size != whole:
         if answer.headers.get("content-type", "").startswith(_HTML):
-            raise TransientError(f"{where} answered with a page of HTML instead of the file")
-        raise ChangedError(f"{where} has changed: expected {whole} bytes, it announces {answer.size}")
+            raise TransientError(f"{where} returned an HTML page instead of the file")
+        raise ChangedError(f"{where} has changed: expected {whole} bytes, got {answer.size}")
 
 
 def check_extent(answer: HTTPAnswer, part: tuple[int, int | None] | None) -> None:

@@ -173,7 +173,7 @@ class HTTPClient:
         except Empty:
             late.set()
             raise FetchError(
-                f"{masked_url(url)}: the headers of its answer did not arrive within {self._header_seconds:g} s",
+                f"{masked_url(url)}: no response headers within {self._header_seconds:g} s",
                 hints=(f"if the server is this slow: {HEADER}=SECONDS",),
             ) from None
         if error is not None:
@@ -197,7 +197,7 @@ class HTTPClient:
             new = urljoin(url, target)
             scheme, host, _ = origin_of(new)
         except ValueError:
-            raise FetchError(f"{self._what}: {masked_url(url)} redirects to what is no URL") from None
+            raise FetchError(f"{self._what}: {masked_url(url)} redirects to an invalid URL") from None
         if not host or scheme not in {"http", "https"} or (urlsplit(url).scheme == "https" and scheme == "http"):
             raise FetchError(f"{self._what}: {masked_url(url)} redirects to {masked_url(new)}, which is refused")
         return new
@@ -207,12 +207,12 @@ class HTTPClient:
         status, where = response.status_code, masked_url(url)
         if status in _PASSING:
             wait = retry_after(response.headers.get("retry-after"), time.time())
-            raise TransientError(f"{where} answered {status}", retry_after=wait)
+            raise TransientError(f"{where} returned {status}", retry_after=wait)
         if status in {401, 403}:
-            raise FetchError(f"{self._what}: {where} answered {status}: not allowed", hints=self._hints)
+            raise FetchError(f"{self._what}: {where} returned {status}: not allowed", hints=self._hints)
         if status in {_NOT_FOUND, _GONE}:
-            raise FetchError(f"{self._what}: {where} answered {status}: there is nothing there")
-        raise FetchError(f"{self._what}: {where} answered {status}")
+            raise FetchError(f"{self._what}: {where} returned {status}: not found")
+        raise FetchError(f"{self._what}: {where} returned {status}")
 
     def ask(
         self,

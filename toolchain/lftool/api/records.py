@@ -170,7 +170,7 @@ class ConverterType(TransformType):
         if self.recognises and (len(self.consumes) != 1 or not own):
             raise ValueError(f"it recognises one format of its own, not {', '.join(self.consumes)}")
         if own and not self.recognises:
-            raise ValueError(f"{own[0]!r} is a format of its own: say which files are such weights, in `recognises`")
+            raise ValueError(f"{own[0]!r} is a format of its own: list its files in `recognises`")
         for glob in (*self.recognises, *self.beside):
             parse_glob(glob)
 

@@ -33,14 +33,14 @@ def lftool_sources() -> Iterator[SourceType]:
     """Files beside the recipe, and behind a URL."""
     yield SourceType(
         name="file",
-        summary="files beside the recipe, or in a root of yours",
+        summary="files beside the recipe, or in one of your roots",
         schemes=("file",),
         local=True,
         factory=lazily("lftool.builtin.file_source:FileSource"),
     )
     yield SourceType(
         name="http",
-        summary="a file behind a URL",
+        summary="a file at a URL",
         schemes=("http", "https"),
         ranges=True,
         factory=lazily("lftool.builtin.http_source:HTTPSource"),
@@ -52,7 +52,7 @@ def lftool_remote_stores() -> Iterator[RemoteStoreType]:
     """Caches over HTTP."""
     yield RemoteStoreType(
         name="http",
-        summary="a cache over HTTP, as Bazel's",
+        summary="a cache over HTTP, such as Bazel's",
         schemes=("http", "https"),
         factory=lazily("lftool.builtin.http_store:HTTPStore"),
     )
@@ -77,7 +77,7 @@ def lftool_layouts() -> Iterator[LayoutType]:
     """The two layouts of the bundle format."""
     yield LayoutType(
         name="gguf",
-        summary="a GGUF with everything else behind it; llama.cpp loads it by path",
+        summary="a GGUF followed by everything else; llama.cpp loads it by path",
         suffix=".gguf",
         media_type="application/vnd.lftool.bundle.gguf",
         factory=lazily("lftool.builtin.layouts:GGUFLayout"),
@@ -137,13 +137,13 @@ def lftool_checks() -> Iterator[CheckType]:
     """Answers, formats, vectors, perplexity, time to first token."""
     yield CheckType(
         name="perplexity",
-        summary="perplexity does not rise by more than that over the unquantised weights",
+        summary="the rise in perplexity over the unquantised weights stays within a limit",
         options=lazily("lftool.builtin.check_kinds:PerplexityOptions"),
         factory=lazily("lftool.builtin.check_kinds:PerplexityCheck"),
     )
     yield CheckType(
         name="prompt",
-        summary="an answer has texts in it",
+        summary="an answer contains some texts",
         options=lazily("lftool.builtin.check_kinds:PromptOptions"),
         factory=lazily("lftool.builtin.check_kinds:PromptCheck"),
     )
@@ -155,20 +155,20 @@ def lftool_checks() -> Iterator[CheckType]:
     )
     yield CheckType(
         name="json-schema",
-        summary="an answer is JSON, and valid",
+        summary="an answer is JSON that a schema accepts",
         options=lazily("lftool.builtin.check_kinds:JSONSchemaOptions"),
         factory=lazily("lftool.builtin.check_kinds:JSONSchemaCheck"),
     )
     yield CheckType(
         name="embedding",
-        summary="an answer, or a text, is close to another",
+        summary="an answer, or a text, is close to another text",
         options=lazily("lftool.builtin.check_kinds:EmbeddingOptions"),
         of=("generates", "embeds"),
         factory=lazily("lftool.builtin.check_kinds:EmbeddingCheck"),
     )
     yield CheckType(
         name="time-to-first-token",
-        summary="the first token comes soon enough",
+        summary="the first token arrives within a time limit",
         options=lazily("lftool.builtin.check_kinds:FirstTokenOptions"),
         factory=lazily("lftool.builtin.check_kinds:FirstTokenCheck"),
     )

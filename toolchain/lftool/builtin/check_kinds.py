@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 _ROUNDS = 5
 _SHOWN = 200
-_PROMPT = {"doc": "What the model is asked."}
+_PROMPT = {"doc": "Prompt for the model."}
 _RAW = {"doc": "Complete the prompt as it is, without the chat template."}
-_MAX_TOKENS = {"doc": "Most tokens of the answer; else the run contract's."}
+_MAX_TOKENS = {"doc": "Maximum tokens in the answer; default: the run contract's."}
 
 
 def _path(_instance: object, _attribute: Attribute[str], value: str) -> None:
@@ -29,16 +29,16 @@ def _path(_instance: object, _attribute: Attribute[str], value: str) -> None:
 
 def _pattern(_instance: object, _attribute: Attribute[str], value: str) -> None:
     if not value:
-        raise ValueError("an empty text stands in every answer; nothing would be checked")
+        raise ValueError("an empty text is in every answer, so nothing would be checked")
     try:
         re.compile(value)
     except re.error as error:
-        raise ValueError(f"{value!r} is no regular expression: {error}") from None
+        raise ValueError(f"{value!r} is not a valid regular expression: {error}") from None
 
 
 def _texts(_instance: object, _attribute: Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
     if not all(value):
-        raise ValueError("an empty text stands in every answer; nothing would be checked")
+        raise ValueError("an empty text is in every answer, so nothing would be checked")
 
 
 def _quoted(text: str) -> str:
@@ -55,12 +55,12 @@ class PerplexityOptions:
         validator=_path, metadata={"doc": "Text to measure with, a path relative to the recipe.", "file": True}
     )
     max_increase: float = field(
-        validator=ge(0), metadata={"doc": "How much it may rise over the unquantised weights; 0.05 is 5 %."}
+        validator=ge(0), metadata={"doc": "Maximum rise over the unquantised weights; 0.05 is 5 %."}
     )
     context: int | None = field(
         default=None,
         validator=optional(ge(3)),
-        metadata={"doc": "Tokens that are evaluated together; default 512, or what the model was trained with."},
+        metadata={"doc": "Tokens evaluated together; default: 512, or the model's trained context if smaller."},
     )
 
 
@@ -93,7 +93,7 @@ class PerplexityCheck:
         name = options.text.rpartition("/")[2]
         return Finding(
             failure=f"perplexity of {name} is {figures.perplexity:.4f}, the unquantised weights have"
-            f" {figures.reference_perplexity:.4f}: {rose:+.2%}, and the check allows {options.max_increase:+.2%}",
+            f" {figures.reference_perplexity:.4f}: {rose:+.2%}, but the check allows {options.max_increase:+.2%}",
             detail=found,
         )
 
@@ -104,7 +104,7 @@ class PromptOptions:
 
     prompt: str = field(metadata=_PROMPT)
     contains: tuple[str, ...] = field(
-        validator=[min_len(1), _texts], metadata={"doc": "Every one must stand in the answer."}
+        validator=[min_len(1), _texts], metadata={"doc": "Texts that must all be in the answer."}
     )
     max_tokens: int | None = field(default=None, validator=optional(ge(1)), metadata=_MAX_TOKENS)
     raw: bool = field(default=False, metadata=_RAW)
@@ -132,7 +132,7 @@ class RegexOptions:
     prompt: str = field(metadata=_PROMPT)
     matches: str = field(
         validator=_pattern,
-        metadata={"doc": "A regular expression of Python that must match somewhere in the answer."},
+        metadata={"doc": "Python regular expression that must match somewhere in the answer."},
     )
     max_tokens: int | None = field(default=None, validator=optional(ge(1)), metadata=_MAX_TOKENS)
     raw: bool = field(default=False, metadata=_RAW)
@@ -160,10 +160,10 @@ class JSONSchemaOptions:
     prompt: str = field(metadata=_PROMPT)
     schema: str = field(
         validator=_path,
-        metadata={"doc": "File of a JSON Schema that the answer must be valid against.", "file": True},
+        metadata={"doc": "JSON Schema file that the answer must be valid against.", "file": True},
     )
     constrained: bool = field(
-        default=False, metadata={"doc": "Have the server generate by the schema, and check that it does."}
+        default=False, metadata={"doc": "Make the server constrain its answer to the schema, and check that it did."}
     )
     max_tokens: int | None = field(default=None, validator=optional(ge(1)), metadata=_MAX_TOKENS)
 
@@ -186,7 +186,7 @@ class JSONSchemaCheck:
         except UnavailableError as error:
             if not options.constrained:
                 raise
-            message = f"{error.message}; if the server cannot hold this model's answers to a schema, drop `constrained`"
+            message = f"{error.message}; if the server cannot apply a schema to this model, drop `constrained`"
             raise UnavailableError(message) from error
         found = difference(answer, schema, options.schema)
         return Finding(failure=None if found is None else f"{found}; the answer is {_quoted(answer)}", detail=answer)
@@ -199,7 +199,7 @@ class EmbeddingOptions:
     prompt: str = field(metadata=_PROMPT)
     similar_to: str = field(metadata={"doc": "Text that the answer must be close to."})
     min_similarity: float = field(
-        validator=and_(ge(-1), le(1)), metadata={"doc": "Least cosine of the two vectors that the model makes."}
+        validator=and_(ge(-1), le(1)), metadata={"doc": "Minimum cosine of the model's vectors for the two texts."}
     )
     max_tokens: int | None = field(default=None, validator=optional(ge(1)), metadata=_MAX_TOKENS)
     raw: bool = field(default=False, metadata=_RAW)
@@ -222,7 +222,7 @@ class EmbeddingCheck:
         if cosine >= options.min_similarity:
             return Finding(detail=f"similarity {cosine:.3f}")
         return Finding(  # also if it is not a number
-            failure=f"the similarity to {options.similar_to!r} is {cosine:.3f}, and the check asks for"
+            failure=f"the similarity to {options.similar_to!r} is {cosine:.3f}, but the check needs"
             f" {options.min_similarity:g}; the answer is {_quoted(answer)}",
             detail=answer,
         )
@@ -234,7 +234,7 @@ class FirstTokenOptions:
 
     prompt: str = field(metadata=_PROMPT)
     max_seconds: float = field(
-        validator=ge(0), metadata={"doc": "Most seconds, the middle of five, once the model is loaded."}
+        validator=ge(0), metadata={"doc": "Maximum seconds: the median of five, once the model is loaded."}
     )
     raw: bool = field(default=False, metadata=_RAW)
 
@@ -253,5 +253,5 @@ class FirstTokenCheck:
         if found <= options.max_seconds:
             return Finding(detail=f"{found:.3f} s")
         return Finding(
-            failure=f"the first token came after {found:.3f} s, and the check allows {options.max_seconds:g} s"
+            failure=f"the first token came after {found:.3f} s, but the check allows {options.max_seconds:g} s"
         )

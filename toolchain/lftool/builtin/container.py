@@ -77,7 +77,7 @@ def _architecture(request: ExportRequest) -> str:
     machine = int.from_bytes(head[18:20], "little")
     if machine not in _ARCHITECTURES:
         raise UnavailableError(
-            f"{request.bundle.path.name}: its executable is for a machine that OCI images have no name for"
+            f"{request.bundle.path.name}: its executable is for an architecture that has no OCI name"
         )
     return _ARCHITECTURES[machine]
 
@@ -193,7 +193,7 @@ def require_reference(image: str) -> str:
     """
     if not _REFERENCE.fullmatch(image):
         raise ValueError(
-            f"{image!r} is no reference of an image, such as registry.example.com/name:1; names are lower case"
+            f"{image!r} is not an image reference, such as registry.example.com/name:1; names are lower case"
         )
     return image
 
@@ -212,7 +212,7 @@ class ContainerOptions:
         default=None,
         validator=reference,
         metadata={
-            "doc": "What engines call it once loaded, such as registry.example.com/name:1.",
+            "doc": "Image reference once it is loaded, such as registry.example.com/name:1.",
             "metavar": "REF",
         },
     )

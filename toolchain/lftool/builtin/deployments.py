@@ -97,7 +97,7 @@ class ImageOptions:
 
     image: str = field(
         validator=reference,
-        metadata={"doc": "Reference of the image, such as registry.example.com/name:1.", "metavar": "REF"},
+        metadata={"doc": "Image reference, such as registry.example.com/name:1.", "metavar": "REF"},
     )
 
 

@@ -55,7 +55,7 @@ class FileSource:
         """Yield the file's bytes from `offset` on."""
         del revision, size  # content is the revision, checked by the core, which reads whole files
         if file.path not in self._chosen(request):
-            raise FetchError(f"source {request.uri!r}: {file.path} is not there any more")
+            raise FetchError(f"source {request.uri!r}: {file.path} no longer exists")
         try:
             with local_file(request.uri, file.path, self._files) as opened:
                 opened.seek(offset)

@@ -32,7 +32,7 @@ class HTTPSource:
     def _client(self, uri: str) -> HTTPClient:
         if uri not in self._clients:
             headers = self._credentials.for_url(uri).headers
-            hint = "what your credentials name for this host may have expired" if headers else _HINT
+            hint = "your credential for this host may have expired" if headers else _HINT
             self._clients[uri] = HTTPClient(f"source {uri!r}", headers=headers, hints=(hint,))
         return self._clients[uri]
 
@@ -45,7 +45,7 @@ class HTTPSource:
         fragment = urlsplit(uri).fragment
         match = _FRAGMENT.match(fragment)
         if fragment and match is None:
-            raise RecipeError(f"source {uri!r}: what follows # must be sha256= and 64 lower-case hex digits")
+            raise RecipeError(f"source {uri!r}: the part after # must be sha256= and 64 lower-case hex digits")
         return Digest(match[1]) if match else None
 
     def _name(self, uri: str) -> str:
@@ -68,11 +68,11 @@ class HTTPSource:
     def resolve(self, request: SourceRequest) -> Resolution:
         """Return the file and its version; the lock's revision is its content."""
         if request.include or request.exclude:
-            raise RecipeError(f"source {request.uri!r}: a URL is one file; include and exclude choose nothing")
+            raise RecipeError(f"source {request.uri!r}: a URL is one file; include and exclude do not apply")
         asserted, name = self._asserted(request.uri), self._name(request.uri)
         answer = self._head(self._url(request.uri), request.uri)
         if answer.headers.get("content-type", "").startswith("text/html") and not name.endswith((".html", ".htm")):
-            raise FetchError(f"source {request.uri!r}: there is a page of HTML, not a file called {name}")
+            raise FetchError(f"source {request.uri!r}: expected the file {name}, got an HTML page")
         etag = answer.headers.get("etag", "W/")
         exact = not etag.startswith("W/")
         file = SourceFile(path=name, size=answer.size, sha256=asserted, revision=answer.version, exact=exact)

@@ -35,7 +35,7 @@ class HTTPStore:
         self._client = HTTPClient(
             f"remote store {context.url!r}",
             headers=_authorization(token) if token else context.credentials.for_url(context.url).headers,
-            hints=(f"set {_TOKEN}, or check that it still holds and may write",),
+            hints=(f"set {_TOKEN}, or check that it is still valid and can write",),
             encodings=frozenset({"zstd"}),
         )
 

@@ -41,11 +41,11 @@ def _parts(inputs: Mapping[str, InputFile]) -> list[tuple[Path, GGUFHeader]]:
         said = (header.metadata.get(_NUMBER), header.metadata.get(_COUNT))
         if said != (index, len(found)):
             raise FormatError(
-                f"{name}: expected part {index} of {len(found)} ({_NUMBER}, {_COUNT}), it says it is part {said[0]} of {said[1]}"
+                f"{name}: expected part {index} of {len(found)} ({_NUMBER}, {_COUNT}), got part {said[0]} of {said[1]}"
             )
     names = [tensor.name for _, _, header in found for tensor in header.tensors]
     if len(set(names)) != len(names):
-        raise FormatError(f"{found[0][0]}: a tensor stands in two parts")
+        raise FormatError(f"{found[0][0]}: a tensor is in two parts")
     count = found[0][2].metadata.get(_TENSORS)
     if count not in {None, len(names)}:
         raise FormatError(f"{found[0][0]}: {_TENSORS} is {count}, the parts have {len(names)} tensors")

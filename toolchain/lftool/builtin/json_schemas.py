@@ -36,7 +36,7 @@ def read_schema(name: str, files: ProjectFiles) -> Any:  # noqa: ANN401 - JSON
         schema = _require_form(json.loads(decode_utf8(files.read(name, "checks", _MOST_BYTES), name, RecipeError)))
         jsonschema.validators.validator_for(schema).check_schema(schema)
     except (ValueError, RecursionError, jsonschema.SchemaError) as error:
-        raise RecipeError(f"checks: {name} is no JSON Schema: {error}") from None
+        raise RecipeError(f"checks: {name} is not a valid JSON Schema: {error}") from None
     return schema
 
 
@@ -70,7 +70,7 @@ def difference(text: str, schema: Any, name: str) -> str | None:  # noqa: ANN401
     except (ValueError, RecursionError):
         return "the answer is not JSON"
     except Unresolvable as failed:
-        raise RecipeError(f"checks: {name} refers to what is not in it: {failed}") from None
+        raise RecipeError(f"checks: {name} has a reference that does not resolve: {failed}") from None
     except re.error as failed:
-        raise RecipeError(f"checks: {name} has a pattern that is no regular expression: {failed}") from None
+        raise RecipeError(f"checks: {name} has a pattern that is not a valid regular expression: {failed}") from None
     return None if error is None else f"{error.json_path}: {error.message}"

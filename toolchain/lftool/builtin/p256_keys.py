@@ -18,7 +18,7 @@ _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 _MOST_BYTES = 64 * 1024
-_ELSEWHERE = "a key outside of the project is yours to name: --sign-key PATH, or [sign] key in your config.toml"
+_ELSEWHERE = "to use a key outside the project: --sign-key PATH, or [sign] key in your config.toml"
 
 
 def _low_s(signature: bytes) -> bytes:
@@ -103,8 +103,8 @@ class P256Verifier:
         except (ValueError, UnsupportedAlgorithm) as error:
             hint = "`lftool keygen` writes one as PREFIX.pub"
             if "PRIVATE KEY" in public_key:
-                raise TrustError("a private key; the public key is wanted", hints=(hint,)) from None
-            raise TrustError("not a PEM public key that is supported", hints=(hint,)) from error
+                raise TrustError("a private key, expected the public key", hints=(hint,)) from None
+            raise TrustError("not a supported PEM public key", hints=(hint,)) from error
         if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
             raise TrustError(
                 "not a P-256 public key",

@@ -134,7 +134,7 @@ def read_exactly(descriptor: int, offset: int, size: int, what: str) -> bytes:
         except OSError as error:
             raise StorageError(f"cannot read {what}: {error.strerror}") from error
         if not piece:
-            raise FormatError(f"{what}: ends at byte {offset}, in the middle of something")
+            raise FormatError(f"{what}: ends unexpectedly at byte {offset}")
         pieces.append(piece)
         offset += len(piece)
         size -= len(piece)
@@ -175,8 +175,8 @@ class _Framing:
         head = read_exactly(self.descriptor, 0, min(self.size, HEAD_BYTES), self.name)
         if head.startswith(b"GGUF") and self._is_sound_gguf():
             raise FormatError(
-                f"{self.name}: a GGUF without a bundle: nothing in it says who made it, and of what",
-                hints=("a recipe makes a bundle of it: lftool init, lftool build",),
+                f"{self.name}: a plain GGUF, not a bundle: nothing in it says who made it or from what",
+                hints=("make a bundle from it with a recipe: lftool init, lftool build",),
             )
         found = recognised(head, self.size)
         if found is not None:
@@ -212,7 +212,7 @@ class _Framing:
         if found.size > most:
             self.fail(f"{found.path} has {found.size} bytes, at most {most} are allowed")
         if found.offset > self.size:
-            self.fail(f"{found.path} is said to be at byte {found.offset}, the file has {self.size}")
+            self.fail(f"{found.path} should be at byte {found.offset}, but the file has {self.size} bytes")
         header = local_header(Entry(path=found.path, size=found.size, crc32=found.crc32, aligned=False))
         return read_exactly(self.descriptor, found.offset + len(header), found.size, self.name)
 

@@ -181,7 +181,7 @@ def parse_end(tail: bytes, file_size: int) -> tuple[int, int, int]:
         ValueError: An end record is missing.
     """
     if len(tail) < END_SIZE or tail[-END_SIZE:][:4] != b"PK\5\6":
-        raise ValueError("no end-of-directory record at the end of the file: it is truncated, extended, or no bundle")
+        raise ValueError("no end-of-directory record at the end of the file: truncated, extended, or not a bundle")
     _, _, _, _, count, size, offset, _ = _END.unpack(tail[-END_SIZE:])
     if count == _MAX16 or _MAX32 in (size, offset):
         wide = tail[: -END_SIZE - LOCATOR_SIZE][-END64_SIZE:]

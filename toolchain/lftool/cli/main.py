@@ -15,15 +15,15 @@ from lftool.errors import ExitStatus, LftoolError
 
 # Command to module below lftool.cli.commands and one line of help, so that `--help` imports nothing.
 COMMANDS = {
-    "init": "Write a recipe to start from.",
+    "init": "Write a starter recipe.",
     "lock": "Pin what the recipe names.",
     "fetch": "Fetch what the lock pins.",
-    "outdated": "Say which locked refs have moved.",
+    "outdated": "Show which locked refs have moved.",
     "vendor": "Write what a locked build needs into a folder or archive.",
     "build": "Build bundles from recipe and lock.",
     "verify": "Check a bundle and who signed it.",
-    "check": "Hold bundles against the recipe's checks.",
-    "quality": "Measure what quantising cost, and sign it.",
+    "check": "Run the recipe's checks against bundles.",
+    "quality": "Measure what quantising costs, and sign the result.",
     "inspect": "Show what is in a bundle.",
     "run": "Run a bundle's model in place.",
     "serve": "Serve a bundle's model over HTTP.",
@@ -31,12 +31,12 @@ COMMANDS = {
     "extract": "Write the parts of a bundle as files.",
     "keygen": "Make a key pair for signing.",
     "schema": "Print the JSON Schema of a file format.",
-    "help": "Print a page of the documentation.",
-    "gguf": "Mend GGUF files.",
-    "plugins": "Show installed plugins, and check them.",
-    "backends": "Show on what devices models can run here.",
+    "help": "Print a documentation page.",
+    "gguf": "Repair GGUF files.",
+    "plugins": "Show, check, test and create plugins.",
+    "backends": "Show which devices can run models.",
     "runtime": "Compile a runtime for native bundles.",
-    "cache": "Look after the cache.",
+    "cache": "Manage the cache.",
 }
 
 
@@ -91,7 +91,7 @@ class LazyGroup(click.Group):
     epilog="Plugins add commands: `lftool plugins list`. Exit statuses are the same in every command: `lftool help exit-codes`.",
 )
 @click.version_option(__version__, "--version", message="lftool %(version)s")
-@click.option("--traceback", is_flag=True, help="Show where in the code an error came from.")
+@click.option("--traceback", is_flag=True, help="Show a traceback when a command fails.")
 @click.option("--no-plugins", is_flag=True, help="Load built-in plugins only.")
 @click.pass_context
 def cli(context: click.Context, traceback: bool, no_plugins: bool) -> None:

@@ -29,7 +29,7 @@ sign_key_option = click.option(
     "--sign-key",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Sign with this private key, in place of the one that the recipe names.",
+    help="Sign with this private key instead of the one in the recipe.",
 )
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 

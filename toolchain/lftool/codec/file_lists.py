@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MOST_INLINE = 1000
 FOLDER = "lftool.lock.d"
 
-_HINTS = ("take it from version control: it belongs to the lock",)
+_HINTS = ("restore it from version control: it belongs to the lock",)
 _NAME_DIGITS = 16
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lftool.models.recipe import Recipe
 
 _COMMENT = "Written by lftool; commit it, and do not edit it. Change lftool.toml, then run `lftool lock`."
-_RELOCK = ("take it from version control; or delete it and run `lftool lock`, which pins everything anew",)
+_RELOCK = ("restore it from version control, or delete it and run `lftool lock` to pin everything again",)
 _MARKERS = (b"<<<<<<< ", b"=======", b">>>>>>> ")
 
 

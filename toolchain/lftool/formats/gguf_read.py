@@ -187,12 +187,12 @@ class _TolerantCursor(_Cursor):
     def undecodable(self, data: bytes, what: str) -> str:
         if not what.startswith(_VALUE):
             self.fail(f"{what} is not UTF-8")
-        self.notes.append(f"{what} is not UTF-8: what is none became U+FFFD")
+        self.notes.append(f"{what} is not UTF-8: replaced its invalid bytes with U+FFFD")
         return data.decode(errors="replace")
 
     def ends(self, surplus: int) -> None:
         if surplus > 0:
-            self.notes.append(f"{surplus} bytes behind the last tensor are left out")
+            self.notes.append(f"{surplus} bytes after the last tensor are left out")
         elif surplus < 0:
             self.notes.append(f"{-surplus} padding bytes are added after the last tensor")
 
@@ -253,7 +253,7 @@ def _metadata(cursor: _Cursor, count: int) -> tuple[dict[str, GGUFValue], dict[s
         if not key:
             cursor.fail("a key is empty")
         if key in found:
-            cursor.fail(f"the key {key!r} stands twice")
+            cursor.fail(f"the key {key!r} appears twice")
         found[key] = _value(cursor, key)
         extents[key] = (start, cursor.position)
     return found, extents
@@ -278,7 +278,7 @@ def _tensor(cursor: _Cursor, alignment: int) -> GGUFTensor:
             cursor.fail(f"tensor {name!r} has more elements than fit into 63 bits")
     if dimensions[0] % kind.block_elements:
         cursor.fail(
-            f"tensor {name!r}: a row of {dimensions[0]} is not whole blocks of {kind.block_elements} ({kind.name})"
+            f"tensor {name!r}: a row of {dimensions[0]} is not a multiple of {kind.block_elements} ({kind.name})"
         )
     size = elements // kind.block_elements * kind.block_bytes
     offset = cursor.number("<Q")
@@ -291,7 +291,7 @@ def _alignment(cursor: _Cursor, metadata: Mapping[str, GGUFValue], extents: Mapp
     value = metadata.get(_ALIGNMENT, DEFAULT_ALIGNMENT)
     begin, end = extents.get(_ALIGNMENT, (0, _ALIGNMENT_BYTES))
     if end - begin != _ALIGNMENT_BYTES:
-        cursor.fail(f"{_ALIGNMENT} is no number of 32 bits; llama.cpp loads no other")
+        cursor.fail(f"{_ALIGNMENT} is not a 32-bit number, and llama.cpp loads no other")
     if type(value) is not int or not 1 <= value <= MAX_ALIGNMENT or value & (value - 1):
         cursor.fail(f"general.alignment is {value!r}, not a power of two up to {MAX_ALIGNMENT}")
     return value
@@ -367,7 +367,7 @@ def _read(cursor: _Cursor, size: int | None) -> GGUFHeader:
         cursor.fail(f"it starts with {magic!r}, not {MAGIC!r}")
     version = cursor.number("<I")
     if version not in (2, 3):
-        cursor.fail(f"version {version}; 2 and 3 are known, little-endian")
+        cursor.fail(f"version {version}, expected 2 or 3, little-endian")
     tensor_count, key_count = cursor.number("<Q"), cursor.number("<Q")
     if tensor_count > MAX_TENSORS:
         cursor.fail(f"{tensor_count} tensors, at most {MAX_TENSORS} are allowed")
@@ -378,7 +378,7 @@ def _read(cursor: _Cursor, size: int | None) -> GGUFHeader:
     tensors = tuple(_tensor(cursor, alignment) for _ in range(tensor_count))
     names = {tensor.name for tensor in tensors}
     if len(names) != len(tensors):
-        cursor.fail("a tensor name stands twice")
+        cursor.fail("a tensor name appears twice")
     data_offset = cursor.position + padding(cursor.position, alignment)
     if not tensors and size == cursor.position:
         data_offset = size

@@ -91,7 +91,7 @@ def _read_gguf_imatrix(path: Path) -> dict[str, array[float]]:
             continue
         _, counts = values.get(name.removesuffix(_SUMS) + _COUNTS, (0, array("f")))
         if len(counts) * columns != len(sums):
-            raise FormatError(f"the importance matrix: {name} has no fitting counts")
+            raise FormatError(f"the importance matrix: {name} has no matching counts")
         means = array("f")
         for row, count in enumerate(counts):
             part = sums[row * columns : (row + 1) * columns]

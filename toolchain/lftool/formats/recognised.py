@@ -28,10 +28,8 @@ def recognised(head: bytes, size: int) -> Found | None:
         return Found("a Git LFS pointer, not the file itself", "fetch the file: git lfs pull")
     if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
         return Found(
-            "a web page, not the file itself", "look at what the address shows in a browser: a login, an error"
+            "a web page, not the file itself", "open the address in a browser: it may show a login or an error"
         )
     if head.startswith(b"MZqFpD"):  # an Actually Portable Executable, such as Mozilla's llamafile
-        return Found(
-            "a llamafile of Mozilla's", "take its GGUF out (it is a ZIP), and start from that: unzip FILE '*.gguf'"
-        )
+        return Found("a Mozilla llamafile", "extract its GGUF (it is a ZIP) and use that: unzip FILE '*.gguf'")
     return None

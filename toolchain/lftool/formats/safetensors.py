@@ -115,7 +115,7 @@ def read_safetensors(file: BinaryIO, size: int, what: str) -> tuple[SafetensorsT
     try:
         plain = json.loads(file.read(length).decode(), object_pairs_hook=_pairs)
     except (ValueError, RecursionError) as error:
-        fail(f"its header is no JSON: {error}")
+        fail(f"its header is not valid JSON: {error}")
     if not isinstance(plain, dict) or len(plain) > _MAX_TENSORS:
         fail(f"its header must be an object of at most {_MAX_TENSORS} tensors")
     plain.pop("__metadata__", None)

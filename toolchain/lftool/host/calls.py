@@ -87,7 +87,7 @@ class Call:
         if self.confinement is not None and _NO_MEMORY.search(printed):
             return self.stopped("memory")
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        first = f"{self.registered.origin} died in {self.method} ({how}); the last it printed:"
+        first = f"{self.registered.origin} died in {self.method} ({how}); its last output:"
         return PluginError("\n".join([first, *printed.splitlines()[-_TAIL_LINES:]]))
 
 

@@ -64,9 +64,9 @@ def check_options(cls: type, *, typed: bool = False) -> None:
     for field in attrs.fields(cls):
         if not _is_allowed(field.type):
             raise TypeError(
-                f"{cls.__name__}.{field.name}: {type_text(field.type)} is no type of options; there are {ALLOWED}"
+                f"{cls.__name__}.{field.name}: {type_text(field.type)} is not a type for options; use {ALLOWED}"
             )
         if typed and not _can_be_typed(field.type):
             raise TypeError(
-                f"{cls.__name__}.{field.name}: {type_text(field.type)} cannot be typed on a command line; there are {TYPED}"
+                f"{cls.__name__}.{field.name}: {type_text(field.type)} cannot be typed on a command line; use {TYPED}"
             )

@@ -221,8 +221,8 @@ class Registry:
                 return item
         have = ", ".join(sorted(item.record.semantics for item in self.all(RuntimeType)))
         raise UnavailableError(
-            f"the lock pins runtime {semantics}, installed is {have}",
-            hints=("install the lftool or plugin that the lock was made with", "or move on: lftool lock --upgrade"),
+            f"the lock pins runtime {semantics}, but {have} is installed",
+            hints=("install the lftool or plugin that the lock was made with", "or update it: lftool lock --upgrade"),
         )
 
     def quantizer(self, produces: str, name: str | None = None) -> Registered[QuantizerType]:

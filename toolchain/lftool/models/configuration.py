@@ -63,7 +63,7 @@ class PluginConfiguration:
     )
     confine: bool = field(
         default=True,
-        metadata={"doc": "Whether to confine such processes; off for debugging only."},
+        metadata={"doc": "Whether to confine these processes; off for debugging only."},
     )
 
 
@@ -82,10 +82,10 @@ class Configuration:
     backends: Mapping[str, Any] = field(
         factory=dict,
         validator=_tables,
-        metadata={"options": True, "doc": "Name of a backend to the options of its plugin."},
+        metadata={"options": True, "doc": "Maps backend names to the options of their plugins."},
     )
     observers: Mapping[str, Any] = field(
         factory=dict,
         validator=_tables,
-        metadata={"options": True, "doc": "Name of an observer to the options of its plugin."},
+        metadata={"options": True, "doc": "Maps observer names to the options of their plugins."},
     )

@@ -66,7 +66,7 @@ class HostCredential:
         default=None, validator=optional(_secret), metadata={"doc": "Sent as `Authorization: Bearer`."}
     )
     header: Mapping[str, str] = field(
-        factory=dict, validator=_secrets, metadata={"doc": "Header name to the secret that is its value."}
+        factory=dict, validator=_secrets, metadata={"doc": "Maps header names to the secrets that are their values."}
     )
     query: str | None = field(
         default=None,

@@ -319,7 +319,7 @@ class Lock:
     def _check_tool(self, where: str, stage: LockedConvert | LockedQuantize) -> None:
         tool = self.tools.get(stage.semantics)
         if tool is None or stage.uses not in tool.fingerprints:
-            raise ValueError(f"{where} uses {stage.uses!r} of {stage.semantics!r}, which tools does not hold")
+            raise ValueError(f"{where} uses {stage.uses!r} of {stage.semantics!r}, which is not in tools")
 
     def __attrs_post_init__(self) -> None:
         for role, conversion in self.convert.items():
@@ -328,4 +328,4 @@ class Lock:
             if target.quantize is not None:
                 self._check_tool(f"targets.{name}.quantize", target.quantize)
             if target.runtime is not None and target.runtime not in self.runtimes:
-                raise ValueError(f"targets.{name}.runtime is {target.runtime!r}, which runtimes does not hold")
+                raise ValueError(f"targets.{name}.runtime is {target.runtime!r}, which is not in runtimes")

@@ -145,13 +145,13 @@ class BundleManifest:
             raise ValueError("a bundle has one set of weights: its prefix, or one member")
         for role, place in {"adapter": ADAPTER_PATH, "projector": PROJECTOR_PATH}.items():
             if any(member.role == role and member.path != place for member in self.members):
-                raise ValueError(f"a member of role {role} has the path {place}, and no other")
+                raise ValueError(f"a member of role {role} must have the path {place}")
         for path, role in REQUIRED.items():
             member = self.member(path)
             if member is None or member.role != role:
                 raise ValueError(f"the member {path} of role {role} is missing")
         if any(path == MANIFEST_PATH or path.startswith(SIGNATURE_PREFIX) for path in folded):
-            raise ValueError("the manifest does not name itself or signatures")
+            raise ValueError("the manifest must not name itself or signatures")
 
     def _check_extractable(self, folded: list[str]) -> None:
         """Raise ValueError unless prefix and members fit into one folder, as `lftool extract` writes them."""

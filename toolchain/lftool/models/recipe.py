@@ -40,8 +40,8 @@ def _no_secrets(_instance: object, _attribute: Attribute[Any], value: object) ->
     """Raise ValueError if options name a variable: the user decides what is sent, and to whom."""
     if isinstance(value, str) and value.startswith("env:"):
         raise ValueError(
-            "a recipe names no variable whose content is sent to a server; name the credential for its host in your"
-            " credentials.toml (lftool help configuration)"
+            "a recipe must not name a variable whose content is sent to a server; name the credential for its host in"
+            " your credentials.toml (lftool help configuration)"
         )
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
         _no_secrets(_instance, _attribute, inner)
@@ -50,7 +50,7 @@ def _no_secrets(_instance: object, _attribute: Attribute[Any], value: object) ->
 def _by_role(_instance: object, _attribute: Attribute[Any], value: Mapping[str, Any]) -> None:
     for role, options in value.items():
         if role not in _CONVERTED:
-            raise ValueError(f"{role!r} is no role; options of a converter stand under {', '.join(_CONVERTED)}")
+            raise ValueError(f"{role!r} is not a role; converter options go under {', '.join(_CONVERTED)}")
         if not isinstance(options, Mapping):
             raise ValueError(f"{role}: expected a table")  # noqa: TRY004 - one error kind for callers
 
@@ -122,9 +122,9 @@ class TargetSpec:
     )
     backend: str = field(default="cpu", metadata={"doc": "Where the weights are quantised and run."})
     runtime: str | None = field(
-        default=None, metadata={"doc": "What makes a `llamafile` bundle start; default `python`."}
+        default=None, metadata={"doc": "Runtime that starts a `llamafile` bundle; default `python`."}
     )
-    overrides: Mapping[str, str] = field(factory=dict, metadata={"doc": "Tensor name or glob to tensor type."})
+    overrides: Mapping[str, str] = field(factory=dict, metadata={"doc": "Maps tensor names or globs to tensor types."})
     options: Mapping[str, Any] = field(
         factory=dict, metadata={"options": True, "doc": "Options of the quantizer plugin."}
     )

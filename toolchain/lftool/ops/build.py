@@ -91,10 +91,10 @@ def _editable(lock: Lock, ports: Ports, *, locked: bool) -> None:
         return
     if locked:
         raise LockError(
-            f"{LOCK_NAME} pins {', '.join(names)} as editable; --locked builds with what is pinned",
+            f"{LOCK_NAME} pins {', '.join(names)} as editable; --locked needs plugins pinned by sha256",
             hints=(f"pin what is installed: lftool lock --upgrade plugin:{names[0]}",),
         )
-    ports.emit(Notice(text=f"editable plugins: {', '.join(names)}; another machine may make other bytes", warning=True))
+    ports.emit(Notice(text=f"editable plugins: {', '.join(names)}; other machines may build other bytes", warning=True))
 
 
 def _require_outputs(lock: Lock, targets: Sequence[str]) -> None:
@@ -104,7 +104,7 @@ def _require_outputs(lock: Lock, targets: Sequence[str]) -> None:
         for stage, entry in stages.items():
             if entry is not None and entry.output is None:
                 raise LockError(
-                    f"{LOCK_NAME} has no output for targets.{name}, stage {stage}; --locked compares with what is locked",
+                    f"{LOCK_NAME} has no output for targets.{name}, stage {stage}; --locked needs it to compare with",
                     hints=("build once without --locked, or `lftool lock --record BUNDLE`, and commit the lock",),
                 )
 
@@ -145,7 +145,10 @@ def _record(project: Project, lock: Lock, built: Sequence[BuiltBundle], ports: P
         if getattr(error.__cause__, "errno", None) not in {errno.EROFS, errno.EACCES, errno.EPERM}:
             raise
         record = " ".join(f"--record {item.path}" for item in built)
-        text = f"{error.message}: {LOCK_NAME} does not name these outputs yet; where it can be written: lftool lock {record}"
+        text = (
+            f"{error.message}: {LOCK_NAME} does not name these outputs yet;"
+            f" to record them where it is writable: lftool lock {record}"
+        )
         ports.emit(Notice(text=text, warning=True))
 
 

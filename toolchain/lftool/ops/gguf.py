@@ -43,7 +43,7 @@ def _pieces(file: BinaryIO, header: GGUFHeader, what: str) -> Iterator[bytes]:
         while left:
             piece = file.read(min(left, _PIECE))
             if not piece:
-                raise FormatError(f"{what}: it was cut while it was read")
+                raise FormatError(f"{what}: it became shorter while being read")
             yield piece
             left -= len(piece)
         yield bytes(padding(tensor.size, header.alignment))
@@ -58,7 +58,7 @@ def repair_gguf(source: Path, destination: Path) -> tuple[str, ...]:
         StorageError: It cannot be read or written.
     """
     if destination.exists():
-        raise UsageError(f"{destination} is there already", hints=("name another file",))
+        raise UsageError(f"{destination} already exists", hints=("name another file",))
     with storage_errors("read", source), source.open("rb") as file:
         header, notes = read_damaged_gguf(file, source.stat().st_size, source.name)
         if not notes:

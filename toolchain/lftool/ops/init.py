@@ -76,7 +76,7 @@ def start_project(directory: Path, name: str | None, *, quantizes: bool) -> Path
     """
     path = directory / RECIPE_NAME
     if path.exists():
-        raise UsageError(f"{path} exists already")
+        raise UsageError(f"{path} already exists")
     uri, key = _only(directory, "*.gguf") or "file:model.gguf", _only(directory, "*.key")
     chosen = name or directory.resolve().name
     try:

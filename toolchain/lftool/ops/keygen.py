@@ -41,4 +41,4 @@ def _write(path: Path, data: bytes, mode: int) -> None:
 
 
 def _exists(path: Path) -> UsageError:
-    return UsageError(f"{path} exists already", hints=("choose another prefix; a key is never overwritten",))
+    return UsageError(f"{path} already exists", hints=("choose another prefix; a key is never overwritten",))

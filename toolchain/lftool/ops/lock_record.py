@@ -135,7 +135,7 @@ def _output_of(project: Project, lock: Lock, path: Path, ports: Ports) -> tuple[
         )
         for member, data in slices:
             if bundle.read_member(member) != data:
-                raise LockError(f"{path.name} was built from another recipe or lock: its {member} differs from ours")
+                raise LockError(f"{path.name} was built from another recipe or lock: its {member} differs from yours")
         _require_contents(bundle, project, lock, filled, ports)
         unsigned = unsigned_artifact(bundle)
         if locked.pack.output not in {None, unsigned}:

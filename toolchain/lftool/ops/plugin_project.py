@@ -152,10 +152,10 @@ def new_plugin(name: str, kinds: Sequence[str], parent: Path) -> list[Path]:
         StorageError: It cannot be written.
     """
     if not _NAME.match(name):
-        raise UsageError(f"{name!r} is no name of a plugin: lower-case letters, digits, and - between them")
+        raise UsageError(f"{name!r} is not a plugin name: use lower-case letters, digits, and - between them")
     root = parent / f"lftool-{name}"
     if root.exists() or root.is_symlink():
-        raise UsageError(f"{root} is there already; nothing was written", hints=("choose another name, or --into DIR",))
+        raise UsageError(f"{root} already exists; nothing was written", hints=("choose another name, or --into DIR",))
     module = f"lftool_{name.replace('-', '_')}"
     scheme = name.replace("-", "")
     words = {

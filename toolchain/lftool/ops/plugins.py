@@ -197,10 +197,10 @@ def problems(plugins: Sequence[Plugin], commands: Collection[str] = (), *, resol
             for claim in _claims(hook, record):
                 other = claims.setdefault(claim, plugin)
                 if other is not plugin:
-                    text = f"{claim[0]} {claim[1]!r} is claimed by {other.origin} as well; neither can be used"
+                    text = f"{claim[0]} {claim[1]!r} is also claimed by {other.origin}; neither can be used"
                     found.append(Problem(plugin=plugin.origin.entry_point, text=text))
             if hook == "lftool_commands" and record.name in commands:
-                text = f"the command {record.name!r} is lftool's own, and stays so"
+                text = f"the command {record.name!r} is built in and cannot be replaced"
                 found.append(Problem(plugin=plugin.origin.entry_point, text=text))
     return found
 

@@ -83,7 +83,7 @@ def push_project(project: Project, ports: Ports, *, force: bool = False) -> Push
     """
     remote = ports.remote_store
     if remote is None:
-        raise UsageError("there is no remote store to push to", hints=(f"name one: {PLACE}=https://HOST/PATH",))
+        raise UsageError("no remote store is configured", hints=(f"name one: {PLACE}=https://HOST/PATH",))
     fetch_project(project, ports)
     lock = check_lock(project)
     outputs, unbuilt = _outputs(lock, ports)
@@ -106,7 +106,7 @@ def push_project(project: Project, ports: Ports, *, force: bool = False) -> Push
             try:
                 remote.remember(output.action, {output.name: output.artifact}, listener)
             except FetchError as error:  # such as a cache that accepts only Bazel's actions
-                listener.notice(f"{error.message}; who asks this store for actions will not find this one")
+                listener.notice(f"{error.message}; this action will not be found in the store")
     return Pushed(
         files=sum(sent),
         bytes=sum(artifact.size for done, (_, _, artifact) in zip(sent, wanted, strict=True) if done),

@@ -81,11 +81,11 @@ def measure_target(project: Project, ports: Ports, options: QualityOptions) -> M
         valid = ", ".join(sorted(project.recipe.targets))
         raise UsageError(f"the recipe has no target {options.target!r}; it has {valid}")
     if spec.quantize is None:
-        raise UsageError(f"targets.{options.target} is packed as it is: there is nothing to compare it with")
+        raise UsageError(f"targets.{options.target} is not quantised: there is nothing to compare it with")
     (built,) = build_project(project, ports, attrs.evolve(options.build, targets=(options.target,)))
     lock = project.read_lock()
     if lock is None or built.weights is None:
-        raise LockError("the lock has gone while the bundle was built")
+        raise LockError("the lock disappeared while the bundle was being built")
     parts = model_parts(project.recipe, lock)
     reference = parts.artifact(WEIGHTS)
     with ports.store.in_use():
@@ -102,7 +102,8 @@ def measure_target(project: Project, ports: Ports, options: QualityOptions) -> M
     _say_what_the_reference_is(reference, ports)
     sign = project.recipe.sign
     if sign is None or not options.build.sign:
-        ports.emit(Notice(text="no statement is written: nobody signs it"))
+        why = "the recipe has no [sign]" if sign is None else "--no-sign"
+        ports.emit(Notice(text=f"not writing a statement: {why}"))
         return MeasuredQuality(quality=quality, statement=None)
     with opened(built.path) as bundle:
         stem = bundle.manifest.stem

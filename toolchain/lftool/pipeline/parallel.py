@@ -56,7 +56,7 @@ def apart(work: Callable[[], T], ports: Ports) -> T:
             ports.cancel()
             ports.emit(WorkStopped())
             if not wait([future], _STOP_SECONDS).done:
-                ports.emit(Notice(text="stopping; Ctrl-C again ends it at once"))
+                ports.emit(Notice(text="stopping; press Ctrl-C again to stop immediately"))
             raise
         return future.result()
 

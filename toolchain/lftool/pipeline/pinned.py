@@ -34,7 +34,7 @@ def require_pinned_plugin(origin: Origin, lock: Lock, ports: Ports) -> None:
     if pinned.editable:
         if not ports.registry.is_editable(origin):
             raise UnavailableError(
-                f"plugin {origin.distribution}: the lock pins an editable install, and the installed one is none",
+                f"plugin {origin.distribution}: the lock pins an editable install, the installed one is not editable",
                 hints=(
                     "install your checkout: pip install -e PATH",
                     f"or pin the installed one: lftool lock --upgrade plugin:{origin.distribution}",
@@ -76,7 +76,7 @@ def require_plugins(requirements: Mapping[str, str]) -> None:
             wanted = SpecifierSet(versions)
         except InvalidSpecifier:
             raise RecipeError(
-                f"plugins.{name}: {versions!r} names no versions", hints=('such as ">=0.2,<0.3"; "" for any',)
+                f"plugins.{name}: {versions!r} is not a version specifier", hints=('such as ">=0.2,<0.3"; "" for any',)
             ) from None
         try:
             installed = metadata.version(name)
@@ -85,7 +85,7 @@ def require_plugins(requirements: Mapping[str, str]) -> None:
         if installed is None or not wanted.contains(installed, prereleases=True):
             what = "is not installed" if installed is None else f"is installed as {installed}"
             raise UnavailableError(
-                f"the recipe asks for the plugin {name} {versions or 'of any version'}, which {what}",
+                f"the recipe needs the plugin {name} {versions or 'of any version'}, which {what}",
                 hints=(f"pip install '{name}{versions}'",),
             )
 

@@ -53,7 +53,7 @@ def _secret(reference: str, where: str) -> str:
         import subprocess  # noqa: PLC0415 - see above
 
         command = shlex.split(rest)
-        why = f"the command {command[0]} gave nothing" if command else "there is no command"
+        why = f"the command {command[0]} printed nothing" if command else "no command is given"
         try:
             done = subprocess.run(
                 command,

@@ -99,7 +99,7 @@ class ContentStore:
         with durable_file(self._temporary, "blob") as out, BlobHasher() as hasher:
             for piece in pieces:
                 if most is not None and hasher.size + len(piece) > most:
-                    raise IntegrityError(f"{what}: more than the {most} bytes that are expected")
+                    raise IntegrityError(f"{what}: more than the expected {most} bytes")
                 hasher.update(piece)
                 out.file.write(piece)
             blob = hasher.finish()

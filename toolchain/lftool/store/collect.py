@@ -108,7 +108,7 @@ def collect(store: Store, most_bytes: int) -> Collected:
     with advisory_lock(store.use_lock, wait=False) as held:
         if not held:
             if not os.access(store.use_lock.parent, os.W_OK):
-                raise StorageError(f"cannot write {store.use_lock.parent}, where the cache is locked")
+                raise StorageError(f"cannot write {store.use_lock.parent}, which holds the cache's lock file")
             return Collected(removed_blobs=0, removed_bytes=0, kept_bytes=measure(store).bytes, busy=True)
         sweep(store.temporary)
         remove_old_partials(store.partials)

@@ -102,7 +102,7 @@ class DurableFile:
                 try:
                     os.link(self.path, destination)
                 except FileExistsError:
-                    raise UsageError(f"{destination} exists already") from None
+                    raise UsageError(f"{destination} already exists") from None
             self.committed = True
             failpoint(self._label, "after-rename")
             sync_directory(destination.parent, self._label)

@@ -127,10 +127,10 @@ def _in_archive(path: Path) -> Iterator[Entry]:
                 known = _digest_of(entry.name, _BLOBS) or _digest_of(entry.name, _RECORDS)
                 opened = archive.extractfile(entry) if entry.isreg() and known is not None else None
                 if opened is None:
-                    raise FormatError(f"{path}: {entry.name!r} is no blob; this is no archive of `lftool vendor`")
+                    raise FormatError(f"{path}: {entry.name!r} is not a blob; not an archive from `lftool vendor`")
                 yield entry.name, entry.size, (bytes(piece) for piece in read_chunks(opened, entry.size))  # type: ignore[arg-type]  # a binary file
     except (zstandard.ZstdError, tarfile.TarError, EOFError) as error:
-        raise FormatError(f"{path} is no archive of `lftool vendor`, or is truncated: {error}") from error
+        raise FormatError(f"{path} is not an archive from `lftool vendor`, or is truncated: {error}") from error
 
 
 def _in_folder(path: Path) -> Iterator[Entry]:

@@ -273,7 +273,8 @@ def _read_from_a_pipe(
     skeleton.write_bytes(data[: header.data_offset])
     os.truncate(skeleton, len(data))
     source, sink = _pipe()
-    piped = InputFile(path=skeleton, artifact=_artifact(weights), pipe=Path(f"/dev/fd/{source.fileno()}"))
+    head = attrs.evolve(Artifact.of(data[: header.data_offset]), size=len(data))
+    piped = InputFile(path=skeleton, artifact=head, pipe=Path(f"/dev/fd/{source.fileno()}"))
     inputs = {**work.files(), "weights": piped}
     with source, sink, ThreadPoolExecutor(1) as pool:
         running = pool.submit(

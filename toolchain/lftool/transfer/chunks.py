@@ -164,7 +164,7 @@ class ParallelTransfer:
                 if self._stopped:
                     raise _Stopped
                 if cursor.offset + len(piece) > stop:
-                    raise RangeError(f"more than the {size} bytes that were asked for arrived")
+                    raise RangeError(f"received more than the {size} bytes requested")
                 self._take(cursor, memoryview(piece))
         if cursor.index < end:
             raise TransientError(f"the transfer ended after {cursor.offset} of {stop} bytes")

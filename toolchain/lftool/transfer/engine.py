@@ -107,7 +107,7 @@ class Transfer:
                 partial.discard()
                 if not left:
                     raise
-                self._listener.notice(f"{self._wanted.what}: what an earlier fetch left is of no use; starting over")
+                self._listener.notice(f"{self._wanted.what}: cannot use what an earlier fetch left; starting over")
                 return None
             try:
                 self._store.blobs.adopt(partial.path, artifact)

@@ -45,7 +45,7 @@ def rules_from_environment() -> TransferRules:
     if text is None:
         return TransferRules()
     if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise UsageError(f"{ATTEMPTS} must be a number from 1 on, not {text!r}")
+        raise UsageError(f"{ATTEMPTS} must be a number, 1 or more, not {text!r}")
     return TransferRules(attempts=int(text))
 
 

@@ -115,7 +115,7 @@ class CheckedStore:
         with self._failing:
             if not self._failed.is_set():
                 self._failed.set()
-                listener.notice(f"{error.message}; going on without it")
+                listener.notice(f"{error.message}; continuing without it")
 
     def _retried(self, ask: Callable[[], T], listener: Listener) -> T:
         failed = 0
@@ -144,7 +144,7 @@ class CheckedStore:
         except StorageError:
             raise
         except IntegrityError as error:
-            listener.notice(f"{error.message}; going on without it")
+            listener.notice(f"{error.message}; continuing without it")
             return False
         except LftoolError as error:
             self._give_up(error, listener)

@@ -73,7 +73,7 @@ class _Reader:
         self._at += len(found)
         self._left -= len(found)
         if self._left < 0:  # empty frames would keep us reading
-            raise IntegrityError(f"{self._what} is compressed to more than it holds")
+            raise IntegrityError(f"{self._what} is larger compressed than uncompressed")
         return found
 
 
@@ -101,4 +101,4 @@ def decompressed(pieces: Iterable[bytes], size: int, what: str) -> Iterator[byte
             if size > 0:
                 raise IntegrityError(f"{what} ends {size} bytes too early")
     except zstandard.ZstdError as error:
-        raise IntegrityError(f"{what} is no sound zstandard stream: {error}") from error
+        raise IntegrityError(f"{what} is not a valid zstandard stream: {error}") from error

@@ -11,7 +11,7 @@ pytest_plugins = ["lftool.testing.plugin"]
 
 def test_a_bundle_that_is_too_large_is_told_by_how_much() -> None:
     finding = Budget(Options(most_bytes=1000)).check(FakeCheckContext(bundle=fake_bundle(size=2500)))
-    assert finding.failure == "the bundle has 2,500 bytes, and the check allows 1,000"
+    assert finding.failure == "the bundle has 2,500 bytes, but the check allows 1,000"
 
 
 def test_the_package_works_without_being_installed(project) -> None:

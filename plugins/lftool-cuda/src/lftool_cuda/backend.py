@@ -71,7 +71,7 @@ def parse(output: str, *, library: bool, visible: str | None = None) -> Probe:
         if not rows:
             return Probe(available=False, reason=f"CUDA_VISIBLE_DEVICES={visible!r} leaves no device")
     if any(len(row) != len(QUERY) for row in rows):
-        return Probe(available=False, reason=f"nvidia-smi answered what lftool does not understand: {output[:200]!r}")
+        return Probe(available=False, reason=f"cannot parse the output of nvidia-smi: {output[:200]!r}")
     devices = tuple(Device(name=row[0], memory=_mebibytes(row[1]), free=_mebibytes(row[2])) for row in rows)
     versions = {"driver": rows[0][3], "compute capability": ", ".join(sorted({row[4] for row in rows}))}
     mark = "; ".join(f"{row[0]} {row[4]} {row[5]}" for row in rows)
@@ -112,7 +112,7 @@ class CUDABackend:
                 stdin=subprocess.DEVNULL,
             )
         except (OSError, subprocess.SubprocessError) as error:
-            return Probe(available=False, reason=f"nvidia-smi does not answer: {error}")
+            return Probe(available=False, reason=f"cannot run nvidia-smi: {error}")
         if done.returncode not in {0, _DAMAGED_INFOROM}:
             told = (done.stdout + done.stderr).strip().splitlines()
             return Probe(available=False, reason=f"nvidia-smi: {told[0] if told else f'exit status {done.returncode}'}")

@@ -23,7 +23,7 @@ class CuPyDevice:
         try:
             count = cupy.cuda.runtime.getDeviceCount()
         except cupy.cuda.runtime.CUDARuntimeError as error:
-            raise UnavailableError(f"the NVIDIA driver gives no device: {error}") from None
+            raise UnavailableError(f"cannot get a device from the NVIDIA driver: {error}") from None
         if not count:
             raise UnavailableError("the NVIDIA driver has no device")
 

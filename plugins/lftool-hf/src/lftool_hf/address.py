@@ -41,7 +41,7 @@ def parse_address(uri: str) -> Address:
     match = _URI.match(uri)
     if match is None:
         raise RecipeError(
-            f"source {uri!r}: write hf://OWNER/NAME[@REF][/PATH], or hf://datasets/OWNER/NAME[@REF][/PATH]",
+            f"source {uri!r}: expected hf://OWNER/NAME[@REF][/PATH] or hf://datasets/OWNER/NAME[@REF][/PATH]",
             hints=("a / within REF is written %2F",),
         )
     return Address(

@@ -40,7 +40,7 @@ _GIT_HASHES: dict[int, Callable[[bytes], Any]] = {
     64: hashlib.sha256,
 }
 _PASSING = {408, 429, 500, 502, 503, 504}
-_SIGN_IN = "set HF_TOKEN to a token that may read it, or run `hf auth login`"
+_SIGN_IN = "set HF_TOKEN to a token with read access, or run `hf auth login`"
 
 
 class HuggingFaceSource:
@@ -101,7 +101,7 @@ class HuggingFaceSource:
                     SourceFile(path=item.rfilename, size=item.lfs.size if item.lfs else item.size, sha256=sha256)
                 )
         if not files:
-            what = f"below {address.path!r}" if address.path else "that include and exclude choose"
+            what = f"below {address.path!r}" if address.path else "that matches include and exclude"
             raise FetchError(f"source {request.uri!r}: {address.repository} has no file {what}")
         return Resolution(revision=info.sha, files=tuple(files))
 
@@ -146,9 +146,7 @@ def _of_object(pieces: Iterator[bytes], file: SourceFile, named: str) -> Iterato
         state.update(piece)
         yield piece
     if state.hexdigest() != named:
-        raise TransientError(
-            f"{file.path} arrived damaged: the Hub names git object {named}, it is {state.hexdigest()}"
-        )
+        raise TransientError(f"{file.path} arrived damaged: expected git object {named}, got {state.hexdigest()}")
 
 
 def _broken_connections() -> type[Exception]:
@@ -172,12 +170,12 @@ def _sorted(uri: str, address: Address) -> Iterator[None]:
         yield
     except errors.OfflineModeIsEnabled as error:
         raise UnavailableError(
-            f"{what}: HF_HUB_OFFLINE is set, so the Hub is not asked",
+            f"{what}: HF_HUB_OFFLINE is set, so lftool does not contact the Hub",
             hints=("unset it: env -u HF_HUB_OFFLINE lftool …",),
         ) from error
     except errors.GatedRepoError as error:
         raise FetchError(
-            f"{what}: {address.repository} is gated: its owner asks to accept terms first",
+            f"{what}: {address.repository} is gated: you must accept its terms first",
             hints=("accept them on the repository's page", _SIGN_IN),
         ) from error
     except errors.RevisionNotFoundError as error:
@@ -190,9 +188,9 @@ def _sorted(uri: str, address: Address) -> Iterator[None]:
         answer: Any = error.response
         status = answer.status_code
         if status in _PASSING:
-            raise TransientError(f"the Hub answered {status}") from error
+            raise TransientError(f"the Hub returned {status}") from error
         raise FetchError(
-            f"{what}: the Hub answered {status}", hints=(_SIGN_IN,) if status in {401, 403} else ()
+            f"{what}: the Hub returned {status}", hints=(_SIGN_IN,) if status in {401, 403} else ()
         ) from error
     except broken as error:
         raise TransientError(f"the Hub cannot be reached: {str(error) or type(error).__name__}") from error

@@ -86,7 +86,7 @@ def lftool_sources() -> Iterator[SourceType]:
     """Releases on a Python package index: the conversion scripts lie in one."""
     yield SourceType(
         name="pypi",
-        summary="a release on the Python package index that pip is set up for",
+        summary="a release on pip's configured package index",
         schemes=("pypi",),
         ranges=True,
         factory=lazily("lftool_llamacpp.package_index:PackageIndexSource"),
@@ -108,7 +108,7 @@ def lftool_runtimes() -> Iterator[RuntimeType]:
     yield RuntimeType(
         name="native-ui",
         number=1,
-        summary="the same with llama.cpp's web page, which npm builds",
+        summary="the native runtime with llama.cpp's web page, built with npm",
         compiled=True,
         backend="cpu",
         requests=REQUESTS,

@@ -37,7 +37,7 @@ def _forbid_code() -> None:
 
     def refuse(*_: object, **__: object) -> None:
         raise RecipeError(
-            "the model asks for code of its own to be imported, which is never done",
+            "the model needs its own Python code imported, which lftool never does",
             hints=("use a model that llama.cpp converts without it",),
         )
 
@@ -123,7 +123,7 @@ def _prepared(scripts: Any, folder: Path, kind: str, output: Path, types: OwnTyp
     try:
         model_class = scripts.get_model_class(architecture, mmproj=projector)
     except NotImplementedError:
-        what = "makes no projector of" if projector else "does not convert"
+        what = "cannot make a projector from" if projector else "does not convert"
         raise RecipeError(f"llama.cpp {what} models of architecture {architecture}") from None
     model = model_class(folder, gguf.LlamaFileType[_FILE_TYPES[kind]], output)
     types.watch(model)

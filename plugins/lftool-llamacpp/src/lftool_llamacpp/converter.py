@@ -83,8 +83,8 @@ class _Scripts:
         version, line = metadata.version("llama-cpp-python"), metadata.version("transformers")
         if not line.startswith(_LINE):
             raise UnavailableError(
-                f"llama.cpp's conversion scripts are written for transformers {_LINE}x, and {line} is installed:"
-                " some models would become other ones",
+                f"llama.cpp's conversion scripts need transformers {_LINE}x, but {line} is installed:"
+                " some models would convert differently",
                 hints=("pip install 'lftool[convert]'",),
             )
         parts = [version, *(f"{name} {metadata.version(name)}" for name in sorted(_NEEDED))]

@@ -74,7 +74,7 @@ def problem_of(card: Path) -> str | None:
     try:
         root = yaml.compose(block, Loader=yaml.SafeLoader)
         if root is not None and expanded_nodes(root) is None:
-            return f"its front matter means more than {MOST_NODES} values"
+            return f"its front matter expands to more than {MOST_NODES} values"
         yaml.safe_load(block)
     except yaml.MarkedYAMLError as error:
         where = f" in line {error.problem_mark.line + 2}" if error.problem_mark else ""

@@ -61,7 +61,7 @@ def accelerated(request: LaunchRequest, backend: str, *, shared: bool = True) ->
     probe = require_device(request.probe, backend)
     if request.executable is None and not probe.library:
         raise UnavailableError(
-            f"backend {backend}: there is a device, but the llama-cpp-python that is installed cannot use it",
+            f"backend {backend}: a device is available, but the installed llama-cpp-python cannot use it",
             hints=(
                 f"compile a runtime that can: lftool runtime build --backend {backend}",
                 "or use the processor: --backend cpu",
@@ -82,10 +82,10 @@ def require_device(probe: Probe | None, backend: str) -> Probe:
         UnavailableError: It did not.
     """
     if probe is None or not probe.available:
-        reason = "it was not looked for" if probe is None else probe.reason
+        reason = "it was not probed" if probe is None else probe.reason
         raise UnavailableError(
             f"backend {backend} cannot be used here: {reason}",
-            hints=("use what is there: --backend auto", "or the processor: --backend cpu"),
+            hints=("use an available backend: --backend auto", "or the processor: --backend cpu"),
         )
     return probe
 

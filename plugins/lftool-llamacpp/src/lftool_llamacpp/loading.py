@@ -59,7 +59,7 @@ def _template_warnings(model: Any) -> tuple[str, ...]:  # noqa: ANN401 - a point
             wrong = f"does not compile: {error}"
         else:
             return ()
-    return (f"the chat template {wrong}; bundles will complete texts (--raw), and will not chat",)
+    return (f"the chat template {wrong}; bundles will complete text (--raw), but not chat",)
 
 
 def load(request: LoadRequest) -> LoadReport:

@@ -34,7 +34,7 @@ def _of_module(patterns: Any, module: str, otherwise: Any) -> Any:  # noqa: ANN4
             if re.match(rf"(.*\.)?({key})$", module):
                 return value
         except re.error as error:
-            raise FormatError(f"{CONFIG}: {key!r} is no pattern: {error}") from None
+            raise FormatError(f"{CONFIG}: {key!r} is not a valid pattern: {error}") from None
     return otherwise
 
 
@@ -47,18 +47,18 @@ def _number(value: Any, key: str) -> float:  # noqa: ANN401 - JSON
 def _rank(tensor: SafetensorsTensor) -> int:
     """Return the rank of a first factor: its rows."""
     if len(tensor.shape) != 2 or not tensor.shape[0]:  # noqa: PLR2004 - a matrix
-        raise FormatError(f"{WEIGHTS}: {tensor.name} has shape {list(tensor.shape)}, and a factor is a matrix")
+        raise FormatError(f"{WEIGHTS}: {tensor.name} has shape {list(tensor.shape)}, expected a matrix")
     return tensor.shape[0]
 
 
 def _check_keys(config: Any) -> None:  # noqa: ANN401 - JSON
     if not isinstance(config, dict):
-        raise FormatError(f"{CONFIG} is no JSON object")
+        raise FormatError(f"{CONFIG} is not a JSON object")
     for key in ("use_dora", "use_qalora", "lora_bias"):
         if config.get(key):
-            raise RecipeError(f"{CONFIG}: {key} is set, and GGUF adapters have no place for it", hints=_HINTS)
+            raise RecipeError(f"{CONFIG}: {key} is set, but GGUF adapters cannot store it", hints=_HINTS)
     if config.get("bias", "none") != "none":
-        raise RecipeError(f"{CONFIG}: bias is {config['bias']!r}, and GGUF adapters hold no biases", hints=_HINTS)
+        raise RecipeError(f"{CONFIG}: bias is {config['bias']!r}, but GGUF adapters cannot store biases", hints=_HINTS)
 
 
 def _alpha_of_module(config: Any, tensor: SafetensorsTensor, module: str) -> float:  # noqa: ANN401 - JSON
@@ -89,7 +89,7 @@ def alpha_of(config: Any, tensors: Iterable[SafetensorsTensor]) -> float:  # noq
             continue
         if not _FACTOR.search(name):
             raise RecipeError(
-                f"{WEIGHTS}: {name} is no low-rank factor (modules_to_save?), and llama.cpp would leave it out",
+                f"{WEIGHTS}: {name} is not a low-rank factor (modules_to_save?), so llama.cpp would drop it",
                 hints=_HINTS,
             )
         if _A.search(name):
@@ -101,7 +101,7 @@ def alpha_of(config: Any, tensors: Iterable[SafetensorsTensor]) -> float:  # noq
         (one, first), (other, second) = sorted(found.items())[:2]
         keys = "use_rslora with rank_pattern" if config.get("use_rslora") else "alpha_pattern"
         raise RecipeError(
-            f"{CONFIG}: by {keys}, {first} has alpha {one:g} and {second} {other:g}; a GGUF has one alpha for all",
+            f"{CONFIG}: {keys} gives {first} alpha {one:g} and {second} {other:g}, but a GGUF has one alpha",
             hints=_HINTS,
         )
     return next(iter(found))

@@ -33,7 +33,7 @@ def read_json(path: Path, name: str) -> Any:  # noqa: ANN401 - any JSON
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{name} is no JSON: {error}") from None
+        raise FormatError(f"{name} is not valid JSON: {error}") from None
 
 
 def check_weights(paths: Mapping[str, Path]) -> None:
@@ -54,7 +54,7 @@ def check_weights(paths: Mapping[str, Path]) -> None:
         named = set(listed.values())
         foreign = sorted(named - have)
         if foreign:
-            raise FormatError(f"{_INDEX} names {foreign[0]!r}, which is no file of the source")
+            raise FormatError(f"{_INDEX} names {foreign[0]!r}, which the source does not have")
     else:
         named = _set_of(have)
     left = sorted(have - named)
@@ -81,7 +81,7 @@ def _set_of(have: set[str]) -> set[str]:
         only = {_WHOLE} if _WHOLE in have else {min(have)}
         if not min(only).startswith("model"):
             raise RecipeError(
-                f"{min(only)} would not be read: llama.cpp's scripts read model*.safetensors, or what {_INDEX} lists",
+                f"{min(only)} would be ignored: llama.cpp's scripts read model*.safetensors, or the files in {_INDEX}",
                 hints=("rename it, or leave it out with `exclude`",),
             )
         return only

@@ -54,7 +54,7 @@ def parse_index(address: str) -> Index:
     except ValueError:
         host, port, parts = None, None, urlsplit("")
     if not host or parts.scheme not in {"http", "https"}:
-        raise UnavailableError("the address of the Python package index is not one", hints=("set PIP_INDEX_URL",))
+        raise UnavailableError("the address of the Python package index is not a URL", hints=("set PIP_INDEX_URL",))
     where = f"[{host}]" if ":" in host else host
     url = f"{parts.scheme}://{where}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
     if parts.username is None:
@@ -95,7 +95,7 @@ def index_url(environment: Mapping[str, str]) -> str:
         from pip._internal.models.index import PyPI  # noqa: PLC0415 - the one place that knows pip's default
     except ImportError:
         raise UnavailableError(
-            "no Python package index is set up, and pip is not installed", hints=("set PIP_INDEX_URL",)
+            "no Python package index is configured, and pip is not installed", hints=("set PIP_INDEX_URL",)
         ) from None
     default: str = PyPI.simple_url
     return default
@@ -125,7 +125,7 @@ class PackageIndexSource:
         if uri not in self._pages:
             match = _URI.match(uri)
             if match is None:
-                raise RecipeError(f"source {uri!r}: write pypi:NAME==VERSION")
+                raise RecipeError(f"source {uri!r}: expected pypi:NAME==VERSION")
             index = parse_index(index_url(os.environ))
             page = f"{index.url}/{normalised(match[1])}/"
             answer = self._client(uri, index, page).ask(page, headers={"accept": _JSON}, most=_MOST)
@@ -140,7 +140,7 @@ class PackageIndexSource:
             if is_chosen(name, request.include, request.exclude)
         ]
         if not found:
-            raise FetchError(f"source {request.uri!r}: the index has no such file of this release")
+            raise FetchError(f"source {request.uri!r}: the index has no matching file for this release")
         return Resolution(revision=request.uri.partition("==")[2], files=tuple(found))
 
     def open(
@@ -150,7 +150,7 @@ class PackageIndexSource:
         del revision
         files = self._files(request.uri)
         if file.path not in files:
-            raise FetchError(f"source {request.uri!r}: the index has no file {file.path} any more")
+            raise FetchError(f"source {request.uri!r}: the index no longer has {file.path}")
         url, _ = files[file.path]
         client = self._client(request.uri, parse_index(index_url(os.environ)), url)
         return client.read(url, offset=offset, size=size, whole=file.size)
@@ -171,7 +171,7 @@ def _release(body: bytes, page: str, name: str, version: str, uri: str) -> dict[
             found[path] = (urljoin(page, str(item["url"])).partition("#")[0], file)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FetchError(
-            f"source {uri!r}: the index {page} does not answer in the simple API's JSON",
+            f"source {uri!r}: the index {page} does not serve the simple API as JSON",
             hints=("PEP 691; older indexes deliver HTML only: set PIP_INDEX_URL to another",),
         ) from error
     return found

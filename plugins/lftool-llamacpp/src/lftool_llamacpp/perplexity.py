@@ -89,7 +89,7 @@ def text_of(request: QualityRequest) -> str:
     try:
         return request.text.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{request.text_name} is no UTF-8: {error}") from None
+        raise RecipeError(f"{request.text_name} is not valid UTF-8: {error}") from None
 
 
 @define
@@ -132,7 +132,7 @@ def measure_perplexity(request: QualityRequest, progress: Callable[[str, int, in
     chunks, first = len(tokens) // context, context // 2
     if not chunks:
         raise RecipeError(
-            f"{request.text_name} has {len(tokens)} tokens, and one context of {context} is needed at least",
+            f"{request.text_name} has {len(tokens)} tokens, expected at least one context of {context}",
             hints=("give a longer text, or a smaller context",),
         )
     sums, begins = _Sums(), tokens[0] == own.token_bos()

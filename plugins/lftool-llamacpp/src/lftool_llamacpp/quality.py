@@ -36,7 +36,7 @@ def _measure_vectors(
     """
     lines = [line.strip() for line in text_of(request).splitlines() if line.strip()]
     if not lines:
-        raise RecipeError(f"{request.text_name} has no line to make a vector of")
+        raise RecipeError(f"{request.text_name} has no line to embed")
     trained = header.metadata.get(f"{header.metadata.get('general.architecture')}.context_length")
     context = request.context or min(_CONTEXT, trained if type(trained) is int and trained > 1 else _CONTEXT)
     told: dict[str, Any] = {"embedding": True}
@@ -67,5 +67,5 @@ def measure(request: QualityRequest, progress: Callable[[str, int, int], None]) 
     header = _header(request)
     does = model_kind(header).does
     if does == "ranks":
-        raise RecipeError("the model ranks documents; how well it does is not measured here")
+        raise RecipeError("the model ranks documents, and lftool cannot measure ranking quality")
     return _measure_vectors(request, header, progress) if does == "embeds" else measure_perplexity(request, progress)

@@ -65,7 +65,7 @@ class ScriptLog(logging.Handler):
                 f"llama.cpp's scripts do not know the pre-tokenizer of the model's tokenizer.json (chkhsh {digest})",
                 hints=(
                     "a newer llama-cpp-python may know it; or start from a GGUF of the model",
-                    "where the model's own files are changed, start from the original ones",
+                    "if the model's files were changed, start from the original ones",
                 ),
             )
         return FormatError(

@@ -28,7 +28,7 @@ def source_archive(version: str, members: Sequence[str]) -> ToolArchive:
     """
     if version not in KNOWN:
         raise UnavailableError(
-            f"this lftool-llamacpp runs the sources of llama-cpp-python {', '.join(KNOWN)}, installed is {version}",
+            f"this lftool-llamacpp needs llama-cpp-python {', '.join(KNOWN)}, but {version} is installed",
             hints=(f"pip install 'llama-cpp-python=={max(KNOWN)}'", "or a newer lftool-llamacpp"),
         )
     return ToolArchive(

@@ -115,7 +115,7 @@ def find_toolchain(extra: Sequence[str] = ()) -> Toolchain:
         f"cmake {version_in(first_line([cmake, '--version'], 'compiling a runtime'))}",
     ]
     if extra:
-        named = _program((extra[0],), "compiling this runtime", f"install what {extra[0]} comes with")
+        named = _program((extra[0],), "compiling this runtime", f"install the package that provides {extra[0]}")
         lines = subprocess.run([named, *extra[1:]], capture_output=True, text=True, check=False).stdout.splitlines()
         parts.append(f"{extra[0]} {version_in(lines[-1] if lines else '')}")
     return Toolchain(cmake=cmake, compiler=compiler, c_compiler=c_compiler, make=make, version="; ".join(parts))

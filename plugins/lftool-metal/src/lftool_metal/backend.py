@@ -46,7 +46,7 @@ def parse(profile: str, memory: str, *, library: bool, system: str) -> Probe:
         able = [gpu for gpu in gpus if _supports_metal(gpu)]
         names = [str(gpu.get("sppci_model") or gpu["_name"]) for gpu in able]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return Probe(available=False, reason=f"system_profiler answered what lftool does not understand: {error!r}")
+        return Probe(available=False, reason=f"cannot parse the output of system_profiler: {error!r}")
     if not names:
         return Probe(available=False, reason="macOS lists no GPU that supports Metal")
     total = int(memory) if memory.strip().isdigit() else None
@@ -73,11 +73,11 @@ class MetalBackend:
     def probe(self) -> Probe:
         """Ask macOS."""
         if platform.system() != "Darwin":
-            return Probe(available=False, reason=f"Metal is a part of macOS, this is {platform.system()}")
+            return Probe(available=False, reason=f"Metal needs macOS, this is {platform.system()}")
         try:
             profile, memory = _output(_PROFILER), _output(_MEMORY)
         except (OSError, subprocess.SubprocessError) as error:
-            return Probe(available=False, reason=f"macOS does not answer: {error}")
+            return Probe(available=False, reason=f"cannot run system_profiler: {error}")
         return parse(profile, memory, library=library_offloads(), system=platform.mac_ver()[0])
 
     def launch(self, request: LaunchRequest) -> LaunchCommand:

@@ -49,7 +49,7 @@ def _titled(layer: dict[str, Any], what: str) -> str | None:
         except ValueError as error:
             raise FetchError(
                 f"{what}: the layer {layer['digest']} is called {title!r}: {error}",
-                hints=("push the files by relative paths, from the folder that they are in",),
+                hints=("push the files by relative paths, from their own folder",),
             ) from None
         return path
     return None
@@ -90,15 +90,15 @@ def files_of(manifest: dict[str, Any], what: str) -> list[SourceFile]:
             if title in files:
                 raise FetchError(
                     f"{what}: two layers are called {title!r}",
-                    hints=("some clients drop the folders of paths; push again with one that keeps them",),
+                    hints=("some clients drop folders from paths; push again with one that keeps them",),
                 )
             if algorithm != "sha256":
-                raise FormatError(f"{what}: the layer {name} has a digest of {algorithm}, not of sha256")
+                raise FormatError(f"{what}: the layer {name} has a {algorithm} digest, expected sha256")
             free = _numbered(name, set(files))
             files[free] = SourceFile(path=free, size=int(layer["size"]), sha256=Digest(digest))
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{what}: its manifest is malformed: {type(error).__name__}: {error}") from error
     if not files:
         kinds = ", ".join(sorted({str(layer.get("mediaType")) for layer in manifest["layers"]})) or "no layers"
-        raise FormatError(f"{what}: no layer is a file of a model; it has {kinds}")
+        raise FormatError(f"{what}: no layer is a model file; it has {kinds}")
     return list(files.values())

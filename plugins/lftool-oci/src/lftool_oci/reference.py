@@ -42,7 +42,7 @@ def parse_reference(uri: str) -> Reference:
     match = _URI.match(uri)
     if match is None:
         raise RecipeError(
-            f"source {uri!r}: write oci://REGISTRY/REPOSITORY:TAG, or @sha256: and the digest of a manifest",
+            f"source {uri!r}: expected oci://REGISTRY/REPOSITORY:TAG, or @sha256: and a manifest digest",
             hints=("repository names are lower case",),
         )
     wanted = match["digest"] or match["tag"] or "latest"

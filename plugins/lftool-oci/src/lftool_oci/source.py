@@ -46,7 +46,10 @@ class RegistrySource:
 
     def _client(self, reference: Reference, uri: str) -> HTTPClient:
         if uri not in self._clients:
-            hint = f"`docker login {reference.registry}`, name it in credentials.toml, or set {REGISTRY} to it, {USERNAME} and {PASSWORD}"
+            hint = (
+                f"run `docker login {reference.registry}`, name the registry in credentials.toml,"
+                f" or set {REGISTRY} to it, and {USERNAME} and {PASSWORD}"
+            )
             self._clients[uri] = HTTPClient(
                 f"source {uri!r}", hints=(hint,), renew=lambda answer: self._credentials(answer, reference, uri)
             )
@@ -92,7 +95,7 @@ class RegistrySource:
             found = json.loads(answer.body)
             return digest, str(found.get("mediaType") or answer.headers.get("content-type", "")), found
         except (ValueError, AttributeError) as error:
-            raise FormatError(f"source {uri!r}: the manifest is no JSON object") from error
+            raise FormatError(f"source {uri!r}: the manifest is not a JSON object") from error
 
     def _manifest(self, reference: Reference, uri: str) -> tuple[str, dict[str, Any]]:
         """Return digest and content of the manifest that is meant, looking into an index."""
@@ -102,7 +105,7 @@ class RegistrySource:
             if kind not in _INDEXES and "manifests" not in found:
                 return digest, found
             wanted = choose(found, self._platform, uri)
-        raise FormatError(f"source {uri!r}: an index of indexes of indexes; name a manifest by its digest")
+        raise FormatError(f"source {uri!r}: indexes are nested too deeply; name a manifest by its digest")
 
     def resolve(self, request: SourceRequest) -> Resolution:
         """Return the manifest that the tag names now, and the files of its layers.
@@ -119,7 +122,7 @@ class RegistrySource:
         files = tuple(file for file in found if is_chosen(file.path, request.include, request.exclude))
         if not files:
             names = ", ".join(file.path for file in found)
-            raise FetchError(f"source {request.uri!r}: include and exclude choose none of {names}")
+            raise FetchError(f"source {request.uri!r}: include and exclude match none of {names}")
         return Resolution(revision=digest, files=files)
 
     def open(

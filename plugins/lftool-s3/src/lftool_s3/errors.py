@@ -19,7 +19,7 @@ _NOT_THE_PART = ("non-partial response", "Requested ")  # object_store: `Request
 _DENIED = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "Missing credentials")
 _HINTS = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-    "an endpoint that the recipe names is asked anonymously: name its host in credentials.toml with an aws-profile",
+    "requests to an endpoint from the recipe are anonymous: add its host to credentials.toml with an aws-profile",
     "for a public bucket: options = { anonymous = true }",
 )
 
@@ -83,7 +83,7 @@ def _within(pieces: Iterable[Any], seconds: float, what: str) -> Iterator[bytes]
             yield piece
     except queue.Empty:
         raise FetchError(
-            f"{what}: fewer than {least_rate():g} bytes a second arrive",
+            f"{what}: received fewer than {least_rate():g} bytes a second",
             hints=("if the store is this slow: LFTOOL_LEAST_RATE=BYTES_A_SECOND",),
         ) from None
     finally:
@@ -112,7 +112,7 @@ def sorted_errors(what: str, *, part: bool = False, hints: tuple[str, ...] = _HI
     except exceptions.BaseError as error:
         text = str(error)
         if part and any(sign in text for sign in _NOT_THE_PART):
-            raise RangeError(f"{what}: the store sent something else than the part that was asked for") from error
+            raise RangeError(f"{what}: the store did not send the range that was requested") from error
         if any(sign in text for sign in _DENIED):
             raise FetchError(f"{what}: not allowed", hints=hints) from error
         raise TransientError(f"{what}: {_reason(text)}") from error

@@ -12,9 +12,9 @@ class Options:
     endpoint: str | None = field(
         default=None,
         metadata={
-            "doc": "URL of another server than the provider's; default `AWS_ENDPOINT_URL`. It is asked anonymously, unless"
-            " it is that one, or your credentials.toml names its host."
+            "doc": "URL of a server other than the provider's; default `AWS_ENDPOINT_URL`. Requests to any other"
+            " endpoint are anonymous, unless your credentials.toml names its host."
         },
     )
     region: str | None = field(default=None, metadata={"doc": "Region of the bucket; default `AWS_REGION`."})
-    anonymous: bool = field(default=False, metadata={"doc": "Ask without credentials, as for public buckets."})
+    anonymous: bool = field(default=False, metadata={"doc": "Send no credentials, for public buckets."})

@@ -51,7 +51,7 @@ def region_of(options: Options) -> str | None:
     """
     region = options.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region is not None and not _REGION.match(region):
-        raise RecipeError(f"options.region: {region!r} is no name of a region")
+        raise RecipeError(f"options.region: {region!r} is not a region name")
     return region
 
 

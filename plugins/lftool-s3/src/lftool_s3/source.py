@@ -51,7 +51,7 @@ class ObjectSource:
             files = self._listed(place, request)
         elif request.include or request.exclude:
             raise RecipeError(
-                f"source {request.uri!r} is one object; include and exclude choose nothing",
+                f"source {request.uri!r} is one object; include and exclude do not apply",
                 hints=("for all objects below it, end the URI in /",),
             )
         else:
@@ -61,7 +61,7 @@ class ObjectSource:
                 found = obstore.head(self._store(place), place.key)
             files = [_file(found, place.key.rpartition("/")[2])]
         if not files:
-            raise FetchError(f"source {request.uri!r}: no object that include and exclude choose")
+            raise FetchError(f"source {request.uri!r}: no object matches include and exclude")
         return Resolution(revision=None, files=tuple(files))
 
     def _listed(self, place: Place, request: SourceRequest) -> list[SourceFile]:
@@ -101,7 +101,7 @@ class ObjectSource:
             etag = found.meta.get("e_tag")
             if file.size is not None and found.meta["size"] != file.size:
                 if str(found.attributes.get("Content-Type", "")).startswith("text/html"):
-                    raise TransientError(f"{request.uri}: the store answered with a page of HTML")
+                    raise TransientError(f"{request.uri}: the store returned an HTML page")
                 raise ChangedError(
                     f"{request.uri} has changed: expected {file.size} bytes, it has {found.meta['size']}"
                 )

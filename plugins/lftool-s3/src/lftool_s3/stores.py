@@ -43,7 +43,8 @@ def parse_place(uri: str) -> Place:
     """
     parts = urlsplit(uri)
     if not _BUCKET.match(parts.netloc) or parts.fragment:
-        raise RecipeError(f"source {uri!r}: write {parts.scheme}://BUCKET/KEY, or a / at the end for all below it")
+        expected = f"{parts.scheme}://BUCKET/KEY, or {parts.scheme}://BUCKET/PREFIX/ for all below it"
+        raise RecipeError(f"source {uri!r}: expected {expected}")
     return Place(scheme=parts.scheme, bucket=parts.netloc, key=parts.path.removeprefix("/"))
 
 

@@ -21,7 +21,7 @@ def lftool_quantizers() -> Iterator[QuantizerType]:
     """Blocks in SIMD lanes; llama.cpp chooses the type of every tensor."""
     yield QuantizerType(
         name="strict",
-        summary="llama.cpp's arithmetic, one rounding per operation, in kernels of lftool's own",
+        summary="llama.cpp's arithmetic, one rounding per operation, in lftool's own kernels",
         consumes=("gguf",),
         produces=tuple(sorted(OFFERED)),
         semantics="ggml-q/1",

@@ -75,12 +75,12 @@ class StrictQuantizer:
                 raise RecipeError(
                     f"the weights are quantised already: tensor {item.tensor} is {source}"
                     if already
-                    else f"tensor {item.tensor} is {source}, which is not quantised",
+                    else f"tensor {item.tensor} is {source}, which cannot be quantised",
                     hints=('start from F16, BF16 or F32 weights, or set quantizer = "llama.cpp"',),
                 )
             if item.type not in KERNELS and item.type not in FLOATS:
                 raise RecipeError(
-                    f"the quantizer 'strict' has no kernel for {item.type}, which tensor {item.tensor} is to become",
+                    f"the quantizer 'strict' has no kernel for {item.type}, the planned type of tensor {item.tensor}",
                     hints=('set quantizer = "llama.cpp" in the target', f"types: {', '.join((*KERNELS, *FLOATS))}"),
                 )
         return TransformPlan(parameters={}, tensors=spec.types)

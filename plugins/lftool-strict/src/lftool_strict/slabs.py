@@ -85,7 +85,7 @@ def importance_of(
         found = None
     if found is None and required and tensor.name not in _WITHOUT_IMATRIX:
         raise RecipeError(
-            f"tensor {tensor.name} becomes {made}, which needs an importance matrix, and it has nothing for it",
+            f"tensor {tensor.name} becomes {made}, which needs an importance matrix, but the matrix does not cover it",
             hints=("measure one that covers all tensors, or choose another type",),
         )
     return found

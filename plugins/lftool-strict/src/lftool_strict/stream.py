@@ -69,7 +69,7 @@ class _Worker:
         if flags & NOT_FINITE:
             raise FormatError(
                 f"tensor {slab.name}: a weight is infinite or not a number",
-                hints=("quantised, it would spoil its whole block; repair the weights",),
+                hints=("it would spoil its whole block when quantised; repair the weights",),
             )
         if flags & OVERFLOW:
             raise FormatError(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command("backends")
 @json_option
 def command(as_json: bool) -> None:
-    """Show what each backend finds on this machine, and why one cannot be used."""
+    """Show the devices that each backend finds on this machine, and why a backend is unavailable."""
     from lftool.host.registry import Registry
     from lftool.ops.run.backends import confinement_here, probe_all
     from lftool.ops.user_store import open_store
@@ -26,7 +26,7 @@ def command(as_json: bool) -> None:
         return
     for item in found:
         probe = item.probe
-        say(f"{item.name:<7}{'available' if probe.available else 'not here: ' + probe.reason}")
+        say(f"{item.name:<7}{'available' if probe.available else 'unavailable: ' + probe.reason}")
         for device in probe.devices:
             memory = "" if device.memory is None else f", {device.memory / 1e9:.1f} GB"
             free = "" if device.free is None else f", {device.free / 1e9:.1f} GB free"
@@ -36,7 +36,7 @@ def command(as_json: bool) -> None:
         for semantics in item.native:
             say(f"       native runtime {semantics}, compiled")
         if probe.available and not probe.library and not item.native:
-            say("       the llama-cpp-python that is installed cannot use it")
+            say("       the installed llama-cpp-python cannot use it")
 
 
 def _as_json(item: FoundBackend) -> dict[str, Any]:

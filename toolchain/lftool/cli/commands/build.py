@@ -33,25 +33,27 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Folder for bundles; default: dist beside the recipe.",
 )
-@click.option("--locked", is_flag=True, help="The lock must be fresh and complete; every output must be what it names.")
-@click.option("--frozen", is_flag=True, help="--locked and --offline.")
-@click.option("--offline", is_flag=True, help="Ask no remote source.")
+@click.option("--locked", is_flag=True, help="Fail unless the lock is fresh and complete and every output matches it.")
+@click.option("--frozen", is_flag=True, help="Same as --locked --offline.")
+@click.option("--offline", is_flag=True, help="Do not contact remote sources.")
 @click.option(
     "--vendor",
     type=click.Path(path_type=Path, exists=True),
     metavar="PATH",
-    help="Take sources from a folder or archive of `lftool vendor` first.",
+    help="Look for sources in a folder or archive from `lftool vendor` first.",
 )
-@click.option("--trust-vendor", is_flag=True, help="What the records of --vendor say was made counts as made.")
-@click.option("--rebuild", is_flag=True, help="Recall nothing: do every stage again, and compare with the lock.")
-@click.option("--dry-run", is_flag=True, help="Print the steps that are left, build nothing.")
+@click.option("--trust-vendor", is_flag=True, help="Reuse the results recorded in --vendor instead of rebuilding them.")
+@click.option(
+    "--rebuild", is_flag=True, help="Ignore cached results: run every stage again, and compare with the lock."
+)
+@click.option("--dry-run", is_flag=True, help="Print the remaining steps without building.")
 @click.option(
     "--graph",
     type=click.Choice(["mermaid", "svg"]),
     help="With --dry-run: draw the steps, as Mermaid or SVG, on standard output.",
 )
 @sign_key_option
-@click.option("--no-sign", is_flag=True, help="Stop at the unsigned bundle.")
+@click.option("--no-sign", is_flag=True, help="Leave the bundle unsigned.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Threads to use; never changes a byte.")
 @json_option
 def command(
@@ -72,7 +74,7 @@ def command(
     jobs: int | None,
     as_json: bool,
 ) -> None:
-    """Build bundles: resolve, fetch, convert, quantize, pack, sign. All targets unless some are named."""
+    """Build bundles: resolve, fetch, convert, quantize, pack, sign. Builds every target unless you name some."""
     from lftool.ops.build import BuildOptions, build_project, plan_project
     from lftool.ops.project import find_project, open_ports
     from lftool.pipeline.parallel import apart
@@ -88,9 +90,9 @@ def command(
         sign_key=chosen_sign_key(sign_key),
     )
     if trust_vendor and vendor is None:
-        raise click.UsageError("--trust-vendor goes with --vendor")
+        raise click.UsageError("--trust-vendor needs --vendor")
     if graph is not None and (not dry_run or as_json):
-        raise click.UsageError("--graph goes with --dry-run, and without --json")
+        raise click.UsageError("--graph needs --dry-run and cannot be used with --json")
     ports = open_ports(found, online=not (offline or frozen), threads=jobs)
     if vendor is not None and not dry_run:
         from lftool.ops.vendor import take_in_vendored

@@ -42,13 +42,13 @@ def _store() -> Store:
 
 @click.group("cache")
 def command() -> None:
-    """Look after the cache of sources and results."""
+    """Manage the cache of sources and results."""
 
 
 @command.command("size")
 @json_option
 def size(as_json: bool) -> None:
-    """Say where the cache is and what it takes."""
+    """Show where the cache is and how much space it uses."""
     from lftool.store.collect import measure
 
     store = _store()
@@ -74,7 +74,7 @@ def size(as_json: bool) -> None:
 @command.command("verify")
 @json_option
 def verify(as_json: bool) -> int:
-    """Read every blob; set corrupted ones aside, so that the next build makes them again."""
+    """Check every blob, and set corrupted ones aside so that the next build makes them again."""
     from lftool.errors import ExitStatus
     from lftool.store.collect import verify_all
 
@@ -97,11 +97,11 @@ def verify(as_json: bool) -> int:
     default=100 * 1024**3,
     show_default="100GiB",
     metavar="SIZE",
-    help="Keep at most this much, least recently used out first.",
+    help="Keep at most this much, removing the least recently used first.",
 )
 @json_option
 def collect(max_size: int, as_json: bool) -> None:
-    """Remove least recently used blobs; nothing while another lftool uses the cache."""
+    """Remove the least recently used blobs. Does nothing while another lftool uses the cache."""
     from lftool.store.collect import collect as collect_garbage
 
     done = collect_garbage(_store(), max_size)
@@ -121,11 +121,11 @@ def collect(max_size: int, as_json: bool) -> None:
 
 
 @command.command("push")
-@click.option("--force", is_flag=True, help="Send also what the store has: it may be damaged there.")
+@click.option("--force", is_flag=True, help="Also send what the store already has, in case its copy is damaged.")
 @project_option
 @json_option
 def push(project: Path | None, force: bool, as_json: bool) -> None:
-    """Give what the lock pins, and what was built from it, to the remote store in LFTOOL_REMOTE_STORE."""
+    """Send what the lock pins, and what was built from it, to the remote store in LFTOOL_REMOTE_STORE."""
     from lftool.ops.project import find_project, open_ports
     from lftool.ops.push import push_project
     from lftool.pipeline.parallel import apart
@@ -136,6 +136,6 @@ def push(project: Path | None, force: bool, as_json: bool) -> None:
     if as_json:
         print_json({"files": done.files, "bytes": done.bytes, "present": done.present, "unbuilt": list(done.unbuilt)})
         return
-    say(f"{done.files} files sent, {size_text(done.bytes)}; {done.present} were there already")
+    say(f"{done.files} files sent, {size_text(done.bytes)}; {done.present} already there")
     if done.unbuilt:
         note(f"not built on this machine, so not sent: {', '.join(done.unbuilt)}")

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 @click.command("check")
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="BUNDLE...")
 @click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write the results as JUnit XML.")
-@click.option("--backend", metavar="NAME", help="Backend to use; auto: the best that is here; default: the bundle's.")
+@click.option("--backend", metavar="NAME", help="Backend to use; auto: the best available; default: the bundle's.")
 @project_option
 @json_option
 def command(
     bundles: tuple[Path, ...], junit: Path | None, backend: str | None, project: Path | None, as_json: bool
 ) -> None:
-    """Hold bundles against the recipe's [[checks]]: answers, formats, embeddings, perplexity, time to first token."""
+    """Run the recipe's [[checks]] against bundles: answers, formats, embeddings, perplexity, time to first token."""
     from lftool.ops.checks.check import check_bundles
     from lftool.ops.checks.junit import junit_xml
     from lftool.ops.checks.report import raise_if_failed
@@ -78,10 +78,10 @@ def _as_json(report: CheckReport) -> dict[str, object]:
 def _show(report: CheckReport) -> None:
     from lftool.ops.checks.report import beginning
 
-    nothing = f": no check is for target {report.target}" if report.error is None else ": not checked"
+    nothing = f": no checks for target {report.target}" if report.error is None else ": not checked"
     asked = f"  ({report.asked})" if report.asked else ""
     say(f"{report.bundle}{asked}" if report.results else f"{report.bundle}{nothing}")
     for result in report.results:
         what = beginning(result.detail) if result.failure is None else result.failure
-        state = "holds" if result.failure is None else "FAILS" if result.made else "error"
+        state = "passes" if result.failure is None else "FAILS" if result.made else "error"
         say(f"  {state}  {result.name}: {what.strip()}")

@@ -59,7 +59,7 @@ def _command(registered: Registered[ExporterType]) -> click.Command:
             "--output",
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="Write it there; default: standard output.",
+            help="Write to FILE; default: standard output.",
         )
         told = "Checks every byte of BUNDLE first. Prints to standard output unless you give -o."
         made = _to_file(registered)

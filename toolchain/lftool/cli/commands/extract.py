@@ -14,7 +14,7 @@ from lftool.cli.shared_options import bundle_argument, json_option, print_json, 
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @json_option
 def command(bundle: Path, directory: Path, as_json: bool) -> None:
-    """Write prefix and members of BUNDLE into DIRECTORY, once every content has been checked."""
+    """Write the prefix and members of BUNDLE into DIRECTORY, after checking them all."""
     from lftool.ops.bundles.extract import extract_bundle
 
     written = extract_bundle(bundle, directory)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @project_option
 @json_option
 def command(project: Path | None, as_json: bool) -> None:
-    """Fetch every file that the lock pins; afterwards a build needs no network."""
+    """Fetch every file that the lock pins, so that builds need no network."""
     from lftool.ops.fetch import fetch_project
     from lftool.ops.project import find_project, open_ports
     from lftool.pipeline.parallel import apart
@@ -27,4 +27,4 @@ def command(project: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"fetched": [{"path": f.path, "size": f.size, "sha256": f.sha256.hex} for f in fetched]})
         return
-    note(f"{len(fetched)} files fetched, {size_text(sum(file.size for file in fetched))}; the rest was here")
+    note(f"{len(fetched)} files fetched, {size_text(sum(file.size for file in fetched))}; the rest was in the cache")

@@ -11,7 +11,7 @@ from lftool.cli.shared_options import json_option, note, print_json, say
 
 @click.group("gguf")
 def command() -> None:
-    """Mend GGUF files."""
+    """Repair GGUF files."""
 
 
 @command.command("repair")
@@ -19,9 +19,9 @@ def command() -> None:
 @click.argument("destination", metavar="OUT", type=click.Path(path_type=Path))
 @json_option
 def repair(source: Path, destination: Path, as_json: bool) -> None:
-    """Write a sound copy of a GGUF that llama.cpp reads and lftool refuses, and say what is changed.
+    """Write a sound copy of a GGUF that llama.cpp reads but lftool refuses, and list the changes.
 
-    Text that is not UTF-8, padding that is missing at the end, bytes behind the last tensor. No weight changes.
+    Repairs text that is not UTF-8, missing padding at the end, and bytes after the last tensor. Weights never change.
     """
     from lftool.ops.gguf import repair_gguf
 

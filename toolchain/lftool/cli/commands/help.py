@@ -12,7 +12,7 @@ from lftool.cli.shared_options import say
 @click.command("help")
 @click.argument("topic", required=False)
 def command(topic: str | None) -> None:
-    """Print a page of the documentation, or list them: `lftool help recipe`."""
+    """Print a documentation page, such as `lftool help recipe`. Without TOPIC, list the pages."""
     from lftool.ops.help import page, topics
 
     if topic is not None:

@@ -13,9 +13,9 @@ from lftool.cli.shared_options import note
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=Path())
 @click.option("--name", help="Name of the bundle; default: name of the folder.")
 def command(directory: Path, name: str | None) -> None:
-    """Write a recipe to start from into DIRECTORY (default: here).
+    """Write a starter recipe into DIRECTORY (default: the current folder).
 
-    It names the GGUF and the signing key in DIRECTORY, if there is one of each.
+    If DIRECTORY has exactly one GGUF, or exactly one signing key, the recipe names it.
     """
     from lftool.api import QuantizerType
     from lftool.host.registry import Registry

@@ -21,7 +21,7 @@ _DOES = {"generates": "text generation", "embeds": "text embedding", "ranks": "r
 @bundle_argument
 @json_option
 def command(bundle: Path, as_json: bool) -> None:
-    """Show members, tensors, run contract, provenance and signers of BUNDLE; checks structure, trusts nobody."""
+    """Show members, tensors, run contract, provenance and signers of BUNDLE. Checks its structure, not its signers."""
     from lftool.ops.bundles.inspect import inspect_bundle
 
     found = inspect_bundle(bundle)

@@ -11,14 +11,14 @@ from lftool.cli.shared_options import json_option, note, print_json, project_opt
 
 @click.command("lock")
 @project_option
-@click.option("--check", is_flag=True, help="Only say whether the lock is the recipe's; offline, writes nothing.")
+@click.option("--check", is_flag=True, help="Check that the lock matches the recipe. Works offline, writes nothing.")
 @click.option(
     "--upgrade",
     is_flag=False,
     flag_value="*",
     multiple=True,
     metavar="[NAME]",
-    help="Let pins move: a source, tool:NAME, plugin:NAME; all without NAME.",
+    help="Update the pin of a source, tool:NAME or plugin:NAME; without NAME, update all.",
 )
 @click.option(
     "--record",
@@ -31,9 +31,9 @@ from lftool.cli.shared_options import json_option, note, print_json, project_opt
     "--editable",
     multiple=True,
     metavar="DISTRIBUTION",
-    help="Pin a plugin that you are writing as editable: its edits do not make the lock unusable. May be repeated.",
+    help="Pin a plugin that you are developing as editable: editing it does not invalidate the lock. May be repeated.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the changes, write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the changes without writing them.")
 @json_option
 def command(
     project: Path | None,
@@ -53,10 +53,10 @@ def command(
     from lftool.pipeline.pinned import missing_plugins
 
     if editable and (check or record):
-        raise click.UsageError("--editable goes neither with --check nor with --record")
+        raise click.UsageError("--editable cannot be used with --check or --record")
     if sum([check, bool(upgrade), bool(record)]) > 1 or (dry_run and (check or record)):
         raise click.UsageError(
-            "--check, --upgrade and --record exclude one another, and --dry-run goes with --upgrade only"
+            "use only one of --check, --upgrade and --record; --dry-run cannot be used with --check or --record"
         )
     found = find_project(project)
     if check:

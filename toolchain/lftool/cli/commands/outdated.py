@@ -20,7 +20,7 @@ _MOST_SHOWN = 5
 @project_option
 @json_option
 def command(project: Path | None, as_json: bool) -> None:
-    """Say which locked refs mean something else now; changes nothing."""
+    """Show which locked refs have moved. Changes nothing."""
     from lftool.ops.outdated import outdated
     from lftool.ops.project import find_project, open_ports
 
@@ -35,7 +35,7 @@ def command(project: Path | None, as_json: bool) -> None:
 
 def _text(state: SourceState) -> str:
     if not state.moved:
-        return "cannot be told without fetching" if state.unknown else "as locked"
+        return "unknown until fetched" if state.unknown else "as locked"
     parts = []
     if state.current is not None and state.current != state.locked:
         parts.append(f"{state.locked[:19]} → {state.current[:19]}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group("plugins")
 def command() -> None:
-    """Show installed plugins, and check them."""
+    """Show, check, test and create plugins."""
 
 
 @command.command("list")
@@ -46,7 +46,10 @@ def list_plugins(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Show all of the plugin NAME: records, schemes, file types, options with types and defaults, and the digest that locks pin."""
+    """Show everything about plugin NAME.
+
+    Prints its records, schemes, file types, options with types and defaults, and the digest that locks pin.
+    """
     from lftool.host.discovery import discover
     from lftool.ops.plugins import digest_of, find_plugin, offers
 
@@ -80,13 +83,17 @@ def show(name: str, as_json: bool) -> None:
     default=("source",),
     show_default=True,
     type=click.Choice(["source", "quantizer", "layout", "observer", "check", "exporter", "command"]),
-    help="What it offers; may be given several times.",
+    help="What the plugin provides; may be repeated.",
 )
 @click.option(
-    "--into", type=click.Path(path_type=Path, file_okay=False, exists=True), default=".", metavar="DIR", help="Where."
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=".",
+    metavar="DIR",
+    help="Folder to create the project in; default: the current one.",
 )
 def new(name: str, kinds: tuple[str, ...], into: Path) -> None:
-    """Write the project of a plugin called NAME: it installs, and passes its tests."""
+    """Create a plugin project called NAME that installs and passes its tests."""
     from lftool.ops.plugin_project import new_plugin
 
     for path in new_plugin(name, kinds, into):
@@ -97,7 +104,7 @@ def new(name: str, kinds: tuple[str, ...], into: Path) -> None:
 @click.argument("name")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- PYTEST_ARGUMENTS]")
 def test(name: str, arguments: tuple[str, ...]) -> int:
-    """Test an installed plugin by the conformance kits, with the examples that it states.
+    """Run the conformance kits against an installed plugin, with the examples that it declares.
 
     Needs pytest: pip install 'lftool[testing]'.
     """
@@ -109,7 +116,10 @@ def test(name: str, arguments: tuple[str, ...]) -> int:
 @command.command("check")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def check(names: tuple[str, ...]) -> int:
-    """Check that plugins load and fit: imports, API version, hooks, types of options, names that two claim. All unless some are named."""
+    """Check that plugins load and are compatible.
+
+    Checks imports, API version, hooks, option types and name conflicts, in every plugin unless you name some.
+    """
     from lftool.cli.main import COMMANDS
     from lftool.errors import ExitStatus
     from lftool.host.discovery import discover

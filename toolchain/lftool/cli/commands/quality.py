@@ -17,7 +17,10 @@ from lftool.cli.shared_options import chosen_sign_key, json_option, print_json, 
     "--text", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Text to predict."
 )
 @click.option(
-    "--context", type=click.IntRange(min=3), metavar="N", help="Tokens evaluated together; default 512 or the model's."
+    "--context",
+    type=click.IntRange(min=3),
+    metavar="N",
+    help="Tokens evaluated together; default: 512, or the model's trained context if smaller.",
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder of bundles; default: dist."
@@ -37,7 +40,7 @@ def command(
     jobs: int | None,
     as_json: bool,
 ) -> None:
-    """Measure how well TARGET's weights predict a text, against the unquantised weights, and sign what was found."""
+    """Measure how well TARGET's weights predict a text compared with the unquantised weights, and sign the result."""
     from lftool.api import EmbeddingFigures
     from lftool.ops.build import BuildOptions
     from lftool.ops.project import find_project, open_ports

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.option("-p", "--prompt", help="Answer this and exit; default: standard input, or a chat.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="At most N tokens an answer.")
 @click.option("--raw", is_flag=True, help="Complete the text as given, without the chat template.")
-@click.option("--backend", metavar="NAME", help="Backend to use; auto: the best that is here; default: the bundle's.")
+@click.option("--backend", metavar="NAME", help="Backend to use; auto: the best available; default: the bundle's.")
 @trust_options
 def command(
     bundle: Path,
@@ -28,9 +28,9 @@ def command(
     key: Path | None,
     trust: Path | None,
 ) -> None:
-    """Run the model in BUNDLE, in place. Its integrity is checked first, always.
+    """Run the model in BUNDLE, in place. Always checks its integrity first.
 
-    Of a folder, the bundle is taken whose backend is here.
+    If BUNDLE is a folder, runs the bundle whose backend is available.
     """
     from lftool.cli.handover import start
     from lftool.cli.quickstart import remember

@@ -15,19 +15,19 @@ def command() -> None:
 
 
 @command.command("build")
-@click.option("--backend", default="cpu", show_default=True, metavar="NAME", help="For which backend.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the executable there.")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="How many threads; default: every core.")
-@click.option("--offline", is_flag=True, help="Ask no remote source.")
+@click.option("--backend", default="cpu", show_default=True, metavar="NAME", help="Backend to compile for.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the executable to FILE.")
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads to use; default: one per core.")
+@click.option("--offline", is_flag=True, help="Do not contact remote sources.")
 @project_option
 @json_option
 def build(
     backend: str, output: Path | None, threads: int | None, offline: bool, project: Path | None, as_json: bool
 ) -> None:
-    """Compile llama.cpp into one executable, which needs no Python; it is kept in the cache.
+    """Compile llama.cpp into one executable that needs no Python, and keep it in the cache.
 
-    In a project whose lock pins the runtime, it is that very executable: from the cache, the remote store, or compiled
-    and compared.
+    In a project whose lock pins the runtime, the result is exactly the pinned executable: from the cache, from the
+    remote store, or compiled and compared.
     """
     from lftool.ops.project import find_nearest, open_ports
     from lftool.ops.runtime import build_runtime, write_executable

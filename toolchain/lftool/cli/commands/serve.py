@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @click.command("serve")
 @bundle_argument
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65_535), metavar="N", help="Port.")
-@click.option("--api-key", metavar="KEY", help="What clients must send; better in the variable LLAMA_API_KEY.")
-@click.option("--insecure", is_flag=True, help="Listen to other machines without a key.")
-@click.option("--backend", metavar="NAME", help="Backend to use; auto: the best that is here; default: the bundle's.")
+@click.option("--api-key", metavar="KEY", help="Key that clients must send; safer in the variable LLAMA_API_KEY.")
+@click.option("--insecure", is_flag=True, help="Serve other machines without a key.")
+@click.option("--backend", metavar="NAME", help="Backend to use; auto: the best available; default: the bundle's.")
 @trust_options
 def command(
     bundle: Path,

@@ -14,7 +14,7 @@ from lftool.cli.shared_options import json_option, note, print_json, project_opt
 @project_option
 @json_option
 def command(destination: Path, project: Path | None, as_json: bool) -> None:
-    """Write all that a locked build reads into a folder or an archive, for `build --vendor` without a network."""
+    """Write everything that a locked build reads into a folder or archive, for `build --vendor` without a network."""
     from lftool.ops.project import find_project, open_ports
     from lftool.ops.vendor import vendor_project
     from lftool.pipeline.parallel import apart

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="BUNDLE...")
 @trust_options
 @click.option("--full", is_flag=True, help="Also recompute flat digests, CRC-32s and sha256 of the unsigned bundle.")
-@click.option("--allow-unsigned", is_flag=True, help="Check integrity only, and say so.")
+@click.option("--allow-unsigned", is_flag=True, help="Accept an unsigned bundle: check only its integrity.")
 @click.option(
-    "--allow-other-signatures", is_flag=True, help="List signatures that no trusted key verifies; do not fail."
+    "--allow-other-signatures", is_flag=True, help="List signatures that no trusted key verifies instead of failing."
 )
 @click.option(
     "--quality",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Also check a statement of `lftool quality` about it.",
+    help="Also check a statement from `lftool quality` about BUNDLE.",
 )
 @json_option
 def command(
@@ -38,11 +38,11 @@ def command(
     quality: Path | None,
     as_json: bool,
 ) -> None:
-    """Check every byte of each BUNDLE, and that somebody you trust signed it; the first that fails ends it."""
+    """Check every byte of each BUNDLE, and that a key you trust signed it. Stops at the first failure."""
     from lftool.ops.bundles.verify import VerifyOptions, verify_bundle
 
     if quality is not None and len(bundles) > 1:
-        raise click.UsageError("a statement of quality is about one bundle")
+        raise click.UsageError(f"--quality takes one bundle, got {len(bundles)}")
     options = VerifyOptions(
         policy=chosen_policy(key, trust),
         full=full,
@@ -59,17 +59,17 @@ def command(
 
 
 def _show(found: Verification, bundle: Path, options: VerifyOptions) -> None:
-    checked = "every byte, flat digests and CRC-32s" if options.full else "every byte"
-    say(f"{bundle.name}: {checked} as its manifest says; M {found.manifest_digest}")
+    checked = "every byte, flat digest and CRC-32" if options.full else "every byte"
+    say(f"{bundle.name}: {checked} matches the manifest; M {found.manifest_digest}")
     if found.signed_by:
         say(f"signed by {', '.join(found.signed_by)}, which you trust")
     else:
-        say("integrity only: nobody vouches for it")
+        say("integrity only: no signature verified")
     if found.quality is not None:
         say(f"{options.quality}: {_measured(found.quality)}")
     if found.signatures is not None:
         for result in found.signatures.of("untrusted"):
-            say(f"not covered: signature by key {result.key_id}: {result.reason}")
+            say(f"not verified: signature by key {result.key_id}: {result.reason}")
 
 
 def _measured(said: dict[str, Any]) -> str:

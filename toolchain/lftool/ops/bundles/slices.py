@@ -29,7 +29,7 @@ def _recipe(bundle: Bundle, data: bytes) -> Recipe:
         raise FormatError(error.message) from None
     if set(recipe.targets) != {manifest.target}:
         raise FormatError(
-            f"{what}: it has the targets {', '.join(sorted(recipe.targets))}, not {manifest.target} alone"
+            f"{what}: expected only the target {manifest.target}, got {', '.join(sorted(recipe.targets))}"
         )
     if emit_recipe(slice_recipe(recipe, manifest.target)) != data:
         raise FormatError(f"{what}: it is not the canonical slice of one target")
@@ -51,7 +51,7 @@ def _lock(bundle: Bundle, data: bytes, recipe: Recipe, recipe_digest: Digest) ->
         raise FormatError(f"{what}: it is not the canonical slice of the target {target}")
     if lock.recipe.sha256 != recipe_digest:
         raise FormatError(
-            f"{what}: it belongs to a recipe of sha256 {lock.recipe.sha256}, beside it is {recipe_digest}"
+            f"{what}: it belongs to the recipe with sha256 {lock.recipe.sha256}, but the bundle has {recipe_digest}"
         )
     asked = {name: (source.uri, source.include, source.exclude) for name, source in recipe.sources.items()}
     if asked != {name: (source.uri, source.include, source.exclude) for name, source in lock.sources.items()}:
@@ -82,7 +82,7 @@ def _check_provenance(bundle: Bundle, provenance: Any, lock: Lock, digests: dict
         if theirs != item["digest"]["sha256"]:
             ours = item["digest"]["sha256"]
             raise FormatError(f"{what}: {item['name']} has sha256 {theirs}, the slices give {ours}")
-    raise FormatError(f"{what}: it names other dependencies than the slices give")
+    raise FormatError(f"{what}: its dependencies differ from those in the slices")
 
 
 def check_slices(bundle: Bundle, provenance: Any) -> None:  # noqa: ANN401 - a SLSA predicate

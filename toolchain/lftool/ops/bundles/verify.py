@@ -101,16 +101,18 @@ def verify_descriptor(
             report,
             path.name,
             allow_other=options.allow_other_signatures,
-            unsigned_hint="to check integrity only, and know that: --allow-unsigned",
+            unsigned_hint="to check only its integrity: --allow-unsigned",
         )
     if report is None and not options.allow_unsigned:
         raise TrustError(
-            f"{path.name}: no trusted key was named", hints=("give --key PUB, --trust FILE, or --allow-unsigned",)
+            f"{path.name}: no trusted key or policy given", hints=("give --key PUB, --trust FILE, or --allow-unsigned",)
         )
     quality = None
     if options.quality is not None:
         if options.policy is None:
-            raise TrustError(f"{options.quality}: no trusted key was named", hints=("give --key PUB or --trust FILE",))
+            raise TrustError(
+                f"{options.quality}: no trusted key or policy given", hints=("give --key PUB or --trust FILE",)
+            )
         stated = trusted_quality(bundle, options.quality, options.policy, today)
         if unsigned is not None and stated.unsigned != unsigned.sha256:
             raise IntegrityError(f"{options.quality}: it names U {stated.unsigned}, the file gives {unsigned.sha256}")

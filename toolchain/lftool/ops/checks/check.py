@@ -111,7 +111,8 @@ def _applying(project: Project, manifest: BundleManifest, name: str, ports: Port
     recipe, target = project.recipe, manifest.target
     if (manifest.name, manifest.version) != (recipe.bundle.name, recipe.bundle.version):
         raise UsageError(
-            f"{name} is {manifest.name} {manifest.version}, and the recipe is of {recipe.bundle.name} {recipe.bundle.version}",
+            f"{name} is {manifest.name} {manifest.version}, but the recipe is for"
+            f" {recipe.bundle.name} {recipe.bundle.version}",
             hints=("build it: lftool build",),
         )
     if target not in recipe.targets:

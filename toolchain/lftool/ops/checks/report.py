@@ -83,10 +83,10 @@ def raise_if_failed(reports: Sequence[CheckReport]) -> None:
     total = sum(len(report.results) for report in reports)
     failed = [f"{report.target}/{result.name}" for report in reports for result in report.failed]
     unmade = [f"{report.target}/{result.name}" for report in reports for result in report.unmade]
-    not_made = f"{len(unmade)} of {total} checks could not be made: {', '.join(unmade)}"
+    not_made = f"{len(unmade)} of {total} checks could not be run: {', '.join(unmade)}"
     if failed:
         more = f"; {not_made}" if unmade else ""
-        raise PolicyError(f"{len(failed)} of {total} checks do not hold: {', '.join(failed)}{more}")
+        raise PolicyError(f"{len(failed)} of {total} checks failed: {', '.join(failed)}{more}")
     if unmade:
         raise UnavailableError(not_made)
 

@@ -161,6 +161,6 @@ def pick(names: Iterable[str], registry: Registry, store: Store, carried: Collec
         if found.probe.available and able:
             why = f"{name} has {device_text(found)}"
             return Pick(found=found, why="; ".join([*passed, why]))
-        unused = f"nothing that is installed can compute on {device_text(found)}"
+        unused = f"nothing installed can compute on {device_text(found)}"
         passed.append(f"no {name}: {unused if found.probe.available else found.probe.reason}")
     raise UnavailableError(f"no backend can be used here: {'; '.join(passed)}", hints=("lftool backends",))

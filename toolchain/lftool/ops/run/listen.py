@@ -21,8 +21,8 @@ def require_key(host: str, key: str | None, *, insecure: bool) -> None:
         raise UsageError("an API key has no spaces, commas, or letters outside ASCII: clients could not send it")
     if not is_loopback(host) and not key and not insecure:
         raise UsageError(
-            f"serving on {host} lets other machines in, and there is no key",
-            hints=("set LLAMA_API_KEY to what clients must send, or give --insecure if that is meant",),
+            f"serving on {host} lets other machines in, but no API key is set",
+            hints=("set LLAMA_API_KEY to what clients must send, or use --insecure to serve without a key",),
         )
 
 

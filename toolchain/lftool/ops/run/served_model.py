@@ -106,7 +106,7 @@ class ServedModel:
         with _transport_errors(path):
             answer = self._client.post(path, json=body)
         if answer.status_code != _OK:
-            raise UnavailableError(f"the server answered {path} with HTTP {answer.status_code}: {answer.text[:300]}")
+            raise UnavailableError(f"the server returned HTTP {answer.status_code} for {path}: {answer.text[:300]}")
         return answer.json()
 
     def ask(self, question: Question) -> str:
@@ -132,7 +132,7 @@ class ServedModel:
             for line in answer.iter_lines():
                 if line.startswith("data: {") and _has_text(json.loads(line.removeprefix("data: "))):
                     return time.perf_counter() - started
-        raise UnavailableError(f"the server gave no token to {question.path}")
+        raise UnavailableError(f"the server sent no token for {question.path}")
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return the embeddings of texts.
@@ -143,7 +143,7 @@ class ServedModel:
         found = self._post("/v1/embeddings", {"model": "model", "input": list(texts)})["data"]
         made = [item["embedding"] for item in sorted(found, key=lambda item: item["index"])]
         if any(not isinstance(number, float | int) for vector in made for number in vector):
-            raise UnavailableError("the server made embeddings that are no numbers")
+            raise UnavailableError("the server returned embeddings that are not numbers")
         return made
 
 
@@ -155,7 +155,7 @@ def _transport_errors(path: str) -> Iterator[None]:
     try:
         yield
     except httpx2.TransportError as error:
-        raise UnavailableError(f"the server gave no answer to {path}: {str(error) or type(error).__name__}") from error
+        raise UnavailableError(f"the server did not respond to {path}: {str(error) or type(error).__name__}") from error
 
 
 def _has_text(event: dict[str, Any]) -> bool:
@@ -212,7 +212,7 @@ def served(path: Path, store: Store, backend: str | None, *, embeddings: bool = 
             if started[0].poll() is not None or time.monotonic() > deadline:
                 log.seek(0)
                 tail = log.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]
-                raise UnavailableError("\n".join([f"{path.name} cannot be served; the last it printed:", *tail]))
+                raise UnavailableError("\n".join([f"{path.name} cannot be served; its last output:", *tail]))
             time.sleep(_POLL_SECONDS)
         yield model
 

@@ -125,7 +125,7 @@ class NewPins:
     def _editable(self, origin: Origin) -> LockedPlugin:
         if not self.ports.registry.is_editable(origin):
             raise UsageError(
-                f"plugin {origin.distribution} is no editable install",
+                f"plugin {origin.distribution} is not an editable install",
                 hints=("install your checkout: pip install -e PATH",),
             )
         return LockedPlugin(version=origin.version, editable=True)
@@ -221,7 +221,7 @@ class NewPins:
         if expected in {None, made} or self.upgrade.tool(record.semantics, record.name):
             return
         assert expected is not None  # noqa: S101 - one line above
-        hint = f"if the new bytes are wanted: lftool lock --upgrade tool:{record.semantics}"
+        hint = f"to accept the new bytes: lftool lock --upgrade tool:{record.semantics}"
         raise differs(step, expected, made, hint)
 
     def with_archive(self, tool: Tool) -> Tool:

@@ -89,7 +89,7 @@ def staleness(recipe: Recipe, lock: Lock) -> list[str]:
             source.exclude,
             canonical_options(source.options),
         ):
-            found.append(f"sources.{name}: the lock answers another request")
+            found.append(f"sources.{name}: the lock pins a different request")
     found += [f"sources.{name}: not in the recipe" for name in sorted(lock.sources.keys() - recipe.sources.keys())]
     found += [f"targets.{name}: not in the recipe" for name in sorted(lock.targets.keys() - recipe.targets.keys())]
     if found:

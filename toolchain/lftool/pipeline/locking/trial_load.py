@@ -91,4 +91,4 @@ def try_loading(weights: Artifact, context: int | None, what: str, ports: Ports)
             for text in report.warnings:
                 ports.emit(Notice(text=f"{what}: {text}", warning=True))
             return
-    ports.emit(Notice(text=f"loading the model was not tried: {why}"))
+    ports.emit(Notice(text=f"did not try loading the model: {why}"))

@@ -38,26 +38,27 @@ def check_adapter(adapter: GGUFHeader, weights: GGUFHeader, source: str) -> None
     what = f"model.lora: the adapter of source {source!r}"
     own, theirs = (header.metadata.get("general.architecture") for header in (adapter, weights))
     if own != theirs:
-        raise RecipeError(f"{what} is for models of architecture {own!r}, and the weights are {theirs!r}")
+        raise RecipeError(f"{what} is for models of architecture {own!r}, but the weights are {theirs!r}")
     base = {tensor.name: tensor.dimensions for tensor in weights.tensors}
     factors = {tensor.name: tensor.dimensions for tensor in adapter.tensors}
     names = sorted({name.removesuffix(_A).removesuffix(_B) for name in factors if name.endswith((_A, _B))})
     for name in factors:
         if name.endswith(_NORM):
             raise RecipeError(
-                f"{what} holds trained norms ({name}), which llama.cpp leaves out: the answers would be other ones",
+                f"{what} holds trained norms ({name}), which llama.cpp ignores: the answers would differ",
                 hints=("merge the adapter into its model, and start from that",),
             )
     if not names:
         raise RecipeError(f"{what} changes no tensor")
     for name in names:
         if name not in base:
-            raise RecipeError(f"{what} changes {name}, which the weights do not have: it is of another model")
+            raise RecipeError(f"{what} changes {name}, which the weights do not have: it is for another model")
         pair = [factors.get(name + part) for part in (_A, _B)]
         if pair[0] is None or pair[1] is None:
-            raise RecipeError(f"{what} has one of the two factors of {name} only")
+            raise RecipeError(f"{what} has only one of the two factors of {name}")
         if not _fits(name, base[name], pair[0], pair[1]):
             shapes = f"{list(pair[0])} and {list(pair[1])}"
             raise RecipeError(
-                f"{what} changes {name} by factors of {shapes}, and the weights have {list(base[name])}: it is of another model"
+                f"{what} changes {name} by factors of {shapes}, but the weights have {list(base[name])}:"
+                " it is for another model"
             )

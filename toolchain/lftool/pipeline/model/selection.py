@@ -150,7 +150,7 @@ def _of_pieces(files: tuple[LockedFile, ...]) -> tuple[str, ...]:
         return ()
     pieces.sort(key=lambda piece: (piece[1], [int(number) for number in re.findall(r"\d+", piece[2])], piece[2]))
     joined = shlex.join(piece[0] for piece in pieces)
-    return (f"these are pieces of a file, to be joined first: cat -- {joined} > {shlex.quote(pieces[0][1])}",)
+    return (f"these are pieces of one file; join them first: cat -- {joined} > {shlex.quote(pieces[0][1])}",)
 
 
 def _of_plugins(files: tuple[LockedFile, ...], source: str, role: str, formats: Sequence[Format]) -> Chosen | None:
@@ -259,7 +259,7 @@ def lora_files(recipe: Recipe, lock: Lock, formats: Sequence[Format]) -> Chosen 
     if folders[0] + _ADAPTER_WEIGHTS not in {file.path for file in found}:
         if any(file.path.endswith(_PICKLES) for file in files):
             pick(files, name, "LoRA adapter", (_ADAPTER_WEIGHTS,))  # raises the right error
-        raise RecipeError(f"source {name!r} has {_ADAPTER_CONFIG} of a LoRA adapter, and no {_ADAPTER_WEIGHTS}")
+        raise RecipeError(f"source {name!r} has {_ADAPTER_CONFIG} of a LoRA adapter, but no {_ADAPTER_WEIGHTS}")
     return Chosen(format="peft", files=found)
 
 
@@ -278,7 +278,7 @@ def mmproj_files(recipe: Recipe, lock: Lock, formats: Sequence[Format]) -> Chose
     named = tuple(file for file in ggufs if _is_projector(file))
     if ggufs and not named and name == recipe.model.weights:
         raise RecipeError(
-            f"source {name!r} holds the weights, and no GGUF with mmproj in its name: there is no projector",
+            f"source {name!r} holds the weights, but no GGUF with mmproj in its name: there is no projector",
             hints=("name the source that has it, or leave mmproj out",),
         )
     found = None if ggufs else _safetensors(files, name) or _of_plugins(files, name, "mmproj", formats)

@@ -81,7 +81,7 @@ class SourceReader:
                         f"{error.message}; the expected digest comes from the source, or from #sha256= in its uri",
                         hints=("compare the digest with the one that the file's owner publishes",),
                     ) from error
-                hint = f"if the change is wanted: lftool lock --upgrade {self.name}"
+                hint = f"to accept the change: lftool lock --upgrade {self.name}"
                 raise IntegrityError(f"{error.message}; it has changed since it was locked", hints=(hint,)) from error
             if expected is None and transfer.pinned and _is_one_version(file, revision):
                 ports.store.actions.put(identity, {_FILE: came})

@@ -77,11 +77,11 @@ def _place(url: str) -> str:
         parts = urlsplit(url)
         host, _ = parts.netloc, parts.port
     except ValueError:  # its text may repeat a password
-        raise UsageError(f"{PLACE} is no URL") from None
+        raise UsageError(f"{PLACE} is not a URL") from None
     if not parts.scheme or not host or "@" in host or parts.query or parts.fragment:
         raise UsageError(
             f"{PLACE} must be scheme://host/path, without user, query or fragment",
-            hints=("credentials have variables of their own: lftool help environment",),
+            hints=("credentials have their own variables: lftool help environment",),
         )
     return parts.scheme
 

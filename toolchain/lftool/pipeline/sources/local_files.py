@@ -59,7 +59,7 @@ def changed_files(parts: ModelParts, lock: Lock, files: ProjectFiles, store: Sto
         except (OSError, StorageError):
             continue
         except IntegrityError as error:
-            hint = f"if the change is wanted: lftool lock --upgrade {name}"
+            hint = f"to accept the change: lftool lock --upgrade {name}"
             found.append(IntegrityError(f"{error.message}; it has changed since it was locked", hints=(hint,)))
     return found
 

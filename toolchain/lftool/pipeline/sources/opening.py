@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 _CREDENTIALS_HINT = "name credentials for the host in your credentials.toml (lftool help configuration)"
-_QUERY_HINT = "name what stands behind ? in your credentials.toml: `query` of that host (lftool help configuration)"
+_QUERY_HINT = "put the query string in your credentials.toml: `query` of that host (lftool help configuration)"
 
 
 def scheme_of(uri: str, name: str) -> str:
@@ -35,7 +35,7 @@ def scheme_of(uri: str, name: str) -> str:
         try:
             host = urlsplit(uri).netloc
         except ValueError as error:
-            raise RecipeError(f"sources.{name}.uri: {uri!r} is no URI: {error}") from None
+            raise RecipeError(f"sources.{name}.uri: {uri!r} is not a valid URI: {error}") from None
         if "@" in host:
             raise RecipeError(
                 f"sources.{name}.uri: user information is refused: it would end up in the lock",
@@ -63,8 +63,8 @@ def open_source(spec: SourceSpec, name: str, ports: Ports) -> tuple[Registered[A
     record = registered.record
     if not ports.online and not record.local:
         raise UnavailableError(
-            f"source {name!r} is not in the store, and its {record.name} source may not be asked offline",
-            hints=("run once without --offline; afterwards the store has it",),
+            f"source {name!r} is not in the store, and lftool is offline, so it cannot use the {record.name} source",
+            hints=("run once without --offline to put it in the store",),
         )
     options = given_options(record, spec.options, "source", f"lftool.toml: $.sources.{name}.options", RecipeError)
     context = SourceContext(

@@ -44,7 +44,7 @@ def _ask(registered: Registered[Any], source: Source, request: SourceRequest, na
             raise PluginError(f"{registered.origin}: resolve() returned {type(found).__name__}, not Resolution")
         if not found.files:
             chosen = request.include or request.exclude
-            why = " that its `include` and `exclude` choose" if chosen else ""
+            why = " that its `include` and `exclude` match" if chosen else ""
             raise RecipeError(f"source {name!r}: there is no file at {request.uri}{why}")
         return found
 

@@ -46,7 +46,7 @@ def check_recognised(source: str, file: LockedFile, ports: Ports) -> None:
             raise FormatError(
                 f"{what}: this is the bundle {stem}, not weights",
                 hints=(
-                    "take its weights out, and start from those: lftool extract BUNDLE DIRECTORY",
+                    "extract its weights and use those: lftool extract BUNDLE DIRECTORY",
                     "their sha256 is in its manifest: lftool inspect BUNDLE",
                 ),
             )

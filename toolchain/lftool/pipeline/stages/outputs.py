@@ -33,4 +33,4 @@ def check_output(path: Path, plan: TransformPlan, name: str) -> None:
     wrong = sorted(name for name in made.keys() | planned.keys() if made.get(name) != planned.get(name))
     if wrong:
         name = wrong[0]
-        raise FormatError(f"{what}: tensor {name} is {made.get(name)}, planned was {planned.get(name)}")
+        raise FormatError(f"{what}: tensor {name} is {made.get(name)}, expected {planned.get(name)}")

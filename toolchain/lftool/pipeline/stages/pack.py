@@ -106,8 +106,8 @@ def _layout_plan(
     number = 1 if pinned is None or pinned.layout is None else pinned.layout
     if registered.record.number != number:
         raise UnavailableError(
-            f"layout {spec.layout!r}: the lock pins number {number}, installed is {registered.record.number}",
-            hints=("install the plugin that the lock was made with", "or move on: lftool lock"),
+            f"layout {spec.layout!r}: the lock pins number {number}, but {registered.record.number} is installed",
+            hints=("install the plugin that the lock was made with", "or update the lock: lftool lock"),
         )
     inputs = attrs.evolve(
         _layout_inputs(lock.targets[target].runtime, weights, beside, lock, ports),

@@ -41,9 +41,9 @@ def _recall(stage: LockedQuantize, target: str, most: int, ports: Ports) -> None
         return
     if stage.output is None:
         try:
-            weights_header(made.output, f"{made.by}, what it says of targets.{target}", ports)
+            weights_header(made.output, f"{made.by}, its weights for targets.{target}", ports)
         except FormatError as error:
-            ports.emit(Notice(text=f"{error.message}; going on without it", warning=True))
+            ports.emit(Notice(text=f"{error.message}; continuing without it", warning=True))
             ports.records.doubt(stage.action, WEIGHTS)
             return
     ports.emit(Notice(text=f"targets.{target}: quantised weights were not made here; {made.by} vouches for them"))

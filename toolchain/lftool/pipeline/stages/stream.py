@@ -198,7 +198,7 @@ class _Streaming:
                 if passed is None or passed.size < size:
                     if passed is not None:
                         converting.result()  # it has ended; its error explains more than a truncated file
-                    raise FormatError(f"{what} is not the {size} bytes that its header makes it")
+                    raise FormatError(f"{what} does not have the {size} bytes that its header gives")
                 converting.result()
                 return passed
 

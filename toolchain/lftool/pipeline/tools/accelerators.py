@@ -40,12 +40,12 @@ def accelerated(tool: Tool, backend: str, use: str, expected: Digest, lock: Lock
             continue
         try:
             if registered.origin.distribution not in lock.plugins:
-                raise UnavailableError("the lock does not pin its plugin; lock where it is installed")
+                raise UnavailableError("the lock does not pin its plugin; run `lftool lock` where it is installed")
             require_pinned_plugin(registered.origin, lock, ports)
             found = tool_of(registered, ports)
             if fingerprint(found, use, ports) == expected:
                 return found
-            why = f"it does not make the bits of {tool.registered.record.semantics} for {use} on this device"
+            why = f"it does not reproduce {tool.registered.record.semantics} for {use} on this device"
         except LftoolError as error:  # a missing device or a failing driver: the processor gives the same result
             why = error.message.splitlines()[0]
         ports.emit(Notice(text=f"quantising without {name!r}: {why}", warning=True))

@@ -120,7 +120,7 @@ def _repack(path: Path, out: Path, archive: ToolArchive, what: str) -> None:
         try:
             source = stack.enter_context(tarfile.open(path, "r|*"))
         except tarfile.TarError as error:
-            raise FormatError(f"{what} is no tar archive: {error}") from error
+            raise FormatError(f"{what} is not a tar archive: {error}") from error
         target = stack.enter_context(zipfile.ZipFile(out, "w", zipfile.ZIP_STORED))
         try:
             for member in source:
@@ -129,7 +129,7 @@ def _repack(path: Path, out: Path, archive: ToolArchive, what: str) -> None:
                     continue
                 total, count = total + member.size, count + 1
                 if total > _MAX_BYTES or count > _MAX_MEMBERS:
-                    raise FormatError(f"{what}: more than {_MAX_MEMBERS} files or {_MAX_BYTES} bytes are needed of it")
+                    raise FormatError(f"{what}: over the limit of {_MAX_MEMBERS} files or {_MAX_BYTES} bytes")
                 _safe(name, what)
                 opened = source.extractfile(member)
                 target.writestr(zipfile.ZipInfo(name, _OLDEST), opened.read() if opened else b"")

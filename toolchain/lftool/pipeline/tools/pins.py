@@ -133,7 +133,7 @@ class LockedPins:
         if pinned is None or use not in pinned.fingerprints:
             raise UnavailableError(
                 f"{record.name} {tool.identity.version} has the arithmetic {record.semantics},"
-                f" and {LOCK_NAME} pins no fingerprint of it for {use}",
+                f" but {LOCK_NAME} pins no fingerprint of it for {use}",
                 hints=(f"accept it: lftool lock --upgrade tool:{record.name}",),
             )
         return pinned

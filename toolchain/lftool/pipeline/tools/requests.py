@@ -153,8 +153,8 @@ def quantize_spec(request: TransformRequest, header: GGUFHeader, target: str, re
         )
     if record.alignment not in {None, header.alignment}:
         raise RecipeError(
-            f"targets.{target}: tensors of the weights are aligned to {header.alignment} bytes, and the quantizer"
-            f" {record.name!r} makes broken files of all but {record.alignment}",
+            f"targets.{target}: tensors of the weights are aligned to {header.alignment} bytes, but the quantizer"
+            f" {record.name!r} supports only {record.alignment}",
             hints=("leave `quantizer` out, or choose a file type that another quantizer makes: lftool plugins list",),
         )
     where = f"lftool.toml: $.targets.{target}.options"

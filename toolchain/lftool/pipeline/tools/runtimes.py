@@ -190,7 +190,7 @@ def require_compiled(semantics: str, registered: Registered[RuntimeType], lock: 
         raise NotReproducibleError(
             f"runtime {semantics}: the lock names sha256 {locked.executable}, this machine compiled {made.output.sha256}",
             hints=(
-                f"the lock was made with {locked.toolchain}; here is {made.toolchain}",
+                f"the lock was made with {locked.toolchain}; this machine has {made.toolchain}",
                 *_ELSEWHERE,
                 f"or accept what is compiled here: lftool lock --upgrade tool:{semantics}",
             ),

@@ -263,7 +263,7 @@ def require_pinned_fingerprint(tool: Tool, semantics: str, use: str, locked: Loc
     if got != expected:
         made_with = ", ".join(f"{name} {version}" for name, version in sorted(locked.providers.items()))
         raise UnavailableError(
-            f"{tool.registered.record.name} {tool.identity.version} does not make the bits of {semantics} for {use}:"
+            f"{tool.registered.record.name} {tool.identity.version} does not reproduce {semantics} for {use}:"
             f" the lock pins fingerprint {expected}, this machine's is {got}",
             hints=(
                 f"the lock was made with {made_with}; what changes bits: lftool help determinism",

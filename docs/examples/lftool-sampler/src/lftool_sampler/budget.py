@@ -29,5 +29,5 @@ class Budget:
     def check(self, context: CheckContext) -> Finding:
         """Compare sizes."""
         most, size = self.options.most_bytes, context.bundle.size
-        failure = None if size <= most else f"the bundle has {size:,} bytes, and the check allows {most:,}"
+        failure = None if size <= most else f"the bundle has {size:,} bytes, but the check allows {most:,}"
         return Finding(failure=failure, detail=f"{size:,} bytes")
