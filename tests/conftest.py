@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
 import pytest
-from tests.long import is_long, unused
 
 pytest_plugins = ["lftool.testing.plugin"]
 
@@ -19,13 +19,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark tests that only `make test-long` runs."""
-    names = [item.nodeid for item in items]
-    if config.args == config.getini("testpaths") and unused(names):
-        raise pytest.UsageError(f"tests/long.py has patterns of no test: {unused(names)}")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow the cases that `slow_cases` names, by a pattern searched for in `test_name[case]`."""
     for item in items:
-        if is_long(item.nodeid):
+        if any(re.search(mark.args[0], item.name) for mark in item.iter_markers("slow_cases")):
             item.add_marker(pytest.mark.slow)
 
 

@@ -157,6 +157,7 @@ def test_bsdtar_lists_it(far, require_tool):
         assert (done.returncode, done.stderr, sorted(done.stdout.split())) == (0, "", sorted(file.namelist()))
 
 
+@pytest.mark.slow
 def test_started_by_itself_it_answers_as_the_small_one_does(far, near, interpreter):
     status, out, err = started(far, interpreter, *ARGUMENTS)
 

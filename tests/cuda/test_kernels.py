@@ -63,6 +63,7 @@ def both(device, inputs, produces, folder, **options) -> tuple[bytes, bytes]:
     return (folder / "cuda.gguf").read_bytes(), (folder / "strict.gguf").read_bytes()
 
 
+@pytest.mark.slow_cases(r"\[(?!Q4_K_M|IQ4_XS|Q6_K)")
 @pytest.mark.parametrize(
     ("produces", "imatrix"),
     [

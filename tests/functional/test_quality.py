@@ -100,6 +100,7 @@ def test_the_report_says_what_was_measured_where(story) -> None:
     assert done.out.rstrip().endswith("story-1-q8.quality.sigstore.json")
 
 
+@pytest.mark.slow
 def test_the_unquantised_perplexity_is_what_transformers_computes(story) -> None:
     """The same chunks, in F32 with torch: another implementation of the model and of its vocabulary."""
     found = measured(story, "q8")

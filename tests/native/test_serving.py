@@ -270,6 +270,7 @@ def test_without_the_key_nothing_is_answered(kind, story, native, tmp_path):
         assert KEY not in shown
 
 
+@pytest.mark.slow_cases(r"\[lftool serve, native")
 @pytest.mark.parametrize(
     ("kind", "asked"),
     [
@@ -455,6 +456,8 @@ def hammer(server: Server, clients: int, seconds: float) -> tuple[int, list[str]
     return done[0], wrong
 
 
+# A hundred connections at the same moment stay, and a minute of fifty clients is slow.
+@pytest.mark.slow_cases(r"\[by itself-4\]")
 @pytest.mark.parametrize(
     ("kind", "seconds"),
     [
@@ -498,6 +501,7 @@ def test_a_hundred_connections_at_the_same_moment_are_all_answered(story, native
         assert answered(server, 100, 4) == 100
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="needs a user that runs nothing else: only root can be another")
 def test_a_server_that_may_start_no_more_threads_answers_one_after_the_other_and_stops(story, native, tmp_path):
     with serving(KINDS[0], story, native, log=tmp_path / "log") as server:

@@ -182,6 +182,7 @@ def test_a_prompt_that_is_longer_than_the_context_is_an_error_and_a_conversation
     assert err.endswith("this is longer than the context\n")
 
 
+@pytest.mark.slow
 def test_an_answer_that_the_context_ends_says_so(tmp_path):
     project = make_project(tmp_path, _contract("", context=64))
     project.spawn("lock").assert_success()
@@ -204,6 +205,7 @@ def test_a_manifest_that_is_nested_too_deeply_is_refused(native, executable, tmp
     assert (done.returncode, done.stderr) == (4, f"{executable.name}: its manifest is nested too deeply\n")
 
 
+@pytest.mark.slow
 def test_a_chat_template_that_cannot_be_read_is_no_matter_of_raw_text(tmp_path):
     project = make_project(tmp_path, RECIPE)
     weights = project.root / "tiny-story-f16.gguf"

@@ -89,6 +89,7 @@ def test_bundles_are_those_of_a_build_that_stores_the_intermediate(streamed, tmp
     assert quantised(streamed) == quantised(other)
 
 
+@pytest.mark.slow
 def test_another_machine_builds_the_same_in_one_go(streamed, tmp_path) -> None:
     streamed.run("lock").assert_success()
     streamed.run("build", "--no-sign").assert_success()
@@ -217,6 +218,7 @@ def test_what_is_wrong_with_a_target_is_said_before_anything_is_converted(stream
     assert "convert" not in done.err
 
 
+@pytest.mark.slow
 def test_many_quantisations_are_not_made_in_one_pass(streamed) -> None:
     targets = "".join(
         f'[targets.t{index}]\nlayout = "gguf"\nquantize = "Q8_0"\noverrides = {{ "blk.{index // 3}.attn_{name}.weight" = "F16" }}\n'

@@ -254,6 +254,7 @@ def write_vision(folder: Path, width: int = 256) -> None:
     (folder / "model.safetensors").write_bytes(safetensors_of(shapes))
 
 
+@pytest.mark.slow
 def test_a_projector_is_converted_and_llama_cpp_loads_it_beside_the_weights(story, tmp_path) -> None:
     import llama_cpp
     from llama_cpp import mtmd_cpp
@@ -361,6 +362,7 @@ def test_a_projector_of_an_older_script_says_no_type_and_is_taken(story) -> None
     assert members(built(story, VISION))["mmproj.gguf"] == "projector"
 
 
+@pytest.mark.slow
 def test_converting_an_adapter_fetches_no_weights(story, tmp_path) -> None:
     write_adapter(story.root / "adapter")
     recipe = RECIPE.replace('layout = "llamafile"', 'layout = "gguf"\nquantize = "Q8_0"')

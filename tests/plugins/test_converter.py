@@ -424,6 +424,7 @@ def test_damaged_safetensors_are_refused_before_anything_reads_them(project):
     assert "is not a sound safetensors file: header and tensors take" in done.err
 
 
+@pytest.mark.slow
 def test_vendored_project_converts_without_a_network(project, tmp_path):
     project.write_recipe(RECIPE.format(more='intermediate = "f16"'))
     project.run("lock").assert_success()

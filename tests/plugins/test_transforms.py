@@ -52,6 +52,8 @@ class TestHuggingFace(StreamingConformance):
         )
 
 
+# Both go through the same script as the weights, which stay.
+@pytest.mark.slow_cases(r"test_threads_and_repetition_change_no_byte")
 class TestAdapter(TransformConformance):
     @pytest.fixture
     def work(self, tmp_path, archive):
@@ -66,6 +68,8 @@ class TestAdapter(TransformConformance):
         )
 
 
+# Both go through the same script as the weights, which stay.
+@pytest.mark.slow_cases(r"test_(threads_and_repetition_change_no_byte|a_pipe_gives_the_same_bytes)")
 class TestProjector(StreamingConformance):
     @pytest.fixture
     def work(self, tmp_path, archive):

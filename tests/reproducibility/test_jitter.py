@@ -226,6 +226,7 @@ def test_the_reference_was_made_and_not_found(reference):
     ]
 
 
+@pytest.mark.slow_cases(r"\[(?!far away)")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_surroundings_change_no_byte(reference, example, key, tmp_path, variant):
     got = build(example, tmp_path, key, VARIANTS[variant])
@@ -234,6 +235,7 @@ def test_the_surroundings_change_no_byte(reference, example, key, tmp_path, vari
     assert_same(reference, got)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(FAKETIME is None, reason="needs libfaketime (apt-get install faketime)")
 @pytest.mark.parametrize(
     "clock", ["@2037-12-31 23:59:58", pytest.param("@1980-01-01 00:00:00", marks=pytest.mark.slow)]
@@ -260,6 +262,8 @@ def test_the_committed_lock_is_the_one_that_locking_and_building_gives(example, 
     assert without_providers(made.recorded) == without_providers((example / "lftool.lock").read_bytes())
 
 
+# The committed lock is also compared with the one that locking gives.
+@pytest.mark.slow
 def test_the_committed_example_builds_under_its_committed_lock(example, key, tmp_path):
     project = tmp_path / "project"
     shutil.copytree(example, project, ignore=shutil.ignore_patterns("dist", "train"))

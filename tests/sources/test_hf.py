@@ -18,6 +18,8 @@ def hub():
         yield server
 
 
+# The engine that waits is the same for all; nginx stays.
+@pytest.mark.slow_cases(r"fault_ends_in.*\[(a server that stays overloaded|a page of HTML for good|silence)\]")
 class TestHub(SourceConformance):
     """Large files come from another port, through the proxy."""
 

@@ -105,6 +105,8 @@ KINDS = {
 }
 
 
+# The engine that waits is the same for all; nginx stays.
+@pytest.mark.slow_cases(r"fault_ends_in.*\[(a server that stays overloaded|a page of HTML for good|silence)\]")
 class TestRegistry(SourceConformance):
     """A ModelPack artifact by tag."""
 

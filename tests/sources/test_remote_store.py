@@ -200,6 +200,7 @@ def test_a_record_of_another_output_than_the_lock_names_does_not_count(remote, l
 SIZES = [b'{"weights": {"sha256": "%s", "size": %d}}' % (b"0" * 64, size) for size in (10**14, 2**63, -1)]
 
 
+@pytest.mark.slow_cases(r"\[(?!\{\}|said5)")
 @pytest.mark.parametrize(
     "said", [b"", b"[]", b"{}", b'{"weights": {"sha256": "no", "size": 1}}', b"x" * 100_000, *SIZES]
 )
@@ -264,6 +265,7 @@ def flipped(data: bytes) -> bytes:
     return data[:-1] + bytes([data[-1] ^ 1])
 
 
+@pytest.mark.slow_cases(r"\[(short|long|empty|cut, compressed|frames of nothing)\]")
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -309,6 +311,7 @@ def test_a_store_that_is_down_is_one_warning(remote, lftool):
     assert warning[1].endswith("; continuing without it")
 
 
+@pytest.mark.slow_cases(r"\[(403|500)\]")
 @pytest.mark.parametrize("fault", [stall, answer(503), answer(403), answer(500)], ids=["stall", "503", "403", "500"])
 def test_a_store_that_fails_is_a_warning(remote, lftool, place, fault):
     with FaultProxy(place.url.removesuffix("/store")) as proxy:
@@ -377,6 +380,7 @@ def test_pushing_nowhere_is_a_usage_error(remote, lftool):
     )
 
 
+@pytest.mark.slow_cases(r"\[(cache|https://\[|https://host:)")
 @pytest.mark.parametrize(
     ("url", "message"),
     [

@@ -33,6 +33,8 @@ def upload(swift, bucket):
 FILES = {"config.json": b"{}", "model.gguf": large_model()}
 
 
+# The engine that waits is the same for all; nginx stays.
+@pytest.mark.slow_cases(r"fault_ends_in.*\[(a server that stays overloaded|a page of HTML for good|silence)\]")
 class TestSwift(SourceConformance):
     """All objects below a prefix; the large one was uploaded in parts."""
 

@@ -56,12 +56,14 @@ def same(first: Path, second: Path) -> bool:
     return np.array_equal(np.memmap(first, dtype=np.uint8, mode="r"), np.memmap(second, dtype=np.uint8, mode="r"))
 
 
+@pytest.mark.slow_cases(r"\[(?!Q4_K_M|Q5_1|IQ4_NL|Q8_0)")
 @pytest.mark.parametrize("file_type", [name for name in OFFERED if name != "Q2_K_S"])
 def test_file_of_the_story_model_is_llama_cpps(make, quantize_directly, tmp_path, file_type):
     quantize_directly(STORY, tmp_path / "theirs.gguf", FILE_TYPES[file_type])
     assert same(make(file_type, STORY), tmp_path / "theirs.gguf")
 
 
+@pytest.mark.slow_cases(r"\[(?!Q4_K_M|Q2_K|IQ4_XS|Q8_0)")
 @pytest.mark.parametrize("file_type", OFFERED)
 def test_file_with_an_imatrix_is_llama_cpps(make, quantize_directly, tmp_path, file_type):
     source, entries = tiny_gguf(tmp_path / "model.gguf", layers=2), importance_of(layers=2)
@@ -130,6 +132,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow_cases(r"-(IQ4_XS|F32|BF16)\]")
 @pytest.mark.parametrize("file_type", ["Q4_K_M", "IQ4_XS", "Q8_0", "F32", "BF16"])
 @pytest.mark.parametrize("tensors", ODD.values(), ids=ODD.keys())
 def test_file_of_an_odd_model_is_llama_cpps(make, quantize_directly, tmp_path, tensors, file_type):
