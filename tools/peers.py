@@ -23,6 +23,7 @@ PEERS = {
 # What starts images, for `make test-long`.
 ENGINES = {
     "catatonit": "catatonit",
+    "debootstrap": "debootstrap",
     "ip": "iproute2",
     "netavark": "netavark",
     "podman": "podman",

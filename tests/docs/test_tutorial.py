@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.tutorial import run_tutorial
+from tests.pages import run_tutorial
 
 
 def test_tutorial_prints_what_it_says(repository: Path, tmp_path: Path) -> None:

@@ -5,85 +5,42 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
-import secrets
-import shutil
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 import yaml
-from attrs import frozen
+from tests.engine import Engine, engine_in
 
 pytestmark = pytest.mark.slow
 IMAGE = "registry.example.com/story:1"
-# Without systemd, and without the right to raise limits.
-CONFIGURATION = """\
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-[engine]
-cgroup_manager = "cgroupfs"
-runtime = "runc"
-"""
 DEADLINE = 60
 
 
-@frozen
-class Engine:
-    """podman with a storage of its own, in a network namespace of its own."""
+def healthy(engine: Engine, container: str) -> bool:
+    """Wait until the executable in a container says of itself that it is well."""
+    until = time.monotonic() + DEADLINE
+    while time.monotonic() < until:
+        if engine.run("exec", container, "/story.llamafile", "--healthy", "8080", check=False).returncode == 0:
+            return True
+        time.sleep(0.2)
+    return False
 
-    folder: Path
-    network: str
 
-    def command(self, *arguments: object) -> list[str]:
-        storage = ["--root", self.folder / "root", "--runroot", self.folder / "run", "--storage-driver", "vfs"]
-        return [f"--net=/run/netns/{self.network}", "podman", *map(str, [*storage, *arguments])]
-
-    def run(self, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
-        environment = {**os.environ, "CONTAINERS_CONF": str(self.folder / "containers.conf")}
-        command = ["nsenter", *self.command(*arguments)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
-        assert done.returncode == 0 or not check, done.stderr
-        return done
-
-    def healthy(self, container: str) -> bool:
-        """Wait until the executable in a container says of itself that it is well."""
-        until = time.monotonic() + DEADLINE
-        while time.monotonic() < until:
-            if self.run("exec", container, "/story.llamafile", "--healthy", "8080", check=False).returncode == 0:
-                return True
-            time.sleep(0.2)
-        return False
-
-    def asked(self, path: str, body: dict) -> dict:
-        """Ask a server in the network namespace."""
-        with_key = ["-H", "Authorization: Bearer key", "-H", "Content-Type: application/json"]
-        curl = ["nsenter", f"--net=/run/netns/{self.network}", "curl", "-s", "-m", "60", *with_key]
-        done = subprocess.run(
-            [*curl, "-d", json.dumps(body), f"http://127.0.0.1:8080{path}"], capture_output=True, check=True
-        )
-        return json.loads(done.stdout)
+def asked(engine: Engine, path: str, body: dict) -> dict:
+    """Ask a server in the network namespace."""
+    with_key = ["-H", "Authorization: Bearer key", "-H", "Content-Type: application/json"]
+    curl = ["nsenter", f"--net=/run/netns/{engine.network}", "curl", "-s", "-m", "60", *with_key]
+    done = subprocess.run(
+        [*curl, "-d", json.dumps(body), f"http://127.0.0.1:8080{path}"], capture_output=True, check=True
+    )
+    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    for program in ("podman", "runc", "ip", "nsenter", "curl"):
-        if shutil.which(program) is None:
-            pytest.skip(
-                f"there is no {program} here: Debian packages podman, runc, netavark, catatonit, iproute2, curl"
-            )
-    folder, network = tmp_path_factory.mktemp("engine"), f"lftool-{secrets.token_hex(4)}"
-    (folder / "containers.conf").write_text(CONFIGURATION)
-    if subprocess.run(["ip", "netns", "add", network], check=False, capture_output=True).returncode:
-        pytest.skip("network namespaces are not allowed here")
-    made = Engine(folder, network)
-    try:
-        subprocess.run(["ip", "-n", network, "link", "set", "lo", "up"], check=True)
+    with engine_in(tmp_path_factory.mktemp("engine")) as made:
         yield made
-    finally:
-        made.run("rm", "--all", "--force", "--time", "0", check=False)
-        subprocess.run(["ip", "netns", "delete", network], check=False)
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +58,8 @@ def test_the_image_serves_with_a_root_that_cannot_be_written(engine, loaded):
     hardened = ["--read-only", "--cap-drop", "all", "--network", "host", "-e", "LLAMA_API_KEY=key"]
     container = engine.run("run", "-d", *hardened, loaded).stdout.strip()
     try:
-        assert engine.healthy(container)
-        said = engine.asked("/v1/completions", {"prompt": "Once upon", "max_tokens": 4, "temperature": 0})
+        assert healthy(engine, container)
+        said = asked(engine, "/v1/completions", {"prompt": "Once upon", "max_tokens": 4, "temperature": 0})
         assert said["usage"]["completion_tokens"] == 4
     finally:
         engine.run("rm", "--force", "--time", "0", container)
@@ -127,8 +84,8 @@ def test_what_k8s_says_is_played(engine, loaded, story, native):
     engine.run("kube", "play", path)
     try:
         (name,) = engine.run("ps", "--filter", "name=model", "--format", "{{.Names}}").stdout.split()
-        assert engine.healthy(name)
-        said = engine.asked("/v1/completions", {"prompt": "Once upon", "max_tokens": 4, "temperature": 0})
+        assert healthy(engine, name)
+        said = asked(engine, "/v1/completions", {"prompt": "Once upon", "max_tokens": 4, "temperature": 0})
         assert said["usage"]["completion_tokens"] == 4
     finally:
         engine.run("kube", "down", path)
@@ -147,7 +104,7 @@ def test_what_compose_says_is_well_by_its_own_check(engine, loaded, story, nativ
     options += ["--health-cmd", json.dumps(service["healthcheck"]["test"][1:]), "--network", "host"]
     container = engine.run("run", "-d", *options, service["image"]).stdout.strip()
     try:
-        assert engine.healthy(container)
+        assert healthy(engine, container)
         assert engine.run("healthcheck", "run", container).stdout.strip() in {"", "healthy"}
     finally:
         engine.run("rm", "--force", "--time", "0", container)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from tests.packages.test_wheels import metadata, wheels  # noqa: F401 - a fixture
-from tests.tutorial import run_readme, run_tutorial
+from tests.pages import run_tutorial, run_two_minutes
 
 pytestmark = pytest.mark.wheels
 
@@ -111,7 +111,7 @@ def test_lftool_alone_packs_signs_and_verifies(wheels, repository, tmp_path, ver
 
 
 def test_the_two_minutes_of_the_readme_work_with_lftool_alone(wheels, repository, tmp_path):  # noqa: F811
-    run_readme(repository, tmp_path, install(tmp_path, "3.11", wheels["lftool"]))
+    run_two_minutes(repository, tmp_path, install(tmp_path, "3.11", wheels["lftool"]))
 
 
 def test_the_example_plugin_is_typed_strictly_against_the_wheels(wheels, repository, tmp_path):  # noqa: F811
