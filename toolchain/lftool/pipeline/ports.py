@@ -20,10 +20,10 @@ from lftool.pipeline.action_records import Records
 from lftool.pipeline.user_credentials import UserCredentials
 from lftool.store.store import Store
 from lftool.transfer.fetch_rules import TransferRules
-from lftool.transfer.remote_store import CheckedStore
 
 if TYPE_CHECKING:
     from lftool.host.isolated import Isolated
+    from lftool.transfer.remote_store import CheckedStore  # noqa: TC004 - loaded only if there is one
 
 
 @define

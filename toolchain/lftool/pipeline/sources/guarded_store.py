@@ -14,7 +14,6 @@ from lftool.api import Credentials, RemoteStoreContext, StoredObject
 from lftool.errors import UsageError
 from lftool.host.guarding import checked_pieces, guarded
 from lftool.pipeline.user_credentials import UserCredentials
-from lftool.transfer.remote_store import CheckedStore
 from lftool.transfer.wanted import Listener
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from lftool.models.digest import Artifact, Digest
     from lftool.store.store import Store
     from lftool.transfer.fetch_rules import TransferRules
+    from lftool.transfer.remote_store import CheckedStore  # noqa: TC004 - loaded only if there is one
 
 PLACE = "LFTOOL_REMOTE_STORE"
 ACTIONS = "LFTOOL_REMOTE_STORE_ACTIONS"
@@ -120,6 +120,8 @@ def remote_store_from_environment(
     url = os.environ.get(PLACE, "").rstrip("/")
     if not url:
         return None
+    from lftool.transfer.remote_store import CheckedStore  # noqa: PLC0415 - most builds have none
+
     registered = registry.remote_store(_place(url))
     actions = trust_records if ACTIONS not in os.environ else os.environ[ACTIONS] not in {"", "0"}
     return CheckedStore(url, GuardedStore(registered, url, UserCredentials()), store, rules, actions=actions)
