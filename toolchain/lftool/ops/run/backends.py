@@ -11,11 +11,7 @@ from attrs import frozen
 
 from lftool.api import BackendType, Probe
 from lftool.errors import LftoolError, UnavailableError
-from lftool.host.confinement import Applied, Confinement
-from lftool.host.isolated import PROBE_SECONDS, Isolated
 from lftool.host.published import BACKENDS
-from lftool.host.workers import WorkerRules, Workers
-from lftool.ops.user_configuration import read_configuration
 from lftool.pipeline.identity import host_runtime
 from lftool.store.executables import executable
 
@@ -23,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
+    from lftool.host.confinement import Applied
     from lftool.host.registry import Registry
     from lftool.models.digest import Artifact
     from lftool.store.store import Store
@@ -67,6 +64,10 @@ def probe_backend(name: str, registry: Registry, store: Store) -> FoundBackend:
         return FoundBackend(name=name, plugin=None, probe=missing, native=_native_here(name, store))
     with store.in_use():
         try:
+            from lftool.host.isolated import Isolated  # noqa: PLC0415 - a bundle's own backend is not probed
+            from lftool.host.workers import WorkerRules, Workers  # noqa: PLC0415 - as above
+            from lftool.ops.user_configuration import read_configuration  # noqa: PLC0415 - as above
+
             rules = WorkerRules(backends=read_configuration().backends)
             probe = Isolated(store.temporary, Workers(), rules).probe_backend(registered)
         except LftoolError as error:
@@ -76,6 +77,9 @@ def probe_backend(name: str, registry: Registry, store: Store) -> FoundBackend:
 
 def confinement_here() -> Applied:
     """Return how far this machine can confine processes that handle model files, by confining a test process."""
+    from lftool.host.confinement import Applied, Confinement  # noqa: PLC0415 - as in probe_backend
+    from lftool.host.isolated import PROBE_SECONDS  # noqa: PLC0415 - as in probe_backend
+
     tried = Confinement(file_bytes=1 << 40, data_bytes=1 << 40)
     command = [sys.executable, "-I", "-m", "lftool.host.confining", json.dumps(tried.plain())]
     try:
