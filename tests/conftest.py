@@ -8,6 +8,9 @@ import signal
 from pathlib import Path
 
 import pytest
+from tests.known_tools import give, learn
+
+from lftool.testing import ProjectFolder
 
 pytest_plugins = ["lftool.testing.plugin"]
 
@@ -35,6 +38,29 @@ def unchanged_environment():
     before.pop("PYTEST_CURRENT_TEST", None)
     assert after == before, "the test changed the environment"
     assert Path.cwd() == folder, "the test changed the working directory"
+
+
+@pytest.fixture(scope="session")
+def known_tools(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """What `give` puts into caches."""
+    base = tmp_path_factory.getbasetemp()
+    return learn(base if worker_id == "master" else base.parent)
+
+
+@pytest.fixture
+def project(project: ProjectFolder, known_tools: Path) -> ProjectFolder:
+    """An empty project whose tools have been used before on this machine."""
+    give(known_tools, project.home)
+    return project
+
+
+@pytest.fixture
+def empty_project(tmp_path: Path) -> ProjectFolder:
+    """A project whose cache is empty: no tool was ever used here."""
+    made = ProjectFolder(root=tmp_path / "project", home=tmp_path / "home")
+    made.root.mkdir()
+    made.home.mkdir()
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,91 @@
+"""What lftool knows of its tools once it has used them: fingerprints, for the caches of projects.
+
+A tool is fingerprinted once on a machine, in a few seconds: it makes a fixed input, and the result is compared with the
+lock. Nearly every test has a cache of its own, so without this the suite would spend a third of its time on fingerprints.
+Tests of fingerprints begin with an empty cache: the fixture `empty_project`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+
+from lftool.testing import ProjectFolder
+
+STORY = Path(__file__).resolve().parent.parent / "examples" / "tiny-story" / "tiny-story"
+RECIPE = """\
+[bundle]
+name = "known"
+version = "1"
+[sources.base]
+uri = "file:tiny-story"
+[model]
+weights = "base"
+intermediate = "f16"
+[targets.q4]
+quantize = "Q4_K_M"
+layout = "gguf"
+[targets.q8]
+quantize = "Q8_0"
+layout = "gguf"
+[targets.llama-q4]
+quantize = "Q4_K_M"
+quantizer = "llama.cpp"
+layout = "gguf"
+[targets.llama-q8]
+quantize = "Q8_0"
+quantizer = "llama.cpp"
+layout = "gguf"
+"""
+KINDS = {"fingerprint", "members"}  # of records: a tool's output on the fixed input; the scripts in an archive
+
+
+def learn(shared: Path) -> Path:
+    """Return a folder with the records and their blobs; made once in a run, by the first worker that asks.
+
+    Args:
+        shared: A folder of all workers of this run.
+    """
+    folder = shared / "known-tools"
+    folder.mkdir(exist_ok=True)
+    with (folder / "mutex").open("w") as mutex:
+        fcntl.flock(mutex, fcntl.LOCK_EX)
+        if not (folder / "ready").exists():
+            project = ProjectFolder(root=folder / "project", home=folder / "home")
+            project.root.mkdir()
+            project.home.mkdir()
+            shutil.copytree(STORY, project.root / "tiny-story")
+            project.write_recipe(RECIPE)
+            project.run("lock").assert_success()
+            for record in sorted((project.cache / "ac-v2").glob("*/*")):
+                outputs = json.loads(record.read_bytes())
+                if outputs.keys() <= KINDS:
+                    digests = [output["sha256"] for output in outputs.values()]
+                    for path in (record, *(project.cache / "cas-v1" / name[:2] / name[2:] for name in digests)):
+                        place = folder / "known" / path.relative_to(project.cache)
+                        place.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copy2(path, place)
+            (folder / "archive").mkdir()
+            largest = max((project.cache / "cas-v1").glob("*/*"), key=lambda path: path.stat().st_size)
+            place = folder / "archive" / largest.relative_to(project.cache)
+            place.parent.mkdir(parents=True)
+            shutil.copy2(largest, place)
+            (folder / "ready").touch()
+    return folder
+
+
+def give(folder: Path, home: Path, *, archive: bool = False) -> None:
+    """Put what is known of tools into the cache of a project.
+
+    Args:
+        folder: From `learn`.
+        home: The project's.
+        archive: Whether the sources of the conversion scripts, 76 MB, are there too; linked, so nothing may write to them.
+    """
+    cache = home / "cache" / "lftool"
+    shutil.copytree(folder / "known", cache, dirs_exist_ok=True)
+    if archive:
+        shutil.copytree(folder / "archive", cache, dirs_exist_ok=True, copy_function=os.link)
