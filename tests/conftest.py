@@ -6,11 +6,13 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.known_tools import give, learn
 
-from lftool.testing import ProjectFolder
+if TYPE_CHECKING:
+    from lftool.testing import ProjectFolder
 
 pytest_plugins = ["lftool.testing.plugin"]
 
@@ -48,19 +50,14 @@ def known_tools(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pat
 
 
 @pytest.fixture
-def project(project: ProjectFolder, known_tools: Path) -> ProjectFolder:
-    """An empty project whose tools have been used before on this machine."""
-    give(known_tools, project.home)
+def project(project: ProjectFolder, known_tools: Path | None) -> ProjectFolder:
+    """An empty project whose tools have been used before on this machine.
+
+    Where that matters, `known_tools` is overridden: None is a cache that does not exist.
+    """
+    if known_tools is not None:
+        give(known_tools, project.home)
     return project
-
-
-@pytest.fixture
-def empty_project(tmp_path: Path) -> ProjectFolder:
-    """A project whose cache is empty: no tool was ever used here."""
-    made = ProjectFolder(root=tmp_path / "project", home=tmp_path / "home")
-    made.root.mkdir()
-    made.home.mkdir()
-    return made
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 A tool is fingerprinted once on a machine, in a few seconds: it makes a fixed input, and the result is compared with the
 lock. Nearly every test has a cache of its own, so without this the suite would spend a third of its time on fingerprints.
-Tests of fingerprints begin with an empty cache: the fixture `empty_project`.
+Tests of fingerprints and of the cache itself begin with an empty one: they override the fixture `known_tools`.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def test_a_check_compares_the_vectors_of_two_texts(made, least, status):
         f'[[checks]]\nkind = "embedding"\nprompt = "{TEXTS[0]}"\nsimilar_to = "{TEXTS[0]}"\nmin_similarity = {least}\n'
     )
     with_check(project, check)
-    done = project.spawn("check", Q8)
+    done = project.run("check", Q8)
     assert done.status == status, done
     with_check(project, "")
 
@@ -154,7 +154,7 @@ def test_a_check_that_does_not_hold_names_the_similarity(made):
         f'[[checks]]\nkind = "embedding"\nprompt = "{TEXTS[0]}"\nsimilar_to = "{TEXTS[1]}"\nmin_similarity = 0.9999\n'
     )
     with_check(project, check)
-    done = project.spawn("check", F16)
+    done = project.run("check", F16)
     with_check(project, "")
     assert done.status == 6, done
     assert f"is {cosine(one, other):.2f}" in done.out + done.err
@@ -168,7 +168,7 @@ def test_a_check_that_does_not_hold_names_the_similarity(made):
 def test_a_check_that_asks_for_text_is_an_error(made, check):
     project, _, _ = made
     with_check(project, f"[[checks]]\n{check}\n")
-    done = project.spawn("check", Q8)
+    done = project.run("check", Q8)
     with_check(project, "")
     assert done.status == 2, done
     assert "needs a model that generates text, and this one embeds" in done.err
@@ -177,10 +177,10 @@ def test_a_check_that_asks_for_text_is_an_error(made, check):
 def test_quality_is_the_cosine_to_the_unquantised_vectors(made):
     project, _, _ = made
     (project.root / "texts.txt").write_text("\n\n".join(TEXTS))
-    plain = project.spawn("quality", "q8", "--text", "texts.txt", "--json").assert_success().json()
+    plain = project.run("quality", "q8", "--text", "texts.txt", "--json").assert_success().json()
     assert plain["texts"] == "3"
     assert 0.99 < float(plain["cosine"]["least"]) <= float(plain["cosine"]["mean"]) <= 1.0
-    again = project.spawn("quality", "q8", "--text", "texts.txt").assert_success().out
+    again = project.run("quality", "q8", "--text", "texts.txt").assert_success().out
     assert "q8: 3 lines of texts.txt embedded" in again
     assert f"least {plain['cosine']['least']}" in again
 
@@ -198,14 +198,14 @@ def test_a_statement_of_quality_is_signed_and_verified(project):
 
 def test_a_pooling_module_that_is_left_out_is_named(project):
     project.write_recipe(RECIPE.replace('uri = "file:model"', 'uri = "file:model"\nexclude = ["1_Pooling/**"]'))
-    done = project.spawn("lock")
+    done = project.run("lock")
     assert done.status == 2, done
     assert "modules.json names the module '1_Pooling', but 1_Pooling/config.json is not included" in done.err
 
 
 def test_modules_that_are_left_out_are_named(project):
     project.write_recipe(RECIPE.replace('uri = "file:model"', 'uri = "file:model"\nexclude = ["modules.json"]'))
-    done = project.spawn("lock")
+    done = project.run("lock")
     assert done.status == 2, done
     assert "1_Pooling/config.json defines the pooling, but modules.json is not included" in done.err
 
@@ -213,5 +213,5 @@ def test_modules_that_are_left_out_are_named(project):
 def test_a_model_without_modules_is_pooled_by_the_mean_and_that_is_said(project):
     shutil.rmtree(project.root / "model" / "1_Pooling")
     (project.root / "model" / "modules.json").unlink()
-    done = project.spawn("lock").assert_success()
+    done = project.run("lock").assert_success()
     assert "does not define its pooling" in done.err

@@ -84,7 +84,7 @@ def test_a_key_in_a_variable_signs_and_gives_the_same_bytes(locked_project):
     bundle_of(locked_project).unlink()
 
     pem = (locked_project.root / "release.key").read_text()
-    locked_project.spawn("build", env={"RELEASE_KEY": pem}).assert_success()
+    locked_project.run("build", env={"RELEASE_KEY": pem}).assert_success()
 
     assert bundle_of(locked_project).read_bytes() == by_file
 
@@ -93,7 +93,7 @@ def test_signing_says_which_key(locked_project):
     locked_project.run("keygen", "-o", "release").assert_success()
     signed_by(locked_project, SIGN_FILE)
 
-    outcome = locked_project.spawn("build").assert_success()
+    outcome = locked_project.run("build").assert_success()
 
     report = locked_project.run("verify", bundle_of(locked_project), "--key", "release.pub", "--json").json()
     key_id = next(line.split()[3] for line in outcome.err.splitlines() if line.split()[0] == "sign")
@@ -103,7 +103,7 @@ def test_signing_says_which_key(locked_project):
 def refused_build(project, message: str, status: int = 5) -> None:
     lock = project.lock.read_bytes()
 
-    outcome = project.spawn("build")
+    outcome = project.run("build")
 
     assert (outcome.status, outcome.out, outcome.err) == (status, "", message)
     assert project.lock.read_bytes() == lock
@@ -187,7 +187,7 @@ def test_keygen_that_fails_in_the_middle_leaves_neither_file(project):
 def test_several_bundles_are_verified_and_the_first_that_fails_ends_it(locked_project):
     locked_project.run("keygen", "-o", "release").assert_success()
     signed_by(locked_project, SIGN_FILE)
-    locked_project.spawn("build").assert_success()
+    locked_project.run("build").assert_success()
     bundle = bundle_of(locked_project)
     copy = bundle.with_name("copy.gguf")
     copy.write_bytes(bundle.read_bytes())

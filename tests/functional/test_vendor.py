@@ -18,8 +18,8 @@ def remote(project):
     """A built project whose source is behind a URL that is gone now."""
     with FileServer(files={"/model.gguf": large_model()}) as server:
         project.write_recipe(RECIPE.format(uri=f"{server.url}/model.gguf", options=""))
-        project.spawn("lock").assert_success()
-        project.spawn("build").assert_success()
+        project.run("lock").assert_success()
+        project.run("build").assert_success()
     return project
 
 
@@ -31,10 +31,10 @@ def elsewhere(project) -> dict[str, str]:
 @pytest.mark.parametrize("name", ["vendor", "vendor.tar.zst"])
 def test_a_locked_build_needs_nothing_but_what_was_vendored(remote, name):
     before = (remote.root / BUNDLE).read_bytes()
-    made = remote.spawn("vendor", name).assert_success()
+    made = remote.run("vendor", name).assert_success()
     (remote.root / BUNDLE).unlink()
 
-    remote.spawn("build", "--frozen", "--vendor", name, env=elsewhere(remote)).assert_success()
+    remote.run("build", "--frozen", "--vendor", name, env=elsewhere(remote)).assert_success()
 
     size = len(large_model()) / 1e6
     assert made.err.splitlines()[-1] == f"{name}: 1 files, {size:.1f} MB; build from it: lftool build --vendor {name}"
@@ -44,7 +44,7 @@ def test_a_locked_build_needs_nothing_but_what_was_vendored(remote, name):
 def test_it_works_in_a_network_namespace_without_interfaces(remote):
     if subprocess.run(["unshare", "-n", "true"], check=False, capture_output=True).returncode:
         pytest.skip("this system grants no network namespace")
-    remote.spawn("vendor", "v.tar.zst").assert_success()
+    remote.run("vendor", "v.tar.zst").assert_success()
     command = ["unshare", "-n", sys.executable, "-m", "lftool.cli.entry", "build", "--locked", "--vendor", "v.tar.zst"]
 
     done = subprocess.run(
@@ -55,31 +55,31 @@ def test_it_works_in_a_network_namespace_without_interfaces(remote):
 
 
 def test_the_archive_is_the_same_every_time(remote):
-    remote.spawn("vendor", "a.tar.zst").assert_success()
-    remote.spawn("vendor", "b.tar.zst", env={"TZ": "Asia/Tokyo"}).assert_success()
+    remote.run("vendor", "a.tar.zst").assert_success()
+    remote.run("vendor", "b.tar.zst", env={"TZ": "Asia/Tokyo"}).assert_success()
 
     digests = {hashlib.sha256((remote.root / name).read_bytes()).hexdigest() for name in ("a.tar.zst", "b.tar.zst")}
     assert len(digests) == 1
 
 
 def test_vendoring_again_into_a_folder_writes_nothing(remote):
-    remote.spawn("vendor", "v").assert_success()
+    remote.run("vendor", "v").assert_success()
     (file,) = (path for path in (remote.root / "v").rglob("*") if path.is_file())
     before = file.stat().st_mtime_ns
 
-    remote.spawn("vendor", "v").assert_success()
+    remote.run("vendor", "v").assert_success()
 
     assert file.stat().st_mtime_ns == before
     assert file.read_bytes() == large_model()
 
 
 def test_a_vendored_file_that_is_not_what_its_name_says_is_exit_4(remote):
-    remote.spawn("vendor", "v").assert_success()
+    remote.run("vendor", "v").assert_success()
     (file,) = (path for path in (remote.root / "v").rglob("*") if path.is_file())
     file.chmod(0o644)
     file.write_bytes(large_model()[:-1] + b"\x01")
 
-    done = remote.spawn("build", "--frozen", "--vendor", "v", env=elsewhere(remote))
+    done = remote.run("build", "--frozen", "--vendor", "v", env=elsewhere(remote))
 
     sha256, size = Digest.of(large_model()), len(large_model())
     assert done.status == 4
@@ -91,11 +91,11 @@ def test_a_vendored_file_that_is_not_what_its_name_says_is_exit_4(remote):
 
 @pytest.mark.parametrize("keep", [0, 10, 1000])
 def test_an_archive_that_is_cut_off_is_exit_4(remote, keep):
-    remote.spawn("vendor", "v.tar.zst").assert_success()
+    remote.run("vendor", "v.tar.zst").assert_success()
     path = remote.root / "v.tar.zst"
     path.write_bytes(path.read_bytes()[:keep])
 
-    done = remote.spawn("build", "--frozen", "--vendor", "v.tar.zst", env=elsewhere(remote))
+    done = remote.run("build", "--frozen", "--vendor", "v.tar.zst", env=elsewhere(remote))
 
     assert done.status == 4
     assert done.err.startswith("error: v.tar.zst is not an archive from `lftool vendor`, or is truncated: ")
@@ -104,7 +104,7 @@ def test_an_archive_that_is_cut_off_is_exit_4(remote, keep):
 def test_what_is_no_archive_is_exit_4(remote):
     (remote.root / "v.tar.zst").write_bytes(b"anything")
 
-    done = remote.spawn("build", "--frozen", "--vendor", "v.tar.zst", env=elsewhere(remote))
+    done = remote.run("build", "--frozen", "--vendor", "v.tar.zst", env=elsewhere(remote))
 
     assert done.status == 4
     assert "Traceback" not in done.err

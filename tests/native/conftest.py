@@ -81,8 +81,8 @@ def story(tmp_path_factory, worker_id) -> ProjectFolder:
             shutil.rmtree(shared / "project", ignore_errors=True)
             shutil.rmtree(shared / "home", ignore_errors=True)
             made = make_project(shared, RECIPE)
-            made.spawn("lock").assert_success()
-            made.spawn("build").assert_success()
+            made.run("lock").assert_success()
+            made.run("build").assert_success()
             (shared / "ready").touch()
     return ProjectFolder(root=shared / "project", home=shared / "home")
 

@@ -23,8 +23,8 @@ def with_template(tmp_path_factory):
                 tmp_path_factory.mktemp("chat"), recipe[0] + "[run]" + recipe[2].partition("[run]")[2]
             )
             give_template(project.root / "tiny-story-f16.gguf", text)
-            project.spawn("lock").assert_success()
-            project.spawn("build").assert_success()
+            project.run("lock").assert_success()
+            project.run("build").assert_success()
             made[text] = project
         return made[text]
 

@@ -48,7 +48,7 @@ def split_project(project, parts):
     """A locked project whose model is split."""
     shutil.copytree(parts[0].parent, project.root / "parts")
     project.write_recipe(RECIPE)
-    project.spawn("lock").assert_success()
+    project.run("lock").assert_success()
     return project
 
 
@@ -82,7 +82,7 @@ def forge_fingerprint(project) -> None:
 def forge_actions(project) -> None:
     """Give the lock the actions that its pins ask for, as somebody would who wants it to be believed."""
     while stale := re.search(
-        r"\.action: ([0-9a-f]{64}), the pins give ([0-9a-f]{64})", project.spawn("lock", "--check").err
+        r"\.action: ([0-9a-f]{64}), the pins give ([0-9a-f]{64})", project.run("lock", "--check").err
     ):
         project.lock.write_text(project.lock.read_text().replace(*stale.groups()))
 
@@ -138,9 +138,9 @@ def test_a_split_model_is_built_as_the_whole_one_is(project, whole, parts):
     shutil.copytree(parts[0].parent, project.root / "parts")
     project.write_recipe(RECIPE)
 
-    project.spawn("lock").assert_success()
-    built = project.spawn("build").assert_success()
-    project.spawn("build", "--locked", env={"XDG_CACHE_HOME": str(project.home / "new")}).assert_success()
+    project.run("lock").assert_success()
+    built = project.run("build").assert_success()
+    project.run("build", "--locked", env={"XDG_CACHE_HOME": str(project.home / "new")}).assert_success()
 
     assert "convert" in project.lock.read_text()
     assert "gguf-join" in built.err
@@ -152,18 +152,18 @@ def test_a_split_model_is_built_as_the_whole_one_is(project, whole, parts):
 def test_another_fingerprint_is_another_bundle_and_can_be_accepted(split_project):
     forge_fingerprint(split_project)
     forge_actions(split_project)
-    refused = split_project.spawn("build")
+    refused = split_project.run("build")
     assert (refused.status, "does not reproduce gguf-join/1 for source" in refused.err) == (8, True)
 
-    split_project.spawn("lock", "--upgrade", "tool:gguf-join/1").assert_success()
-    split_project.spawn("build").assert_success()
-    split_project.spawn("build", "--locked").assert_success()
+    split_project.run("lock", "--upgrade", "tool:gguf-join/1").assert_success()
+    split_project.run("build").assert_success()
+    split_project.run("build", "--locked").assert_success()
 
 
 def test_locking_does_not_convert_with_a_tool_of_another_fingerprint(split_project):
     forge_fingerprint(split_project)
 
-    failed = split_project.spawn("lock", env={"XDG_CACHE_HOME": str(split_project.home / "new")})
+    failed = split_project.run("lock", env={"XDG_CACHE_HOME": str(split_project.home / "new")})
 
     assert failed.status == 8
     assert "does not reproduce gguf-join/1 for source" in failed.err
@@ -174,7 +174,7 @@ def test_a_damaged_part_is_named(project, parts):
     shutil.copytree(parts[0].parent, project.root / "parts")
     project.write_recipe(RECIPE)
 
-    failed = project.spawn("lock")
+    failed = project.run("lock")
 
     assert failed.status == 4
     assert failed.err.startswith(f"error: {parts[2].name}: not a sound GGUF")
@@ -185,8 +185,8 @@ def test_one_part_of_one_is_a_whole_file(project, whole):
     shutil.copy(whole, project.root / "parts" / "model-00001-of-00001.gguf")
     project.write_recipe(RECIPE)
 
-    project.spawn("lock").assert_success()
-    project.spawn("build", "plain").assert_success()
+    project.run("lock").assert_success()
+    project.run("build", "plain").assert_success()
 
 
 def test_a_locked_conversion_that_comes_out_otherwise_is_not_reproducible(split_project):
@@ -195,7 +195,7 @@ def test_a_locked_conversion_that_comes_out_otherwise_is_not_reproducible(split_
     split_project.lock.write_text(text.replace(digest, "0" * 64))
     forge_actions(split_project)
 
-    failed = split_project.spawn("build", "plain", env={"XDG_CACHE_HOME": str(split_project.home / "new")})
+    failed = split_project.run("build", "plain", env={"XDG_CACHE_HOME": str(split_project.home / "new")})
 
     assert failed.status == 7
     assert f"stage convert, weights: the lock names sha256 {'0' * 64}" in failed.err

@@ -23,6 +23,8 @@ def hub():
 class TestHub(SourceConformance):
     """Large files come from another port, through the proxy."""
 
+    spawns = True  # huggingface_hub reads HF_ENDPOINT when it is imported
+
     @pytest.fixture
     def served(self, hub):
         with FaultProxy(hub.large.url) as proxy:

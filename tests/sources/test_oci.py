@@ -127,7 +127,7 @@ class TestRegistry(SourceConformance):
 def lftool(project):
     def run(uri: str, *arguments: str, options: str = "", **variables: str):
         project.write_recipe(RECIPE.format(uri=uri, options=options))
-        return project.spawn(*arguments, env={"LFTOOL_FETCH_ATTEMPTS": "1", **variables})
+        return project.run(*arguments, env={"LFTOOL_FETCH_ATTEMPTS": "1", **variables})
 
     return run
 

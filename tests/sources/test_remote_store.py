@@ -90,7 +90,7 @@ def remote(project):
     (project.root / "files").mkdir()
     tiny_gguf(project.root / "files" / "model.gguf")
     project.write_recipe(QUANTIZED)
-    project.spawn("lock").assert_success()
+    project.run("lock").assert_success()
     return project
 
 
@@ -103,7 +103,7 @@ def lftool(remote, place):
         if new:
             shutil.rmtree(remote.home / "new", ignore_errors=True)
             quick["XDG_CACHE_HOME"] = str(remote.home / "new")
-        return remote.spawn(*arguments, env={**quick, **variables})
+        return remote.run(*arguments, env={**quick, **variables})
 
     return run
 
@@ -251,7 +251,7 @@ def test_push_with_force_replaces_a_damaged_object(remote, lftool, nginx):
 def test_an_interrupted_push_ends_soon(remote, project):
     (remote.root / "files" / "noise.bin").write_bytes(random.Random(1).randbytes(8_000_000))
     remote.lock.unlink()
-    remote.spawn("lock").assert_success()
+    remote.run("lock").assert_success()
     with SlowServer() as server:
         process = remote.start("cache", "push", env={"LFTOOL_REMOTE_STORE": server.url})
         assert server.receiving.wait(20)
@@ -423,8 +423,8 @@ def test_two_builds_at_once_fetch_an_object_once(remote, place, nginx):
     (remote.root / "files" / "more.bin").write_bytes(data)
     environment = {"LFTOOL_REMOTE_STORE": place.url}
     remote.lock.unlink()
-    remote.spawn("lock", env=environment).assert_success()
-    remote.spawn("cache", "push", env=environment).assert_success()
+    remote.run("lock", env=environment).assert_success()
+    remote.run("cache", "push", env=environment).assert_success()
     with FaultProxy(nginx.url) as proxy:
         environment = {
             "LFTOOL_REMOTE_STORE": f"{proxy.url}/store",

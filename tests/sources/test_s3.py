@@ -56,7 +56,7 @@ def lftool(project, swift):
     def run(uri: str, *arguments: str, options: str = "", **variables: str):
         project.write_recipe(RECIPE.format(uri=uri, options=options))
         environment = {**KEYS, "AWS_ENDPOINT_URL": swift, "LFTOOL_FETCH_ATTEMPTS": "1", **variables}
-        return project.spawn(*arguments, env=environment)
+        return project.run(*arguments, env=environment)
 
     return run
 
@@ -159,10 +159,10 @@ def test_a_bucket_that_keeps_versions_delivers_the_locked_one_after_it_was_repla
         RECIPE.format(uri=f"s3://{bucket}/model.gguf", options=f'options = {{ endpoint = "{swift}" }}')
     )
     keys = {**KEYS, "AWS_ENDPOINT_URL": swift}  # the user's word that this endpoint may see them
-    project.spawn("lock", env=keys).assert_success()
+    project.run("lock", env=keys).assert_success()
     upload({"model.gguf": b"something else"})
 
-    project.spawn("fetch", env={**keys, "XDG_CACHE_HOME": str(project.home / "new")}).assert_success()
+    project.run("fetch", env={**keys, "XDG_CACHE_HOME": str(project.home / "new")}).assert_success()
 
     (file,) = tomllib.loads(project.lock.read_text())["sources"]["base"]["files"]
     assert file["revision"].startswith("version ")

@@ -200,3 +200,8 @@ def mounted() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def known_tools() -> None:
+    """Tests here begin without a cache."""

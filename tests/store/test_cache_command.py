@@ -136,7 +136,7 @@ def test_the_cache_is_tagged_for_backup_tools(plain_project):
 def test_a_sound_blob_is_not_called_corrupted_when_the_disk_is_full(plain_project):
     plain_project.run("lock").assert_success()
 
-    done = plain_project.spawn("cache", "verify", env={"LFTOOL_FAILPOINT": "facts.created=enospc"})
+    done = plain_project.run("cache", "verify", env={"LFTOOL_FAILPOINT": "facts.created=enospc"})
 
     assert (done.status, done.out) == (1, "")
     assert done.err.endswith(

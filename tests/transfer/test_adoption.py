@@ -26,7 +26,7 @@ def proxy():
 def remote(project, proxy):
     """A locked project with an empty cache, whose digest is known."""
     project.write_recipe(RECIPE.format(uri=f"{proxy.url}/model.gguf", options=""))
-    project.spawn("lock", env={"XDG_CACHE_HOME": str(project.home / "first")}).assert_success()
+    project.run("lock", env={"XDG_CACHE_HOME": str(project.home / "first")}).assert_success()
     proxy.requests.clear()
     return project
 
@@ -37,7 +37,7 @@ def test_a_file_of_another_tool_is_taken_and_never_fetched(remote, proxy, whose,
     path.parent.mkdir(parents=True)
     path.write_bytes(large_model())
 
-    done = remote.spawn("build", "--offline").assert_success()
+    done = remote.run("build", "--offline").assert_success()
 
     assert f"source 'base', file model.gguf: taken from {whose}\n" in done.err
     assert proxy.requests == []
@@ -51,7 +51,7 @@ def test_a_file_of_the_right_name_and_size_with_other_bytes_is_passed_over(remot
     path.parent.mkdir(parents=True)
     path.write_bytes(large_model()[:-1] + b"\x99")
 
-    remote.spawn("build").assert_success()
+    remote.run("build").assert_success()
 
     assert proxy.asked()
     assert (remote.root / BUNDLE).read_bytes().startswith(large_model())
@@ -62,6 +62,6 @@ def test_a_place_that_a_variable_names_is_looked_at(remote, proxy, tmp_path):
     path.parent.mkdir(parents=True)
     path.write_bytes(large_model())
 
-    remote.spawn("build", env={"HF_HUB_CACHE": str(tmp_path / "hub")}).assert_success()
+    remote.run("build", env={"HF_HUB_CACHE": str(tmp_path / "hub")}).assert_success()
 
     assert proxy.requests == []

@@ -34,7 +34,7 @@ def proxy(files):
 def remote(project, proxy) -> ProjectFolder:
     """A locked project that asks for the file behind the proxy, and whose cache is empty."""
     project.write_recipe(RECIPE.format(uri=f"{proxy.url}/model.gguf", options=""))
-    project.spawn("lock", env={"XDG_CACHE_HOME": str(project.home / "first")}).assert_success()
+    project.run("lock", env={"XDG_CACHE_HOME": str(project.home / "first")}).assert_success()
     proxy.requests.clear()
     return project
 
@@ -60,7 +60,7 @@ def test_a_fetch_killed_twenty_times_ends_with_the_right_bytes_and_no_litter(rem
         process.send_signal(signal.SIGKILL)
         process.communicate()
 
-    remote.spawn("build").assert_success()
+    remote.run("build").assert_success()
 
     assert (remote.root / BUNDLE).read_bytes().startswith(large_model())
     assert [name for name in stored(remote) if name.endswith((".data", ".journal", ".tmp"))] == []
@@ -100,10 +100,10 @@ CHUNK = 4 * 1024 * 1024
 def test_a_killed_fetch_asks_only_for_what_is_missing(remote, proxy):
     killed_after_chunks(remote, proxy, 2)
 
-    remote.spawn("fetch").assert_success()
+    remote.run("fetch").assert_success()
 
     assert len(ranges(proxy)) == 1
-    remote.spawn("build", "--offline").assert_success()
+    remote.run("build", "--offline").assert_success()
 
 
 def test_what_a_killed_fetch_left_is_not_trusted(remote, proxy):
@@ -114,10 +114,10 @@ def test_what_a_killed_fetch_left_is_not_trusted(remote, proxy):
             file.seek(start + 7)
             file.write(b"\xaa")
 
-    remote.spawn("fetch").assert_success()
+    remote.run("fetch").assert_success()
 
     assert len(ranges(proxy)) == 3
-    remote.spawn("build", "--offline").assert_success()
+    remote.run("build", "--offline").assert_success()
 
 
 def test_a_journal_that_lies_ends_in_starting_over_and_says_so(remote, proxy):
@@ -130,16 +130,16 @@ def test_a_journal_that_lies_ends_in_starting_over_and_says_so(remote, proxy):
         file.write(b"\xaa" * CHUNK)
     data.with_suffix(".journal").write_bytes(b"0 %08x\n" % zlib.crc32(b"\xaa" * CHUNK))
 
-    done = remote.spawn("fetch").assert_success()
+    done = remote.run("fetch").assert_success()
 
     assert "source 'base', file model.gguf: cannot use what an earlier fetch left; starting over\n" in done.err
-    remote.spawn("build", "--offline").assert_success()
+    remote.run("build", "--offline").assert_success()
 
 
 def test_a_version_that_changes_on_the_way_is_noticed_and_said(remote, proxy):
     proxy.inject(change_version, times=1)
 
-    done = remote.spawn("fetch").assert_success()
+    done = remote.run("fetch").assert_success()
 
     assert done.err.splitlines()[0].endswith(
         f'/model.gguf has changed: expected version {_etag()}, got "another"; starting over'
@@ -158,10 +158,10 @@ def test_a_version_that_differs_per_replica_is_pinned_by_content(project, files,
         return attrs.evolve(response, headers={**headers, "etag": f'"replica-{served}"'})
 
     proxy.inject(another, times=100)
-    done = project.spawn("lock").assert_success()
+    done = project.run("lock").assert_success()
     assert "fetched in one go instead, and pinned by its content alone\n" in done.err
     assert Digest.of(large_model()).hex in project.lock.read_text()
-    project.spawn("build").assert_success()
+    project.run("build").assert_success()
 
 
 def _etag() -> str:
@@ -175,7 +175,7 @@ def test_a_remote_that_now_has_another_file_is_refused_with_both_digests(remote,
     other = large_model()[:-1] + b"\x77"
     files.files["/model.gguf"] = other
 
-    done = remote.spawn("fetch")
+    done = remote.run("fetch")
 
     size = len(other)
     assert (done.status, done.err.splitlines()[-2:]) == (
@@ -194,7 +194,7 @@ def test_a_remote_that_now_has_another_file_is_refused_with_both_digests(remote,
 def test_one_wrong_bit_is_fetched_once_more_and_said(remote, proxy):
     proxy.inject(corrupt, times=1)
 
-    done = remote.spawn("fetch").assert_success()
+    done = remote.run("fetch").assert_success()
 
     assert done.err.splitlines()[0].endswith("; fetching it once more")
 
@@ -202,7 +202,7 @@ def test_one_wrong_bit_is_fetched_once_more_and_said(remote, proxy):
 def test_wrong_bits_for_good_are_refused_and_nothing_is_kept(remote, proxy):
     proxy.inject(corrupt, times=1000)
 
-    done = remote.spawn("fetch")
+    done = remote.run("fetch")
 
     assert done.status == 4
     assert stored(remote) == []
@@ -223,7 +223,7 @@ def test_a_file_without_a_version_is_fetched_in_one_piece(project):
     with FileServer(files={"/model.gguf": large_model()}, versions=False) as server, FaultProxy(server.url) as proxy:
         project.write_recipe(RECIPE.format(uri=f"{proxy.url}/model.gguf", options=""))
 
-        project.spawn("lock").assert_success()
+        project.run("lock").assert_success()
 
         assert [request.headers.get("range") for request in proxy.asked()] == [None]
 
@@ -233,8 +233,8 @@ def test_a_server_without_ranges_or_lengths_is_read_in_one_piece(project):
     with served as server:
         project.write_recipe(RECIPE.format(uri=f"{server.url}/model.gguf", options=""))
 
-        project.spawn("lock").assert_success()
-        project.spawn("build").assert_success()
+        project.run("lock").assert_success()
+        project.run("build").assert_success()
 
     assert (project.root / BUNDLE).read_bytes().startswith(large_model())
 
@@ -255,7 +255,7 @@ sys.exit(run({arguments!r}))
 
 @pytest.mark.parametrize("arguments", [["build", "--offline"], ["build", "--frozen"], ["lock", "--check"]])
 def test_offline_makes_no_internet_socket(remote, arguments):
-    remote.spawn("build").assert_success()
+    remote.run("build").assert_success()
 
     done = subprocess.run(
         [sys.executable, "-c", DENY.format(arguments=arguments)],
@@ -274,7 +274,7 @@ def test_offline_builds_in_a_network_namespace_without_interfaces(remote):
     probe = subprocess.run(["unshare", "-n", "true"], check=False, capture_output=True)
     if probe.returncode:
         pytest.skip("this system grants no network namespace")
-    remote.spawn("fetch").assert_success()
+    remote.run("fetch").assert_success()
 
     done = subprocess.run(
         ["unshare", "-n", sys.executable, "-m", "lftool.cli.entry", "build", "--offline"],
@@ -312,7 +312,7 @@ def test_a_port_that_nobody_listens_on_is_named_with_what_was_tried(project):
         port = probe.getsockname()[1]
     project.write_recipe(RECIPE.format(uri=f"http://127.0.0.1:{port}/model.gguf", options=""))
 
-    done = project.spawn("lock", env={"LFTOOL_FETCH_ATTEMPTS": "1"})
+    done = project.run("lock", env={"LFTOOL_FETCH_ATTEMPTS": "1"})
 
     assert (done.status, done.err) == (
         1,
@@ -325,7 +325,7 @@ def test_an_asserted_digest_holds_whether_the_size_is_known_or_not(project, leng
     with FileServer(files={"/model.gguf": large_model()}, lengths=lengths) as server:
         project.write_recipe(RECIPE.format(uri=f"{server.url}/model.gguf#sha256={'0' * 64}", options=""))
 
-        done = project.spawn("lock", env={"LFTOOL_FETCH_ATTEMPTS": "1"})
+        done = project.run("lock", env={"LFTOOL_FETCH_ATTEMPTS": "1"})
 
     assert (done.status, project.lock.exists()) == (4, False)
     assert stored(project) == []
@@ -340,7 +340,7 @@ def test_without_a_strong_version_nothing_is_fetched_in_parts_before_the_digest_
     proxy.inject(weaken, times=1000, methods=frozenset({"GET", "HEAD"}))
     project.write_recipe(RECIPE.format(uri=f"{proxy.url}/model.gguf", options=""))
 
-    project.spawn("lock").assert_success()
+    project.run("lock").assert_success()
 
     assert [request.headers.get("range") for request in proxy.asked()] == [None]
 
@@ -353,7 +353,7 @@ def test_a_remote_that_breaks_off_in_every_chunk_is_read_to_the_end(remote, prox
 
     proxy.inject(three_megabytes, times=1000)
 
-    remote.spawn("fetch", env={"LFTOOL_FETCH_ATTEMPTS": "3"}).assert_success()
+    remote.run("fetch", env={"LFTOOL_FETCH_ATTEMPTS": "3"}).assert_success()
 
 
 def test_a_remote_that_refuses_one_connection_is_read_over_the_others(remote, proxy):
@@ -365,17 +365,17 @@ def test_a_remote_that_refuses_one_connection_is_read_over_the_others(remote, pr
 
     proxy.inject(busy, times=1000)
 
-    remote.spawn("fetch", env={"LFTOOL_FETCH_ATTEMPTS": "3"}).assert_success()
+    remote.run("fetch", env={"LFTOOL_FETCH_ATTEMPTS": "3"}).assert_success()
 
 
 @pytest.mark.parametrize("location", ["http://h:SECRET/x", "http://[bad", "ftp://host/x", "http:///nothing"])
 def test_a_redirect_to_nonsense_is_an_error_that_does_not_repeat_it(project, files, location):
     with FaultProxy(files.url) as proxy:
         project.write_recipe(RECIPE.format(uri=f"{proxy.url}/model.gguf", options=""))
-        project.spawn("lock", env={"XDG_CACHE_HOME": str(project.home / "first")}).assert_success()
+        project.run("lock", env={"XDG_CACHE_HOME": str(project.home / "first")}).assert_success()
         proxy.inject(answer(302, location=location), times=1000)
 
-        done = project.spawn("fetch")
+        done = project.run("fetch")
 
     assert done.status == 1
     assert "SECRET" not in done.err
@@ -395,7 +395,7 @@ def test_a_pre_signed_url_that_refuses_head_is_asked_with_get(project):
     with NoHead(files={"/model.gguf": large_model()}) as server:
         project.write_recipe(RECIPE.format(uri=f"{server.url}/model.gguf", options=""))
 
-        project.spawn("lock").assert_success()
+        project.run("lock").assert_success()
 
 
 @pytest.mark.parametrize("secret", ["sek\nret", "sekret\x07", "sékret"])
@@ -403,7 +403,7 @@ def test_a_token_that_cannot_be_sent_is_refused_and_not_repeated(project, files,
     project.write_recipe(RECIPE.format(uri=f"{files.url}/model.gguf", options=""))
     project.write_credentials(f'[hosts."{files.url}"]\ntoken = "env:TOKEN"\n')
 
-    done = project.spawn("lock", env={"TOKEN": secret})
+    done = project.run("lock", env={"TOKEN": secret})
 
     assert done.status == 8
     assert "ret" not in done.err.replace("secret", "")

@@ -55,7 +55,7 @@ def built(project: ProjectFolder) -> Path:
     Raises:
         AssertionError: A command fails.
     """
-    project.spawn("lock").assert_success()
-    project.spawn("build").assert_success()
+    project.run("lock").assert_success()
+    project.run("build").assert_success()
     (bundle,) = (project.root / "dist").glob(f"{STEM}.*")
     return bundle

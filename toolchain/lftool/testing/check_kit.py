@@ -174,12 +174,12 @@ class CheckConformance:
     def test_a_recipe_with_it_locks(self, project: ProjectFolder, check: CheckExample) -> None:
         """Its options are keys of `[[checks]]`."""
         self._write(project, check, check.options)
-        project.spawn("lock").assert_success()
+        project.run("lock").assert_success()
 
     def test_a_key_that_it_does_not_have_is_refused(self, project: ProjectFolder, check: CheckExample) -> None:
         """Exit status 2, when the recipe is locked."""
         self._write(project, check, {**check.options, "no-key-has-this-name": 1})
-        assert project.spawn("lock").status == ExitStatus.USAGE
+        assert project.run("lock").status == ExitStatus.USAGE
 
     def _write(self, project: ProjectFolder, check: CheckExample, options: Mapping[str, Any]) -> None:
         write_small_recipe(project, {"layout": "gguf"}, {"[checks]": {"kind": check.name, **options}})

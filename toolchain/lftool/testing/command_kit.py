@@ -28,10 +28,10 @@ class CommandConformance:
 
     def test_it_says_what_it_does(self, project: ProjectFolder) -> None:
         """`lftool NAME --help` succeeds and prints a description."""
-        done = project.spawn(self.name, "--help").assert_success()
+        done = project.run(self.name, "--help").assert_success()
         assert f"lftool {self.name}" in done.out
         assert len(done.out.split("\n\n")) > 1
 
     def test_an_option_that_it_does_not_have_is_exit_status_2(self, project: ProjectFolder) -> None:
         """As for every command."""
-        assert project.spawn(self.name, "--no-option-has-this-name").status == ExitStatus.USAGE
+        assert project.run(self.name, "--no-option-has-this-name").status == ExitStatus.USAGE

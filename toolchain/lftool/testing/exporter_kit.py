@@ -63,7 +63,7 @@ class ExporterConformance:
 
     def _export(self, project: ProjectFolder, export: ExportExample, bundle: Path, name: str) -> Outcome:
         where = (name,) if self._fills_a_folder(project, export) else ("-o", name)
-        return project.spawn("export", export.name, bundle, *where, *export.options)
+        return project.run("export", export.name, bundle, *where, *export.options)
 
     def test_it_writes_something_and_twice_the_same(
         self, project: ProjectFolder, export: ExportExample, bundle: Path

@@ -61,8 +61,8 @@ class LayoutConformance:
         """Other tools rely on it: `inspect` and `extract` need no plugin."""
         bundle = built(layout_project)
 
-        assert layout_project.spawn("--no-plugins", "inspect", bundle).assert_success().status == 0
-        layout_project.spawn("--no-plugins", "extract", bundle, "out").assert_success()
+        assert layout_project.run("--no-plugins", "inspect", bundle).assert_success().status == 0
+        layout_project.run("--no-plugins", "extract", bundle, "out").assert_success()
 
         weights = (layout_project.root / "model.gguf").read_bytes()
         assert weights in [path.read_bytes() for path in (layout_project.root / "out").rglob("*") if path.is_file()]
@@ -74,7 +74,7 @@ class LayoutConformance:
         bundle.unlink()
 
         another = {"XDG_CACHE_HOME": str(layout_project.home / "another")}
-        layout_project.spawn("build", "--locked", env=another).assert_success()
+        layout_project.run("build", "--locked", env=another).assert_success()
 
         assert bundle.read_bytes() == first
 
@@ -85,4 +85,4 @@ class LayoutConformance:
         target = {**layout.target(), "layout_options": {**layout.options, "no-option-has-this-name": 1}}
         write_small_recipe(project, target)
 
-        assert project.spawn("lock").status == ExitStatus.USAGE
+        assert project.run("lock").status == ExitStatus.USAGE

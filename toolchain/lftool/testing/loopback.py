@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -11,10 +12,18 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+class _Server(ThreadingHTTPServer):
+    """Says nothing of clients that go away: what they print is not what lftool prints in this process."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 class LoopbackServer:
     """A server. Subclasses implement `answer`, which gets requests of every HTTP method, from several threads."""
 
-    _server: ThreadingHTTPServer | None = None
+    _server: _Server | None = None
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer one request."""
@@ -35,7 +44,7 @@ class LoopbackServer:
             def log_message(self, *_arguments: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self

@@ -79,15 +79,15 @@ class RemoteStoreConformance:
             (folder / name).write_bytes(data)
         tiny_gguf(folder / "model.gguf")
         project.write_recipe(RECIPE)
-        project.spawn("lock").assert_success()
-        project.spawn("build").assert_success()
+        project.run("lock").assert_success()
+        project.run("build").assert_success()
         return project
 
     def lftool(self, project: ProjectFolder, place: RemotePlace, *arguments: str, **variables: str) -> Outcome:
         """Run lftool with the remote store, few attempts and short timeouts."""
         quick = {"LFTOOL_STALL_SECONDS": "2", "LFTOOL_FETCH_ATTEMPTS": "2"}
         chosen = {**quick, **place.environment, "LFTOOL_REMOTE_STORE": place.url, **variables}
-        return project.spawn(*arguments, env=chosen)
+        return project.run(*arguments, env=chosen)
 
     def elsewhere(self, project: ProjectFolder) -> str:
         """Delete the sources, and return the empty cache of another machine."""

@@ -57,17 +57,17 @@ class RuntimeConformance:
         """The locked bytes are packed, and the bundle can be inspected without the plugin."""
         bundle = built(runtime_project)
 
-        assert runtime_project.spawn("--no-plugins", "inspect", bundle).assert_success().status == 0
-        runtime_project.spawn("--no-plugins", "extract", bundle, "out").assert_success()
+        assert runtime_project.run("--no-plugins", "inspect", bundle).assert_success().status == 0
+        runtime_project.run("--no-plugins", "extract", bundle, "out").assert_success()
         prefix = (runtime_project.root / "out" / "runtime").read_bytes()
         assert bundle.read_bytes().startswith(prefix)
 
     def test_its_bytes_are_the_same_every_time(self, runtime_project: ProjectFolder, runtime: RuntimeExample) -> None:
         """Locking again, from an empty cache if it is compiled, pins the same digest. A change needs a new number."""
-        runtime_project.spawn("lock").assert_success()
+        runtime_project.run("lock").assert_success()
         first = runtime_project.lock.read_bytes()
 
         another = {"XDG_CACHE_HOME": str(runtime_project.home / "another")} if runtime.compiled else {}
-        runtime_project.spawn("lock", "--upgrade", env=another).assert_success()
+        runtime_project.run("lock", "--upgrade", env=another).assert_success()
 
         assert runtime_project.lock.read_bytes() == first
