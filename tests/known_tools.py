@@ -60,6 +60,8 @@ def learn(shared: Path) -> Path:
             shutil.copytree(STORY, project.root / "tiny-story")
             project.write_recipe(RECIPE)
             project.run("lock").assert_success()
+            project.write_recipe(RECIPE.replace('intermediate = "f16"\n', ""))
+            project.run("lock").assert_success()
             for record in sorted((project.cache / "ac-v2").glob("*/*")):
                 outputs = json.loads(record.read_bytes())
                 if outputs.keys() <= KINDS:
@@ -77,15 +79,20 @@ def learn(shared: Path) -> Path:
     return folder
 
 
-def give(folder: Path, home: Path, *, archive: bool = False) -> None:
+def give(folder: Path, home: Path, *, archive: bool = True) -> None:
     """Put what is known of tools into the cache of a project.
 
     Args:
         folder: From `learn`.
         home: The project's.
-        archive: Whether the sources of the conversion scripts, 76 MB, are there too; linked, so nothing may write to them.
+        archive: Whether the sources of the conversion scripts are there, 76 MB. They are linked: nothing may write to that blob.
     """
     cache = home / "cache" / "lftool"
     shutil.copytree(folder / "known", cache, dirs_exist_ok=True)
     if archive:
-        shutil.copytree(folder / "archive", cache, dirs_exist_ok=True, copy_function=os.link)
+        shutil.copytree(folder / "archive", cache, dirs_exist_ok=True, copy_function=_link)
+
+
+def _link(source: str, place: str) -> None:
+    if not os.path.exists(place):  # noqa: PTH110 - strings of copytree
+        os.link(source, place)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from tests.known_tools import give
 from tests.native.conftest import CACHE, STORY
 
 import lftool_cuda.backend as cuda
@@ -39,11 +40,11 @@ temperature = 0.0
 
 
 @pytest.fixture(scope="module")
-def story_bundle(tmp_path_factory) -> Path:
+def story_bundle(tmp_path_factory, known_tools) -> Path:
     base = tmp_path_factory.mktemp("backend-story")
     made = ProjectFolder(root=base / "project", home=base / "home")
     made.root.mkdir()
-    made.home.mkdir()
+    give(known_tools, made.home)
     shutil.copy(STORY / "tiny-story-f16.gguf", made.root)
     made.write_recipe(RECIPE)
     made.run("lock").assert_success()

@@ -90,6 +90,7 @@ def test_a_whole_model_has_the_bytes_of_strict(on_this_processor, tmp_path, kind
     assert made == expected
 
 
+@pytest.mark.slow_cases(r"\[(?!Q4_K|Q6_K|Q8_0)")
 @pytest.mark.parametrize(
     ("name", "kind", "important", "exact"),
     [
@@ -110,6 +111,7 @@ def test_floats_and_sums_are_rounded_one_by_one(name, kind) -> None:
     assert not NOTHING_FUSED.search(kernel_ptx(name, kind))
 
 
+@pytest.mark.slow_cases(r"\[(?!Q4_K|Q6_K|Q8_0)")
 @pytest.mark.skipif(PTXAS is None, reason="NVIDIA's assembler, ptxas, is not on this machine")
 @pytest.mark.parametrize("name", sorted(KERNELS))
 def test_nvidia_s_assembler_takes_the_ptx(tmp_path, name) -> None:

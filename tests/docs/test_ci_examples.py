@@ -66,6 +66,7 @@ def test_what_is_installed_is_an_extra_of_lftool(commands):
     )  # a bundle that is asked has to be served
 
 
+@pytest.mark.slow_cases(r"\[gitlab")
 @pytest.mark.parametrize("commands", EXAMPLES.values(), ids=EXAMPLES)
 def test_every_command_goes_through_with_two_bundles(commands, tmp_path):
     project = make_project(tmp_path, RECIPE)

@@ -7,6 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.known_tools import give
 
 from lftool.testing import ProjectFolder, tiny_gguf
 
@@ -31,12 +32,13 @@ layout = "gguf"
 
 
 @pytest.fixture(scope="session")
-def warm_project(tmp_path_factory) -> ProjectFolder:
+def warm_project(tmp_path_factory, known_tools) -> ProjectFolder:
     """A locked project whose cache knows the tool's fingerprint and plan; copies of it start fast."""
     base = tmp_path_factory.mktemp("warm")
     made = ProjectFolder(root=base / "project", home=base / "home")
     made.root.mkdir()
     made.home.mkdir()
+    give(known_tools, made.home)
     tiny_gguf(made.root / "model.gguf")
     made.write_recipe(QUANTIZED_RECIPE)
     made.run("lock").assert_success()

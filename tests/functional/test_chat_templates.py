@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from tests.chat_models import give_template
+from tests.known_tools import give
 
 from lftool.ops.run.served_model import Question, served
 from lftool.store.store import Store
@@ -36,7 +37,7 @@ BROKEN = "{% for m in messages %}{{ m['content'] }}"
 
 
 @pytest.fixture
-def with_template(tmp_path, repository):
+def with_template(tmp_path, repository, known_tools):
     """Return a project whose model has a template: with_template(text or None)."""
     count = 0
 
@@ -45,7 +46,7 @@ def with_template(tmp_path, repository):
         count += 1
         project = ProjectFolder(root=tmp_path / f"project{count}", home=tmp_path / "home")
         project.root.mkdir()
-        project.home.mkdir(exist_ok=True)
+        give(known_tools, project.home)
         shutil.copy(repository / "examples" / "tiny-story" / "tiny-story-f16.gguf", project.root / "model.gguf")
         give_template(project.root / "model.gguf", text)
         project.write_recipe(RECIPE)
@@ -80,6 +81,7 @@ def test_without_a_template_a_text_is_completed_as_it_is(with_template, monkeypa
     assert chat(project, monkeypatch) == completed.strip()
 
 
+@pytest.mark.slow_cases(r"a name that")
 @pytest.mark.parametrize(
     ("template", "said"),
     [

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.embedding_models import TEXTS, cosine, make_model
+from tests.known_tools import give
 
 from lftool.ops.run.served_model import served
 from lftool.store.store import Store
@@ -38,30 +39,31 @@ quantize = "Q8_0"
 F16, Q8 = "dist/vectors-1-f16.llamafile", "dist/vectors-1-q8.gguf"
 
 
-def make_project(base: Path, repository: Path, pooling: str):
+def make_project(base: Path, repository: Path, pooling: str, known_tools: Path):
     project = ProjectFolder(root=base / "project", home=base / "home")
     project.root.mkdir()
-    project.home.mkdir()
+    give(known_tools, project.home)
     model = make_model(project.root / "model", repository / "examples" / "tiny-story" / "held-out.txt", pooling)
     project.write_recipe(RECIPE)
     return project, model
 
 
 @pytest.fixture(scope="module", params=["mean", "cls"])
-def made(request, tmp_path_factory, repository):
+def made(request, tmp_path_factory, repository, known_tools):
     """A project whose bundles are built, its model, and how that pools."""
-    project, model = make_project(tmp_path_factory.mktemp("vectors"), repository, request.param)
+    project, model = make_project(tmp_path_factory.mktemp("vectors"), repository, request.param, known_tools)
     project.run("lock").assert_success()
     project.run("build").assert_success()
     return project, model, request.param
 
 
 @pytest.fixture
-def project(tmp_path, repository):
+def project(tmp_path, repository, known_tools):
     """One that is not locked yet."""
-    return make_project(tmp_path, repository, "mean")[0]
+    return make_project(tmp_path, repository, "mean", known_tools)[0]
 
 
+@pytest.mark.slow_cases(r"\[cls-")
 @pytest.mark.parametrize("bundle", [F16, Q8])
 def test_run_prints_the_vector_that_transformers_computes(made, bundle):
     project, model, pooling = made

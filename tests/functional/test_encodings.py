@@ -34,6 +34,7 @@ def test_configuration(plain_project, encoding, cause):
     assert (done.status, done.err) == (2, f"error: config.toml: {cause}\n{SAVE}")
 
 
+@pytest.mark.slow_cases(r"-utf-(8-sig|16-le|16-be)\]")
 @pytest.mark.parametrize(("encoding", "cause"), ENCODINGS.items(), ids=ENCODINGS.keys())
 @pytest.mark.parametrize("name", ["config.json", pytest.param("tokenizer_config.json", marks=pytest.mark.slow)])
 def test_files_of_a_model(project, repository, name, encoding, cause):

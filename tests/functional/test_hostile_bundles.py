@@ -228,6 +228,7 @@ LIES = {
 }
 
 
+@pytest.mark.slow_cases(r"-(verify --full|record)\]")
 @pytest.mark.parametrize("reader", [name for name in READERS if name != "inspect"])
 @pytest.mark.parametrize(("lie", "why"), LIES.values(), ids=LIES.keys())
 def test_slices_that_do_not_say_what_the_provenance_says_are_refused(built, tmp_path, lie, why, reader):

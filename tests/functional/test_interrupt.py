@@ -122,6 +122,7 @@ def changed_project(quantized_project):
     return quantized_project
 
 
+@pytest.mark.slow_cases(r"\[pack")
 @pytest.mark.parametrize("stage", ["quantize", "pack"])
 def test_an_interrupted_build_changes_nothing(changed_project, stage):
     bundle = changed_project.root / "dist" / "tiny-1-q8.gguf"
@@ -136,6 +137,7 @@ def test_an_interrupted_build_changes_nothing(changed_project, stage):
     assert processes_in(changed_project.home) == []
 
 
+@pytest.mark.slow_cases(r"\[pack")
 @pytest.mark.parametrize("stage", ["quantize", "pack"])
 def test_after_an_interrupt_the_build_goes_through(changed_project, stage):
     assert interrupted(changed_project, stage, "build")[0] == 130

@@ -39,6 +39,7 @@ def lists(project) -> list[str]:
     return sorted(path.name for path in (project.root / "lftool.lock.d").iterdir())
 
 
+@pytest.mark.slow
 def test_a_signed_bundle_of_a_thousand_files_verifies(many):
     many.run("keygen", "-o", "release").assert_success()
     many.write_recipe(RECIPE + '[sign]\nkey = "file:release.key"\n')
@@ -49,6 +50,7 @@ def test_a_signed_bundle_of_a_thousand_files_verifies(many):
     assert outcome.out.splitlines()[1] == "signed by release.pub, which you trust"
 
 
+@pytest.mark.slow_cases(r"\[after-rename")
 @pytest.mark.parametrize("step", ["before-rename", "after-rename"])
 def test_a_writer_killed_between_list_and_lock_leaves_the_old_lock_whole(many, step):
     before, file = many.lock.read_bytes(), many.root / "model" / "0000.txt"

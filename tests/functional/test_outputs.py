@@ -129,6 +129,7 @@ def test_the_digest_of_the_bundle_alone_is_enough_to_refuse_it(built):
     )
 
 
+@pytest.mark.slow_cases(r"options0")
 @pytest.mark.parametrize("empty_cache", [False, True])
 @pytest.mark.parametrize("options", [[], ["--locked"]])
 def test_other_weights_than_the_lock_names_are_refused(built_quantized, options, empty_cache, tmp_path):

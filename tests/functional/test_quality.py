@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from tests.known_tools import give
 from tests.plugins.test_join import split
 
 from lftool.testing import ProjectFolder
@@ -38,11 +39,12 @@ CHECK = '[[checks]]\nkind = "perplexity"\ntext = "held-out.txt"\nmax_increase = 
 
 
 @pytest.fixture(scope="module")
-def warm(tmp_path_factory):
+def warm(tmp_path_factory, known_tools):
     """A locked project with a key, whose cache has fingerprints and plans."""
     base = tmp_path_factory.mktemp("quality")
     made = ProjectFolder(root=base / "project", home=base / "home")
     made.root.mkdir()
+    give(known_tools, made.home)
     for name in ("tiny-story-f16.gguf", "held-out.txt"):
         shutil.copy(EXAMPLE / name, made.root / name)
     made.write_recipe(RECIPE + SIGN)

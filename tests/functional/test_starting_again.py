@@ -6,6 +6,7 @@ import shutil
 import time
 
 import pytest
+from tests.known_tools import give
 
 from lftool.cli.quickstart import _simple
 from lftool.pipeline.identity import host_runtime
@@ -34,12 +35,12 @@ key = "file:release.key"
 
 
 @pytest.fixture(scope="module")
-def started(repository, tmp_path_factory) -> ProjectFolder:
+def started(repository, tmp_path_factory, known_tools) -> ProjectFolder:
     """A signed bundle that has been run once, so that how it starts is remembered."""
     base = tmp_path_factory.mktemp("started")
     made = ProjectFolder(root=base / "project", home=base / "home")
     made.root.mkdir()
-    made.home.mkdir()
+    give(known_tools, made.home)
     shutil.copy(repository / "examples" / "tiny-story" / "tiny-story-f16.gguf", made.root)
     made.write_recipe(RECIPE)
     for prefix in ("release", "other"):

@@ -19,6 +19,8 @@ def python(*arguments: object, folder) -> str:
     return done.stdout
 
 
+# The first has most kinds; each kind alone is slow.
+@pytest.mark.slow_cases(r"\[(?!source quantizer|check|exporter)")
 @pytest.mark.parametrize("kinds", [*((kind,) for kind in KINDS), KINDS], ids=" ".join)
 def test_a_new_plugin_passes_its_tests_at_once(lftool, tmp_path, kinds):
     wanted = [word for kind in kinds for word in ("--kind", kind)]

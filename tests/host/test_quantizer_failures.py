@@ -175,6 +175,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow_cases(r"\[(raises an error|exits as|writes other|writes no GGUF)")
 @pytest.mark.parametrize(("run", "status", "error"), RUNS.values(), ids=RUNS.keys())
 def test_failing_run_is_named_and_stores_nothing(shop, run, status, error):
     shop.lock_then(run=run)

@@ -131,6 +131,7 @@ REACHES = {
 }
 
 
+@pytest.mark.slow_cases(r"\[(another blob|a link out|writing its input|the recipe)")
 @needs_landlock
 @pytest.mark.parametrize("reach", REACHES.values(), ids=REACHES.keys())
 def test_it_reaches_nothing_else(shop, reach):

@@ -139,6 +139,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow_cases(r"\[(vendor|outdated|build --dry-run)-")
 @pytest.mark.parametrize("uri", ESCAPES)
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
 def test_no_address_of_a_fresh_lock_leaves_the_project(locked, uri, command):
@@ -161,6 +162,7 @@ def test_no_address_of_a_fresh_lock_leaves_the_project(locked, uri, command):
         assert done.status == 2, shown
 
 
+@pytest.mark.slow_cases(r"\[(vendor|fetch|build --dry-run)-")
 @pytest.mark.parametrize("target", ["../canary", "/dev/zero", "/etc/hostname", "FIFO"])
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
 def test_no_link_or_fifo_in_the_place_of_a_file_is_read(locked, target, command):

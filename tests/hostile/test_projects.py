@@ -18,6 +18,7 @@ import pytest
 from attrs import frozen
 from tests.forging import forge
 from tests.hostile.test_secrets import Recorder
+from tests.known_tools import give
 
 from lftool.codec.locks import emit_lock
 from lftool.models.digest import Digest
@@ -341,12 +342,12 @@ def recorder() -> Iterator[Recorder]:
 
 
 @pytest.fixture(scope="module")
-def honest(tmp_path_factory) -> ProjectFolder:
+def honest(tmp_path_factory, known_tools) -> ProjectFolder:
     """The honest project, locked once."""
     parent = tmp_path_factory.mktemp("honest")
     project = ProjectFolder(root=parent / "project", home=parent / "home")
     project.root.mkdir()
-    project.home.mkdir()
+    give(known_tools, project.home, archive=False)
     tiny_gguf(project.root / "model.gguf", width=32)
     project.write_recipe(HONEST)
     project.run("lock").assert_success()
@@ -400,7 +401,7 @@ def require_nothing(stage: Stage, recorder: Recorder, said: str) -> None:
     assert DIGEST not in stage.project.lock.read_text(errors="replace")
 
 
-def require_honest_bundles(stage: Stage) -> None:
+def require_honest_bundles(stage: Stage, known_tools: Path) -> None:
     """Raise AssertionError if a bundle was made whose parts are not what its sources give."""
     made = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (stage.project.root / "dist").glob("*")
@@ -408,6 +409,7 @@ def require_honest_bundles(stage: Stage) -> None:
     if made:
         shutil.rmtree(stage.project.root / "dist")
         shutil.rmtree(stage.project.cache)
+        give(known_tools, stage.project.home, archive=False)
         stage.project.write_recipe(HONEST)
         stage.project.lock.unlink()
         stage.project.run("lock").assert_success()
@@ -417,7 +419,7 @@ def require_honest_bundles(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("change", PROJECTS.values(), ids=PROJECTS.keys())
-def test_a_hostile_project_gets_nothing(stage, recorder, change, request):
+def test_a_hostile_project_gets_nothing(stage, recorder, change, request, known_tools):
     change(stage)
     said = []
     for command in COMMANDS:
@@ -426,7 +428,7 @@ def test_a_hostile_project_gets_nothing(stage, recorder, change, request):
         said.append(done.out + done.err)
     require_nothing(stage, recorder, "\n".join(said))
     if "forged" in request.node.callspec.id:
-        require_honest_bundles(stage)
+        require_honest_bundles(stage, known_tools)
 
 
 def test_a_model_that_brings_code_is_converted_without_it(stage, recorder, repository):

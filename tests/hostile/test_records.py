@@ -47,6 +47,7 @@ def naming_other(lock):
     return attrs.evolve(lock, convert={"weights": stage})
 
 
+@pytest.mark.slow_cases(r"\[one")
 @pytest.mark.parametrize("target", ["one", "q8"])
 def test_a_source_file_is_not_what_a_conversion_made(joined, target):
     forge(joined, naming_other)

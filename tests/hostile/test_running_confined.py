@@ -17,6 +17,7 @@ import httpx2
 import pytest
 from attrs import frozen
 from tests.hostile.test_confinement import Listening, needs_landlock
+from tests.known_tools import give
 from tests.sites import lftool_of
 
 from lftool.ops.run.served_model import Question, served
@@ -177,12 +178,12 @@ def is_confined(process_id: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def real(repository, tmp_path_factory) -> ProjectFolder:
+def real(repository, tmp_path_factory, known_tools) -> ProjectFolder:
     """A bundle of a model that runs."""
     base = tmp_path_factory.mktemp("real")
     made = ProjectFolder(root=base / "project", home=base / "home")
     made.root.mkdir()
-    made.home.mkdir()
+    give(known_tools, made.home)
     shutil.copy(repository / "examples" / "tiny-story" / "tiny-story-f16.gguf", made.root / "model.gguf")
     made.write_recipe(RECIPE)
     made.run("lock").assert_success()

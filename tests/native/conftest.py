@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.known_tools import give
 
 from lftool.testing import ProjectFolder
 
@@ -42,8 +43,19 @@ max_tokens = 160
 """
 
 
+_known: list[Path] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tools(known_tools: Path) -> None:
+    """Let `seed` know what is known of tools."""
+    _known.append(known_tools)
+
+
 def seed(home: Path) -> None:
-    """Put what `make native` compiled into the cache of a project, without copying it."""
+    """Put what `make native` compiled, and what is known of tools, into the cache of a project."""
+    for folder in _known:
+        give(folder, home)
     if not (CACHE / "ac-v2").is_dir():
         pytest.skip("there is no native runtime: make native")
     for part in ("cas-v1", "ac-v2"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.embedding_models import TEXTS, cosine, make_model
+from tests.known_tools import give
 from tests.native.conftest import STORY, seed, start
 from tests.native.test_serving import KINDS, serving
 
@@ -32,11 +33,12 @@ runtime = "native"
 BUNDLE = "dist/vectors-1-native.llamafile"
 
 
-def make(base: Path, pooling: str):
+def make(base: Path, pooling: str, known_tools: Path):
     project = ProjectFolder(root=base / "project", home=base / "home")
     project.root.mkdir()
     project.home.mkdir()
     seed(project.home)
+    give(known_tools, project.home)
     model = make_model(project.root / "model", STORY / "held-out.txt", pooling)
     project.write_recipe(RECIPE)
     project.run("lock").assert_success()
@@ -45,10 +47,11 @@ def make(base: Path, pooling: str):
 
 
 @pytest.fixture(scope="module", params=["mean", "cls", "last"])
-def made(request, tmp_path_factory):
-    return *make(tmp_path_factory.mktemp("vectors"), request.param), request.param
+def made(request, tmp_path_factory, known_tools):
+    return *make(tmp_path_factory.mktemp("vectors"), request.param, known_tools), request.param
 
 
+@pytest.mark.slow_cases(r"\[(cls|last)")
 def test_a_bundle_prints_the_vector_that_transformers_computes(made):
     project, model, pooling = made
     done = start(project.root / BUNDLE, "-p", TEXTS[0])
@@ -77,8 +80,8 @@ def test_a_server_makes_vectors_by_itself(made, kind, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def ranking(tmp_path_factory):
-    return make(tmp_path_factory.mktemp("ranks"), "rank")[0]
+def ranking(tmp_path_factory, known_tools):
+    return make(tmp_path_factory.mktemp("ranks"), "rank", known_tools)[0]
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])

@@ -59,6 +59,8 @@ def chat(server, text: str) -> int:
     return server.post("/v1/chat/completions", json=body, timeout=60).status_code
 
 
+# As above.
+@pytest.mark.slow_cases(r"\[(lftool serve, (native-(grows|loops)|llama-cpp-python-grows)|by itself-grows)")
 @pytest.mark.parametrize("said", ["loops", "grows", "calls itself"])
 def test_a_server_gives_it_up_and_goes_on(server, said):
     begun = time.monotonic()
@@ -67,6 +69,8 @@ def test_a_server_gives_it_up_and_goes_on(server, said):
     assert chat(server, PROMPT) == 200
 
 
+# As above.
+@pytest.mark.slow_cases(r"\[grows")
 @pytest.mark.parametrize(
     ("said", "why"),
     [
@@ -82,6 +86,8 @@ def test_the_native_chat_gives_it_up(hostile, said, why):
     assert f"the chat template {why}" in done.stderr
 
 
+# As above.
+@pytest.mark.slow_cases(r"\[grows")
 @pytest.mark.parametrize("said", ["loops", "grows", "calls itself"])
 def test_lftool_run_with_llama_cpp_python_gives_it_up(hostile, said):
     environment = {"XDG_CACHE_HOME": str(hostile.home / "python-cache")}
@@ -89,6 +95,8 @@ def test_lftool_run_with_llama_cpp_python_gives_it_up(hostile, said):
     assert done.status == 1, done
 
 
+# Each takes the whole budget of 5 s, a few times.
+@pytest.mark.slow_cases(r"\[(grows|large)")
 @pytest.mark.parametrize(
     "text", [LOOPS, GROWS, CALLS_ITSELF, "x" * (1024 * 1024 + 1)], ids=["loops", "grows", "calls itself", "large"]
 )

@@ -86,6 +86,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.slow_cases(r"(-O2|-O3)\]")
 @pytest.mark.parametrize("level", ["-O0", "-O2", "-O3"])
 @pytest.mark.parametrize("linked", ["-static", "-pie"])
 def test_what_can_be_thrown_is_what_would_be_caught(tmp_path, level, linked):

@@ -108,6 +108,7 @@ def test_our_plugins_ask_for_this_lftool(wheels):
         assert ours.specifier.contains(lftool.__version__)
 
 
+@pytest.mark.slow
 def test_a_dry_release_has_everything_and_says_what_would_stop_it(repository, tmp_path):
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:

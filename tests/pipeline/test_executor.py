@@ -122,6 +122,7 @@ def test_bundles_and_locks_are_the_same_whatever_the_order_and_wherever_it_ends(
         assert split_project.lock.read_bytes() == lock
 
 
+@pytest.mark.slow
 def test_a_lock_then_a_build_does_what_a_build_from_an_empty_cache_does(split_project) -> None:
     split_project.write_recipe(RECIPE + PLAIN)
     split_project.run("lock").assert_success()

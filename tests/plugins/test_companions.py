@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tests.known_tools import give
 
 from lftool.api.gguf import TensorData, read_gguf, write_gguf
 from lftool.testing import ProjectFolder
@@ -76,9 +77,11 @@ def write_merged(folder: Path, added: dict) -> None:
 
 
 @pytest.fixture(scope="module")
-def shared_home(tmp_path_factory):
+def shared_home(tmp_path_factory, known_tools):
     """One cache for the module: the conversion scripts are fetched and fingerprinted once."""
-    return tmp_path_factory.mktemp("home")
+    home = tmp_path_factory.mktemp("home")
+    give(known_tools, home)
+    return home
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from tests.known_tools import give
 from tests.plugins.conftest import input_files
 
 from lftool.api import ConverterType, TransformSpec
@@ -62,6 +63,7 @@ def test_story_model_becomes_the_gguf_that_was_made_by_hand(convert):
     assert seen == [(name, index, len(names)) for index, name in enumerate(names, 1)]
 
 
+@pytest.mark.slow_cases(r"\[(f32|bf16)-")
 @pytest.mark.parametrize(("produces", "kind"), [("source", "BF16"), ("f32", "F32"), ("bf16", "BF16")])
 def test_matrices_get_the_wanted_type_or_keep_theirs(convert, produces, kind):
     assert types(convert(STORY, produces)) == {kind}
@@ -194,6 +196,7 @@ DAMAGED = {
 }
 
 
+@pytest.mark.slow_cases(r"\[(no architectures|a list)")
 @pytest.mark.parametrize(("name", "text"), DAMAGED.values(), ids=DAMAGED.keys())
 def test_damaged_model_is_an_error_of_its_format(convert, files, name, text):
     (files / name).write_text(text)
@@ -344,8 +347,10 @@ layout = "gguf"
 
 
 @pytest.fixture(scope="module")
-def shared_home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
+def shared_home(tmp_path_factory, known_tools):
+    home = tmp_path_factory.mktemp("home")
+    give(known_tools, home)
+    return home
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.known_tools import give
 
 from lftool.testing import ProjectFolder
 
@@ -22,7 +23,7 @@ DEADLINE = 60
 
 
 @pytest.fixture(scope="session")
-def example(repository, tmp_path_factory, worker_id) -> ProjectFolder:
+def example(repository, tmp_path_factory, worker_id, known_tools) -> ProjectFolder:
     """The example, built unsigned; once, by the first worker."""
     base = tmp_path_factory.getbasetemp()
     shared = (base if worker_id == "master" else base.parent) / "tiny-story"
@@ -31,7 +32,7 @@ def example(repository, tmp_path_factory, worker_id) -> ProjectFolder:
     with (shared / "mutex").open("w") as mutex:
         fcntl.flock(mutex, fcntl.LOCK_EX)
         if not (shared / "ready").exists():
-            found.home.mkdir()
+            give(known_tools, found.home)
             source = repository / "examples" / "tiny-story"
             shutil.copytree(source, found.root, ignore=shutil.ignore_patterns("dist", "train"))
             found.spawn("build", "--no-sign").assert_success()
@@ -85,6 +86,7 @@ def story_of(path: Path, prompt: str = PROMPT, *, raw: bool = False, most: int =
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow_cases(r"\[f16")
 @pytest.mark.parametrize("target", ["q8", "f16"])
 def test_gguf_bundle_loads_by_path_in_stock_llama_and_tells_what_lftool_run_tells(bundles, run, target):
     expected = story_of(bundles[target])

@@ -82,6 +82,7 @@ def test_no_value_changes_where_types_are_kept(convert, changed):
     assert (found == load_file(folder / "model.safetensors")[GATE].numpy().ravel()).all()
 
 
+@pytest.mark.slow_cases(r"'embed_tokens'")
 @pytest.mark.parametrize(
     ("kinds", "number"),
     [({"others": "float16"}, 1), ({"others": "bfloat16"}, 32), ({"embed_tokens": "bfloat16", "others": "float32"}, 0)],
@@ -123,6 +124,7 @@ def test_what_the_scripts_keep_in_f32_stays(convert, changed):
     assert {kind for name, kind in found.items() if "ffn_down_exps" in name} == {"BF16"}
 
 
+@pytest.mark.slow_cases(r"\[(bf16|f16-70000)")
 @pytest.mark.parametrize(
     ("kind", "value", "said", "hint"),
     [
@@ -148,6 +150,7 @@ def test_a_value_that_does_not_fit_is_named(convert, changed, kind, value, said,
     )
 
 
+@pytest.mark.slow_cases(r"\[(-65504|inf)")
 @pytest.mark.parametrize("value", [65504.0, -65504.0, float("inf")])
 def test_a_value_that_fits_and_one_that_is_infinite_are_no_error(convert, changed, value):
     def change(name: str, tensor: object, torch: object) -> object:

@@ -76,6 +76,7 @@ def test_tensors_that_would_be_quantised_again_are_refused(project, model, quant
     )
 
 
+@pytest.mark.slow_cases(r"\[(8|64)\]")
 @pytest.mark.parametrize("alignment", [8, 16, 64, 4096])
 def test_strict_makes_sound_files_of_every_alignment(project, model, alignment):
     rewritten(model, alignment=alignment)

@@ -51,6 +51,7 @@ def _passed(done) -> int:
     return int(re.search(r"(\d+) passed", done.out)[1])
 
 
+@pytest.mark.slow
 def test_the_kits_pass_without_a_test_of_its_own(sampler):
     """All but the faults of a server, which take a minute: they are in the long suite."""
     done = sampler.spawn("plugins", "test", "lftool-sampler", "--", "-k", "not a_fault_ends", timeout=600)

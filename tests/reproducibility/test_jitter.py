@@ -217,6 +217,7 @@ def reference(example, key, tmp_path_factory) -> Built:
     return build(example, tmp_path_factory.mktemp("reference"), key, PLAIN)
 
 
+@pytest.mark.slow
 def test_the_reference_was_made_and_not_found(reference):
     assert_nothing_came_from_a_cache(reference)
     assert sorted(reference.bundles) == [
@@ -256,6 +257,8 @@ def without_providers(lock: bytes) -> dict[str, Any]:
     return plain
 
 
+# `lftool lock --check` of the example and the tutorial are quick.
+@pytest.mark.slow
 def test_the_committed_lock_is_the_one_that_locking_and_building_gives(example, key, tmp_path):
     """Versions of the tools that were asked inform: another Python has another NumPy, and the same bytes."""
     made = build(example, tmp_path, key, PLAIN, converted=True)

@@ -237,6 +237,7 @@ def _assert_that_a_whole_key_is_not_overwritten(project: ProjectFolder) -> None:
     (project.root / "other.pub").replace(project.root / "release.pub")
 
 
+@pytest.mark.slow_cases(r"\[(?!action|lock|bundle)")
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
 def test_after_a_kill_and_a_rerun_no_temporary_file_is_left_in_project_and_cache(scene, scenes, tmp_path):
     project = _copied(scenes(scene).before, tmp_path)

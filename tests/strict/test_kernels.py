@@ -15,6 +15,7 @@ from lftool_strict.kernels.registry import FLOATS, KERNELS
 WITH = [pytest.param(False, id="plain"), pytest.param(True, id="imatrix")]
 
 
+@pytest.mark.slow_cases(r"\[large-")
 @pytest.mark.parametrize("matters", WITH)
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("family", FAMILIES)
@@ -25,6 +26,7 @@ def test_blocks_are_those_of_ggml(calls, ggml, is_valid, family, name, matters):
     assert calls.quantised(name, weights, given_importance) == (expected if is_valid(name, expected) else None)
 
 
+@pytest.mark.slow_cases(r"-imatrix\]")
 @pytest.mark.parametrize("matters", WITH)
 @pytest.mark.parametrize("name", KERNELS)
 def test_the_exact_variant_makes_the_same(calls, ggml, name, matters):
@@ -34,6 +36,7 @@ def test_the_exact_variant_makes_the_same(calls, ggml, name, matters):
     assert (found, flags) == (ggml(name, weights, given_importance), 0)
 
 
+@pytest.mark.slow_cases(r"\[(?!Q4_K|IQ4_XS|Q8_0|Q5_1)")
 @pytest.mark.parametrize("kind", ["F16", "BF16"])
 @pytest.mark.parametrize("name", KERNELS)
 def test_weights_are_read_as_f16_and_bf16(calls, ggml, name, kind):
@@ -80,6 +83,7 @@ def test_any_rows_make_the_blocks_of_ggml_or_are_refused_as_there(calls, ggml, i
     assert found == (expected if is_valid(name, expected) else None)
 
 
+@pytest.mark.slow_cases(r"\[(?!Q4_K|IQ4_NL|Q8_0)")
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("kind", ["F32", "F16", "BF16"])
 @pytest.mark.parametrize("name", KERNELS)
