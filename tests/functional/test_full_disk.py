@@ -32,6 +32,11 @@ exec "$@"
 
 
 @pytest.fixture
+def known_tools() -> None:
+    """There is no cache before."""
+
+
+@pytest.fixture
 def on_a_small_disk(project):
     """Lock and build with a cache on a disk of 24 MB: on_a_small_disk() -> (status, error)."""
     cache = project.cache.parent

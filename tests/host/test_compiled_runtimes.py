@@ -184,7 +184,7 @@ def test_another_compiler_that_makes_other_bytes_is_named_beside_the_one_that_is
     pinned = shop.locked()["runtimes"]["toy-cpu/1"]
     assert done.status == 7
     assert f"runtime toy-cpu/1: the lock names sha256 {pinned['executable']}, this machine compiled" in done.err
-    assert "the lock was made with cc 1; here is cc 22" in done.err
+    assert "the lock was made with cc 1; this machine has cc 22" in done.err
     assert "lftool lock --upgrade tool:toy-cpu/1" in done.err
 
 

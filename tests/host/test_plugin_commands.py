@@ -85,7 +85,7 @@ def test_check_finds_nothing_wrong_with_what_is_installed(lftool):
         (
             SHOP.replace('"shop", "shops"', '"file",'),
             {},
-            "shop: the scheme of a source 'file' is claimed by plugin 'builtin' of lftool",
+            "shop: the scheme of a source 'file' is also claimed by plugin 'builtin' of lftool",
         ),
     ],
 )

@@ -38,6 +38,11 @@ import ctypes, os, pathlib, sys, threading
 
 from lftool.errors import RecipeError
 
+@pytest.fixture
+def known_tools() -> None:
+    """The store is empty before."""
+
+
 class Copier:
     def tool(self):
         return ToolIdentity(version="1.0", files=(pathlib.Path(__file__),))

@@ -16,6 +16,11 @@ from lftool.models.digest import Digest
 
 DATA = b"some weights"
 
+@pytest.fixture
+def known_tools() -> None:
+    """The store is empty before."""
+
+
 class Source:
     def __init__(self, context):
         {init}
