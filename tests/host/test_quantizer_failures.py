@@ -38,11 +38,6 @@ import ctypes, os, pathlib, sys, threading
 
 from lftool.errors import RecipeError
 
-@pytest.fixture
-def known_tools() -> None:
-    """The store is empty before."""
-
-
 class Copier:
     def tool(self):
         return ToolIdentity(version="1.0", files=(pathlib.Path(__file__),))
@@ -133,6 +128,11 @@ class Shop:
 
 
 @pytest.fixture
+def known_tools() -> None:
+    """The store is empty before."""
+
+
+@pytest.fixture
 def shop(site, project, interpreter) -> Shop:
     tiny_gguf(project.root / "model.gguf", width=32)
     project.write_recipe(RECIPE)
@@ -210,7 +210,7 @@ def test_output_with_another_type_than_planned_is_refused(shop):
     assert shop.lftool("build") == Outcome(
         status=4,
         out="",
-        err="error: the output of copier: tensor blk.0.attn_k.weight is F32, planned was F16\n",
+        err="error: the output of copier: tensor blk.0.attn_k.weight is F32, expected F16\n",
     )
     assert shop.weights_in_store() == {shop.source.sha256.hex}
 

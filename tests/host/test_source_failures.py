@@ -16,11 +16,6 @@ from lftool.models.digest import Digest
 
 DATA = b"some weights"
 
-@pytest.fixture
-def known_tools() -> None:
-    """The store is empty before."""
-
-
 class Source:
     def __init__(self, context):
         {init}
@@ -125,6 +120,11 @@ def stored(project) -> list[str]:
     """Names of everything in the content-addressed store and of temporary files left."""
     places = [project.cache / "cas-v1", project.cache / "tmp"]
     return [path.name for place in places for path in place.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def known_tools() -> None:
+    """The store is empty before."""
 
 
 @pytest.mark.parametrize(("parts", "status", "error"), CASES.values(), ids=CASES.keys())
