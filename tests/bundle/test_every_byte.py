@@ -46,6 +46,7 @@ def test_the_top_bit_of_bytes_all_over_a_gguf_bundle_matters(patient, plain):
     assert unrefused(patient(plain), range(0, len(plain), STEP), [0x80]) == []
 
 
+@pytest.mark.slow
 def test_bytes_all_over_a_llamafile_bundle_matter(patient, start, start_archive):
     before, gap = len(start_archive.prefix), len(start_archive.parts[0].gap)
     behind = before + gap

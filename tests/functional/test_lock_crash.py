@@ -50,7 +50,7 @@ def test_a_signed_bundle_of_a_thousand_files_verifies(many):
     assert outcome.out.splitlines()[1] == "signed by release.pub, which you trust"
 
 
-@pytest.mark.slow_cases(r"\[after-rename")
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["before-rename", "after-rename"])
 def test_a_writer_killed_between_list_and_lock_leaves_the_old_lock_whole(many, step):
     before, file = many.lock.read_bytes(), many.root / "model" / "0000.txt"
@@ -68,6 +68,7 @@ def test_a_writer_killed_between_list_and_lock_leaves_the_old_lock_whole(many, s
     assert len(lists(many)) == 1
 
 
+@pytest.mark.slow
 def test_a_list_that_no_lock_names_any_more_is_removed(many):
     first = lists(many)
     (many.root / "model" / "0000.txt").write_text("changed")

@@ -85,6 +85,7 @@ print(count, math.exp(total / count))
 """
 
 
+@pytest.mark.slow
 def test_quantising_to_eight_bits_costs_little_and_to_two_bits_more(story) -> None:
     two, eight = measured(story, "q2"), measured(story, "q8")
     assert -0.001 < float(eight["increase"]) < 0.005 < float(two["increase"])
@@ -243,6 +244,7 @@ def test_a_check_of_some_targets_leaves_the_others_alone(story) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_check_decides_no_byte_so_the_lock_stays_fresh(story) -> None:
     story.write_recipe(RECIPE + CHECK.format("0.5"))
     story.run("lock", "--check").assert_success()

@@ -36,6 +36,7 @@ def test_a_new_plugin_is_typed_strictly_and_lints(lftool, tmp_path):
     python("-m", "ruff", "check", "--isolated", "--select", "E,F,I,B,UP", "--line-length", "130", ".", folder=root)
 
 
+@pytest.mark.slow
 def test_its_wheel_is_a_sound_plugin_whose_records_work(site, lftool, tmp_path):
     wanted = [word for kind in KINDS for word in ("--kind", kind)]
     lftool("plugins", "new", "my-shelf", *wanted, "--into", str(tmp_path)).assert_success()

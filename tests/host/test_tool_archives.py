@@ -136,6 +136,7 @@ def forged(shop, request):
     return shop
 
 
+@pytest.mark.slow_cases(r"options1\]")
 @pytest.mark.parametrize("options", [(), ("--offline",), ("--rebuild",)])
 def test_a_lock_cannot_choose_the_code_that_a_build_runs(forged, options):
     forged.lftool("fetch")

@@ -160,6 +160,7 @@ LIMITS = {
 }
 
 
+@pytest.mark.slow_cases(r"\[memory, bit by bit")
 @pytest.mark.parametrize(("run", "limit"), LIMITS.values(), ids=LIMITS.keys())
 def test_a_child_at_its_limit_is_exit_4_naming_input_and_limit(shop, run, limit):
     done = shop.build(run)

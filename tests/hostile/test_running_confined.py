@@ -123,6 +123,7 @@ REACHES = {
 }
 
 
+@pytest.mark.slow_cases(r"-serve\]")
 @needs_landlock
 @pytest.mark.parametrize("command", ["run", "serve"])
 @pytest.mark.parametrize("reach", REACHES.values(), ids=REACHES.keys())

@@ -61,6 +61,7 @@ def test_a_bundle_prints_the_vector_that_transformers_computes(made):
     assert math.isclose(math.hypot(*vector), 1, abs_tol=1e-5)
 
 
+@pytest.mark.slow_cases(r"\[(cls|last)")
 def test_a_text_longer_than_the_context_is_an_error(made):
     project, _, _ = made
     done = start(project.root / BUNDLE, "-p", "fox " * 300)

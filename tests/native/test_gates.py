@@ -70,6 +70,7 @@ def test_no_client_changes_adapters_where_there_is_no_key(open_server):
     assert status in {403, 404}
 
 
+@pytest.mark.slow
 def test_requests_that_are_half_sent_do_not_stay(story, native, tmp_path):
     with serving(KINDS[2], story, native, log=tmp_path / "log") as server:
         host, _, port = server.url.removeprefix("http://").rpartition(":")

@@ -96,7 +96,7 @@ def test_lftool_run_with_llama_cpp_python_gives_it_up(hostile, said):
 
 
 # Each takes the whole budget of 5 s, a few times.
-@pytest.mark.slow_cases(r"\[(grows|large)")
+@pytest.mark.slow_cases(r"\[(grows|large|loops)")
 @pytest.mark.parametrize(
     "text", [LOOPS, GROWS, CALLS_ITSELF, "x" * (1024 * 1024 + 1)], ids=["loops", "grows", "calls itself", "large"]
 )

@@ -41,7 +41,7 @@ BAD = {
         {"blk.7.attn_q.weight.lora_a": (8, 2), "blk.7.attn_q.weight.lora_b": (2, 6)},
         "changes blk.7.attn_q.weight, which the weights do not have",
     ),
-    "one factor": ({f"{Q}.lora_a": (8, 2)}, "one of the two factors of blk.0.attn_q.weight only"),
+    "one factor": ({f"{Q}.lora_a": (8, 2)}, "only one of the two factors of blk.0.attn_q.weight"),
     "a norm": ({**FITS, "blk.0.attn_norm.weight": (8,)}, "trained norms \\(blk.0.attn_norm.weight\\)"),
     "nothing": ({"x": (8, 2)}, "changes no tensor"),
     "a vector": ({f"{Q}.lora_a": (8,), f"{Q}.lora_b": (6,)}, "it is for another model"),

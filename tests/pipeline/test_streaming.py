@@ -78,6 +78,7 @@ def test_what_is_quantised_while_locking_is_not_quantised_again(streamed) -> Non
     assert all("cached" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_bundles_are_those_of_a_build_that_stores_the_intermediate(streamed, tmp_path) -> None:
     other = elsewhere(streamed, tmp_path)
     other.write_recipe(RECIPE + PLAIN)

@@ -91,6 +91,8 @@ def rewrite(path: Path, **changed: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changed))
 
 
+# tests/hostile/test_projects.py has one that brings the code as well.
+@pytest.mark.slow
 def test_model_that_asks_for_code_is_converted_without_it(convert, files, tmp_path):
     """Neither the code beside it nor code elsewhere on the machine is imported; nobody is asked, and nothing waits."""
     marker, elsewhere = tmp_path / "executed", tmp_path / "elsewhere"

@@ -163,6 +163,8 @@ def test_its_own_tests_pass(repository: Path) -> None:
     assert re.search(r"^7 passed in ", done.stdout, re.MULTILINE), done.stdout
 
 
+# `make test-wheels` installs wheels into environments of their own.
+@pytest.mark.slow
 def test_environment_has_the_wheel_of_lftool_and_not_the_checkout(environment: Environment) -> None:
     python = environment.root / "bin" / "python"
     code = "import lftool, lftool_example; print(lftool.__file__); print(lftool_example.__file__)"

@@ -49,11 +49,11 @@ def test_llama_cpp_applies_what_peft_applies(config, ranks, alpha):
 
 
 REFUSED = {
-    "alphas of their own": (PLAIN | {"alpha_pattern": {"q_proj": 2}}, [], "by alpha_pattern"),
+    "alphas of their own": (PLAIN | {"alpha_pattern": {"q_proj": 2}}, [], "alpha_pattern gives"),
     "rank-stabilised with ranks of their own": (
         PLAIN | {"use_rslora": True, "rank_pattern": {"down_proj": 16}},
         None,
-        "by use_rslora with rank_pattern",
+        "use_rslora with rank_pattern gives",
     ),
     "weight-decomposed": (PLAIN | {"use_dora": True}, [], "use_dora"),
     "biases": (PLAIN | {"bias": "all"}, [], "bias is 'all'"),

@@ -227,7 +227,7 @@ def test_the_reference_was_made_and_not_found(reference):
     ]
 
 
-@pytest.mark.slow_cases(r"\[(?!far away)")
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_surroundings_change_no_byte(reference, example, key, tmp_path, variant):
     got = build(example, tmp_path, key, VARIANTS[variant])

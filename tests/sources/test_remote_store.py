@@ -248,6 +248,7 @@ def test_push_with_force_replaces_a_damaged_object(remote, lftool, nginx):
     assert "continuing without it" not in done.err
 
 
+@pytest.mark.slow
 def test_an_interrupted_push_ends_soon(remote, project):
     (remote.root / "files" / "noise.bin").write_bytes(random.Random(1).randbytes(8_000_000))
     remote.lock.unlink()

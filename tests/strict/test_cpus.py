@@ -33,7 +33,7 @@ def _weights() -> np.ndarray:
 
 
 # One file type of each family stays: kernels are compared block by block in test_kernels.py.
-@pytest.mark.slow_cases(r"\[x86-64-(?!Q4_K|IQ4_NL|Q8_0)")
+@pytest.mark.slow_cases(r"\[(x86-64|haswell)-(?!Q4_K|IQ4_NL|Q8_0)")
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize(
     "older", [pytest.param(OLDER[key], id=key, marks=[pytest.mark.slow] if key in SLOW else []) for key in OLDER]
@@ -51,7 +51,7 @@ def test_code_for_an_older_processor_makes_the_same_blocks(calls, older, name):
     assert there.blocks(name, half, kind="F16") == calls.blocks(name, half, kind="F16")
 
 
-@pytest.mark.slow_cases(r"\[aarch64")
+@pytest.mark.slow
 @pytest.mark.parametrize("triple", ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"])
 def test_no_instruction_multiplies_and_adds_at_once(triple):
     """A fused multiply-add rounds once where two roundings are the rule; both processors have it."""

@@ -15,7 +15,7 @@ from lftool_strict.kernels.registry import FLOATS, KERNELS
 WITH = [pytest.param(False, id="plain"), pytest.param(True, id="imatrix")]
 
 
-@pytest.mark.slow_cases(r"\[large-")
+@pytest.mark.slow_cases(r"\[large-|negative zeros-.*-imatrix")
 @pytest.mark.parametrize("matters", WITH)
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("family", FAMILIES)
