@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from lftool.testing import ProjectFolder
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lftool-dev" / "native" / "lftool"
 STORY = Path(__file__).parents[2] / "examples" / "tiny-story"
 NAME = "story-1-{}.{}"
+# What our own code is compiled with where it is tested by itself.
+SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_GLIBCXX_ASSERTIONS")
 PROMPT = "Tell me a story about a fox."
 RECIPE = """\
 [bundle]
@@ -79,6 +82,32 @@ def make_project(base: Path, recipe: str) -> ProjectFolder:
     shutil.copy(STORY / "held-out.txt", made.root)
     made.write_recipe(recipe)
     return made
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory) -> Path:
+    """llama.cpp's sources, as the runtime's lock entry pins them."""
+    from lftool.ops.project import open_ports
+    from lftool.ops.runtime import lock_of
+    from lftool.pipeline.tools.archives import resolve_archive, unpacked
+    from lftool.pipeline.tools.runtimes import archive_of
+
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(CACHE.parent)
+    try:
+        ports = open_ports(None)
+    finally:
+        os.environ.pop("XDG_CACHE_HOME")
+        if before is not None:
+            os.environ["XDG_CACHE_HOME"] = before
+    registered = ports.registry.runtime("native", "cpu")
+    archive, name = archive_of(registered), registered.record.semantics
+    pinned = resolve_archive(archive, None, name, ports)
+    artifact = unpacked(archive, pinned, name, lock_of(registered.origin, pinned, ports), ports)
+    folder = tmp_path_factory.mktemp("sources")
+    with zipfile.ZipFile(ports.store.blobs.require(artifact, "the sources")) as members:
+        members.extractall(folder)
+    return folder / "vendor" / "llama.cpp"
 
 
 @pytest.fixture(scope="session")

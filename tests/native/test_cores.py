@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.native.conftest import PROMPT, start
+from tests.native.conftest import PROMPT, SANITIZED, start
 from tests.native.test_serving import KINDS, serving
 
 import lftool_llamacpp
@@ -26,7 +26,7 @@ def count(tmp_path_factory):
         '#include "cores.h"\n#include <cstdio>\nint main(int, char ** argv) { printf("%d", lftool::usable_cores(argv[1])); }\n'
     )
     compiler = shutil.which("c++") or pytest.skip("no C++ compiler")
-    command = [compiler, "-std=c++17", f"-I{SOURCES}", str(folder / "main.cpp"), str(SOURCES / "cores.cpp")]
+    command = [compiler, "-std=c++17", *SANITIZED, f"-I{SOURCES}", str(folder / "main.cpp"), str(SOURCES / "cores.cpp")]
     subprocess.run([*command, "-o", str(folder / "cores")], check=True)
 
     def run(files: dict[str, str], root: Path, *before: str) -> int:

@@ -6,46 +6,18 @@ import os
 import re
 import shutil
 import subprocess
-import zipfile
 from pathlib import Path
 
 import pytest
-from tests.native.conftest import CACHE
 
 from lftool_cuda.flavour import CUDA
 from lftool_llamacpp.flavours import CPU, CPU_UI, level_options, levels
-from lftool_llamacpp.native_runtime import _OPTIONS, _TREE
+from lftool_llamacpp.native_runtime import _OPTIONS
 from lftool_llamacpp.toolchain import find_toolchain
 from lftool_rocm.flavour import ROCM
 
 _NAME = re.compile(r"-D([A-Z0-9_]+)=")
 OF_CMAKE = ("CMAKE_", "BUILD_SHARED_LIBS", "LLAMA_BUILD_NUMBER", "LLAMA_BUILD_COMMIT", "GPU_TARGETS")
-
-
-@pytest.fixture(scope="session")
-def sources(tmp_path_factory) -> Path:
-    """llama.cpp's sources, as the runtime's lock entry pins them."""
-    from lftool.ops.project import open_ports
-    from lftool.ops.runtime import lock_of
-    from lftool.pipeline.tools.archives import resolve_archive, unpacked
-    from lftool.pipeline.tools.runtimes import archive_of
-
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(CACHE.parent)
-    try:
-        ports = open_ports(None)
-    finally:
-        os.environ.pop("XDG_CACHE_HOME")
-        if before is not None:
-            os.environ["XDG_CACHE_HOME"] = before
-    registered = ports.registry.runtime("native", "cpu")
-    archive, name = archive_of(registered), registered.record.semantics
-    pinned = resolve_archive(archive, None, name, ports)
-    artifact = unpacked(archive, pinned, name, lock_of(registered.origin, pinned, ports), ports)
-    folder = tmp_path_factory.mktemp("sources")
-    with zipfile.ZipFile(ports.store.blobs.require(artifact, "the sources")) as members:
-        members.extractall(folder)
-    return folder / _TREE
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.native.conftest import SANITIZED
 
 import lftool_llamacpp
 
@@ -17,6 +18,8 @@ LLAMA_H = """\
 #include <cstdint>
 struct llama_context;
 struct llama_batch { int unused; };
+struct llama_batch_ext;
+enum llama_process_type { LLAMA_PROCESS_TYPE_ENCODE, LLAMA_PROCESS_TYPE_DECODE };
 typedef struct ggml_threadpool * ggml_threadpool_t;
 extern "C" void llama_detach_threadpool(llama_context *);
 extern "C" int32_t llama_n_threads(llama_context *);
@@ -34,6 +37,7 @@ extern "C" void llama_detach_threadpool(llama_context *) {}
 extern "C" void __real_llama_attach_threadpool(llama_context *, ggml_threadpool_t, ggml_threadpool_t) {}
 extern "C" int32_t __real_llama_decode(llama_context *, llama_batch) { return 0; }
 extern "C" int32_t __real_llama_encode(llama_context *, llama_batch) { return 0; }
+extern "C" int32_t __real_llama_process(llama_context *, llama_process_type, llama_batch_ext *) { return 0; }
 int main(int, char ** argv) {
     if (!strcmp(argv[1], "beside")) {  // cores, seconds, work of all, work of this process, most
         lftool::Work before, after;
@@ -57,7 +61,15 @@ def program(tmp_path_factory) -> Path:
     (folder / "llama.h").write_text(LLAMA_H)
     (folder / "main.cpp").write_text(MAIN)
     compiler = shutil.which("c++") or pytest.skip("no C++ compiler")
-    command = [compiler, "-std=c++17", f"-I{folder}", f"-I{SOURCES}", folder / "main.cpp", SOURCES / "neighbours.cpp"]
+    command = [
+        compiler,
+        "-std=c++17",
+        *SANITIZED,
+        f"-I{folder}",
+        f"-I{SOURCES}",
+        folder / "main.cpp",
+        SOURCES / "neighbours.cpp",
+    ]
     subprocess.run([*command, "-o", folder / "program"], check=True)
     return folder / "program"
 

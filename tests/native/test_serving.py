@@ -26,6 +26,8 @@ import pytest
 from attrs import frozen
 from tests.native.conftest import NAME, PROMPT, RECIPE, make_project, start
 
+from lftool.testing import FaultProxy, FileServer
+
 KINDS = ("by itself", "lftool serve, native", "lftool serve, llama-cpp-python")
 KEY = "a-key-for-tests"
 CONTRACT = 'context = 512\ntemperature = 0.0\nmax_tokens = 24\nsystem = "You tell stories."\nstop = ["who had a fox"]\n'
@@ -382,11 +384,11 @@ def test_variables_of_llama_cpp_decide_nothing(story, native, tmp_path):
 
 
 def test_the_server_fetches_no_media(server):
-    if server.kind == KINDS[2]:
-        return  # it has no projector support here
-    part = {"type": "image_url", "image_url": {"url": f"{server.url}/health"}}
-    with pytest.raises(openai.BadRequestError, match="this server fetches nothing"):
-        server.client().chat.completions.create(model="story", messages=[{"role": "user", "content": [part]}])
+    with FileServer(files={}) as files, FaultProxy(files.url) as elsewhere:
+        part = {"type": "image_url", "image_url": {"url": f"{elsewhere.url}/image.png"}}
+        with pytest.raises(openai.APIStatusError):
+            server.client().chat.completions.create(model="story", messages=[{"role": "user", "content": [part]}])
+        assert elsewhere.requests == []
 
 
 def test_metrics_ask_for_the_key(story, native, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from tests.native.conftest import seed, start
 from tests.native.test_serving import KINDS, serving
 from tests.plugins.test_companions import RECIPE, STORY, VISION, write_adapter, write_vision
 
-from lftool.testing import ProjectFolder
+from lftool.testing import FaultProxy, FileServer, ProjectFolder
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +66,27 @@ def test_a_projector_is_copied_to_memory_and_the_server_says_how_large_it_is(sto
         assert "multimodal" in model["capabilities"]
     log = (tmp_path / "log").read_text()
     assert "the projector is copied to memory: " in log
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "{}/image.png"}}
+ASKED = {
+    "a chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": [IMAGE]}]}, ()),
+    "an embedding": ("/v1/embeddings", {"input": [{"content": [IMAGE]}]}, ("--embeddings",)),
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_a_server_that_sees_fetches_no_image(story, tmp_path, asked):
+    path, body, options = ASKED[asked]
+    write_vision(story.root / "vision")
+    built(story, VISION.replace("[targets.file]", f"{NATIVE}[targets.file]"))
+    bundle = story.root / "dist" / "vision-1-native.llamafile"
+    with (
+        FileServer(files={}) as files,
+        FaultProxy(files.url) as elsewhere,
+        serving(KINDS[0], story, bundle, *options, log=tmp_path / "log") as server,
+    ):
+        text = json.dumps(body).replace("{}", elsewhere.url)
+        answer = server.post(path, content=text, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, "this server fetches nothing" in answer.text) == (400, True), answer.text
+        assert elsewhere.requests == []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 IMAGE = "localhost/fresh-debian:1"
-PACKAGES = "python3,python3-pip,python3-venv"
+PACKAGES = "python3,python3-pip,python3-venv,libgomp1"  # the last: what llama-cpp-python is linked to
 
 
 def release() -> tuple[str, str]:
@@ -84,10 +84,28 @@ def test_the_two_minutes_of_the_readme(shell, repository):
     follow(two_minutes(repository), shell)
 
 
+INSTALLED = [
+    Step("python3 -m venv /lftool && . /lftool/bin/activate", None),
+    Step("pip install --quiet --root-user-action ignore 'lftool[cpu]'", None),
+]
+
+
 def test_the_tutorial(shell, repository):
-    begin = [
-        Step("python3 -m venv /lftool && . /lftool/bin/activate", None),
-        Step("pip install --quiet --root-user-action ignore 'lftool[cpu]'", None),
-        Step("cd examples/tiny-story", None),
+    follow([*INSTALLED, Step("cd examples/tiny-story", None), *tutorial(repository)], shell)
+
+
+def test_a_library_that_is_missing_is_named_with_its_package(shell):
+    shown = [
+        "…",
+        "error: llama-cpp-python cannot load its library: …libgomp.so.1: cannot open shared object file…",
+        "  hint: install what is missing (Debian: apt install libgomp1)",
+        "…",
     ]
-    follow([*begin, *tutorial(repository)], shell)
+    steps = [
+        Step("rm /usr/lib/*/libgomp.so.1*", None),
+        *INSTALLED,
+        Step("mkdir /story && cp examples/tiny-story/tiny-story-f16.gguf /story && cd /story", None),
+        Step("lftool init", None),
+        Step("lftool lock", shown),
+    ]
+    follow(steps, shell)

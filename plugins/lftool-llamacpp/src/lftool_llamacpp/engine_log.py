@@ -6,7 +6,7 @@ import ctypes
 import re
 from typing import TYPE_CHECKING, Self
 
-import llama_cpp  # noqa: TID253 - this module is only imported in child processes
+from lftool_llamacpp.engine import llama_cpp
 
 if TYPE_CHECKING:
     from collections.abc import Callable

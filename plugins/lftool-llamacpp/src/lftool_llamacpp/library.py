@@ -8,11 +8,11 @@ from array import array
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import llama_cpp  # noqa: TID253 - this module is only imported in child processes
 from attrs import frozen
 
 from lftool.api import FormatError, RecipeError, TensorType
 from lftool.api.gguf import GGML_TYPES
+from lftool_llamacpp.engine import llama_cpp
 from lftool_llamacpp.engine_log import EngineLog
 
 if TYPE_CHECKING:

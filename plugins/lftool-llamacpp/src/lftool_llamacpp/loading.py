@@ -8,9 +8,8 @@ import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import llama_cpp  # noqa: TID253 - this module is only imported in child processes
-
 from lftool.api import FormatError, LoadReport
+from lftool_llamacpp.engine import llama_cpp
 from lftool_llamacpp.engine_log import EngineLog
 
 if TYPE_CHECKING:

@@ -36,6 +36,7 @@ _MEMBERS = (
 _OWN = Path(__file__).parent / "native"
 _FILES = (Path(__file__), Path(__file__).parent / "licenses.py")
 _SOURCES = (
+    "zip",
     "bundle",
     "weights",
     "cores",
@@ -48,6 +49,7 @@ _SOURCES = (
     "gate",
     "connections",
     "chat_params",
+    "fetching",
     "serve",
     "main",
 )
@@ -67,6 +69,7 @@ _REPLACED = {
         "_Z26common_chat_format_examplePK21common_chat_templatesbRK"
         f"St3mapI{_STRING}S8_St4lessIS8_ESaISt4pairIKS8_S8_EEE"
     ),
+    "LFTOOL_FETCH": f"_Z25common_remote_get_contentRK{_STRING}RK20common_remote_params",
     "LFTOOL_ENABLE_THINKING": "_Z45common_chat_templates_support_enable_thinkingPK21common_chat_templates",
 }
 _WRAPPED = (
@@ -74,12 +77,18 @@ _WRAPPED = (
     "llama_adapter_lora_init",
     "llama_decode",
     "llama_encode",
+    "llama_process",
     "llama_attach_threadpool",
-    "_Znwm",
-    "_ZdlPv",
-    "_ZdlPvm",
     *_REPLACED.values(),
 )
+# Operator new and delete; compilers call one delete or the other.
+_WRAPPED_OF_CXX = ("_Znwm", "_ZdlPvm", "_ZdlPv")
+_OPTIONAL = {"_ZdlPv"}
+
+# A server that strangers may reach. Warnings are errors in tests only: a newer compiler's must not end a user's build.
+_HARDENED = ("-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-D_GLIBCXX_ASSERTIONS")
+_WARNINGS = ("-Wall", "-Wextra")
+_HARDENED_LINK = ("-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack")
 
 _OPTIONS = (
     "-DCMAKE_BUILD_TYPE=Release",
@@ -118,6 +127,33 @@ _INCLUDES = ("include", "common", "ggml/include", "vendor", "tools/server", "too
 _PERCENT = re.compile(r"\[\s*(\d+)%\]")
 _TAIL = 25
 _FIRST_SHARE = 84  # per cent of the time that the first level takes; the others compile ggml's CPU code again
+
+
+def own_arguments(tree: Path) -> list[str]:
+    """Return the arguments that every file of ours is compiled with.
+
+    Args:
+        tree: llama.cpp's sources; their headers are not asked for warnings.
+    """
+    return [
+        "-std=c++17",
+        *_WARNINGS,
+        *(argument for part in _INCLUDES for argument in ("-isystem", str(tree / part))),
+        *(f"-D{macro}={name}" for macro, name in _REPLACED.items()),
+    ]
+
+
+def symbols(nm: str, files: Sequence[str], *, undefined: bool) -> set[str]:
+    """Return the symbols that object files and archives refer to, or those that they define for others."""
+    kind = "--undefined-only" if undefined else "--defined-only"
+    command = [nm, "--extern-only", kind, "--format=posix", *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, errors="replace")
+    return {words[0] for line in done.stdout.splitlines() if len(words := line.split()) > 1}
+
+
+def lost_wraps(names: Sequence[str], called: set[str], ours: set[str]) -> list[str]:
+    """Return the symbols that `ld --wrap` would do nothing for: nothing refers to them, or none of ours replaces them."""
+    return [name for name in names if name not in called or f"__wrap_{name}" not in ours]
 
 
 @define
@@ -185,7 +221,7 @@ class _Build:
     def _flags(self) -> list[str]:
         # In place of the folder, whose name would stand in assertions, a name that is the same everywhere.
         here = Path.cwd()
-        return [f"-ffile-prefix-map={here}/{self.tree}=llama.cpp", f"-ffile-prefix-map={here}=."]
+        return [f"-ffile-prefix-map={here}/{self.tree}=llama.cpp", f"-ffile-prefix-map={here}=.", *_HARDENED]
 
     def libraries(self, level: str, targets: Sequence[str], share: tuple[int, int]) -> None:
         """Compile libraries of llama.cpp for a level, in a folder of that name."""
@@ -205,13 +241,27 @@ class _Build:
         """Compile a file of ours."""
         here = Path.cwd()
         self.run(
-            *(self.tools.compiler, "-c", "-O2", "-DNDEBUG", "-std=c++17", "-fPIE", *self._flags()),
+            *(self.tools.compiler, "-c", "-O2", "-DNDEBUG", "-fPIE", *self._flags()),
             f"-ffile-prefix-map={_OWN}=native",
-            *(f"-I{here / self.tree / part}" for part in _INCLUDES),
-            *(f"-D{macro}={name}" for macro, name in _REPLACED.items()),
+            *own_arguments(here / self.tree),
             f'-DLFTOOL_BACKEND="{self.flavour.backend}"',
             *(*more, source, "-o", output),
         )
+
+    def check_wraps(self, level: str) -> None:
+        """Check that each function that ours replace is called, and that ours is there.
+
+        `ld --wrap` says nothing of a symbol that nothing refers to: the bundle's weights, or a guard, would be left out.
+
+        Raises:
+            UnavailableError: A function has another name in these sources, or with this compiler.
+        """
+        objects = [f"{name}.o" for name in _SOURCES]
+        libraries = [f"{level}/{path}" for path in (_CPU_LIBRARY, *_LIBRARIES)]
+        called = symbols(self.tools.nm, [*libraries, *objects], undefined=True) | _OPTIONAL
+        ours = symbols(self.tools.nm, objects, undefined=False)
+        if lost := lost_wraps((*_WRAPPED, *_WRAPPED_OF_CXX), called, ours):
+            raise UnavailableError(f"compiling the runtime failed: nothing calls {', '.join(lost)} in these sources")
 
     def link(self, level: str, *objects: str) -> None:
         """Link the executable of a level."""
@@ -219,8 +269,8 @@ class _Build:
         libraries = [f"{first}/{path}" for path in (*_LIBRARIES, *self.flavour.libraries)]
         kind = ["-static-pie"] if self.flavour.static else ["-pie", "-static-libgcc", "-static-libstdc++"]
         self.run(
-            *(self.tools.compiler, *kind, "-s", "-Wl,--build-id=none", "-Wl,--gc-sections"),
-            *(f"-Wl,--wrap={name}" for name in _WRAPPED),
+            *(self.tools.compiler, *kind, "-s", "-Wl,--build-id=none", "-Wl,--gc-sections", *_HARDENED_LINK),
+            *(f"-Wl,--wrap={name}" for name in (*_WRAPPED, *_WRAPPED_OF_CXX)),
             *(*(f"{name}.o" for name in _SOURCES), *objects),
             *("-Wl,--start-group", f"{level}/{_CPU_LIBRARY}", *libraries, "-Wl,--end-group"),
             *("-lpthread", "-ldl", "-lm", *self.flavour.link, "-o", f"executable-{level}"),
@@ -240,6 +290,7 @@ class _Build:
             self.libraries(level, ("ggml-cpu",), (begin, begin + step))
         for name in _SOURCES:
             self.own(str(_OWN / f"{name}.cpp"), f"{name}.o")
+        self.check_wraps(first)
         Path("licenses.txt").write_text(licenses(self.tree))
         self.own(str(_OWN / "licenses.S"), "licenses.o")
         self.own(str(_OWN / "licenses.S"), "carried.o", "-DLFTOOL_CARRIED")

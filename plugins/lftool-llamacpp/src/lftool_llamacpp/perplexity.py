@@ -14,12 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import llama_cpp  # noqa: TID253 - this module is only imported in child processes
 import numpy as np  # noqa: TID253 - as above
 from attrs import define
 
 from lftool.api import FormatError, QualityFigures, RecipeError
 from lftool.api.gguf import read_gguf
+from lftool_llamacpp.engine import llama_cpp
 from lftool_llamacpp.engine_log import EngineLog
 
 if TYPE_CHECKING:

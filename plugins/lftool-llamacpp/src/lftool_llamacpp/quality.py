@@ -5,10 +5,9 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import llama_cpp  # noqa: TID253 - this module is only imported in child processes
-
 from lftool.api import EmbeddingFigures, RecipeError
 from lftool.api.gguf import model_kind, read_gguf
+from lftool_llamacpp.engine import llama_cpp
 from lftool_llamacpp.perplexity import load, machine, measure_perplexity, text_of
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ class Toolchain:
     compiler: str
     c_compiler: str
     make: str
+    nm: str
     version: str
 
 
@@ -106,6 +107,7 @@ def find_toolchain(extra: Sequence[str] = ()) -> Toolchain:
     compiler = _program(("c++", "g++", "clang++"), "compiling a runtime", "install a C++ compiler: apt install g++")
     c_compiler = _program(_C_OF[Path(compiler).name], "compiling a runtime", "install a C compiler: apt install gcc")
     make = _program(("make", "gmake"), "compiling a runtime", "install make: apt install make")
+    nm = first_line([compiler, "-print-prog-name=nm"], "compiling a runtime")
     parts = [
         first_line([compiler, "--version"], "compiling a runtime"),
         first_line([c_compiler, "--version"], "compiling a runtime"),
@@ -118,4 +120,4 @@ def find_toolchain(extra: Sequence[str] = ()) -> Toolchain:
         named = _program((extra[0],), "compiling this runtime", f"install the package that provides {extra[0]}")
         lines = subprocess.run([named, *extra[1:]], capture_output=True, text=True, check=False).stdout.splitlines()
         parts.append(f"{extra[0]} {version_in(lines[-1] if lines else '')}")
-    return Toolchain(cmake=cmake, compiler=compiler, c_compiler=c_compiler, make=make, version="; ".join(parts))
+    return Toolchain(cmake=cmake, compiler=compiler, c_compiler=c_compiler, make=make, nm=nm, version="; ".join(parts))

@@ -1,13 +1,17 @@
 #include "bundle.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <map>
+#include <stdexcept>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "zip.h"
 
 extern "C" {
 #include "hash/sha256/sha256.h"
@@ -18,27 +22,30 @@ namespace lftool {
 const char * const WEIGHTS = "lftool:weights";
 const char * const ADAPTER = "lftool:adapter";
 
-Bundle * own = nullptr;
-
 namespace {
 
-constexpr uint64_t MOST_DIRECTORY = 16 << 20;  // of a bundle with thousands of members
-constexpr uint64_t PIECE          = 1 << 20;
-constexpr int      MOST_DEPTH     = 32;
+constexpr uint64_t MOST_MANIFEST = 16 << 20;
+constexpr uint64_t PIECE         = 1 << 20;
+constexpr int      MOST_DEPTH    = 32;
 
-template <typename T> T number(const unsigned char * at) {
-    T value = 0;
-    for (size_t i = sizeof(T); i-- > 0;) {
-        value = static_cast<T>(value << 8 | at[i]);
-    }
-    return value;
-}
+const Bundle * own_bundle = nullptr;
 
 }  // namespace
 
-Bundle::Bundle(int descriptor, const std::string & name) : name(name), descriptor_(descriptor) {
+const Bundle & own() {
+    if (own_bundle == nullptr) {
+        throw std::logic_error("no bundle is open");
+    }
+    return *own_bundle;
+}
+
+void set_own(const Bundle & bundle) {
+    own_bundle = &bundle;
+}
+
+Bundle::Bundle(Descriptor file, const std::string & name) : name(name), file_(std::move(file)) {
     struct stat status;
-    if (fstat(descriptor_, &status) != 0 || status.st_size < 98) {
+    if (fstat(file_.get(), &status) != 0) {
         throw Problem(4, "not an lftool bundle");
     }
     size_ = static_cast<uint64_t>(status.st_size);
@@ -51,7 +58,7 @@ void Bundle::read(void * into, uint64_t size, uint64_t offset) const {
         throw Problem(4, "the file is cut off, or is no lftool bundle");
     }
     while (size > 0) {
-        const ssize_t got = pread(descriptor_, at, size, static_cast<off_t>(offset));
+        const ssize_t got = pread(file_.get(), at, size, static_cast<off_t>(offset));
         if (got < 0 && errno == EINTR) {
             continue;
         }
@@ -64,47 +71,14 @@ void Bundle::read(void * into, uint64_t size, uint64_t offset) const {
     }
 }
 
-// The directory has one form (docs/reference/format.md), so the few fields that are needed are read where they stand.
 void Bundle::read_manifest() {
-    unsigned char tail[98];
-    read(tail, sizeof(tail), size_ - sizeof(tail));
-    uint64_t length = number<uint32_t>(tail + 88), start = number<uint32_t>(tail + 92);
-    if (memcmp(tail, "PK\6\6", 4) == 0) {
-        length = number<uint64_t>(tail + 40);
-        start  = number<uint64_t>(tail + 48);
-    }
-    if (memcmp(tail + 76, "PK\5\6", 4) != 0 || length > MOST_DIRECTORY) {
-        throw Problem(4, "not an lftool bundle");
-    }
-    std::vector<unsigned char> directory(length);
-    read(directory.data(), length, start);
-    std::map<std::string, std::pair<uint64_t, uint64_t>> found;
-    for (size_t at = 0; at + 46 <= length && memcmp(&directory[at], "PK\1\2", 4) == 0;) {
-        const unsigned char * entry = &directory[at];
-        uint64_t     size = number<uint32_t>(entry + 24), offset = number<uint32_t>(entry + 42);
-        const size_t names = number<uint16_t>(entry + 28), extras = number<uint16_t>(entry + 30);
-        if (at + 46 + names + extras > length) {
-            throw Problem(4, "its directory is damaged");
-        }
-        const unsigned char * extra = entry + 46 + names;
-        if (offset == 0xFFFFFFFF && extras >= 12) {
-            offset = number<uint64_t>(extra + extras - 8);
-        }
-        if (size == 0xFFFFFFFF && extras >= 12) {
-            size = number<uint64_t>(extra + 4);
-        }
-        unsigned char lengths[4];
-        read(lengths, sizeof(lengths), offset + 26);
-        offset += 30 + number<uint16_t>(lengths) + number<uint16_t>(lengths + 2);
-        found[std::string(reinterpret_cast<const char *>(entry + 46), names)] = { offset, size };
-        at += 46 + names + extras;
-    }
+    const auto found = read_directory(size_, [this](void * into, uint64_t size, uint64_t offset) { read(into, size, offset); });
     const auto place = found.find("lftool/bundle.json");
-    if (place == found.end() || place->second.second > MOST_DIRECTORY) {
+    if (place == found.end() || place->second.size > MOST_MANIFEST) {
         throw Problem(4, "not an lftool bundle");
     }
-    std::string text(place->second.second, '\0');
-    read(&text[0], text.size(), place->second.first);
+    std::string text(place->second.size, '\0');
+    read(text.data(), text.size(), place->second.offset);
     try {
         // Values are copied by functions that call themselves: no more than a stack holds.
         const auto shallow = [](int depth, nlohmann::json::parse_event_t, nlohmann::json &) {
@@ -125,7 +99,7 @@ void Bundle::read_manifest() {
             if (at == found.end()) {
                 throw Problem(4, "has no member " + member.at("path").get<std::string>());
             }
-            contents_.push_back({ at->first, member.at("role"), member.at("sha256"), at->second.first, member.at("size") });
+            contents_.push_back({ at->first, member.at("role"), member.at("sha256"), at->second.offset, member.at("size") });
         }
     } catch (const nlohmann::json::exception & error) {
         throw Problem(4, std::string("its manifest cannot be read: ") + error.what());
@@ -141,23 +115,34 @@ const Content * Bundle::find(const std::string & role) const {
     return nullptr;
 }
 
-FILE * Bundle::open(const Content & content) const {
-    // A descriptor of its own has its own position; where /proc is not mounted, one position does for all.
-    const std::string path = "/proc/self/fd/" + std::to_string(descriptor_);
-    int               copy = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (copy < 0) {
-        copy = fcntl(descriptor_, F_DUPFD_CLOEXEC, 0);
+const Content & Bundle::content(const std::string & role) const {
+    const Content * found = find(role);
+    if (found == nullptr) {
+        throw Problem(4, "the bundle has no " + role);
     }
-    FILE * file = copy < 0 ? nullptr : fdopen(copy, "rb");
-    if (file == nullptr || fseeko(file, static_cast<off_t>(content.offset), SEEK_SET) != 0) {
-        throw Problem(1, "cannot be opened again: " + std::string(strerror(errno)));
-    }
-    return file;
+    return *found;
 }
 
-int Bundle::copy_to_memory(const Content & content) const {
-    const int memory = memfd_create(content.path.c_str(), MFD_CLOEXEC);
-    if (memory < 0) {
+File Bundle::open(const Content & content) const {
+    // A descriptor of its own has its own position; where /proc is not mounted, one position does for all.
+    const std::string path = "/proc/self/fd/" + std::to_string(file_.get());
+    Descriptor        copy(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!copy) {
+        copy = Descriptor(fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));
+    }
+    File stream(copy ? fdopen(copy.get(), "rb") : nullptr);
+    if (stream) {
+        copy.release();  // it is the stream's
+    }
+    if (!stream || fseeko(stream.get(), static_cast<off_t>(content.offset), SEEK_SET) != 0) {
+        throw Problem(1, "cannot be opened again: " + std::string(strerror(errno)));
+    }
+    return stream;
+}
+
+Descriptor Bundle::copy_to_memory(const Content & content) const {
+    Descriptor memory(memfd_create(content.path.c_str(), MFD_CLOEXEC));
+    if (!memory) {
         throw Problem(1, "no memory for " + content.path + ": " + strerror(errno));
     }
     std::vector<char> piece(PIECE);
@@ -165,7 +150,7 @@ int Bundle::copy_to_memory(const Content & content) const {
         const uint64_t count = std::min(PIECE, content.size - done);
         read(piece.data(), count, content.offset + done);
         for (uint64_t written = 0; written < count;) {
-            const ssize_t put = write(memory, piece.data() + written, count - written);
+            const ssize_t put = write(memory.get(), piece.data() + written, count - written);
             if (put < 0 && errno != EINTR) {
                 throw Problem(1, "no memory for " + content.path + ": " + strerror(errno));
             }

@@ -2,12 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
+
+#include "files.h"
+#include "problem.h"
 
 struct llama_model;
 
@@ -16,11 +17,6 @@ namespace lftool {
 // Paths by which llama.cpp asks for contents of the bundle; no file has such a name.
 extern const char * const WEIGHTS;
 extern const char * const ADAPTER;
-
-struct Problem : std::runtime_error {
-    Problem(int exit_code, const std::string & message) : std::runtime_error(message), exit_code(exit_code) {}
-    int exit_code;
-};
 
 struct Content {
     std::string path;
@@ -33,15 +29,21 @@ struct Content {
 class Bundle {
   public:
     // Takes over an open file. Throws Problem unless an lftool bundle ends it.
-    Bundle(int descriptor, const std::string & name);
+    Bundle(Descriptor file, const std::string & name);
+    Bundle(const Bundle &)             = delete;
+    Bundle & operator=(const Bundle &) = delete;
 
+    // Returns null where there is none.
     const Content * find(const std::string & role) const;
 
-    // Returns a stream of its own that stands at the first byte of a content.
-    FILE * open(const Content & content) const;
+    // Throws Problem with exit code 4 where there is none.
+    const Content & content(const std::string & role) const;
 
-    // Returns a descriptor of an anonymous file in memory with the bytes of a content.
-    int copy_to_memory(const Content & content) const;
+    // Returns a stream of its own that stands at the first byte of a content.
+    File open(const Content & content) const;
+
+    // Returns an anonymous file in memory with the bytes of a content.
+    Descriptor copy_to_memory(const Content & content) const;
 
     // Returns the paths of contents whose digest is not the one in the manifest.
     std::vector<std::string> differing() const;
@@ -54,13 +56,16 @@ class Bundle {
     void read(void * into, uint64_t size, uint64_t offset) const;
     void read_manifest();
 
-    int                  descriptor_;
+    Descriptor           file_;
     uint64_t             size_;
     std::vector<Content> contents_;
 };
 
-// The bundle of this process, for the functions that take llama.cpp's place; set once by main().
-extern Bundle * own;
+// The bundle of this process, for the functions that take llama.cpp's place. Throws std::logic_error before `set_own`.
+const Bundle & own();
+
+// Called once, by main(); the bundle lives as long as the process.
+void set_own(const Bundle & bundle);
 
 // Returns the model that was loaded from the bundle's weights; null before that.
 const llama_model * loaded_model();

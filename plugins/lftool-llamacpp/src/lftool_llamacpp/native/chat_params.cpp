@@ -1,46 +1,24 @@
-// What a client of llama-server asks for in a chat, before the server reads it: no media from elsewhere, the contract's system
-// prompt where there is none, and schemas that hold after every template.
+// What a client of llama-server asks for in a chat, before the server reads it: the contract's system prompt where
+// there is none, and schemas that hold after every template.
 #include "bundle.h"
 
 #include <cctype>
-#include <stdexcept>
 
 #include "common.h"
 #include "json-schema-to-grammar.h"
 #include "server-common.h"
-
-#define TEXT_OF(name) #name
-#define TEXT(name)    TEXT_OF(name)
+#include "wrap.h"
 
 json wrap_chat_params(json & body, const server_chat_params & options, std::vector<raw_buffer> & files)
-    __asm__("__wrap_" TEXT(LFTOOL_CHAT_PARAMS));
+    LFTOOL_OURS(LFTOOL_CHAT_PARAMS);
 json real_chat_params(json & body, const server_chat_params & options, std::vector<raw_buffer> & files)
-    __asm__("__real_" TEXT(LFTOOL_CHAT_PARAMS));
+    LFTOOL_THEIRS(LFTOOL_CHAT_PARAMS);
 
 namespace {
 
-// A client's URL would have the server fetch whatever it can reach; upstream does not ask --offline.
-void check_media(const json & body) {
-    if (!body.contains("messages") || !body.at("messages").is_array()) {
-        return;
-    }
-    for (const auto & message : body.at("messages")) {
-        if (!message.is_object() || !message.contains("content") || !message.at("content").is_array()) {
-            continue;
-        }
-        for (const auto & part : message.at("content")) {
-            const std::string text = part.dump();
-            if (part.is_object() && (text.find("\"http://") != std::string::npos || text.find("\"https://") != std::string::npos) &&
-                part.contains("type") && part.at("type").is_string() && part.at("type").get<std::string>() != "text") {
-                throw std::invalid_argument("media must come with the request, as data: URLs; this server fetches nothing");
-            }
-        }
-    }
-}
-
 // The server asks clients for a system prompt and has none of its own: where a request brings none, the contract's is used.
 void add_system(json & body) {
-    const auto & contract = lftool::own->contract;
+    const auto & contract = lftool::own().contract;
     if (!contract.contains("system") || !body.contains("messages") || !body.at("messages").is_array()) {
         return;
     }
@@ -99,7 +77,6 @@ json schema_of(const json & body) {
 }  // namespace
 
 json wrap_chat_params(json & body, const server_chat_params & options, std::vector<raw_buffer> & files) {
-    check_media(body);
     add_system(body);
     const json schema = schema_of(body);
     if (schema.is_null() || !json_value(body, "tools", json::array()).empty()) {

@@ -6,13 +6,12 @@
 
 #include <cpp-httplib/httplib.h>
 
-#define TEXT_OF(name) #name
-#define TEXT(name)    TEXT_OF(name)
+#include "wrap.h"
 
 using Job = std::function<void()>;
 
-bool wrap_enqueue(httplib::ThreadPool * self, Job job) __asm__("__wrap_" TEXT(LFTOOL_ENQUEUE));
-bool real_enqueue(httplib::ThreadPool * self, Job job) __asm__("__real_" TEXT(LFTOOL_ENQUEUE));
+bool wrap_enqueue(httplib::ThreadPool * self, Job job) LFTOOL_OURS(LFTOOL_ENQUEUE);
+bool real_enqueue(httplib::ThreadPool * self, Job job) LFTOOL_THEIRS(LFTOOL_ENQUEUE);
 
 // cpp-httplib's pool starts a thread where none is idle, but counts one as idle until it has woken up and taken a job. Of
 // connections that come faster than that, all but the first few were left without a thread until another client went away:

@@ -8,7 +8,8 @@
 
 #include <cpp-httplib/httplib.h>
 
-#include "bundle.h"
+#include "problem.h"
+#include "wrap.h"
 
 namespace lftool {
 
@@ -99,13 +100,10 @@ void close_adapters() {
 
 }  // namespace lftool
 
-#define TEXT_OF(name) #name
-#define TEXT(name)    TEXT_OF(name)
-
 using Handler = httplib::Server::HandlerWithResponse;
 
-httplib::Server & wrap_pre_routing(httplib::Server * self, Handler handler) __asm__("__wrap_" TEXT(LFTOOL_PRE_ROUTING));
-httplib::Server & real_pre_routing(httplib::Server * self, Handler handler) __asm__("__real_" TEXT(LFTOOL_PRE_ROUTING));
+httplib::Server & wrap_pre_routing(httplib::Server * self, Handler handler) LFTOOL_OURS(LFTOOL_PRE_ROUTING);
+httplib::Server & real_pre_routing(httplib::Server * self, Handler handler) LFTOOL_THEIRS(LFTOOL_PRE_ROUTING);
 
 // Upstream's handler for all requests, with questions before it. Browsers say which site a page comes from (Origin), and by
 // which name they reach this machine (Host): a name of anybody's may lead here.

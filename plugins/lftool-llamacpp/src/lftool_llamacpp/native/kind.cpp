@@ -36,9 +36,8 @@ bool has_head(const gguf_context * header) {
 }  // namespace
 
 Kind kind_of(const Bundle & bundle) {
-    FILE * file = bundle.open(*bundle.find("weights"));
-    std::unique_ptr<gguf_context, decltype(&gguf_free)> header(gguf_init_from_file_ptr(file, { true, nullptr }), gguf_free);
-    fclose(file);
+    const File file = bundle.open(bundle.content("weights"));
+    const std::unique_ptr<gguf_context, decltype(&gguf_free)> header(gguf_init_from_file_ptr(file.get(), { true, nullptr }), gguf_free);
     Kind kind;
     const int64_t at = header ? gguf_find_key(header.get(), "general.architecture") : -1;
     if (at < 0 || gguf_get_kv_type(header.get(), at) != GGUF_TYPE_STRING) {

@@ -12,7 +12,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "bundle.h"
+#include "files.h"
+#include "problem.h"
 
 #ifndef MFD_EXEC
 #    define MFD_EXEC 0x0010U
@@ -43,23 +44,20 @@ bool write_all(int file, const unsigned char * from, const unsigned char * end) 
 }
 
 void execute(const char * name, const unsigned char * from, const unsigned char * end, int bundle, char ** argv) {
-    int file = memfd_create(name, MFD_CLOEXEC | MFD_EXEC);
-    if (file < 0) {
-        file = memfd_create(name, MFD_CLOEXEC);  // before Linux 6.3 the other flag is unknown
+    Descriptor file(memfd_create(name, MFD_CLOEXEC | MFD_EXEC));
+    if (!file) {
+        file = Descriptor(memfd_create(name, MFD_CLOEXEC));  // before Linux 6.3 the other flag is unknown
     }
     const auto before  = signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is an error like others
-    const bool written = file >= 0 && write_all(file, from, end);
+    const bool written = file && write_all(file.get(), from, end);
     signal(SIGXFSZ, before);
     if (written) {
         fcntl(bundle, F_SETFD, 0);
         setenv("LFTOOL_NATIVE_BUNDLE", std::to_string(bundle).c_str(), 1);
-        fexecve(file, argv, environ);
+        fexecve(file.get(), argv, environ);
         unsetenv("LFTOOL_NATIVE_BUNDLE");
     }
     fprintf(stderr, "%s code cannot be started from memory (%s); going on with %s\n", name, strerror(errno), level());
-    if (file >= 0) {
-        close(file);
-    }
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <exception>
 #include <iostream>
-#include <thread>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/auxv.h>
@@ -12,6 +12,7 @@
 
 #include "build-info.h"
 #include "ggml-backend.h"
+#include "files.h"
 #include "level.h"
 #include "llama.h"
 #include "options.h"
@@ -26,13 +27,13 @@ std::string last_part(const std::string & path) {
 }
 
 // Opens the file that was started, by whatever name the system has for it.
-int open_own() {
-    const int own = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    if (own >= 0) {
-        return own;
+lftool::Descriptor open_own() {
+    lftool::Descriptor own(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    if (!own) {
+        const char * path = reinterpret_cast<const char *>(getauxval(AT_EXECFN));  // no /proc: a bare root
+        own = lftool::Descriptor(path == nullptr ? -1 : open(path, O_RDONLY | O_CLOEXEC));
     }
-    const char * path = reinterpret_cast<const char *>(getauxval(AT_EXECFN));  // no /proc: a bare root
-    return path == nullptr ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    return own;
 }
 
 // Returns what it will be computed on, for people.
@@ -98,27 +99,25 @@ int run(int argc, char ** argv, std::string & name) {
     if (!options.healthy.empty()) {
         return lftool::ask_health(options.host, options.healthy);
     }
-    int file = lftool::handed_over();
-    if (file < 0) {
-        file = options.bundle.empty() ? open_own() : open(options.bundle.c_str(), O_RDONLY | O_CLOEXEC);
-        if (file < 0) {
+    lftool::Descriptor file(lftool::handed_over());
+    if (!file) {
+        file = options.bundle.empty() ? open_own() : lftool::Descriptor(open(options.bundle.c_str(), O_RDONLY | O_CLOEXEC));
+        if (!file) {
             const std::string what = options.bundle.empty() ? "this file" : options.bundle;
             throw lftool::Problem(1, what + " cannot be opened: " + strerror(errno));
         }
-        lftool::go_on_at_best_level(file, argv);
+        lftool::go_on_at_best_level(file.get(), argv);
     }
     if (options.version) {
         printf("lftool native/1, " LFTOOL_BACKEND ", %s, llama.cpp %s of %s, %s\n", lftool::level(), llama_version(), llama_commit(), llama_compiler());
         return 0;
     }
-    lftool::Bundle bundle(file, name);
-    lftool::own = &bundle;
+    static const lftool::Bundle bundle(std::move(file), name);  // threads of the server may ask for it until the process ends
+    lftool::set_own(bundle);
     if (options.verify) {
         return check(bundle);
     }
-    if (bundle.find("weights") == nullptr) {
-        throw lftool::Problem(4, "the bundle has no weights");
-    }
+    bundle.content("weights");  // or there is nothing to run
     // An executable for a device that is missing says so; it computes elsewhere only when it is asked to.
     const bool meant = options.require_device || (strcmp(LFTOOL_BACKEND, "cpu") != 0 && options.gpu_layers != "0");
     if (meant && !llama_supports_gpu_offload()) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <fstream>
 #include <mutex>
 #include <sstream>
@@ -14,14 +15,16 @@
 #include <unistd.h>
 
 #include "llama.h"
+#include "wrap.h"
 
-extern "C" {
-
-int32_t __real_llama_decode(llama_context * context, llama_batch batch);
-int32_t __real_llama_encode(llama_context * context, llama_batch batch);
-void    __real_llama_attach_threadpool(llama_context * context, ggml_threadpool_t pool, ggml_threadpool_t pool_batch);
-
-}
+int32_t real_decode(llama_context * context, llama_batch batch) LFTOOL_THEIRS(llama_decode);
+int32_t wrap_decode(llama_context * context, llama_batch batch) LFTOOL_OURS(llama_decode);
+int32_t real_encode(llama_context * context, llama_batch batch) LFTOOL_THEIRS(llama_encode);
+int32_t wrap_encode(llama_context * context, llama_batch batch) LFTOOL_OURS(llama_encode);
+int32_t real_process(llama_context * context, llama_process_type type, llama_batch_ext * batch) LFTOOL_THEIRS(llama_process);
+int32_t wrap_process(llama_context * context, llama_process_type type, llama_batch_ext * batch) LFTOOL_OURS(llama_process);
+void real_attach(llama_context * context, ggml_threadpool_t pool, ggml_threadpool_t pool_batch) LFTOOL_THEIRS(llama_attach_threadpool);
+void wrap_attach(llama_context * context, ggml_threadpool_t pool, ggml_threadpool_t pool_batch) LFTOOL_OURS(llama_attach_threadpool);
 
 namespace lftool {
 
@@ -79,10 +82,18 @@ void adapt(llama_context * context) {
     if (threads != sharing.threads) {
         llama_set_n_threads(context, sharing.threads, sharing.threads);
         if (sharing.threads == sharing.pooled && sharing.pool != nullptr) {
-            __real_llama_attach_threadpool(context, sharing.pool, sharing.pool_batch);
+            real_attach(context, sharing.pool, sharing.pool_batch);
         } else {
             llama_detach_threadpool(context);
         }
+    }
+}
+
+// llama.cpp's functions in C throw nothing: a look that fails leaves the threads as they are.
+void try_to_adapt(llama_context * context) noexcept {
+    try {
+        adapt(context);
+    } catch (const std::exception &) {
     }
 }
 
@@ -143,26 +154,28 @@ int share_cores(int most) {
 
 }  // namespace lftool
 
-extern "C" {
-
-int32_t __wrap_llama_decode(llama_context * context, llama_batch batch) {
-    lftool::adapt(context);
-    return __real_llama_decode(context, batch);
+int32_t wrap_decode(llama_context * context, llama_batch batch) {
+    lftool::try_to_adapt(context);
+    return real_decode(context, batch);
 }
 
-int32_t __wrap_llama_encode(llama_context * context, llama_batch batch) {
-    lftool::adapt(context);
-    return __real_llama_encode(context, batch);
+int32_t wrap_encode(llama_context * context, llama_batch batch) {
+    lftool::try_to_adapt(context);
+    return real_encode(context, batch);
 }
 
-void __wrap_llama_attach_threadpool(llama_context * context, ggml_threadpool_t pool, ggml_threadpool_t pool_batch) {
-    lftool::Shared & sharing = lftool::shared();
+// What llama-server calls in their place.
+int32_t wrap_process(llama_context * context, llama_process_type type, llama_batch_ext * batch) {
+    lftool::try_to_adapt(context);
+    return real_process(context, type, batch);
+}
+
+void wrap_attach(llama_context * context, ggml_threadpool_t pool, ggml_threadpool_t pool_batch) {
     {
+        lftool::Shared &                  sharing = lftool::shared();
         const std::lock_guard<std::mutex> lock(sharing.mutex);
         sharing.pool       = pool;
         sharing.pool_batch = pool_batch;
     }
-    __real_llama_attach_threadpool(context, pool, pool_batch);
-}
-
+    real_attach(context, pool, pool_batch);
 }

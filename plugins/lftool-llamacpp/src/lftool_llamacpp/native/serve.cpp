@@ -193,9 +193,11 @@ int serve(const Bundle & bundle, const Options & options) {
             add("--pooling", "mean");
         }
     }
+    Descriptor copied;
     if (const Content * projector = bundle.find("projector")) {
         // clip.cpp opens it by path and has no other way.
-        add("--mmproj", "/proc/self/fd/" + std::to_string(bundle.copy_to_memory(*projector)));
+        copied = bundle.copy_to_memory(*projector);
+        add("--mmproj", "/proc/self/fd/" + std::to_string(copied.get()));
         fprintf(stderr, "%s: the projector is copied to memory: %.1f MB\n", bundle.name.c_str(), projector->size / 1e6);
     }
     if (!asks_for_log(options.rest)) {

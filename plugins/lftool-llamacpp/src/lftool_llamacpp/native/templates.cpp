@@ -25,6 +25,7 @@
 #include "chat.h"
 #include "llama.h"
 #include "throwing.h"
+#include "wrap.h"
 
 namespace {
 
@@ -152,53 +153,46 @@ void check_size(const llama_model * model) {
 
 }  // namespace
 
-extern "C" {
-void * __real__Znwm(size_t size);
-void * __wrap__Znwm(size_t size);
-void   __real__ZdlPv(void * piece);
-void   __wrap__ZdlPv(void * piece);
-void   __real__ZdlPvm(void * piece, size_t size);
-void   __wrap__ZdlPvm(void * piece, size_t size);
+void * real_new(size_t size) LFTOOL_THEIRS(_Znwm);
+void * wrap_new(size_t size) LFTOOL_OURS(_Znwm);
+void   real_delete(void * piece) LFTOOL_THEIRS(_ZdlPv);
+void   wrap_delete(void * piece) LFTOOL_OURS(_ZdlPv);
+void   real_sized_delete(void * piece, size_t size) LFTOOL_THEIRS(_ZdlPvm);
+void   wrap_sized_delete(void * piece, size_t size) LFTOOL_OURS(_ZdlPvm);
 
-void * __wrap__Znwm(size_t size) {
+void * wrap_new(size_t size) {
     if (budget) {
         count(size);
     }
-    return __real__Znwm(size);
+    return real_new(size);
 }
 
-void __wrap__ZdlPv(void * piece) {
+void wrap_delete(void * piece) {
     if (budget && piece) {
         budget->pieces--;
     }
-    __real__ZdlPv(piece);
+    real_delete(piece);
 }
 
-void __wrap__ZdlPvm(void * piece, size_t size) {
+void wrap_sized_delete(void * piece, size_t size) {
     if (budget && piece) {
         budget->pieces--;
     }
-    __real__ZdlPvm(piece, size);
+    real_sized_delete(piece, size);
 }
-}
-
-#define TEXT_OF(name) #name
-#define TEXT(name)    TEXT_OF(name)
-#define REAL(name)    __asm__("__real_" TEXT(name))
-#define WRAP(name)    __asm__("__wrap_" TEXT(name))
 
 using Words = std::map<std::string, std::string>;
 
 common_chat_templates_ptr real_init(const llama_model * model, const std::string & text, const std::string & bos, const std::string & eos)
-    REAL(LFTOOL_TEMPLATES_INIT);
+    LFTOOL_THEIRS(LFTOOL_TEMPLATES_INIT);
 common_chat_templates_ptr wrap_init(const llama_model * model, const std::string & text, const std::string & bos, const std::string & eos)
-    WRAP(LFTOOL_TEMPLATES_INIT);
-common_chat_params real_apply(const common_chat_templates * templates, const common_chat_templates_inputs & inputs) REAL(LFTOOL_TEMPLATES_APPLY);
-common_chat_params wrap_apply(const common_chat_templates * templates, const common_chat_templates_inputs & inputs) WRAP(LFTOOL_TEMPLATES_APPLY);
-std::string        real_example(const common_chat_templates * templates, bool jinja, const Words & words) REAL(LFTOOL_FORMAT_EXAMPLE);
-std::string        wrap_example(const common_chat_templates * templates, bool jinja, const Words & words) WRAP(LFTOOL_FORMAT_EXAMPLE);
-bool               real_thinking(const common_chat_templates * templates) REAL(LFTOOL_ENABLE_THINKING);
-bool               wrap_thinking(const common_chat_templates * templates) WRAP(LFTOOL_ENABLE_THINKING);
+    LFTOOL_OURS(LFTOOL_TEMPLATES_INIT);
+common_chat_params real_apply(const common_chat_templates * templates, const common_chat_templates_inputs & inputs) LFTOOL_THEIRS(LFTOOL_TEMPLATES_APPLY);
+common_chat_params wrap_apply(const common_chat_templates * templates, const common_chat_templates_inputs & inputs) LFTOOL_OURS(LFTOOL_TEMPLATES_APPLY);
+std::string        real_example(const common_chat_templates * templates, bool jinja, const Words & words) LFTOOL_THEIRS(LFTOOL_FORMAT_EXAMPLE);
+std::string        wrap_example(const common_chat_templates * templates, bool jinja, const Words & words) LFTOOL_OURS(LFTOOL_FORMAT_EXAMPLE);
+bool               real_thinking(const common_chat_templates * templates) LFTOOL_THEIRS(LFTOOL_ENABLE_THINKING);
+bool               wrap_thinking(const common_chat_templates * templates) LFTOOL_OURS(LFTOOL_ENABLE_THINKING);
 
 common_chat_templates_ptr wrap_init(const llama_model * model, const std::string & text, const std::string & bos, const std::string & eos) {
     check_size(model);

@@ -2,15 +2,35 @@
 // whatever runs here, server or chat, gets what lies in the bundle, mapped where it lies.
 #include "bundle.h"
 
+#include <cstdio>
 #include <cstring>
+#include <exception>
 
 #include "llama.h"
+#include "wrap.h"
 
-using lftool::own;
+llama_model * real_load(const char * path, llama_model_params params) LFTOOL_THEIRS(llama_model_load_from_file);
+llama_model * wrap_load(const char * path, llama_model_params params) LFTOOL_OURS(llama_model_load_from_file);
+llama_adapter_lora * real_adapter(llama_model * model, const char * path) LFTOOL_THEIRS(llama_adapter_lora_init);
+llama_adapter_lora * wrap_adapter(llama_model * model, const char * path) LFTOOL_OURS(llama_adapter_lora_init);
 
 namespace {
 
+// llama.cpp reads tensors that are not mapped when it needs them, so the weights stay open.
+lftool::File        weights;
 const llama_model * loaded = nullptr;
+
+// Returns what `load` returns; null, as llama.cpp's C functions do, where it fails.
+template <typename Load> auto reported(const Load & load) noexcept -> decltype(load()) {
+    try {
+        return load();
+    } catch (const std::exception & error) {
+        fprintf(stderr, "%s: %s\n", lftool::own().name.c_str(), error.what());
+    } catch (...) {
+        fputs("an error of an unknown kind\n", stderr);
+    }
+    return nullptr;
+}
 
 }  // namespace
 
@@ -22,29 +42,24 @@ const llama_model * loaded_model() {
 
 }  // namespace lftool
 
-extern "C" {
-
-llama_model *        __real_llama_model_load_from_file(const char * path, llama_model_params params);
-llama_adapter_lora * __real_llama_adapter_lora_init(llama_model * model, const char * path);
-llama_model *        __wrap_llama_model_load_from_file(const char * path, llama_model_params params);
-llama_adapter_lora * __wrap_llama_adapter_lora_init(llama_model * model, const char * path);
-
-llama_model * __wrap_llama_model_load_from_file(const char * path, llama_model_params params) {
+llama_model * wrap_load(const char * path, llama_model_params params) {
     if (strcmp(path, lftool::WEIGHTS) != 0) {
-        return __real_llama_model_load_from_file(path, params);
+        return real_load(path, params);
     }
-    llama_model * model = llama_model_load_from_file_ptr(own->open(*own->find("weights")), params);
-    loaded              = model;
-    return model;
+    return reported([&] {
+        weights              = lftool::own().open(lftool::own().content("weights"));
+        llama_model * model  = llama_model_load_from_file_ptr(weights.get(), params);
+        loaded               = model;
+        return model;
+    });
 }
 
-llama_adapter_lora * __wrap_llama_adapter_lora_init(llama_model * model, const char * path) {
+llama_adapter_lora * wrap_adapter(llama_model * model, const char * path) {
     if (strcmp(path, lftool::ADAPTER) != 0) {
-        return __real_llama_adapter_lora_init(model, path);
+        return real_adapter(model, path);
     }
-    FILE *               file    = own->open(*own->find("adapter"));
-    llama_adapter_lora * adapter = llama_adapter_lora_init_from_file_ptr(model, file);
-    fclose(file);
-    return adapter;
-}
+    return reported([&] {
+        const lftool::File file = lftool::own().open(lftool::own().content("adapter"));
+        return llama_adapter_lora_init_from_file_ptr(model, file.get());
+    });
 }
