@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,14 +29,21 @@ runtime = "runc"
 
 @frozen
 class Engine:
-    """podman with a storage of its own, in a network namespace of its own."""
+    """podman with a storage of its own, in a network namespace of its own.
+
+    Attributes:
+        folder: Images and containers.
+        state: What runs; podman takes no path of more than 50 characters.
+        network: Name of the namespace.
+    """
 
     folder: Path
+    state: Path
     network: str
 
     def command(self, *arguments: object) -> list[str]:
         """Return the command line of podman with arguments."""
-        storage = ["--root", self.folder / "root", "--runroot", self.folder / "run", "--storage-driver", "vfs"]
+        storage = ["--root", self.folder / "root", "--runroot", self.state, "--storage-driver", "vfs"]
         entered = ["nsenter", f"--net=/run/netns/{self.network}"]
         return [*entered, "podman", *map(str, [*storage, *arguments])]
 
@@ -69,10 +77,11 @@ def engine_in(folder: Path) -> Iterator[Engine]:
     (folder / "containers.conf").write_text(CONFIGURATION)
     if subprocess.run(["ip", "netns", "add", network], check=False, capture_output=True).returncode:
         pytest.skip("network namespaces are not allowed here")
-    made = Engine(folder, network)
-    try:
-        subprocess.run(["ip", "-n", network, "link", "set", "lo", "up"], check=True)
-        yield made
-    finally:
-        made.run("rm", "--all", "--force", "--time", "0", check=False)
-        subprocess.run(["ip", "netns", "delete", network], check=False)
+    with tempfile.TemporaryDirectory(prefix="lftool-") as state:
+        made = Engine(folder, Path(state), network)
+        try:
+            subprocess.run(["ip", "-n", network, "link", "set", "lo", "up"], check=True)
+            yield made
+        finally:
+            made.run("rm", "--all", "--force", "--time", "0", check=False)
+            subprocess.run(["ip", "netns", "delete", network], check=False)
