@@ -98,7 +98,7 @@ models-table: models ## what file types make of those models: size, bits a weigh
 QUICK := -n 2 --dist worksteal -m "not slow and not wheels and not site"
 
 .PHONY: test
-test: peers native ## the tests; with COVERAGE=1, also which branches they run, which takes half as long again
+test: peers native ## the tests; with COVERAGE=1, also which branches they run, much slower
 ifdef COVERAGE
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(QUICK) --durations=25
