@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import shutil
+import tomllib
 from pathlib import Path
 
 from lftool.testing import ProjectFolder
@@ -70,11 +71,10 @@ def learn(shared: Path) -> Path:
                         place = folder / "known" / path.relative_to(project.cache)
                         place.parent.mkdir(parents=True, exist_ok=True)
                         shutil.copy2(path, place)
-            (folder / "archive").mkdir()
-            largest = max((project.cache / "cas-v1").glob("*/*"), key=lambda path: path.stat().st_size)
-            place = folder / "archive" / largest.relative_to(project.cache)
-            place.parent.mkdir(parents=True)
-            shutil.copy2(largest, place)
+            (archive,) = tomllib.loads(project.lock.read_text())["tools"]["hf-gguf/1"]["archive"]["files"]
+            blob = Path("cas-v1", archive["sha256"][:2], archive["sha256"][2:])
+            (folder / "archive" / blob).parent.mkdir(parents=True)
+            shutil.copy2(project.cache / blob, folder / "archive" / blob)
             (folder / "ready").touch()
     return folder
 
@@ -90,9 +90,14 @@ def give(folder: Path, home: Path, *, archive: bool = True) -> None:
     cache = home / "cache" / "lftool"
     shutil.copytree(folder / "known", cache, dirs_exist_ok=True)
     if archive:
-        shutil.copytree(folder / "archive", cache, dirs_exist_ok=True, copy_function=_link)
+        shutil.copytree(folder / "archive", cache, dirs_exist_ok=True, copy_function=link)
 
 
-def _link(source: str, place: str) -> None:
-    if not os.path.exists(place):  # noqa: PTH110 - strings of copytree
+def link(source: str, place: str) -> None:
+    """Link a file, or copy it where that cannot be done; for `shutil.copytree`."""
+    try:
         os.link(source, place)
+    except FileExistsError:
+        pass
+    except OSError:
+        shutil.copy2(source, place)

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tests.known_tools import give
+from tests.known_tools import give, link
 
 from lftool.testing import ProjectFolder
 
@@ -62,14 +62,7 @@ def seed(home: Path) -> None:
     if not (CACHE / "ac-v2").is_dir():
         pytest.skip("there is no native runtime: make native")
     for part in ("cas-v1", "ac-v2"):
-        shutil.copytree(CACHE / part, home / "cache" / "lftool" / part, copy_function=_link, dirs_exist_ok=True)
-
-
-def _link(source: str, destination: str) -> None:
-    try:
-        os.link(source, destination)
-    except OSError:
-        shutil.copy2(source, destination)
+        shutil.copytree(CACHE / part, home / "cache" / "lftool" / part, copy_function=link, dirs_exist_ok=True)
 
 
 def make_project(base: Path, recipe: str) -> ProjectFolder:

@@ -10,22 +10,8 @@ from pathlib import Path
 import pytest
 from tests.native.conftest import SANITIZED
 
-from lftool.testing import tiny_gguf
+from lftool.testing.plugin import PLAIN_RECIPE
 from lftool_llamacpp.native_runtime import _OWN, _SOURCES, own_arguments
-
-RECIPE = """\
-[bundle]
-name = "tiny"
-version = "1"
-[sources.base]
-uri = "file:model.gguf"
-[model]
-weights = "base"
-[targets.whole]
-layout = "gguf"
-[targets.started]
-layout = "llamafile"
-"""
 
 
 @pytest.fixture
@@ -45,9 +31,9 @@ def test_it_compiles_without_a_warning(compiler, sources, name):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_bundles_that_are_nearly_right_are_read_or_refused(compiler, sources, project, tmp_path):
-    tiny_gguf(project.root / "model.gguf", width=32)
-    project.write_recipe(RECIPE)
+def test_bundles_that_are_nearly_right_are_read_or_refused(compiler, sources, plain_project, tmp_path):
+    project = plain_project
+    project.write_recipe(f'{PLAIN_RECIPE}[targets.started]\nlayout = "llamafile"\n')
     project.run("lock").assert_success()
     project.run("build").assert_success()
     vendor, program = sources / "vendor", tmp_path / "fuzzer"
