@@ -232,7 +232,10 @@ def lftool_observers():
 """
 
 
-@pytest.mark.parametrize("act", ["raise SystemExit(3)", "import os; os._exit(3)", "raise ValueError('x')"])
+@pytest.mark.parametrize(
+    "act",
+    ["raise SystemExit(3)", "import os; os._exit(3)", "raise ValueError('x')", "raise type('P', (BaseException,), {})"],
+)
 def test_an_observer_ends_no_build(shop, lftool, act) -> None:
     shop(OBSERVER.format(act=act))
     lftool("lock").assert_success()

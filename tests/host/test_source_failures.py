@@ -61,6 +61,11 @@ VOUCHED = (
 
 CASES = {
     "factory raises": ({"init": "raise ValueError('no')"}, 8, f"{ORIGIN} failed: ValueError: no\n{WHERE}"),
+    "resolve panics": (
+        {"resolve": "raise type('PanicException', (BaseException,), {})('at line 7')"},
+        8,
+        f"{ORIGIN} failed: RuntimeError: PanicException: at line 7\n{WHERE}",
+    ),
     "resolve raises": ({"resolve": "raise KeyError('x')"}, 8, f"{ORIGIN} failed: KeyError: 'x'\n{WHERE}"),
     "resolve returns nothing": (
         {"resolve": "return None"},

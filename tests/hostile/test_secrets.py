@@ -283,9 +283,11 @@ def test_other_providers_keys_go_to_no_endpoint_of_a_recipe(project, lftool, rec
     project.write_recipe(
         RECIPE.format(uri=f"{scheme}://bucket/model.gguf", options=f'options = {{ endpoint = "{recorder.url}" }}')
     )
-    lftool("lock", **variables)
+    done = lftool("lock", **variables)
+    assert "/bucket/model" in recorder.heard
     assert "authorization" not in recorder.heard.lower()
     assert SECRET not in recorder.heard
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize("options", ['profile = "work"', 'region = "x.evil.example/#"', 'region = "a b"'])

@@ -83,12 +83,20 @@ def guarded(origin: Origin, what: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def not_ending() -> Iterator[None]:
-    """Make `os._exit` raise SystemExit in this thread during the block."""
+    """Make `os._exit` raise SystemExit in this thread during the block, and a panic an exception like others.
+
+    Raises:
+        RuntimeError: Something was raised that is neither an Exception nor an interrupt: what a panic in Rust becomes.
+    """
     os._exit = _exit  # the only way to intercept it
     depth = _depth()
     depth[0] += 1
     try:
         yield
+    except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
     finally:
         depth[0] -= 1  # of the thread that entered: an unfinished generator may be closed by any thread
 

@@ -142,7 +142,7 @@ def main() -> None:
         wire.send(kind="error", code=type(error).__name__, message=error.message, hints=list(error.hints))
     except MemoryError:
         wire.send(kind="limit", limit="memory")
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the parent names the plugin and shows the trace on request
+    except BaseException as error:  # noqa: BLE001 - the parent names the plugin and shows the trace on request
         if _exceeds_file_size(error):
             wire.send(kind="limit", limit="file size")
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # Bucket and container names become parts of host names and paths.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}\Z")
+_GOOGLE = "https://storage.googleapis.com"
 
 
 @frozen(kw_only=True)
@@ -76,7 +78,10 @@ def open_store(place: Place, options: Options, credentials: Credentials) -> Any:
         "retry_config": {"max_retries": 0, "retry_timeout": dt.timedelta(seconds=1)},
     }
     if place.scheme == "gs":
-        return GCSStore(place.bucket, **other_signing("gs", options), **shared)
+        # obstore takes a variable that is set and empty for an address, and panics.
+        base = endpoint or (_GOOGLE if os.environ.get("GOOGLE_BASE_URL") == "" else None)
+        named: dict[str, Any] = {"base_url": base} if base else {}
+        return GCSStore(place.bucket, **other_signing("gs", options), **named, **shared)
     if place.scheme == "az":
         extra: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
         return AzureStore(place.bucket, **other_signing("az", options), **extra, **shared)
