@@ -109,9 +109,18 @@ else
 endif
 
 .PHONY: test-long
-test-long: peers native models ## the tests that take minutes: every bit of a bundle, every file type
+test-long: peers native models mutation ## the tests that take minutes: every bit of a bundle, every file type
 	@$(BIN)/python tools/peers.py --engines
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow --durations=25
+
+$(VENV)/mutation: $(VENV)/ready requirements/mutation.lock
+	@echo "== mutmut"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/mutation.lock
+	@touch $@
+
+.PHONY: mutation
+mutation: $(VENV)/mutation ## small changes to bundle/, trust/ and codec/, one at a time: do their tests notice?
+	@$(BIN)/python tools/mutation.py .cache/mutation
 
 .PHONY: check
 check: $(VENV)/ready ## layers, types, lint, format, generated files

@@ -18,6 +18,10 @@ pytest_plugins = ["lftool.testing.plugin"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# `make test COVERAGE=1` measures the processes of pytest. What they start may be confined, or killed: it could not write
+# what it has measured.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 # Shells ignore Ctrl-C for what they start in the background (`make test &`), and children inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

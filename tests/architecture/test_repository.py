@@ -73,6 +73,7 @@ def test_there_are_requirement_files():
         "docs.lock",
         "llama-cpp.lock",
         "models.lock",
+        "mutation.lock",
         "swift.lock",
     ]
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import shutil
+import struct
 import tempfile
 from pathlib import Path
 
@@ -87,6 +88,62 @@ def test_short_copies_add_up(tmp_path, monkeypatch):
     monkeypatch.setattr(copying.os, "copy_file_range", lambda a, b, count, at, to: real(a, b, min(count, 999), at, to))
     data = content(10_000)
     assert copied(tmp_path, data) == (data, hashlib.sha256(data).hexdigest())
+
+
+def test_a_file_system_that_shares_extents_copies_nothing(tmp_path, monkeypatch):
+    """The request of include/uapi/linux/fs.h, answered by a file system that copies instead."""
+
+    def share(destination: int, request: int, argument: bytes) -> int:
+        assert request == 0x4020940D
+        source, start, length, offset = struct.unpack("=qQQQ", argument)
+        return os.pwrite(destination, os.pread(source, length, start), offset) * 0
+
+    monkeypatch.setattr(copying.fcntl, "ioctl", share)
+    monkeypatch.setattr(copying.os, "copy_file_range", refusing(errno.EIO))
+    data = content(10_000)
+    assert copied(tmp_path, data) == (data, hashlib.sha256(data).hexdigest())
+
+
+def test_short_reads_add_up(tmp_path, monkeypatch):
+    real = os.preadv
+    monkeypatch.setattr(copying.os, "preadv", lambda file, views, at: real(file, [views[0][:999]], at))
+    data = content(10_000)
+    assert copied(tmp_path, data) == (data, hashlib.sha256(data).hexdigest())
+
+
+@pytest.fixture
+def through_memory(monkeypatch):
+    """A kernel that copies nothing by itself."""
+    monkeypatch.setattr(copying.fcntl, "ioctl", refusing(errno.EXDEV))
+    monkeypatch.setattr(copying.os, "copy_file_range", refusing(errno.EXDEV))
+
+
+def test_short_writes_add_up(tmp_path, monkeypatch, through_memory):
+    real = os.pwrite
+    monkeypatch.setattr(copying.os, "pwrite", lambda to, piece, at: real(to, piece[:999], at))
+    data = content(10_000)
+    assert copied(tmp_path, data) == (data, hashlib.sha256(data).hexdigest())
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, 0])
+def test_no_more_is_copied_than_the_blob_has(tmp_path, monkeypatch, number):
+    """A file in the store that grew: what was added is not in the bundle, by whatever way it is copied."""
+    real = os.copy_file_range
+    short = lambda a, b, count, at, to: real(a, b, min(count, CHUNK), at, to)  # noqa: E731 - as the kernel's
+    monkeypatch.setattr(copying.fcntl, "ioctl", refusing(errno.EXDEV))
+    monkeypatch.setattr(copying.os, "copy_file_range", refusing(number) if number else short)
+    data = content(CHUNK + 10)
+    made = hash_bytes(data)
+    (tmp_path / "blob").write_bytes(data + b"more")
+    with (tmp_path / "out").open("w+b") as out:
+        copy_blob(tmp_path / "blob", made.artifact, made.facts, out.fileno(), 0, hashlib.sha256())
+    assert (tmp_path / "out").read_bytes() == data
+
+
+def test_a_blob_that_became_shorter_while_it_was_copied_through_memory(tmp_path, monkeypatch, through_memory):
+    monkeypatch.setattr(copying.os, "pread", lambda *_arguments: b"")
+    with pytest.raises(StorageError, match=r"^a blob of the store became shorter while it was copied$"):
+        copied(tmp_path, content(1000))
 
 
 def test_a_full_disk_is_not_taken_for_a_kernel_that_cannot(tmp_path, monkeypatch):

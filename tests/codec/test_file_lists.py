@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import attrs
 import pytest
 
-from lftool.codec.file_lists import attach, detach
+from lftool.codec.file_lists import attach, content_digest, detach
 from lftool.codec.locks import emit_lock, parse_lock
 from lftool.errors import LockError
 from lftool.models.digest import Digest
@@ -35,6 +36,13 @@ def refusal(data: bytes, *, pinned: bytes | None = None, path: str | None = None
     return caught.value
 
 
+def test_files_without_a_revision_are_named_by_paths_and_contents():
+    files = [LockedFile(path=path, size=size, sha256=Digest.of(b"")) for path, size in (("b", 2), ("a", 1))]
+    empty = Digest.of(b"").hex
+    text = f'{{"a":{{"sha256":"{empty}","size":1}},"b":{{"sha256":"{empty}","size":2}}}}'
+    assert content_digest(files) == Digest.of(text.encode())
+
+
 def test_a_thousand_files_stay_in_the_lock():
     lock = lock_with(1000)
     assert detach(lock) == (lock, {})
@@ -47,6 +55,14 @@ def test_more_than_a_thousand_files_go_into_a_list_that_the_lock_pins():
     assert (len(lists), path) == (1, path_of(data))
     assert main.sources["base"].file_list == LockedFileList(path=path, sha256=Digest.of(data))
     assert attach(parse_lock(emit_lock(main), "lftool.lock"), lists.__getitem__) == lock
+
+
+def test_every_list_is_read_whichever_source_has_one():
+    short = LockedSource(uri="x", revision="r", files=(LockedFile(path="a", size=1, sha256=Digest.of(b"")),))
+    lock = attrs.evolve(lock_with(1001), sources={"a": short, **lock_with(1001).sources, "z": short})
+    main, lists = detach(lock)
+    assert main.sources["base"].files == ()
+    assert attach(main, lists.__getitem__) == lock
 
 
 def test_a_list_that_changed_since_it_was_locked_is_refused():

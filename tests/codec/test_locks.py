@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from lftool.codec.locks import differences, emit_lock, locked_recipe, parse_lock, slice_lock
@@ -8,6 +9,7 @@ from lftool.errors import ExitStatus, LockError
 from lftool.models.digest import Digest
 from lftool.models.lock import (
     Lock,
+    LockedConvert,
     LockedFile,
     LockedPack,
     LockedPlugin,
@@ -382,6 +384,29 @@ def test_a_slice_names_semantics_and_inputs_and_nothing_of_who_built_it():
                 ),
             )
         },
+    )
+
+
+def test_a_slice_keeps_what_decides_bytes_of_converters_and_compiled_runtimes():
+    archive = LockedSource(uri="x", revision="r", files=(LockedFile(path="x", size=1, sha256=Digest(ONE)),))
+    tool = LockedTool(fingerprints={"f16": Digest(TWO)})
+    conversion = LockedConvert(
+        semantics="hf-gguf/1", uses="f16", plan=Digest(ONE), action=Digest(TWO), sha256=Digest(THREE), size=9
+    )
+    runtime = LockedRuntime(sha256=Digest(ONE), executable=Digest(TWO), size=5, archive=archive)
+    lock = attrs.evolve(
+        VALUE,
+        tools={**VALUE.tools, "hf-gguf/1": attrs.evolve(tool, archive=archive, providers={"torch": "2"})},
+        convert={"weights": attrs.evolve(conversion, converter_name="llama.cpp")},
+        runtimes={"python/1": attrs.evolve(runtime, toolchain="gcc 12")},
+    )
+
+    made = slice_lock(lock, RECIPE, "q4")
+
+    assert (made.tools["hf-gguf/1"], made.convert, made.runtimes) == (
+        tool,
+        {"weights": conversion},
+        {"python/1": runtime},
     )
 
 

@@ -53,6 +53,11 @@ def refusal(data: bytes) -> str:
     return caught.value.message
 
 
+def test_a_flat_table_names_each_value_by_its_path():
+    table = {"X": {"a b": 1, ".x": {"c": [1, 2]}}, "empty": {}, "a": "z"}
+    assert dict(flatten(table)) == {'X."a b"': 1, 'X.".x".c': [1, 2], "empty": {}, "a": "z"}
+
+
 def test_a_recipe_is_parsed_into_values():
     assert parse(BASE) == Recipe(
         bundle=BundleInfo(name="tiny", version="1"),

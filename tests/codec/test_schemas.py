@@ -12,11 +12,12 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from attrs import frozen
 
 from lftool.codec.locks import parse_lock
 from lftool.codec.manifests import parse_manifest
 from lftool.codec.recipes import parse_recipe
-from lftool.codec.schemas import SCHEMAS
+from lftool.codec.schemas import SCHEMAS, json_schema
 from lftool.errors import LftoolError
 from lftool.host.registry import Registry
 from lftool.ops.schema import schema_of
@@ -58,6 +59,18 @@ def plain(path: Path):
 def test_the_committed_schema_is_the_generated_one(kind: str):
     committed = (SCHEMA_FOLDER / f"{kind}.v1.schema.json").read_text(encoding="utf-8")
     assert json.loads(committed) == schema_of(kind), "stale: run `make generate` and commit what it writes"
+
+
+def test_a_model_whose_type_no_schema_expresses_is_an_error_that_names_it(monkeypatch):
+    @frozen
+    class Odd:
+        """A field of two types."""
+
+        either: int | str
+
+    monkeypatch.setitem(SCHEMAS, "odd", Odd)
+    with pytest.raises(TypeError, match=r"^no schema for int \| str$"):
+        json_schema("odd")
 
 
 @pytest.mark.parametrize("kind", SCHEMAS)

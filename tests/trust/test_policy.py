@@ -16,7 +16,8 @@ from lftool.models.policy import P256, TrustPolicy
 from lftool.ops.bundles.verify import VerifyOptions, verify_bundle
 from lftool.trust.envelope import Envelope, decode_envelope, encode_envelope
 from lftool.trust.signing import sign_statement
-from lftool.trust.verification import SignatureReport, SignatureResult, check_signatures
+from lftool.trust.statement import QUALITY_TYPE
+from lftool.trust.verification import SignatureReport, SignatureResult, check_signature, check_signatures
 
 DAY = dt.date(2026, 6, 1)
 NEXT = DAY + dt.timedelta(days=1)
@@ -38,6 +39,33 @@ def test_a_trusted_signature(claim, policy, signature, statement, release_key):
     assert one(claim, policy(release_key), signature) == SignatureResult(
         verdict="trusted", key_id=release_key.id, key_name="key-0", reason="", unsigned=statement.unsigned
     )
+
+
+def test_what_a_known_key_signed_is_in_the_result(claim, policy, signature, statement, release_key):
+    assert one(claim, policy(release_key), signature).predicate == statement.predicate
+
+
+def test_a_statement_of_quality_is_asked_for_by_its_type(claim, policy, statement, sign, release_key):
+    """It is no claim about how the bundle was made: its predicate is not the provenance, and need not be."""
+    data = sign(attrs.evolve(statement, predicate_type=QUALITY_TYPE, predicate={"perplexity": "5"}), release_key)
+
+    found = check_signature(data, claim, policy(release_key), VERIFIERS, DAY, QUALITY_TYPE)
+
+    assert (found.verdict, found.predicate) == ("trusted", {"perplexity": "5"})
+    with pytest.raises(FormatError) as caught:
+        one(claim, policy(release_key), data)
+    assert caught.value.message == "signed statement: not the one accepted encoding of a provenance statement"
+
+
+def test_a_member_that_is_no_envelope(claim, policy, release_key):
+    with pytest.raises(FormatError, match=r"^signature member: not a Sigstore bundle v0\.3 with one DSSE signature$"):
+        one(claim, policy(release_key), b"{}")
+
+
+def test_provenance_in_another_spelling(claim, policy, signature, release_key):
+    other = attrs.evolve(claim, provenance=claim.provenance + b"\n")
+    with pytest.raises(FormatError, match=r"^lftool/provenance\.json: JSON is not in its canonical encoding$"):
+        one(other, policy(release_key), signature)
 
 
 def test_another_key(claim, policy, signature, release_key, other_key):

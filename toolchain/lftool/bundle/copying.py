@@ -126,10 +126,10 @@ def copy_blob(blob: Path, artifact: Artifact, facts: BlobFacts, destination: int
         CorruptBlobError: The blob does not match `artifact` or `facts`.
         OSError: It cannot be copied.
     """
-    source = os.open(blob, os.O_RDONLY | os.O_CLOEXEC)
+    source = os.open(blob, os.O_RDONLY)
     stop = threading.Event()
     try:
-        with ThreadPoolExecutor(2, thread_name_prefix="copy") as pool:
+        with ThreadPoolExecutor(2) as pool:
             copying = pool.submit(_copy, source, destination, artifact.size, offset, stop)
             try:
                 _Rechecker(source, artifact, facts).run(running, pool)

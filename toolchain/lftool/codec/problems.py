@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def nearest(wrong: str, valid: list[str]) -> str:
     """Return `; did you mean 'x'?`, or `; valid: …` if no valid key is similar."""
-    close = difflib.get_close_matches(wrong, valid, n=1, cutoff=0.6) or [v for v in valid if v.lower() == wrong.lower()]
+    close = difflib.get_close_matches(wrong, valid) or [v for v in valid if v.lower() == wrong.lower()]
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; valid: {', '.join(sorted(valid))}" if valid else ""
@@ -44,7 +44,7 @@ def _key(cls: type | None, name: object) -> object:
     return name
 
 
-def problems(error: BaseException, path: str = "$") -> Iterator[str]:
+def problems(error: BaseException, path: str) -> Iterator[str]:
     """Yield one line per problem in `error`, depth first."""
     if isinstance(error, BaseValidationError):
         for inner in error.exceptions:
@@ -64,5 +64,5 @@ def problems(error: BaseException, path: str = "$") -> Iterator[str]:
         yield f"{missing}: missing"
     else:
         # attrs' own validators add the attribute and more after the message
-        told = error.args[0] if len(error.args) > 1 and isinstance(error.args[0], str) else error
+        told = error.args[0] if error.args and isinstance(error.args[0], str) else error
         yield f"{path}{getattr(error, 'below', '')}: {told}"

@@ -75,6 +75,6 @@ def flatten(value: object, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (`targets.q4.quantize`, value) pairs of nested tables."""
     if isinstance(value, dict) and value:
         for key in sorted(value):
-            yield from flatten(value[key], join(path, key).lstrip("."))
+            yield from flatten(value[key], join(path, key).removeprefix("."))
     else:
         yield path, value

@@ -67,7 +67,6 @@ class _Builder:
     def reference(self, cls: type) -> dict[str, Any]:
         """Return a reference to the definition of `cls`, adding it first."""
         if cls.__name__ not in self.definitions:
-            self.definitions[cls.__name__] = {}
             self.definitions[cls.__name__] = self.table(cls)
         return {"$ref": f"#/$defs/{cls.__name__}"}
 
@@ -81,12 +80,10 @@ class _Builder:
 
     def table(self, cls: type) -> dict[str, Any]:
         """Return the definition of one attrs class."""
-        hints = typing.get_type_hints(cls, include_extras=True)
+        hints = typing.get_type_hints(cls)
         properties, required = {}, []
-        for attribute in attrs.fields(cls):
+        for attribute in [attribute for attribute in attrs.fields(cls) if not attribute.metadata.get("rest")]:
             metadata = attribute.metadata
-            if metadata.get("rest"):
-                continue
             key = metadata.get("key", attribute.name)
             schema = dict(_REAL) if metadata.get("real") else self.of(hints[attribute.name])
             if "const" in metadata:
@@ -102,7 +99,7 @@ class _Builder:
         if required:
             made["required"] = sorted(required)
         made.update(_SHAPES.get(cls.__name__, {}))
-        made["description"] = (cls.__doc__ or "").splitlines()[0]
+        made["description"] = str(cls.__doc__).splitlines()[0]
         return made
 
 

@@ -12,7 +12,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal, get_args
 
 from lftool.errors import StorageError, UsageError
 from lftool.store.failpoints import failpoint
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Every write path has a label; tests/store/test_failpoints.py tests every label and step.
-LABELS = ("blob", "facts", "action", "stamp", "lock", "bundle", "key", "extract", "recipe", "statement")
+Label = Literal["blob", "facts", "action", "stamp", "lock", "bundle", "key", "extract", "recipe", "statement"]
+LABELS: tuple[Label, ...] = get_args(Label)
 STEPS = ("created", "before-fsync", "after-fsync", "before-rename", "after-rename", "before-dirsync", "after-dirsync")
 
 _TEMPORARY_PREFIX = ".lftool-"
@@ -46,7 +47,7 @@ def storage_errors(action: str, path: Path | str) -> Iterator[None]:
         raise StorageError(f"cannot {action} {path}: {error.strerror or error}", hints=hints) from error
 
 
-def sync_directory(directory: Path, label: str) -> None:
+def sync_directory(directory: Path, label: Label) -> None:
     """Make a rename inside `directory` survive a power cut."""
     failpoint(label, "before-dirsync")
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -57,7 +58,7 @@ def sync_directory(directory: Path, label: str) -> None:
     failpoint(label, "after-dirsync")
 
 
-def _create(directory: Path, label: str) -> tuple[int, Path]:
+def _create(directory: Path, label: Label) -> tuple[int, Path]:
     """Create and lock a temporary file; detects by the link count whether a sweeper removed it in between."""
     while True:
         path = directory / f"{_TEMPORARY_PREFIX}{label}-{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
@@ -72,7 +73,7 @@ def _create(directory: Path, label: str) -> tuple[int, Path]:
 class DurableFile:
     """A file that is being written; it has no final name before `commit`."""
 
-    def __init__(self, file: BinaryIO, temporary: Path, label: str) -> None:
+    def __init__(self, file: BinaryIO, temporary: Path, label: Label) -> None:
         self.file = file
         self.path = temporary
         self._label = label
@@ -119,7 +120,7 @@ class DurableFile:
             os.close(handle)
 
 
-def sync_files(directory: Path, label: str) -> None:
+def sync_files(directory: Path, label: Label) -> None:
     """Make all files and folders below a folder survive a power cut.
 
     Raises:
@@ -136,7 +137,7 @@ def sync_files(directory: Path, label: str) -> None:
                 os.close(handle)
 
 
-def commit_directory(made: Path, destination: Path, label: str) -> None:
+def commit_directory(made: Path, destination: Path, label: Label) -> None:
     """Give a finished folder its name; the destination must be absent or an empty folder.
 
     Raises:
@@ -152,12 +153,12 @@ def commit_directory(made: Path, destination: Path, label: str) -> None:
 
 
 @contextlib.contextmanager
-def durable_file(directory: Path, label: str) -> Iterator[DurableFile]:
+def durable_file(directory: Path, label: Label) -> Iterator[DurableFile]:
     """Yield a new file in `directory`, which is removed after the block unless committed.
 
     Args:
         directory: On the same file system as the destination.
-        label: The write path, one of `LABELS`.
+        label: The write path.
 
     Raises:
         StorageError: It cannot be created.
@@ -180,7 +181,7 @@ def durable_file(directory: Path, label: str) -> Iterator[DurableFile]:
 def write_durably(
     destination: Path,
     data: bytes,
-    label: str,
+    label: Label,
     *,
     mode: int = 0o644,
     temporary: Path | None = None,
@@ -191,7 +192,7 @@ def write_durably(
     Args:
         destination: The file.
         data: Its content.
-        label: The write path, one of `LABELS`.
+        label: The write path.
         mode: Its permissions.
         temporary: Folder for the temporary file, on the same file system and swept by its owner. By default it is
             created beside the destination, and leftovers of killed writers there are removed first.
