@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "e49e0c12c194be4e23788d85051860e9171f35509cce9b55f6851ef8ae50451b"
-RUNTIME = "f6167e6307e8df0670aa8c71dfc507309fdaf225b1746d78d168b7496a7989a5"
+RUNNER = "ce007e3ddce04f1e90825b1b20016f610ef9b0ebd894333418fb68d5e60e96fe"
+RUNTIME = "137a9ae316fe0aaeb831fd8963d2366225eadc60f68536900531cb07f8121867"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

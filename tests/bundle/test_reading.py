@@ -25,7 +25,7 @@ def test_a_plain_gguf_is_named_with_the_way_to_a_bundle(tmp_path):
     path = tiny_gguf(tmp_path / "model.gguf", width=32)
     assert refusal(path) == (
         f"model.gguf: {PLAIN}",
-        ("make a bundle from it with a recipe: lftool init, lftool build",),
+        ("make a bundle of it: lftool pack model.gguf",),
     )
 
 

@@ -35,7 +35,7 @@ def test_version_is_the_same_through_the_argument_parser(project):
 def test_help_names_every_command(project, option):
     outcome = project.run(option).assert_success()
 
-    shown = outcome.out.partition("Commands:\n")[2].splitlines()
+    shown = outcome.out.partition("\n\nRun models:\n")[2].splitlines()
     assert [line.split()[0] for line in shown if line.startswith("  ") and line.split()[0] in COMMANDS] == list(
         COMMANDS
     )
@@ -229,7 +229,7 @@ def test_what_init_writes_can_be_locked_and_built(project):
 
     project.run("build").assert_success()
 
-    assert [path.name for path in (project.root / "dist").iterdir()] == ["project-0.1.0-q4.llamafile"]
+    assert [path.name for path in (project.root / "dist").iterdir()] == ["story-0.1.0-q4.llamafile"]
 
 
 def test_init_without_a_quantizer_takes_the_weights_as_they_are(project):
@@ -239,7 +239,7 @@ def test_init_without_a_quantizer_takes_the_weights_as_they_are(project):
 
     project.run("--no-plugins", "build").assert_success()
 
-    assert [path.name for path in (project.root / "dist").iterdir()] == ["project-0.1.0-whole.gguf"]
+    assert [path.name for path in (project.root / "dist").iterdir()] == ["story-0.1.0-whole.gguf"]
 
 
 def test_init_signs_with_the_only_key(project):

@@ -103,7 +103,7 @@ def test_a_llamafile_of_mozillas_is_named(project):
     )
 
 
-@pytest.mark.parametrize("command", [("verify", "--allow-unsigned"), ("inspect",), ("run", "-p", "Hi")])
+@pytest.mark.parametrize("command", [("verify", "--allow-unsigned"), ("inspect",)])
 def test_a_plain_gguf_is_a_gguf_without_a_bundle(project, command):
     tiny_gguf(project.root / "model.gguf", width=32)
     done = project.run(command[0], "model.gguf", *command[1:])
@@ -111,7 +111,7 @@ def test_a_plain_gguf_is_a_gguf_without_a_bundle(project, command):
         4,
         (
             "error: model.gguf: a plain GGUF, not a bundle: nothing in it says who made it or from what\n"
-            "  hint: make a bundle from it with a recipe: lftool init, lftool build\n"
+            "  hint: make a bundle of it: lftool pack model.gguf\n"
         ),
     )
 

@@ -236,7 +236,7 @@ def test_a_conversation_in_a_terminal_works_confined(real):
     process = subprocess.Popen(
         [sys.executable, "-m", "lftool", "run", BUNDLE],
         cwd=real.root,
-        env={**real.environment, "TERM": "xterm"},
+        env={**real.environment, "TERM": "dumb"},
         stdin=follower,
         stdout=follower,
         stderr=follower,

@@ -163,7 +163,8 @@ def talk(bundle: Path, text: str, *arguments: str) -> tuple[str, str]:
 def test_it_talks_on_a_terminal(native):
     out, err = talk(native, "Tell me a story about a fox.\n\nAnd one about a cat.\n", "--max-tokens", "6")
     assert out == "> Once upon a time there was\n> > Once upon a time there was\n> \n"
-    assert err.endswith("Ctrl-D ends the conversation.\n")
+    assert "Ctrl-D ends the conversation, /help lists commands.\n" in err
+    assert err.count("(cut off: --max-tokens 6)\n") == 2
 
 
 def test_a_prompt_that_is_longer_than_the_context_is_an_error_and_a_conversation_begins_anew(tmp_path):
@@ -175,11 +176,11 @@ def test_a_prompt_that_is_longer_than_the_context_is_an_error_and_a_conversation
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith(f"{bundle.name}: the prompt is longer than the context\n")
     out, err = talk(bundle, "Tell me a story about a fox.\n" * 12, "--max-tokens", "24")
-    assert out.count("Once upon a time") == 12  # what did not fit begins the next conversation
-    assert "the conversation is longer than the context; starting a new one\n" in err
+    assert out.count("Once upon a time") == 12  # what did not fit is forgotten
+    assert "(the context of 256 tokens is full: the oldest turn is forgotten)\n" in err
     out, err = talk(bundle, "fox " * 400 + "\nTell me a story about a fox.\n", "--max-tokens", "6")
     assert out == "> > Once upon a time there was\n> \n"
-    assert err.endswith("this is longer than the context\n")
+    assert "tokens, and the context 256\n" in err
 
 
 @pytest.mark.slow

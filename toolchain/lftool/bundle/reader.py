@@ -47,6 +47,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+
+class PlainGGUFError(FormatError):
+    """The file is a GGUF, and no bundle."""
+
+
 MAX_DIRECTORY = 16 * 1024 * 1024
 MAX_MEMBERS = 16_384
 MAX_MANIFEST = 16 * 1024 * 1024
@@ -174,9 +179,9 @@ class _Framing:
         """Refuse a file that does not end like a bundle; name its actual type if known."""
         head = read_exactly(self.descriptor, 0, min(self.size, HEAD_BYTES), self.name)
         if head.startswith(b"GGUF") and self._is_sound_gguf():
-            raise FormatError(
+            raise PlainGGUFError(
                 f"{self.name}: a plain GGUF, not a bundle: nothing in it says who made it or from what",
-                hints=("make a bundle from it with a recipe: lftool init, lftool build",),
+                hints=(f"make a bundle of it: lftool pack {self.name}",),
             )
         found = recognised(head, self.size)
         if found is not None:

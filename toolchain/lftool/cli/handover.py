@@ -9,15 +9,14 @@ from lftool.host.confining import confine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from lftool.ops.run.prepare import ReadyToRun
 
 
-def start(ready: ReadyToRun, bundle: Path, arguments: Sequence[str], variables: Mapping[str, str]) -> NoReturn:
+def start(ready: ReadyToRun, bundle: str, arguments: Sequence[str], variables: Mapping[str, str]) -> NoReturn:
     """Hand over to the backend's process; it gets the checked file as an open descriptor."""
     os.set_inheritable(ready.descriptor, True)  # noqa: FBT003 - the function takes nothing else
-    environment = {**os.environ, "LFTOOL_BUNDLE": str(bundle), **variables, **ready.command.environment}
+    environment = {**os.environ, "LFTOOL_BUNDLE": bundle, **variables, **ready.command.environment}
     argv = [*ready.command.argv, *arguments]
     if ready.confinement is not None:
         confine(ready.confinement.plain())

@@ -13,31 +13,46 @@ from lftool import __version__
 from lftool.cli.interrupts import one_interrupt
 from lftool.errors import ExitStatus, LftoolError
 
-# Command to module below lftool.cli.commands and one line of help, so that `--help` imports nothing.
-COMMANDS = {
-    "init": "Write a starter recipe.",
-    "lock": "Pin what the recipe names.",
-    "fetch": "Fetch what the lock pins.",
-    "outdated": "Show which locked refs have moved.",
-    "vendor": "Write what a locked build needs into a folder or archive.",
-    "build": "Build bundles from recipe and lock.",
-    "verify": "Check a bundle and who signed it.",
-    "check": "Run the recipe's checks against bundles.",
-    "quality": "Measure what quantising costs, and sign the result.",
-    "inspect": "Show what is in a bundle.",
-    "run": "Run a bundle's model in place.",
-    "serve": "Serve a bundle's model over HTTP.",
-    "export": "Write a bundle as an image, or manifests that run one.",
-    "extract": "Write the parts of a bundle as files.",
-    "keygen": "Make a key pair for signing.",
-    "schema": "Print the JSON Schema of a file format.",
-    "help": "Print a documentation page.",
-    "gguf": "Repair GGUF files.",
-    "plugins": "Show, check, test and create plugins.",
-    "backends": "Show which devices can run models.",
-    "runtime": "Compile a runtime for native bundles.",
-    "cache": "Manage the cache.",
+# Group to commands, each with one line of help, so that `--help` imports nothing. A command is the module of its name
+# below lftool.cli.commands.
+GROUPS: dict[str, dict[str, str]] = {
+    "Run models": {
+        "run": "Run a model: a bundle, a GGUF, or one to fetch.",
+        "serve": "Serve a model over HTTP.",
+    },
+    "Build bundles": {
+        "init": "Write a starter recipe.",
+        "lock": "Pin what the recipe names.",
+        "build": "Build bundles from recipe and lock.",
+        "pack": "Make a bundle of a model without a recipe.",
+        "fetch": "Fetch what the lock pins.",
+        "outdated": "Show which locked refs have moved.",
+        "vendor": "Write what a locked build needs into a folder or archive.",
+    },
+    "Check bundles": {
+        "verify": "Check a bundle and who signed it.",
+        "inspect": "Show what is in a bundle.",
+        "check": "Run the recipe's checks against bundles.",
+        "quality": "Measure what quantising costs, and sign the result.",
+    },
+    "Ship bundles": {
+        "keygen": "Make a key pair for signing.",
+        "export": "Write a bundle as an image, or manifests that run one.",
+        "extract": "Write the parts of a bundle as files.",
+    },
+    "This machine": {
+        "backends": "Show which devices can run models.",
+        "runtime": "Compile a runtime for native bundles.",
+        "plugins": "Show, check, test and create plugins.",
+        "cache": "Manage the cache.",
+        "gguf": "Repair GGUF files.",
+    },
+    "Read more": {
+        "help": "Print a documentation page.",
+        "schema": "Print the JSON Schema of a file format.",
+    },
 }
+COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
 
 class ReaderGoneError(Exception):
@@ -80,9 +95,10 @@ class LazyGroup(click.Group):
             raise ReaderGoneError from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
-        """Write the command list without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        """Write the commands by group, without importing any."""
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(max(map(len, COMMANDS))), text) for name, text in commands.items()])
 
 
 @click.group(

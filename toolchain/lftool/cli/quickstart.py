@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _KIND = "start"
 _VALUES = {"-p": "--prompt", "--prompt": "--prompt", "--max-tokens": "--max-tokens"}
+_FLAGS = ("--raw", "--stats")
 _ISOLATED = [sys.executable, "-I"]
 
 
@@ -44,7 +45,7 @@ def _simple(arguments: Sequence[str]) -> tuple[str, list[str]] | None:
             if _VALUES[argument] == "--max-tokens" and not _is_count(value):
                 return None
             passed.append(f"{_VALUES[argument]}={value}")
-        elif argument == "--raw":
+        elif argument in _FLAGS:
             passed.append(argument)
         elif argument.startswith("-") or not argument:
             return None
@@ -123,6 +124,14 @@ def start_again(arguments: Sequence[str]) -> None:
     argv = [*start["argv"], *passed]
     opened = argv[start["bundle_at"]] = f"/dev/fd/{descriptor}"
     os.environ.update({"LFTOOL_BUNDLE": bundle, **start["environment"]})
+    if (
+        not any(argument.startswith("--prompt=") for argument in passed)
+        and sys.stdin is not None
+        and sys.stdin.isatty()
+    ):
+        from lftool.cli.chat_files import chat_files
+
+        os.environ.update(chat_files(history=True))
     wanted = _confinement(start, opened)
     if argv[:2] == _ISOLATED and not any(key.startswith("PYTHON") and key.endswith("PATH") for key in os.environ):
         _become(argv[2:], wanted)

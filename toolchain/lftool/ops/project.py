@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from attrs import frozen
 
 from lftool.api import ProjectFiles
@@ -183,9 +184,21 @@ def files_of(project: Project | None, configuration: Configuration) -> ProjectFi
 
 
 def open_ports(
-    project: Project | None, *, third_party: bool = True, online: bool = True, threads: int | None = None
+    project: Project | None,
+    *,
+    third_party: bool = True,
+    online: bool = True,
+    threads: int | None = None,
+    roots: Mapping[str, str] | None = None,
 ) -> Ports:
     """Return the ports for work on `project`, or in the current folder without one.
+
+    Args:
+        project: The project.
+        third_party: Whether to load plugins that are installed.
+        online: Whether to contact remote sources.
+        threads: Threads to use; by default as many as there are processors.
+        roots: Folders that the project may read, besides those in the user's configuration.
 
     Raises:
         PluginError: Two plugins share a name.
@@ -193,6 +206,7 @@ def open_ports(
     """
     registry, store, rules = Registry.discovered(third_party=third_party), open_store(), rules_from_environment()
     own = read_configuration()
+    own = attrs.evolve(own, roots={**own.roots, **(roots or {})})
     remote = None
     if online:
         trusted = own.remote_store.trust_records

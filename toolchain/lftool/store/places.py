@@ -12,6 +12,21 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "lftool"
 
 
+def _state_root() -> Path:
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "lftool"
+
+
+def chat_history() -> Path:
+    """Return the path of what the user typed in chats: `$XDG_STATE_HOME/lftool/history`."""
+    return _state_root() / "history"
+
+
+def saved_chats() -> Path:
+    """Return the folder of the conversations that the user saved: `$XDG_STATE_HOME/lftool/chats`."""
+    return _state_root() / "chats"
+
+
 def _configuration_root() -> Path:
     base = os.environ.get("XDG_CONFIG_HOME")
     return (Path(base) if base else Path.home() / ".config") / "lftool"

@@ -84,6 +84,7 @@ class ProjectFolder:
         return {
             **{k: v for k, v in os.environ.items() if not k.startswith(("LFTOOL_", "XDG_"))},
             "HOME": str(self.home),
+            "XDG_STATE_HOME": str(self.home / "state"),
             "XDG_CACHE_HOME": str(self.cache.parent),
             "XDG_CONFIG_HOME": str(self.home / "config"),
             "LFTOOL_LOAD": str(int(self.loads)),

@@ -45,7 +45,7 @@ def _options(runner: Any) -> argparse.Namespace:  # noqa: ANN401 - as above
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--insecure", action="store_true")
     parser.add_argument("--embeddings", action="store_true")
-    runner.add_devices(parser)
+    runner.add_options(parser, {})
     return parser.parse_args()
 
 
@@ -105,6 +105,7 @@ def main() -> None:
     runner = _load(sys.argv[1])
     options = _options(runner)
     bundle = runner.Bundle(options.bundle)
+    runner.apply_options(bundle, options)
     try:
         import uvicorn  # noqa: PLC0415 - not everybody has it
         from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: PLC0415 - as above

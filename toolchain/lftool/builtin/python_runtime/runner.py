@@ -8,6 +8,8 @@ import ctypes
 import hashlib
 import json
 import os
+import re
+import signal
 import struct
 import sys
 import time
@@ -18,6 +20,8 @@ def read_directory(bundle):
     size = bundle.seek(0, 2)
     bundle.seek(max(0, size - 98))
     tail = bundle.read()
+    if tail[-22:-18] != b"PK\5\6":
+        return {}
     length, start = struct.unpack("<II", tail[-10:-2])
     if tail[-98:-94] == b"PK\6\6":
         length, start = struct.unpack("<QQ", tail[-58:-42])
@@ -44,17 +48,23 @@ def bundle_name(path):
 
 
 class Bundle:
-    """The parts of a bundle that running needs."""
+    """The parts of a bundle that running needs. A GGUF that is no bundle has weights and nothing else."""
 
     def __init__(self, path):
         self.path = path
         self.name = bundle_name(path)
         with open(path, "rb") as bundle:
             self.members = read_directory(bundle)
-            if "lftool/bundle.json" not in self.members:
+            bundle.seek(0)
+            unpacked = not self.members and bundle.read(4) == b"GGUF"
+            if not unpacked and "lftool/bundle.json" not in self.members:
                 sys.exit(self.name + ": not an lftool bundle")
-            bundle.seek(self.members["lftool/bundle.json"][0])
-            self.manifest = json.loads(bundle.read(self.members["lftool/bundle.json"][1]).decode())
+            if unpacked:
+                title = os.path.basename(self.name)
+                self.manifest = {"name": title[:-5] if title.endswith(".gguf") else title, "members": []}
+            else:
+                bundle.seek(self.members["lftool/bundle.json"][0])
+                self.manifest = json.loads(bundle.read(self.members["lftool/bundle.json"][1]).decode())
         self.contract = self.manifest.get("run", {})
         self.offset = self.offset_of("weights") or 0
         self.adapter = self.offset_of("adapter")
@@ -66,6 +76,8 @@ class Bundle:
 
     def verify(self):
         """Compare every content with the digest that the manifest names; return the names of those that differ."""
+        if "prefix" not in self.manifest:
+            sys.exit(self.name + ": a GGUF, not a bundle: nothing names what its bytes must be")
         wrong = []
         contents = [("prefix", 0, self.manifest["prefix"])]
         contents += [(member["path"], self.members[member["path"]][0], member) for member in self.manifest["members"]]
@@ -133,8 +145,10 @@ def offload(bundle, llama_cpp, options):
     return told
 
 
-def threads():
+def threads(asked=None):
     """Return how many threads llama_cpp.Llama gets: its own defaults, but not more than there are cores to run on."""
+    if asked:
+        return {"n_threads": asked, "n_threads_batch": asked}
     cores = os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
     return {"n_threads": max(1, min(cores // 2, usable)), "n_threads_batch": min(cores, usable)}
@@ -186,8 +200,8 @@ def check_operands(operator, left, right):
             raise TemplateBudgetError("the chat template makes a text or a list of more than %d items" % TEMPLATE_ITEMS)
 
 
-def bound_templates(llama_cpp, seconds=TEMPLATE_SECONDS):
-    """Have llama-cpp-python read and render every chat template of this process within the budget."""
+def bound_templates(llama_cpp, seconds=TEMPLATE_SECONDS, variables=()):
+    """Have llama-cpp-python read and render every chat template of this process within the budget; it sees `variables` besides."""
     from jinja2.sandbox import SandboxedEnvironment
 
     formatter = llama_cpp.llama_chat_format.Jinja2ChatFormatter
@@ -207,7 +221,7 @@ def bound_templates(llama_cpp, seconds=TEMPLATE_SECONDS):
     def bounded_call(self, **named):
         if self.refused is not None:
             raise self.refused
-        return within_budget(lambda: rendered(self, **named), seconds)
+        return within_budget(lambda: rendered(self, **dict(variables, **named)), seconds)
 
     def bounded_binop(self, context, operator, left, right):
         check_operands(operator, left, right)
@@ -335,7 +349,7 @@ def load(bundle, options, embeddings=False):
     """Return llama_cpp.Llama of a bundle, and what it does; `embeddings` has a model make vectors that generates."""
     llama_cpp, adapt = load_in_place(bundle)
     errors = engine_errors(llama_cpp)
-    bound_templates(llama_cpp)
+    bound_templates(llama_cpp, variables={} if options.think is None else {"enable_thinking": options.think})
     facts = read_facts(bundle)
     kind, pooling = kind_of(facts)
     if kind == "ranks":
@@ -357,7 +371,7 @@ def load(bundle, options, embeddings=False):
             seed=bundle.contract.get("seed", 0),
             use_mmap=True,
             verbose=False,
-            **threads(),
+            **threads(options.threads),
             **told
         )
     except ValueError:
@@ -371,6 +385,47 @@ def embed(model, text):
     """Return the vector of a text, of length 1, and how many tokens it has."""
     vectors, tokens = model.embed([text], normalize=True, truncate=False, return_count=True)
     return vectors[0], tokens
+
+
+def number(low, high, kind=float):
+    """Return what reads a number from `low` to `high` for argparse."""
+
+    def read(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            raise argparse.ArgumentTypeError("%r is not a number from %s to %s" % (text, low, high))
+        return value
+
+    return read
+
+
+def add_options(parser, contract):
+    """Add the options that take the place of what a run contract says, and those that say where to compute."""
+
+    def said(name, else_):
+        return "default: %s" % (contract[name] if name in contract else else_)
+
+    parser.add_argument("--max-tokens", type=number(1, 2**31 - 1, int), metavar="N", help="at most N tokens an answer; " + said("max_tokens", "no limit"))
+    parser.add_argument("--temperature", type=number(0, 100), metavar="T", help=said("temperature", "llama-cpp-python's"))
+    parser.add_argument("--top-p", type=number(0, 1), metavar="P", help=said("top_p", "llama-cpp-python's"))
+    parser.add_argument("--seed", type=number(0, 2**32 - 2, int), metavar="N", help=said("seed", "0"))
+    parser.add_argument("--system", metavar="TEXT", help="system prompt; " + said("system", "none").replace("%", "%%")[:200])
+    parser.add_argument("--ctx", type=number(1, 2**31 - 1, int), metavar="N", help="tokens of context; " + said("context", "the model's"))
+    parser.add_argument("--threads", type=number(1, 512, int), metavar="N", help="default: half of the cores")
+    thinking = parser.add_mutually_exclusive_group()
+    thinking.add_argument("--think", dest="think", action="store_const", const=True, help="have the model think first, if it can")
+    thinking.add_argument("--no-think", dest="think", action="store_const", const=False, help="have it answer at once")
+    add_devices(parser)
+
+
+def apply_options(bundle, options):
+    """Put what the options say in the place of what the run contract says."""
+    given = {"context": options.ctx}
+    given.update((name, getattr(options, name)) for name in ("max_tokens", "temperature", "top_p", "seed", "system"))
+    bundle.contract = dict(bundle.contract, **{name: value for name, value in given.items() if value is not None})
 
 
 def add_devices(parser):
@@ -391,8 +446,12 @@ def shown(text):
     return text.translate(STEERING) if sys.stdout.isatty() else text
 
 
+class Stopped(Exception):
+    """An answer was stopped, by Ctrl-C."""
+
+
 class Session:
-    """One model, one contract, one conversation."""
+    """One model and one contract."""
 
     def __init__(self, bundle, options):
         contract = self.contract = bundle.contract
@@ -405,57 +464,430 @@ class Session:
             self.sampling["top_k"] = contract["top_k"]
         if contract.get("stop"):
             self.sampling["stop"] = contract["stop"]
-        most = options.max_tokens or contract.get("max_tokens")
-        if most:
-            self.sampling["max_tokens"] = most
-        elif options.raw or "tokenizer.chat_template" not in self.model.metadata:
+        self.without_template = "tokenizer.chat_template" not in self.model.metadata
+        self.raw = options.raw or self.without_template
+        self.most = contract.get("max_tokens")
+        if self.most:
+            self.sampling["max_tokens"] = self.most
+        elif self.raw:
             self.sampling["max_tokens"] = -1
-        self.raw = options.raw or "tokenizer.chat_template" not in self.model.metadata
-        self.messages = [{"role": "system", "content": contract["system"]}] if contract.get("system") else []
+        self.finish = None
+
+    def pieces(self, messages):
+        """Yield the answer to the last message as it comes; then `finish` says why it ended."""
+        self.finish = None
+        if self.raw:
+            stream = self.model.create_completion(messages[-1]["content"], stream=True, **self.sampling)
+        else:
+            stream = self.model.create_chat_completion(messages, stream=True, **self.sampling)
+        begun = self.raw  # a template ends before the space that begins an answer
+        for part in stream:
+            choice = part["choices"][0]
+            self.finish = choice.get("finish_reason") or self.finish
+            piece = choice["text"] if self.raw else choice["delta"].get("content") or ""
+            piece = piece if begun else piece.lstrip()
+            if piece:
+                begun = True
+                yield piece
 
     def answer(self, prompt):
         """Write the answer to standard output as it comes; a vector as JSON."""
         if self.kind == "embeds":
             sys.stdout.write(json.dumps(embed(self.model, prompt)[0]) + "\n")
             return
-        if self.raw:
-            stream = self.model.create_completion(prompt, stream=True, **self.sampling)
-            pieces = (part["choices"][0]["text"] for part in stream)
-        else:
-            self.messages.append({"role": "user", "content": prompt})
-            stream = self.model.create_chat_completion(self.messages, stream=True, **self.sampling)
-            pieces = (part["choices"][0]["delta"].get("content") or "" for part in stream)
-        said = []
-        for piece in pieces:
-            if not said and not self.raw:
-                piece = piece.lstrip()  # a template ends before the space that begins an answer
-            if piece:
-                sys.stdout.write(shown(piece))
-                sys.stdout.flush()
-                said.append(piece)
+        system = self.contract.get("system")
+        messages = [{"role": "system", "content": system}] if system else []
+        for piece in self.pieces([*messages, {"role": "user", "content": prompt}]):
+            sys.stdout.write(shown(piece))
+            sys.stdout.flush()
         sys.stdout.write("\n")
         sys.stdout.flush()
-        self.messages.append({"role": "assistant", "content": "".join(said)})
 
-    def chat(self):
-        """Talk until the input ends."""
+
+def columns_of(text):
+    """Return how many columns of a terminal a text takes (Unicode, UAX 11; marks that combine take none)."""
+    import unicodedata
+
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def terminal_width():
+    """Return how many columns lines may have."""
+    try:
+        columns = os.get_terminal_size(2).columns
+    except OSError:
+        columns = 0
+    return columns - 1 if columns > 20 else 79  # a terminal may not know
+
+
+class Wrapped:
+    """Standard output as a terminal has it: lines break between words, and nothing steers."""
+
+    def __init__(self):
+        self.column, self.word = 0, ""
+
+    def put(self, text):
+        """Write text that comes in pieces; the last word waits until it ends."""
+        for character in text:
+            if character in " \n":
+                self.flush()
+                if character == "\n":
+                    self._write("\n", 0)
+                elif self.column < self._width():
+                    self._write(" ", self.column + 1)
+            else:
+                self.word += character
+                if columns_of(character) == 2 or columns_of(self.word) >= self._width():
+                    self.flush()  # a script without spaces, or a word longer than a line
+        sys.stdout.flush()
+
+    def flush(self):
+        """Write the word that waits."""
+        size = columns_of(self.word)
+        if self.column and self.column + size > self._width():
+            self._write("\n", 0)
+        self._write(shown(self.word), self.column + size)
+        self.word = ""
+        sys.stdout.flush()
+
+    def end(self):
+        """End the line."""
+        self.flush()
+        if self.column:
+            self._write("\n", 0)
+        sys.stdout.flush()
+
+    @staticmethod
+    def _width():
+        return terminal_width()
+
+    def _write(self, text, column):
+        sys.stdout.write(text)
+        self.column = column
+
+
+class Quiet:
+    """While an answer comes: Ctrl-C stops it, a second one ends the process; what is typed waits, unseen."""
+
+    def __init__(self):
+        self.stopped = False
+
+    def __enter__(self):
+        self.before = signal.signal(signal.SIGINT, self._stop)
+        self.terminal = None
         try:
-            import readline  # noqa: F401 - gives input() line editing
-        except ImportError:
+            import termios
+
+            self.terminal = termios.tcgetattr(0)
+            silent = termios.tcgetattr(0)
+            silent[3] &= ~termios.ECHO
+            termios.tcsetattr(0, termios.TCSANOW, silent)
+        except (ImportError, OSError, ValueError):
             pass
-        sys.stderr.write("Ctrl-D ends the conversation.\n")
+        except Exception:  # termios.error is no OSError
+            self.terminal = None
+        return self
+
+    def __exit__(self, *error):
+        signal.signal(signal.SIGINT, self.before)
+        if self.terminal is not None:
+            import termios
+
+            termios.tcsetattr(0, termios.TCSANOW, self.terminal)
+
+    def _stop(self, number, frame):
+        if self.stopped:
+            raise KeyboardInterrupt
+        self.stopped = True
+
+    def look(self):
+        """Raise if the answer is to stop."""
+        if self.stopped:
+            raise Stopped
+
+
+def note(text):
+    """Tell something that is not the model's."""
+    if sys.stderr.isatty():
+        import textwrap
+
+        text = textwrap.fill(text, terminal_width(), subsequent_indent="  ", break_long_words=False)
+    dim = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    sys.stderr.write(("\033[2m%s\033[0m\n" if dim else "%s\n") % text)
+    sys.stderr.flush()
+
+
+COMMANDS = {
+    "/help": "this list",
+    "/system": "[TEXT] show or set the system prompt",
+    "/clear": "forget the conversation",
+    "/save": "FILE write the conversation",
+    "/load": "FILE go on with a conversation that was saved",
+    "/regenerate": "answer the last question again",
+    "/stats": "switch figures after each answer on or off",
+    "/bye": "leave, as Ctrl-D does",
+}
+BLOCK = '"""'
+TURN_TOKENS = 16  # that a template puts around a turn, about
+
+
+class Chat:
+    """A conversation at a terminal."""
+
+    def __init__(self, session, stats=False):
+        self.session, self.model, self.stats = session, session.model, stats
+        self.system = session.contract.get("system", "")
+        self.turns = []  # pairs of question and answer
+        self.read_line = line_editor()
+        self._watch_reading()
+
+    def talk(self):
+        """Talk until the input ends."""
+        note("Ctrl-C stops an answer, Ctrl-D ends the conversation, /help lists commands.")
+        if self.session.without_template:
+            note("This model has no chat template: it goes on with what you write.")
+        idle = False  # whether Ctrl-C came last
         while True:
             try:
-                prompt = input("> ")
+                text = self._message()
             except EOFError:
-                sys.stdout.write("\n")
                 return
-            if prompt.strip():
-                try:
-                    self.answer(prompt)
-                except ValueError as error:  # the conversation has outgrown the context
-                    sys.stderr.write("%s; starting a new conversation\n" % error)
-                    self.messages = self.messages[: 1 if self.contract.get("system") else 0]
+            except KeyboardInterrupt:
+                if idle:
+                    raise
+                idle = True
+                note("Ctrl-C once more, or Ctrl-D, ends the conversation.")
+                continue
+            idle = False
+            try:
+                if text.split(" ")[0] in COMMANDS:
+                    if not self._obey(*(text.split(None, 1) + [""])[:2]):
+                        return
+                elif re.match(r"/[a-z]+(\s|$)", text):
+                    note("There is no command %s; /help lists them." % text.split()[0])
+                elif text.strip():
+                    self.ask(text)
+            except (ValueError, OSError) as error:  # of the template, of a file
+                note("%s" % error)
+
+    def _message(self):
+        """Return what is said next: a line, what is pasted at once, or lines between triple quotes."""
+        text = self.read_line(">>> ")
+        if not text.startswith(BLOCK):
+            return text
+        while text.count(BLOCK) < 2:
+            text += "\n" + self.read_line("... ")
+        return text.replace(BLOCK, "").strip("\n")
+
+    def _obey(self, command, rest):
+        """Do what a command says; return whether to go on."""
+        if command == "/bye":
+            return False
+        if command == "/help":
+            for name, what in COMMANDS.items():
+                note("  %-12s %s" % (name, what))
+            note('  """          begins and ends a message of several lines')
+        elif command == "/clear":
+            self.turns = []
+        elif command == "/stats":
+            self.stats = not self.stats
+            note("figures after each answer: %s" % ("on" if self.stats else "off"))
+        elif command == "/system":
+            if rest:
+                self.system = rest
+            note("system prompt: %s" % (self.system or "none"))
+        elif command == "/regenerate":
+            if not self.turns:
+                note("There is no question yet.")
+            else:
+                self.ask(self.turns.pop()[0])
+        elif not rest:
+            note("%s needs the name of a file." % command)
+        else:
+            self._save(rest.strip()) if command == "/save" else self._load(rest.strip())
+        return True
+
+    def _save(self, name):
+        path = saved_chat(name)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            json.dump({"lftool-chat": 1, "system": self.system, "turns": self.turns}, file, ensure_ascii=False, indent=1)
+            file.write("\n")
+        note("saved in %s" % path)
+
+    def _load(self, name):
+        path = saved_chat(name)
+        with open(path, encoding="utf-8") as file:
+            try:
+                found = json.load(file)
+                system, turns = found["system"], [(str(asked), str(said)) for asked, said in found["turns"]]
+            except (ValueError, KeyError, TypeError):
+                raise ValueError("%s is no conversation that /save wrote" % path)
+        self.system, self.turns = str(system), turns
+        note("%d turns of %s" % (len(turns), path))
+
+    def messages(self, question):
+        """Return the conversation with its next question."""
+        made = [{"role": "system", "content": self.system}] if self.system else []
+        for asked, said in self.turns:
+            made += [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+        return made + [{"role": "user", "content": question}]
+
+    def _tokens(self, *texts):
+        return sum(len(self.model.tokenize(text.encode("utf-8", "replace"), add_bos=False)) + TURN_TOKENS for text in texts)
+
+    def _make_room(self, question):
+        """Forget the oldest turns until question and answer fit into the context; return how many."""
+        window = self.model.n_ctx()
+        left = window - min(self.session.most or window, window // 4) - self._tokens(self.system, question)
+        sizes = [self._tokens(*turn) for turn in self.turns]
+        forgotten = 0
+        while self.turns and not self.session.raw and sum(sizes) > left:
+            del self.turns[0], sizes[0]
+            forgotten += 1
+        return forgotten
+
+    def ask(self, question):
+        """Show the answer to a question as it comes, and keep both."""
+        self._tell_forgotten(self._make_room(question))
+        while True:
+            try:
+                said, stopped = self._answered(question)
+                break
+            except ValueError as error:
+                if "context window" not in str(error):
+                    raise
+                if not self.turns:
+                    raise ValueError(
+                        "the question has %d tokens, and the context %d" % (self._tokens(question), self.model.n_ctx())
+                    )
+                del self.turns[0]
+                self._tell_forgotten(1)
+        if stopped:
+            note("(stopped)")
+        elif self.session.finish == "length":
+            full = self.model.n_tokens >= self.model.n_ctx() - 1
+            why = "the context of %d tokens is full" % self.model.n_ctx() if full else "--max-tokens %s" % self.session.most
+            note("(cut off: %s)" % why)
+        if said:
+            self.turns.append((question, said))
+
+    def _tell_forgotten(self, count):
+        if count:
+            turns = "the oldest turn is" if count == 1 else "the oldest %d turns are" % count
+            note("(the context of %d tokens is full: %s forgotten)" % (self.model.n_ctx(), turns))
+
+    def _answered(self, question):
+        """Show an answer; return it, and whether it was stopped."""
+        out, said, stopped = Wrapped(), [], False
+        begun, first, before = time.monotonic(), None, 0
+        with Quiet() as quiet:
+            self.quiet = quiet
+            try:
+                for piece in self.session.pieces(self.messages(question)):
+                    if first is None:
+                        first, before = time.monotonic(), self.model.n_tokens
+                        self._erase_progress()
+                    said.append(piece)
+                    out.put(piece)
+                    quiet.look()
+            except Stopped:
+                stopped = True
+            finally:
+                self._erase_progress()
+        out.end()
+        if self.stats and first is not None:
+            count, seconds = self.model.n_tokens - before + 1, time.monotonic() - first
+            rate = " (%.1f tokens/s)" % ((count - 1) / seconds) if count > 1 and seconds > 0 else ""
+            note("%d tokens in %.1f s%s, first token after %.2f s" % (count, seconds, rate, first - begun))
+        return "".join(said), stopped
+
+    def _watch_reading(self):
+        """Have a long prompt read batch by batch, so that it shows how far it is and can be stopped."""
+        evaluate = self.model.eval
+        self.progress, self.quiet = "", None
+
+        def in_batches(tokens):
+            whole, size = len(tokens), self.model.n_batch
+            if whole <= size or self.quiet is None:
+                return evaluate(tokens)
+            for at in range(0, whole, size):
+                if sys.stderr.isatty():
+                    self.progress = "reading the prompt: %d %%" % (100 * at // whole)
+                    sys.stderr.write("\r%s" % self.progress)
+                    sys.stderr.flush()
+                evaluate(tokens[at : at + size])
+                self.quiet.look()
+
+        self.model.eval = in_batches
+
+    def _erase_progress(self):
+        if self.progress:
+            sys.stderr.write("\r%s\r" % (" " * len(self.progress)))
+            sys.stderr.flush()
+            self.progress = ""
+
+
+def saved_chat(name):
+    """Return the path of a conversation; `lftool run` confines this process, and names the folder that it may write to."""
+    folder = os.environ.get("LFTOOL_CHATS")
+    if not folder:
+        return name
+    if os.sep in name or name.startswith("."):
+        raise ValueError("conversations are kept in %s: give a name, not a path" % folder)
+    return os.path.join(folder, name)
+
+
+def line_editor():
+    """Return a function that reads a line or a paste: prompt_toolkit's where it is installed, else readline's."""
+    history = os.environ.get("LFTOOL_HISTORY") or None
+    if os.environ.get("TERM") != "dumb":
+        try:
+            return toolkit_editor(history)
+        except ImportError:
+            pass
+    try:
+        import readline
+
+        if history and os.path.exists(history):
+            readline.read_history_file(history)
+        if history:
+            import atexit
+
+            atexit.register(readline.write_history_file, history)
+    except (ImportError, OSError):
+        pass
+    return input
+
+
+def toolkit_editor(history):
+    """Return prompt_toolkit's editor: Enter sends, Alt-Enter begins a line, a paste of several lines is one message."""
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import WordCompleter
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+    from prompt_toolkit.key_binding import KeyBindings
+    from prompt_toolkit.shortcuts import CompleteStyle
+
+    keys = KeyBindings()
+
+    @keys.add("enter")
+    def _(event):
+        event.current_buffer.validate_and_handle()
+
+    @keys.add("escape", "enter")
+    def _(event):
+        event.current_buffer.insert_text("\n")
+
+    session = PromptSession(
+        history=FileHistory(history) if history else InMemoryHistory(),
+        completer=WordCompleter(sorted(COMMANDS), pattern=re.compile(r"^/[a-z]*")),
+        complete_while_typing=False,
+        complete_style=CompleteStyle.READLINE_LIKE,
+        reserve_space_for_menu=0,
+        key_bindings=keys,
+        multiline=True,
+        prompt_continuation="... ",
+    )
+    return session.prompt
 
 
 def main():
@@ -463,13 +895,14 @@ def main():
     parser = argparse.ArgumentParser(
         prog=os.path.basename(bundle_name(sys.argv[1])), description="Run the model in this file.", allow_abbrev=False
     )
-    parser.add_argument("-p", "--prompt", help="answer this and exit; default: standard input, or a chat")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="at most N tokens an answer")
-    parser.add_argument("--raw", action="store_true", help="complete the text as given, without the chat template")
-    parser.add_argument("--verify", action="store_true", help="check every content against the manifest and exit")
-    add_devices(parser)
-    options = parser.parse_args(sys.argv[2:])
     bundle = Bundle(sys.argv[1])
+    parser.add_argument("-p", "--prompt", help="answer this and exit; default: standard input, or a chat")
+    parser.add_argument("--raw", action="store_true", help="complete the text as given, without the chat template")
+    parser.add_argument("--stats", action="store_true", help="in a chat: figures after each answer")
+    parser.add_argument("--verify", action="store_true", help="check every content against the manifest and exit")
+    add_options(parser, bundle.contract)
+    options = parser.parse_args(sys.argv[2:])
+    apply_options(bundle, options)
     if options.verify:
         wrong = bundle.verify()
         for name in wrong:
@@ -488,7 +921,7 @@ def main():
     if prompt is None and session.kind == "embeds":
         sys.exit("%s: this is an embedding model; give it a text with -p or on standard input" % bundle.name)
     if prompt is None:
-        session.chat()
+        Chat(session, options.stats).talk()
     else:
         session.answer(prompt)
 

@@ -10,16 +10,24 @@ from lftool.cli.shared_options import note
 
 
 @click.command("init")
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=Path())
-@click.option("--name", help="Name of the bundle; default: name of the folder.")
-def command(directory: Path, name: str | None) -> None:
-    """Write a starter recipe into DIRECTORY (default: the current folder).
+@click.argument("what", metavar="[X]", default=".")
+@click.option("--name", help="Name of the bundle; default: the model's own, else the folder's.")
+def command(what: str, name: str | None) -> None:
+    """Write a starter recipe that locks and builds at once.
 
-    If DIRECTORY has exactly one GGUF, or exactly one signing key, the recipe names it.
+    X is a model (a GGUF, or a folder of safetensors), or a folder for the project (default: the current one), whose
+    only model the recipe names. Name, licence and context come from the model. Weights that are quantised already are
+    packed as they are. A single signing key in the folder is used.
     """
     from lftool.api import QuantizerType
     from lftool.host.registry import Registry
     from lftool.ops.init import start_project
+    from lftool.ops.user_configuration import read_configuration
 
     quantizes = bool(Registry.discovered().all(QuantizerType))
-    note(f"wrote {start_project(directory, name, quantizes=quantizes)}; next: lftool lock")
+    started = start_project(what, name, quantizes=quantizes, roots=read_configuration().roots)
+    for line in started.told:
+        note(line)
+    folder = started.path.parent
+    where = "" if folder == Path() else f" --project {folder}"
+    note(f"wrote {started.path}; next: lftool lock{where}")

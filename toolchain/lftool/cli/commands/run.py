@@ -2,54 +2,67 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftool.cli.shared_options import bundle_argument, chosen_policy, note, trust_options
+from lftool.cli.run_options import arguments, run_options
+from lftool.cli.shared_options import chosen_policy, note, trust_options
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @click.command("run")
-@bundle_argument
+@click.argument("what", metavar="X")
 @click.option("-p", "--prompt", help="Answer this and exit; default: standard input, or a chat.")
-@click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="At most N tokens an answer.")
 @click.option("--raw", is_flag=True, help="Complete the text as given, without the chat template.")
+@click.option("--stats", is_flag=True, help="In a chat: show tokens and seconds after each answer.")
+@click.option("--no-history", is_flag=True, help="In a chat: do not keep what you type.")
+@click.option("--upgrade", is_flag=True, help="Ask again what a URI means; else it stays what it was the first time.")
+@run_options
 @click.option("--backend", metavar="NAME", help="Backend to use; auto: the best available; default: the bundle's.")
 @trust_options
 def command(
-    bundle: Path,
+    what: str,
     prompt: str | None,
-    max_tokens: int | None,
     raw: bool,
+    stats: bool,
+    no_history: bool,
+    upgrade: bool,
     backend: str | None,
     key: Path | None,
     trust: Path | None,
+    **given: Any,  # noqa: ANN401 - the values of run_options
 ) -> None:
-    """Run the model in BUNDLE, in place. Always checks its integrity first.
+    """Run the model X, in place: a bundle, whose integrity is always checked first, or a folder of bundles.
 
-    If BUNDLE is a folder, runs the bundle whose backend is available.
+    X may also be a GGUF, a folder of safetensors, or a URI such as hf://org/repo:Q4_K_M: it is fetched once, by digest.
+    Such a model has no signature.
     """
+    from lftool.cli.chat_files import chat_files
     from lftool.cli.handover import start
     from lftool.cli.quickstart import remember
     from lftool.host.registry import Registry
     from lftool.ops.run.pick import pick_bundle
     from lftool.ops.run.prepare import prepare_run
+    from lftool.ops.runnable import needs_making, runnable_file
     from lftool.ops.user_store import open_store
 
     policy = chosen_policy(key, trust, own=True)
-    picked = pick_bundle(bundle, backend, Registry.discovered(), store := open_store(), trusting=policy is not None)
-    if picked.why:
-        note(picked.why)
-    bundle, backend = picked.path, picked.backend
-    ready = prepare_run(bundle, policy, store, backend)
+    made = runnable_file(what, upgrade=upgrade)
+    picked = pick_bundle(made.path, backend, Registry.discovered(), store := open_store(), trusting=policy is not None)
+    for line in filter(None, (made.told, picked.why)):
+        note(line)
+    name, backend = picked.path.name if made.path.is_dir() else made.name, picked.backend
+    chatting = prompt is None and sys.stdin is not None and sys.stdin.isatty()
+    variables = chat_files(history=not no_history) if chatting else {}
+    ready = prepare_run(picked.path, policy, store, backend, context=given["ctx"], name=name)
     for line in ready.told:
-        note(f"{bundle.name}: {line}")
-    if policy is None and backend is None and ready.steady:
+        note(f"{name}: {line}")
+    if policy is None and backend is None and given["ctx"] is None and ready.steady:
         remember(ready, ready.files)
-    arguments = [] if prompt is None else [f"--prompt={prompt}"]  # it may begin with a dash
-    arguments += [] if max_tokens is None else ["--max-tokens", str(max_tokens)]
-    arguments += ["--raw"] if raw else []
-    start(ready, bundle, arguments, {})
+    passed = [] if prompt is None else [f"--prompt={prompt}"]  # it may begin with a dash
+    passed += [*(["--raw"] if raw else []), *(["--stats"] if stats else []), *arguments(given)]
+    start(ready, name if needs_making(what) else str(picked.path), passed, variables)

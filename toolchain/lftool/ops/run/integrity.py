@@ -32,12 +32,14 @@ class CheckedBundle:
         key_ids: Key ids that its signatures claim, unproven.
         runtime: Name and number of the runtime that it begins with; None for a GGUF.
         size: The parts of the model that take memory.
+        unpacked: Whether it is a GGUF that is no bundle: nothing says what its bytes must be.
     """
 
     backend: str
     key_ids: tuple[str, ...]
     runtime: str | None
     size: ModelSize
+    unpacked: bool = False
 
 
 def recall(descriptor: int, store: Store) -> CheckedBundle | None:
@@ -57,6 +59,8 @@ def recall(descriptor: int, store: Store) -> CheckedBundle | None:
 def check(descriptor: int, name: str, store: Store) -> CheckedBundle:
     """Check structure and every content of the bundle behind `descriptor`, unless the same bytes were checked before.
 
+    Of a GGUF that is no bundle, only its structure can be checked.
+
     Raises:
         FormatError: Not a canonical bundle.
         IntegrityError: A content does not match the manifest.
@@ -64,9 +68,25 @@ def check(descriptor: int, name: str, store: Store) -> CheckedBundle:
     known = recall(descriptor, store)
     if known is not None:
         return known
-    from lftool.bundle.reader import read_bundle  # noqa: PLC0415 - a later start remembers
+    from lftool.bundle.reader import PlainGGUFError, read_bundle  # noqa: PLC0415 - a later start remembers
 
-    return check_opened(read_bundle(descriptor, name), store)
+    try:
+        bundle = read_bundle(descriptor, name)
+    except PlainGGUFError:
+        return _unpacked(descriptor, name)
+    return check_opened(bundle, store)
+
+
+def _unpacked(descriptor: int, name: str) -> CheckedBundle:
+    """Return the facts of a GGUF that is no bundle; its header has been found sound."""
+    from lftool.bundle.model_size import model_size  # noqa: PLC0415 - as above
+    from lftool.formats.gguf_read import read_gguf  # noqa: PLC0415 - as above
+    from lftool.models.run_contract import RunContract  # noqa: PLC0415 - as above
+
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        header = read_gguf(file, os.fstat(descriptor).st_size, name)
+    size = model_size(header, RunContract())
+    return CheckedBundle(backend="cpu", key_ids=(), runtime=None, size=size, unpacked=True)
 
 
 def check_opened(bundle: Bundle, store: Store) -> CheckedBundle:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from lftool.api import BackendType, LaunchCommand, LaunchRequest, RuntimeType
 from lftool.errors import PluginError, UnavailableError, UsageError
@@ -21,7 +21,7 @@ from lftool.ops.run.backends import AUTO, CPU, host_executable, known_backends, 
 from lftool.ops.run.integrity import CheckedBundle, check, trusted_signers
 from lftool.ops.user_configuration import read_configuration
 from lftool.pipeline.identity import host_runtime
-from lftool.store.places import user_configuration
+from lftool.store.places import chat_history, saved_chats, user_configuration
 from lftool.store.reading import open_for_reading
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class ReadyToRun:
 def _trust(checked: CheckedBundle, signers: tuple[str, ...] | None) -> str:
     if signers is not None:
         return f"signed by {', '.join(signers)}, trusted"
+    if checked.unpacked:
+        return "a GGUF, not a bundle: no signature, no digest to compare with, no run contract"
     if not checked.key_ids:
         return "unsigned: integrity checked, no signature to verify"
     named = ", ".join(key[:16] for key in checked.key_ids)
@@ -94,12 +96,13 @@ def _launch(
 def _confinement(
     registered: Registered[BackendType], request: LaunchRequest, command: LaunchCommand, requests: int
 ) -> Confinement:
-    """Return the confinement of a launched process."""
+    """Return the confinement of a launched process; a chat writes the user's history and saved conversations."""
+    chats = () if request.serve is not None else (str(chat_history()), str(saved_chats()))
     return for_running(
         registered.origin.module,
         (command.argv[0], *command.reads),
         (request.bundle,),
-        command.writes,
+        (*command.writes, *chats),
         request.size.served(requests).total,
         gpu=registered.record.name != CPU,
         port=None if request.serve is None else request.serve.port,
@@ -151,6 +154,8 @@ def prepare_run(
     store: Store,
     backend: str | None = None,
     serve: ServeOptions | None = None,
+    context: int | None = None,
+    name: str | None = None,
 ) -> ReadyToRun:
     """Check a bundle and return the process that runs it.
 
@@ -160,6 +165,8 @@ def prepare_run(
         store: Remembers digests by stamp.
         backend: The backend; `auto` for the best available one, the bundle's own by default.
         serve: Server options, to serve the bundle.
+        context: Tokens of context, in place of the run contract's.
+        name: What to call it in messages; its file name by default.
 
     Raises:
         IntegrityError: The bundle is corrupted.
@@ -169,28 +176,29 @@ def prepare_run(
     """
     descriptor = open_for_reading(path)
     try:
-        checked = check(descriptor, path.name, store)
-        signers = None if policy is None else trusted_signers(descriptor, path.name, policy)
+        called = name or path.name
+        checked = check(descriptor, called, store)
+        signers = None if policy is None else trusted_signers(descriptor, called, policy)
         registry = Registry.discovered()
-        name, probe, why = _chosen(backend, checked, signers, registry, store)
+        chosen, probe, why = _chosen(backend, checked, signers, registry, store)
         try:
-            registered = registry.get(BackendType, name, UnavailableError)
+            registered = registry.get(BackendType, chosen, UnavailableError)
         except UnavailableError as error:
-            extra = name if name in BACKENDS else CPU
+            extra = chosen if chosen in BACKENDS else CPU
             hints = (f"install one: pip install 'lftool[{extra}]'", *error.hints)
             raise UnavailableError(error.message, hints=hints) from None
         opened = f"/dev/fd/{descriptor}"
         request = LaunchRequest(
             bundle=opened,
             runner=_runner(registry),
-            executable=_executable(name, checked, descriptor, signers, store),
+            executable=_executable(chosen, checked, descriptor, signers, store),
             probe=probe,
-            size=checked.size,
+            size=checked.size if context is None else evolve(checked.size, context=context, asked=True),
             serve=serve,
         )
         configuration = read_configuration()
         command = _launch(registered, request, configuration.backends)
-        compiled = [str(store.actions.path(host_runtime(semantics))) for semantics in native_runtimes(name)]
+        compiled = [str(store.actions.path(host_runtime(semantics))) for semantics in native_runtimes(chosen)]
         decided = (str(request.executable or request.runner), str(user_configuration()))
         files = (*decided, *compiled, *_modules_of(registered.origin.module))
         requests = max(item.record.requests for item in registry.all(RuntimeType))

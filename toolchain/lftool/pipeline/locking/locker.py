@@ -21,7 +21,7 @@ from lftool.pipeline.locking.trial_load import try_loading
 from lftool.pipeline.model.adapters import check_adapter
 from lftool.pipeline.model.parts import LORA, WEIGHTS, ModelParts, formats_of, model_parts
 from lftool.pipeline.model.weights import check_part, weights_header
-from lftool.pipeline.stages.pack import layout_options
+from lftool.pipeline.stages.packing import layout_options
 from lftool.pipeline.stages.performing import Stages
 from lftool.pipeline.stages.stream import can_stream
 from lftool.pipeline.tools.requests import requests_of

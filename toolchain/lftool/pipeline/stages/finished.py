@@ -19,7 +19,7 @@ from lftool.store.reading import open_for_reading
 if TYPE_CHECKING:
     from lftool.models.lock import LockedPack
     from lftool.pipeline.ports import Ports
-    from lftool.pipeline.stages.pack import PackPlan
+    from lftool.pipeline.stages.packing import PackPlan
     from lftool.pipeline.stages.sign import SigningKey
 
 _KIND = "bundle"

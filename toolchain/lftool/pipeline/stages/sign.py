@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lftool.models.digest import Digest
     from lftool.models.recipe import SignSpec
     from lftool.pipeline.ports import Ports
-    from lftool.pipeline.stages.pack import PackPlan
+    from lftool.pipeline.stages.packing import PackPlan
 
 
 @frozen(kw_only=True)

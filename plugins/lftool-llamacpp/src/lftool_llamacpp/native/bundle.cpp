@@ -48,8 +48,11 @@ Bundle::Bundle(Descriptor file, const std::string & name) : name(name), file_(st
     if (fstat(file_.get(), &status) != 0) {
         throw Problem(4, "not an lftool bundle");
     }
-    size_ = static_cast<uint64_t>(status.st_size);
-    read_manifest();
+    size_    = static_cast<uint64_t>(status.st_size);
+    contract = nlohmann::json::object();
+    if (!unpacked()) {
+        read_manifest();
+    }
 }
 
 void Bundle::read(void * into, uint64_t size, uint64_t offset) const {
@@ -69,6 +72,24 @@ void Bundle::read(void * into, uint64_t size, uint64_t offset) const {
         offset += static_cast<uint64_t>(got);
         size -= static_cast<uint64_t>(got);
     }
+}
+
+// Of a GGUF that is no bundle all is weights, and nothing says what its bytes must be.
+bool Bundle::unpacked() {
+    char                magic[4] = {};
+    char                end[4]   = {};
+    constexpr uint64_t  END_SIZE = 22;  // of the end of a ZIP archive without a comment
+    if (size_ < END_SIZE) {
+        return false;
+    }
+    read(magic, sizeof magic, 0);
+    read(end, sizeof end, size_ - END_SIZE);
+    if (memcmp(magic, "GGUF", sizeof magic) != 0 || memcmp(end, "PK\5\6", sizeof end) == 0) {
+        return false;
+    }
+    title = name.size() > 5 && name.compare(name.size() - 5, 5, ".gguf") == 0 ? name.substr(0, name.size() - 5) : name;
+    contents_.push_back({ "model.gguf", "weights", "", 0, size_ });
+    return true;
 }
 
 void Bundle::read_manifest() {

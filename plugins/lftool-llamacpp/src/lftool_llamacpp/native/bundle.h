@@ -28,7 +28,7 @@ struct Content {
 
 class Bundle {
   public:
-    // Takes over an open file. Throws Problem unless an lftool bundle ends it.
+    // Takes over an open file. Throws Problem unless it is a bundle, or a GGUF.
     Bundle(Descriptor file, const std::string & name);
     Bundle(const Bundle &)             = delete;
     Bundle & operator=(const Bundle &) = delete;
@@ -54,6 +54,7 @@ class Bundle {
 
   private:
     void read(void * into, uint64_t size, uint64_t offset) const;
+    bool unpacked();
     void read_manifest();
 
     Descriptor           file_;

@@ -75,6 +75,9 @@ void clear_options_of_environment() {
 }
 
 int check(const lftool::Bundle & bundle) {
+    if (bundle.content("weights").sha256.empty()) {
+        throw lftool::Problem(2, "a GGUF, not a bundle: nothing names what its bytes must be");
+    }
     const auto wrong = bundle.differing();
     for (const auto & path : wrong) {
         fprintf(stderr, "%s: %s is not what the manifest names\n", bundle.name.c_str(), path.c_str());
@@ -86,12 +89,17 @@ int check(const lftool::Bundle & bundle) {
     return 0;
 }
 
+// Returns what the run contract says; nothing where there is no bundle.
+nlohmann::json contract_of(lftool::Descriptor file, const std::string & name) {
+    try {
+        return lftool::Bundle(std::move(file), name).contract;
+    } catch (const lftool::Problem &) {
+        return nlohmann::json::object();
+    }
+}
+
 int run(int argc, char ** argv, std::string & name) {
     const lftool::Options options = lftool::parse_options(argc, argv);
-    if (options.help) {
-        fputs(lftool::usage(name).c_str(), stdout);
-        return 0;
-    }
     if (options.licenses) {
         fwrite(lftool_licenses, 1, static_cast<size_t>(lftool_licenses_end - lftool_licenses), stdout);
         return 0;
@@ -112,7 +120,12 @@ int run(int argc, char ** argv, std::string & name) {
         printf("lftool native/1, " LFTOOL_BACKEND ", %s, llama.cpp %s of %s, %s\n", lftool::level(), llama_version(), llama_commit(), llama_compiler());
         return 0;
     }
-    static const lftool::Bundle bundle(std::move(file), name);  // threads of the server may ask for it until the process ends
+    if (options.help) {
+        fputs(lftool::usage(name, contract_of(std::move(file), name)).c_str(), stdout);
+        return 0;
+    }
+    static lftool::Bundle bundle(std::move(file), name);  // threads of the server may ask for it until the process ends
+    bundle.contract.update(options.contract);
     lftool::set_own(bundle);
     if (options.verify) {
         return check(bundle);

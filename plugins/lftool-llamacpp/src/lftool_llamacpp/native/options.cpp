@@ -10,13 +10,38 @@
 
 namespace lftool {
 
-std::string usage(const std::string & program) {
+namespace {
+
+constexpr size_t MOST_SHOWN = 40;  // letters of a system prompt
+
+// Returns what the run contract says, for the list of options.
+std::string said(const nlohmann::json & contract, const char * name) {
+    if (!contract.contains(name)) {
+        return "";
+    }
+    std::string value = contract.at(name).is_string() ? contract.at(name).get<std::string>() : contract.at(name).dump();
+    if (value.size() > MOST_SHOWN) {
+        value = value.substr(0, MOST_SHOWN) + "…";
+    }
+    return "; default " + value;
+}
+
+}  // namespace
+
+std::string usage(const std::string & program, const nlohmann::json & contract) {
     return "Usage: " + program + " [OPTIONS]\n"
         "\n"
         "Run the model in this file.\n"
         "\n"
         "  -p, --prompt TEXT          answer this and exit; default: standard input, or a chat\n"
-        "  --max-tokens N             at most N tokens an answer\n"
+        "  --max-tokens N             at most N tokens an answer" + said(contract, "max_tokens") + "\n"
+        "  --temperature T            0 always takes the likeliest token" + said(contract, "temperature") + "\n"
+        "  --top-p P                  sample from the likeliest tokens that make up P" + said(contract, "top_p") + "\n"
+        "  --seed N                   seed of the sampler" + said(contract, "seed") + "\n"
+        "  --system TEXT              system prompt" + said(contract, "system") + "\n"
+        "  --ctx N                    tokens of context" + said(contract, "context") + "\n"
+        "  --think, --no-think        have the model think first, or answer at once, if it can\n"
+        "  --stats                    in a chat: figures after each answer\n"
         "  --raw                      complete the text as given, without the chat template\n"
         "  --server                   serve the OpenAI-compatible API\n"
         "  --host ADDRESS             where to listen; default 127.0.0.1\n"
@@ -58,14 +83,24 @@ Options parse_options(int argc, char ** argv) {
             }
             return given[++i];
         };
-        const auto count = [&]() {
+        const auto whole = [&](long least, long most) {
             const std::string word = text();
             char *            end  = nullptr;
             const long        read = strtol(word.c_str(), &end, 10);
-            if (word.empty() || *end != '\0' || read < 1 || read > 0x7FFFFFFF) {
-                throw Problem(2, name + ": " + word + " is not a number from 1 on");
+            if (word.empty() || *end != '\0' || read < least || read > most) {
+                throw Problem(2, name + ": " + word + " is not a number from " + std::to_string(least) + " on");
             }
-            return static_cast<int>(read);
+            return read;
+        };
+        const auto count = [&]() { return static_cast<int>(whole(1, 0x7FFFFFFF)); };
+        const auto real = [&](double most) {  // stays the digits that it is
+            const std::string word = text();
+            char *            end  = nullptr;
+            const double      read = strtod(word.c_str(), &end);
+            if (word.empty() || *end != '\0' || !(read >= 0 && read <= most)) {
+                throw Problem(2, name + ": " + word + " is not a number from 0 to " + std::to_string(static_cast<int>(most)));
+            }
+            return word;
         };
         const auto port = [&]() {
             const int number = count();
@@ -78,7 +113,21 @@ Options parse_options(int argc, char ** argv) {
             options.prompt     = text();
             options.has_prompt = true;
         } else if (name == "--max-tokens") {
-            options.max_tokens = count();
+            options.contract["max_tokens"] = count();
+        } else if (name == "--ctx") {
+            options.contract["context"] = count();
+        } else if (name == "--temperature") {
+            options.contract["temperature"] = real(100);
+        } else if (name == "--top-p") {
+            options.contract["top_p"] = real(1);
+        } else if (name == "--seed") {
+            options.contract["seed"] = whole(0, 0xFFFFFFFE);
+        } else if (name == "--system") {
+            options.contract["system"] = text();
+        } else if (name == "--think" || name == "--no-think") {
+            options.think = name == "--think" ? 1 : 0;
+        } else if (name == "--stats") {
+            options.stats = true;
         } else if (name == "--threads") {
             options.threads = count();
             if (options.threads > GGML_MAX_N_THREADS) {

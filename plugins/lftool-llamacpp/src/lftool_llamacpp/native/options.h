@@ -11,7 +11,9 @@ namespace lftool {
 struct Options {
     std::string              prompt;
     bool                     has_prompt = false;
-    int                      max_tokens = 0;
+    bool                     stats      = false;
+    int                      think      = -1;      // 1: the model is to think first, 0: it is not
+    nlohmann::json           contract   = nlohmann::json::object();  // what takes the place of the run contract
     bool                     raw        = false;
     bool                     verify     = false;
     bool                     version    = false;
@@ -36,7 +38,8 @@ struct Options {
 // Throws Problem with exit code 2.
 Options parse_options(int argc, char ** argv);
 
-std::string usage(const std::string & program);
+// Lists the options, with what the run contract says.
+std::string usage(const std::string & program, const nlohmann::json & contract);
 
 // Returns llama.cpp's own options for what is loaded and how it is sampled: the run contract, and the devices. How much
 // context there is the caller says.

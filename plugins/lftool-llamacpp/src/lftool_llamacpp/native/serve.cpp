@@ -176,7 +176,7 @@ int serve(const Bundle & bundle, const Options & options) {
     for (const auto & stop : bundle.contract.value("stop", std::vector<std::string>())) {
         add("-r", stop);
     }
-    const int most = options.max_tokens > 0 ? options.max_tokens : bundle.contract.value("max_tokens", 0);
+    const int most = bundle.contract.value("max_tokens", 0);
     if (most > 0) {
         add("-n", std::to_string(most));
     }
@@ -199,6 +199,9 @@ int serve(const Bundle & bundle, const Options & options) {
         copied = bundle.copy_to_memory(*projector);
         add("--mmproj", "/proc/self/fd/" + std::to_string(copied.get()));
         fprintf(stderr, "%s: the projector is copied to memory: %.1f MB\n", bundle.name.c_str(), projector->size / 1e6);
+    }
+    if (options.think >= 0) {
+        add("--reasoning", options.think != 0 ? "on" : "off");
     }
     if (!asks_for_log(options.rest)) {
         add("--verbosity", std::to_string(LOG_LEVEL_ERROR));

@@ -1,0 +1,27 @@
+"""A chat with llama-cpp-python: with prompt_toolkit's editor, and with the terminal's own."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.chatting import ChatTests
+
+STORY = Path(__file__).parents[2] / "examples" / "tiny-story" / "tiny-story-f16.gguf"
+
+
+@pytest.fixture(scope="session")
+def known_tools() -> None:
+    """A GGUF runs without any tool."""
+
+
+class TestChat(ChatTests):
+    """A GGUF as it is: no lock, no build."""
+
+    prompt = r"\?2004h.*>>>"  # the editor asks for pastes as such when it begins to listen
+    continuation = r"\.\.\."
+
+    @pytest.fixture
+    def bundle(self, project) -> Path:
+        return Path(shutil.copyfile(STORY, project.root / "story.gguf"))
