@@ -46,14 +46,10 @@ class Chat:
 
 
 class ChatTests:
-    """Inherit, and override `runtime_command`, `bundle`, `project`, `prompt`."""
+    """Inherit, and give it a fixture `bundle`: the model to talk to."""
 
     prompt = "> "
     continuation = r"\. "
-
-    @pytest.fixture
-    def bundle(self) -> Path:
-        raise NotImplementedError
 
     @pytest.fixture
     def chat(self, bundle: Path, project: ProjectFolder):

@@ -11,11 +11,11 @@ from attrs import frozen
 
 from lftool.bundle.model_card import model_card
 from lftool.errors import FormatError, StorageError, UsageError
+from lftool.formats.gguf_names import SPLIT, whole_name
 from lftool.formats.gguf_read import read_gguf
 from lftool.formats.model_kind import model_kind
 from lftool.models.names import check_name
 
-_SHARD = re.compile(r"-(\d{5})-of-\d{5}\.gguf\Z")
 _LICENSE = re.compile(r"^license:[ \t]*[\"']?([A-Za-z0-9.+-]+)[\"']?[ \t]*$", re.MULTILINE)
 _MOST_CARD, _MOST_CONFIG = 64 * 1024, 1024 * 1024
 _PLAIN_TYPES = frozenset({"F32", "F16", "BF16"})
@@ -68,8 +68,8 @@ def ggufs_in(folder: Path) -> list[Path]:
     """Return the GGUF files in a folder; of a split one, only the first part."""
     found = []
     for path in sorted(folder.glob("*.gguf")):
-        shard = _SHARD.search(path.name)
-        if shard is None or int(shard[1]) == 1:
+        part = SPLIT.match(path.name)
+        if part is None or int(part[2]) == 1:
             found.append(path)
     return found
 
@@ -102,11 +102,11 @@ def describe(path: Path) -> FoundModel:
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
-            header = read_gguf(file, size, path.name) if not _SHARD.search(path.name) else None
+            header = read_gguf(file, size, path.name) if not SPLIT.match(path.name) else None
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from error
     if header is None:
-        return FoundModel(path=path, name=bundle_name(_SHARD.sub("", path.name)), converts=True)
+        return FoundModel(path=path, name=bundle_name(whole_name(path.name)[:-5]), converts=True)
     card = model_card(header)
     architecture = header.metadata.get("general.architecture")
     context = header.metadata.get(f"{architecture}.context_length")

@@ -17,6 +17,7 @@ from attrs import field, frozen
 from lftool.codec.recipes import parse_recipe
 from lftool.codec.toml_out import emit_toml
 from lftool.errors import UsageError
+from lftool.formats.gguf_names import SPLIT, is_model_name, whole_name
 from lftool.models.lock import LOCK_NAME, RECIPE_NAME
 from lftool.models.recipe import SourceSpec
 from lftool.ops.found_model import bundle_name, describe
@@ -34,8 +35,6 @@ ROOT = "model"  # name of the root that the folder of a local model is
 _FOLDER = "named-v1"
 _TAGGED = re.compile(r"(?P<uri>.+[^/:]):(?P<tag>[A-Za-z][A-Za-z0-9_.-]*)\Z")
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*:")
-_OTHER = re.compile(r"imatrix|mmproj|(^|[-_.])lora([-_.])", re.IGNORECASE)  # GGUFs that are not models
-_SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf\Z)")
 _PREFERRED = "Q4_K_M"  # of several quantisations where none is named; Ollama takes the same
 _GLOB = re.compile(r"[*?[\]]")
 
@@ -78,7 +77,7 @@ def local_model(path: Path) -> NamedModel:
     """
     found = describe(path)
     whole = path.resolve()
-    include = (f"{_SHARD.sub('', whole.name)[:-5]}-*-of-*.gguf",) if _SHARD.search(whole.name) else ()
+    include = (f"{whole_name(whole.name)[:-5]}-*-of-*.gguf",) if SPLIT.match(whole.name) else ()
     uri = f"file://{ROOT}" if include else f"file://{ROOT}/{whole.name}"
     return NamedModel(
         uri=uri,
@@ -99,8 +98,8 @@ def _chosen(paths: Sequence[str], tag: str | None, uri: str) -> tuple[tuple[str,
     """Return globs of the files of one model of a source, and what to tell."""
     models: dict[str, list[str]] = {}
     for path in paths:
-        if path.endswith(".gguf") and not _OTHER.search(path.rpartition("/")[2]):
-            models.setdefault(_SHARD.sub("", path), []).append(path)
+        if path.endswith(".gguf") and is_model_name(path):
+            models.setdefault(whole_name(path), []).append(path)
     if tag is not None:
         fitting = [name for name in models if tag.lower() in name.rpartition("/")[2].lower()]
     elif len(models) > 1:
@@ -135,9 +134,7 @@ def remote_model(text: str, ports: Ports) -> NamedModel:
         return NamedModel(uri=uri, name=bundle_name(title) or "model")
     _, found = ask(SourceSpec(uri=uri), "base", ports)
     include, told = _chosen([file.path for file in found.files], tag, uri)
-    title = (
-        _SHARD.sub("", include[0]).rpartition("/")[2][:-5] if include else re.split(r"[@?#]", uri)[0].rpartition("/")[2]
-    )
+    title = whole_name(include[0]).rpartition("/")[2][:-5] if include else re.split(r"[@?#]", uri)[0].rpartition("/")[2]
     return NamedModel(uri=uri, include=include, name=bundle_name(title) or "model", told=told)
 
 

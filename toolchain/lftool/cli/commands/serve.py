@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65_535), metavar="N", help="Port.")
 @click.option("--api-key", metavar="KEY", help="Key that clients must send; safer in the variable LLAMA_API_KEY.")
 @click.option("--insecure", is_flag=True, help="Serve other machines without a key.")
+@click.option("--upgrade", is_flag=True, help="Ask again what a URI means; else it stays what it was the first time.")
 @run_options
 @click.option("--backend", metavar="NAME", help="Backend to use; auto: the best available; default: the bundle's.")
 @trust_options
@@ -29,6 +30,7 @@ def command(
     port: int,
     api_key: str | None,
     insecure: bool,
+    upgrade: bool,
     backend: str | None,
     key: Path | None,
     trust: Path | None,
@@ -48,7 +50,7 @@ def command(
     require_key(host, secret, insecure=insecure)
     options = ServeOptions(host=host, port=port, insecure=insecure)
     policy, store = chosen_policy(key, trust, own=True), open_store()
-    made = runnable_file(what)
+    made = runnable_file(what, upgrade=upgrade)
     picked = pick_bundle(made.path, backend, Registry.discovered(), store, trusting=policy is not None)
     for line in filter(None, (made.told, picked.why)):
         note(line)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from lftool.errors import FormatError, RecipeError
+from lftool.formats.gguf_names import SPLIT, is_model_name
 from lftool.models.globs import is_chosen
 from lftool.models.lock import LockedFile
 
@@ -24,17 +25,10 @@ if TYPE_CHECKING:
 _PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
 
 
-# llama.cpp's names of a GGUF in several files: `llama_split_path` writes `%s-%05d-of-%05d.gguf`.
-_SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf\Z")
-
-
 _MOST_NAMED = 8
 
 # Pieces of a file that was split by size: `NAME.gguf.part1of2`, `NAME.gguf-split-a`.
 _PIECE = re.compile(r"(.+\.gguf)(\.part\d+of\d+|-split-[a-z]+|\.part\d+|\.\d{3})\Z", re.IGNORECASE)
-
-# Names of GGUFs that are not models: llama.cpp's programs and scripts use these words in them.
-_OTHER = re.compile(r"imatrix|mmproj|(^|[-_.])lora([-_.])", re.IGNORECASE)
 
 # Files of a safetensors model that a converter reads: weights, configuration, tokenizer and model card. Never code.
 _BESIDE_SAFETENSORS = (".safetensors", ".json", ".jsonl", ".jinja", ".md", ".model", ".txt", ".vocab")
@@ -98,7 +92,7 @@ def _parts(found: list[LockedFile], source: str) -> Chosen | None:
     Raises:
         RecipeError: A part is missing.
     """
-    parts = [_SPLIT.match(file.path) for file in found]
+    parts = [SPLIT.match(file.path) for file in found]
     whole = {(match[1], match[3]) for match in parts if match}
     if not found or None in parts or len(whole) != 1:
         return None
@@ -193,7 +187,7 @@ def pick(files: tuple[LockedFile, ...], source: str, role: str, suffixes: tuple[
         return found[0]
     if found:
         names = ", ".join(file.path for file in found)
-        part = next((match for file in found if (match := _SPLIT.match(file.path))), None)
+        part = next((match for file in found if (match := SPLIT.match(file.path))), None)
         choice = f"{part[1]}-*-of-{part[3]}.gguf" if part else found[0].path
         raise RecipeError(
             f"source {source!r} has {len(found)} files that could be the {role}: {names}",
@@ -223,7 +217,7 @@ def weights_files(recipe: Recipe, lock: Lock, formats: Sequence[Format]) -> Chos
     if recipe.model.mmproj == name:  # both are in one source, as registries deliver them
         files = tuple(file for file in files if not _is_projector(file))
     ggufs = [file for file in files if _is_gguf(file)]
-    models = [file for file in ggufs if not _OTHER.search(file.path.rpartition("/")[2])]
+    models = [file for file in ggufs if is_model_name(file.path)]
     if models:  # excluded by name; headers are checked once the file is here
         ggufs, files = models, tuple(file for file in files if file not in ggufs or file in models)
     found = _parts(ggufs, name)
