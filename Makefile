@@ -48,7 +48,7 @@ $(VENV)/ready: $(VENV)/llama-cpp $(VENV)/convert pyproject.toml $(wildcard plugi
 setup: $(VENV)/ready ## the environment, and nothing else
 
 .PHONY: demo
-demo: $(VENV)/ready ## build, inspect, verify and run the example
+demo: $(VENV)/ready ## build, verify and run the example
 	@$(BIN)/python tools/demo.py
 
 .PHONY: native
@@ -98,7 +98,7 @@ models-table: models ## what file types make of those models: size, bits a weigh
 QUICK := -n 2 --dist worksteal -m "not slow and not wheels and not site"
 
 .PHONY: test
-test: peers native ## the tests; with COVERAGE=1, also which branches they run, much slower
+test: peers native ## the tests; with COVERAGE=1, also which branches they run, a third slower
 ifdef COVERAGE
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(QUICK) --durations=25
@@ -156,9 +156,10 @@ generate: $(VENV)/ready ## rewrite schemas and the CLI reference from the code
 	$(BIN)/python tools/generate.py
 
 .PHONY: pictures
-pictures: $(VENV)/ready ## the pictures of README and docs/, from real runs
+pictures: demo ## the pictures of README and docs/, from real runs
 	@$(BIN)/python tools/demo.py --picture docs/demo.svg
 	XDG_CACHE_HOME=$$(mktemp -d) $(BIN)/lftool build --project examples/tiny-story --dry-run --graph svg > docs/build-graph.svg
+	@$(BIN)/python tools/chat_picture.py examples/tiny-story/dist/*-q4.llamafile examples/tiny-story/demo.pub docs/chat.png
 
 .PHONY: format
 format: $(VENV)/ready ## let ruff rewrite what it can
@@ -170,8 +171,8 @@ lock: $(VENV)/ready ## lock the example again after a change of a plugin
 	$(BIN)/lftool lock --project examples/tiny-story --upgrade
 
 .PHONY: bench
-bench: native ## the budgets of docs/performance.md, as ratios in one run
-	$(BIN)/python benchmarks/bench.py
+bench: native models ## the budgets of docs/performance.md, as ratios in one run, and the chart that it opens with
+	$(BIN)/python benchmarks/bench.py --model "$(MODELS)/smollm2/smollm2.gguf" --chart docs/performance.svg
 
 .PHONY: bench-before
 bench-before: ## what four commands take, against an earlier commit: make bench-before BEFORE=COMMIT

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent))
+from chart import chart
 from confining import lock_row, quantise_row
 from fetching import fetch_rows
 from native import TARGET, export_row, first_token_rows, seed_cache, throughput_row
 from packing import GIBIBYTE, Bench
 from quantizing import quantize_rows
+from serving import clients_row
 from streaming import streaming_row
 
 if TYPE_CHECKING:
@@ -70,18 +72,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size-gib", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=["quantise", "stream", "native", "confine"], help="only these rows")
+    parser.add_argument("--only", choices=["quantise", "stream", "native", "confine", "serve"], help="only these rows")
+    parser.add_argument("--model", type=Path, help="a GGUF of a real model, for the rows that serve one")
+    parser.add_argument("--chart", type=Path, help="also draw the table, as an SVG")
     parser.add_argument("--folder", type=Path, help="where to work; needs five times the model's size")
     options = parser.parse_args()
     if options.size_gib < 1:
         sys.exit("a model under 1 GiB measures start-up, not throughput; refused")
     template = ROOT / "examples" / "tiny-story" / "tiny-story-f16.gguf"
+    served = options.model or template
+    if options.only == "serve":
+        with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
+            finish([clients_row(Path(name), served, options.rounds)], served.stat().st_size, options.chart)
+        return
     if options.only == "native":
-        finish(native_rows(options, template), int(options.size_gib * GIBIBYTE))
+        finish(native_rows(options, template), int(options.size_gib * GIBIBYTE), options.chart)
         return
     confined = confined_rows(options) if options.only in {None, "confine"} else []
     if options.only == "confine":
-        finish(confined, GIBIBYTE)
+        finish(confined, GIBIBYTE, options.chart)
         return
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
         quantised = quantize_rows(Path(name), template, min(3, options.rounds)) if options.only != "stream" else []
@@ -89,7 +98,7 @@ def main() -> None:
         example = template.parent / "tiny-story"
         quantised.append(streaming_row(Path(name), example, int(options.size_gib * GIBIBYTE), min(3, options.rounds)))
     if options.only:
-        finish(quantised, GIBIBYTE)
+        finish(quantised, GIBIBYTE, options.chart)
         return
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:  # first: a busy disk lasts
         fetched = fetch_rows(Path(name), template, options.rounds)
@@ -99,7 +108,9 @@ def main() -> None:
         rows = [bench.version(), bench.pack(), bench.noop()]
         rows += [bench.verify("0", 1.15), bench.verify("0,1", 0.65)]
         rows += [bench.first_token(), bench.memory()]
-    finish([*rows, *fetched, *quantised, *confined, *native_rows(options, template)], bench.size)
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
+        rows.append(clients_row(Path(name), served, options.rounds))
+    finish([*rows, *fetched, *quantised, *confined, *native_rows(options, template)], bench.size, options.chart)
 
 
 def confined_rows(options: argparse.Namespace) -> list[Row]:
@@ -123,9 +134,12 @@ def native_rows(options: argparse.Namespace, template: Path) -> list[Row]:
         return [*rows, *first_token_rows(bench, bundle), export_row(bench, bundle)]
 
 
-def finish(rows: list[Row], size: int) -> None:
-    """Print the table, and exit with an error when a budget is missed."""
-    print(report(rows, size))
+def finish(rows: list[Row], size: int, picture: Path | None) -> None:
+    """Print the table, draw it, and exit with an error when a budget is missed."""
+    told = report(rows, size)
+    print(told)
+    if picture is not None:
+        picture.write_text(chart(told))
     missed = [row.name for row in rows if not row.met]
     if missed:
         sys.exit(f"missed: {', '.join(missed)}")

@@ -158,12 +158,15 @@ def _free_port() -> int:
 class Server:
     """A server that answers on loopback during the block."""
 
-    def __init__(self, *command: object) -> None:
+    def __init__(self, *command: object, environment: dict[str, str] | None = None) -> None:
         self.port = _free_port()
+        self._environment = environment
         self._command = [*map(str, command), "--port", str(self.port)]
 
     def __enter__(self) -> Server:  # noqa: PYI034 - nobody derives from it
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self._environment
+        )
         while True:
             try:
                 if self._get("/health") == 200:

@@ -79,7 +79,7 @@ class ChatTests:
 
     @pytest.mark.parametrize("columns", [80, 40])
     def test_lines_break_between_words(self, chat: Callable[..., Chat], columns: int) -> None:
-        talk = chat(columns=columns)
+        talk = chat("--temperature", "0", columns=columns)
         talk.say(QUESTION)
         ((_, said),) = talk.saved()[1]
         lines = talk.terminal.lines()
@@ -162,6 +162,15 @@ class ChatTests:
         talk.ready()
         talk.terminal.type("/stats\r")
         talk.terminal.wait_for("figures after each answer: off")
+
+    def test_an_answer_that_is_asked_for_again_is_another_one(self, chat: Callable[..., Chat]) -> None:
+        talk = chat("--max-tokens", "20", "--temperature", "20", "--seed", "1")
+        talk.say(QUESTION)
+        first = talk.saved()
+        talk.say("/regenerate")
+        again = talk.saved()
+        assert [asked for asked, _ in again[1]] == [QUESTION]
+        assert again != first
 
     def test_commands_change_the_conversation(self, chat: Callable[..., Chat]) -> None:
         talk = chat("--max-tokens", "6")

@@ -86,6 +86,10 @@ class Terminal:
         with contextlib.suppress(pexpect.TIMEOUT, pexpect.EOF):
             while True:
                 self._process.read_nonblocking(65536, timeout=0.2)
+        return self.received()
+
+    def received(self) -> list[str]:
+        """Return what the screen shows of what has been read; for programs that never pause."""
         screen = pyte.Screen(self.columns, ROWS)
         pyte.Stream(screen).feed("".join(self._received))
         return re.sub(r"\n+\Z", "", "\n".join(line.rstrip() for line in screen.display)).splitlines()

@@ -10,6 +10,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "tiny-story"
@@ -26,7 +30,6 @@ def commands(folder: Path = EXAMPLE) -> list[list[str]]:
     return [
         *found,
         ["lftool", "build", "--locked"],
-        ["lftool", "inspect", BUNDLE],
         ["lftool", "verify", "--key", PUBLIC, BUNDLE],
         ["lftool", "run", "--key", PUBLIC, BUNDLE, "-p", PROMPT],
     ]
@@ -66,23 +69,86 @@ def run(command: list[str], folder: Path = EXAMPLE) -> str:
     return shown
 
 
+WIDTH, ROWS = 104, 200
+COLOURS = {"red": "red", "green": "green", "brown": "yellow", "cyan": "cyan", "default": ""}  # pyte's names to rich's
+
+
+def rows(screen: Any) -> list[Text]:
+    """Return what a screen shows, without the blank rest."""
+    from rich.text import Text
+
+    shown = []
+    for number in range(screen.lines):
+        line = Text()
+        for column in range(screen.columns):
+            cell = screen.buffer[number][column]
+            style = " ".join(filter(None, ["bold" if cell.bold else "", COLOURS.get(cell.fg, "")]))
+            line.append(cell.data, style)
+        line.rstrip()
+        shown.append(line)
+    while shown and not shown[-1].plain:
+        shown.pop()
+    return shown
+
+
+def watched(command: list[str], folder: Path) -> tuple[list[Text], list[Text]]:
+    """Run a command on a terminal; return the moment that has the most bars, if any has one, and what is left at the end."""
+    import pexpect  # noqa: PLC0415 - only the picture needs it
+    import pyte  # noqa: PLC0415
+
+    screen = pyte.Screen(WIDTH, ROWS)
+    stream = pyte.Stream(screen)
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    environment.pop("NO_COLOR", None)
+    process = pexpect.spawn(
+        str(Path(sys.executable).with_name(command[0])),
+        command[1:],
+        cwd=str(folder),
+        env=environment,
+        dimensions=(ROWS, WIDTH),
+        encoding="utf-8",
+        timeout=600,
+    )
+    most = 0
+    moment: list[Text] = []
+    while True:
+        try:
+            stream.feed(process.read_nonblocking(65536, timeout=600))
+        except pexpect.EOF:
+            break
+        shown = rows(screen)
+        bars = [line for line in shown if "━" in line.plain and "left" in line.plain]
+        if len(bars) > most:
+            most, moment = len(bars), shown
+    process.close()
+    if process.exitstatus:
+        sys.exit("\n".join(line.plain for line in rows(screen)))
+    return moment, rows(screen)
+
+
 def picture(path: Path) -> None:
-    """Run the demo as on a fresh machine, and write an SVG of the terminal."""
+    """Run the demo as on a fresh machine, and write an SVG of the terminal: building, when it has got some way, and at its end."""
     import io  # noqa: PLC0415 - only the picture needs it
     import tempfile  # noqa: PLC0415
 
     from rich.console import Console
     from rich.text import Text
 
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["XDG_CACHE_HOME"] = f"{temporary}/cache"
         folder = Path(temporary, EXAMPLE.name)
         shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("dist", "train", "demo.*"))
-        shown = [(command, run(command, folder)) for command in commands(folder)]
-    console = Console(record=True, width=112, file=io.StringIO())
-    for command, output in shown:
-        console.print(Text("$ ", style="bold green") + Text(shlex.join(command), style="bold"))
-        console.print(Text(output))
+        for command in commands(folder):
+            moment, end = watched(command, folder)
+            console.print(Text("$ ", style="bold green") + Text(shlex.join(command), style="bold"))
+            same = sum(1 for one, other in zip(moment, end, strict=False) if one == other)
+            for line in [*moment, Text("⋮", style="dim"), *end[same:]] if moment else end:
+                begin = line.plain.find(f"{folder}/")
+                if begin >= 0:
+                    line = line[:begin] + line[begin + len(f"{folder}/") :]  # noqa: PLW2901 - the line to show
+                console.print(line, soft_wrap=True)
+            console.print()
     svg = console.export_svg(title="make demo", unique_id="demo")
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # no fonts from other hosts
     path.write_text(svg.replace("Fira Code", "ui-monospace, Menlo, Consolas"))

@@ -100,6 +100,12 @@ EXAMPLES = {
     "regex": CheckExample(
         name="regex", options={"prompt": "p", "matches": "^a f.x$"}, holds=says("a fox"), fails=says("the fox")
     ),
+    "rerank": CheckExample(
+        name="rerank",
+        options={"query": "a fox", "best": "A fox ran.", "others": ["A drum.", "Snow."], "min_margin": 0.5},
+        holds=FakeCheckContext(does="ranks", scores={"A fox ran.": 2.0, "A drum.": 1.5, "Snow.": -1.0}),
+        fails=FakeCheckContext(does="ranks", scores={"A fox ran.": 2.0, "A drum.": 1.6, "Snow.": -1.0}),
+    ),
     "embedding": CheckExample(
         name="embedding",
         options={"prompt": "p", "similar_to": "near", "min_similarity": 0.8},

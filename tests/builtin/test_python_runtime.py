@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "ce007e3ddce04f1e90825b1b20016f610ef9b0ebd894333418fb68d5e60e96fe"
-RUNTIME = "137a9ae316fe0aaeb831fd8963d2366225eadc60f68536900531cb07f8121867"
+RUNNER = "05aa87eb7b1b4d5b1869499d12268f15c2f04cc4b2bacbbbfdb7e468121c29c1"
+RUNTIME = "c2a661fb4581b0596263cec262738e2d22ff1fb6959bf7d7ea1c5caedd51f767"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

@@ -812,7 +812,15 @@ def test_a_prefix_that_is_no_gguf(verify, archive):
 
 def test_a_folder_is_not_a_bundle(release, tmp_path):
     found = release.run("verify", tmp_path, "--key", release.root / "release.pub")
-    assert (found.status, found.out, found.err) == (1, "", f"error: {tmp_path} is not a regular file\n")
+    assert (found.status, found.out) == (2, "")
+    assert found.err == f"error: there is no bundle in {tmp_path}\n  hint: build some: lftool build\n"
+
+
+def test_a_folder_stands_for_its_bundles(release, tmp_path):
+    found = release.run("verify", release.root / "dist", "--key", release.root / "release.pub").assert_success()
+    names = sorted(path.name for path in (release.root / "dist").iterdir() if not path.name.endswith(".json"))
+    assert [line.partition(":")[0] for line in found.out.splitlines() if "every byte" in line] == names
+    assert names
 
 
 def test_a_file_that_is_not_there(release, tmp_path):

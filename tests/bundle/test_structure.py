@@ -190,9 +190,18 @@ def one() -> bytes:
         (one() + one(), 1, "the directory holds more than the end record says"),
         (one(), 2, "the directory holds fewer records than the end record says"),
         (one() + b"\0", 1, "the directory holds more than the end record says"),
+        (one()[:40], 1, "the directory holds fewer records than the end record says"),
         (one()[:-1] + b"\xe9", 1, "a member path is not ASCII"),
     ],
 )
 def test_a_directory_that_does_not_add_up_is_refused(data, count, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         parse_directory(data, count)
+
+
+def test_a_record_may_end_with_the_directory():
+    """A record without a name is as long as its fixed part; who reads a bundle refuses such a path."""
+    record = bytearray(one()[:46])
+    record[28:32] = bytes(4)  # the lengths of name and extra fields
+    (found,) = parse_directory(bytes(record), 1)
+    assert (found.path, found.size, found.crc32) == ("", 1, 2)

@@ -12,6 +12,8 @@ import pytest
 from lftool.codec.locks import parse_lock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+import chart
 import demo
 
 _LINE = re.compile(r'<text class="demo-r\d+"[^>]* y="([\d.]+)"[^>]*>(.*?)</text>')
@@ -31,13 +33,14 @@ def test_the_demo_in_the_picture_is_the_demo(shown, tmp_path):
     assert [line.removeprefix("$ ").replace("'", "") for line in shown if line.startswith("$ ")] == quoted
 
 
-def test_sources_and_runtime_in_the_picture_are_those_of_the_lock(shown, repository):
+def test_the_bundle_in_the_picture_is_that_of_the_lock(shown, repository):
     lock = parse_lock((repository / "examples" / "tiny-story" / "lftool.lock").read_bytes(), "lftool.lock")
-    wanted = {f"source:base/{file.path}": file.artifact.sha256.hex[:16] for file in lock.sources["base"].files}
-    wanted["runtime:python/1"] = lock.runtimes["python/1"].sha256.hex[:16]
-    made_from = [line.split() for line in shown if line.startswith("made from ")]
-    found = {words[2]: words[4].rstrip("…") for words in made_from if words[2] in wanted}
-    assert found == wanted
+    manifest = lock.targets["q4"].pack.manifest
+    assert f"M {manifest}" in " ".join(shown).replace(" ", "").replace("M", "M ")
+
+
+def test_the_picture_shows_a_bar_on_its_way(shown):
+    assert any("━" in line and " left" in line for line in shown)
 
 
 def test_the_graph_is_that_of_the_example(repository, tmp_path):
@@ -51,3 +54,21 @@ def test_the_graph_is_that_of_the_example(repository, tmp_path):
         check=True,
     )
     assert done.stdout == (repository / "docs" / "build-graph.svg").read_text()
+
+
+def test_the_chart_is_that_of_the_tables(repository):
+    report = (repository / "docs" / "performance.md").read_text()
+    assert chart.chart(report) == (repository / "docs" / "performance.svg").read_text()
+
+
+def test_a_chart_has_the_last_row_of_a_name_and_what_has_no_peer_is_left_out():
+    head = "| what | ours | peer | ratio or value | budget | |\n|---|---|---|---|---|---|\n"
+    rows = [
+        "| pack (a note) | 1 s | cp: 2 s | 0.50x | ≤ 1.3x | met |",
+        "| memory | 1 MiB |  | 1 MiB | ≤ 2 MiB | met |",
+        "| quantise | 1 s | llama.cpp: 9 s | 9.0x faster | ≥ 10x faster | MISSED |",
+        "| pack (a note) | 1 s | cp: 2 s | 0.60x | ≤ 1.3x | met |",
+    ]
+    faster, slower = chart.bars(head + "\n".join(rows))
+    assert faster == [chart.Bar(name="quantise", peer="llama.cpp", value=9.0, budget=10.0, met=False)]
+    assert slower == [chart.Bar(name="pack", peer="cp", value=0.6, budget=1.3, met=True)]

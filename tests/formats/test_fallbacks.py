@@ -18,7 +18,16 @@ def tensor(name: str, *dimensions: int, kind: str = "F16") -> GGUFTensor:
 
 def test_rows_that_blocks_divide_fall_back_on_nothing():
     found = outcome([tensor("a", 256, 2), tensor("b", 512, 2)], {"a": "Q4_K", "b": "Q6_K"}, "Q4_K_M")
-    assert found == Outcome(bits=(512 * 4.5 + 1024 * 6.5625) / 1536, fallen_back=0, tensors=2, block=256)
+    assert found == Outcome(
+        bits=(512 * 4.5 + 1024 * 6.5625) / 1536,
+        fallen_back=0,
+        tensors=2,
+        block=256,
+        changed=2,
+        requantized=(),
+        before=3072,
+        after=288 + 840,
+    )
     assert found.sentence == "5.88 bits a weight"
 
 
@@ -46,7 +55,23 @@ def test_an_embedding_beside_an_output_counts():
 
 def test_what_keeps_its_type_counts_as_it_is():
     found = outcome([tensor("a", 64, kind="F32"), tensor("b", 64, 64)], {"a": "F32", "b": "Q8_0"}, "Q8_0")
-    assert found == Outcome(bits=(64 * 32 + 4096 * 8.5) / 4160, fallen_back=0, tensors=2, block=32)
+    assert found == Outcome(
+        bits=(64 * 32 + 4096 * 8.5) / 4160,
+        fallen_back=0,
+        tensors=2,
+        block=32,
+        changed=1,
+        requantized=(),
+        before=256 + 8192,
+        after=256 + 4352,
+    )
+
+
+def test_what_is_quantised_already_is_told_apart():
+    found = outcome(
+        [GGUFTensor(name="a", dimensions=(256, 2), type=BY_NAME["Q4_1"], offset=0, size=320)], {"a": "Q8_0"}, "Q8_0"
+    )
+    assert (found.requantized, found.before, found.after, found.changed) == (("Q4_1",), 320, 544, 1)
 
 
 @pytest.mark.parametrize(

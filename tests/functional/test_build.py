@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import time
 import tomllib
@@ -10,6 +11,7 @@ import tomllib
 import attrs
 import pytest
 
+from lftool.cli.shared_options import size_text
 from lftool.testing import tiny_gguf
 
 SHARED_WORK = """\
@@ -89,11 +91,23 @@ def test_json_of_a_second_build_is_the_same(locked_project):
     assert locked_project.run("build", "--json").assert_success().json() == first
 
 
-def test_people_get_one_line_a_bundle(locked_project):
+def test_people_get_one_line_a_bundle_and_the_digest_on_demand(locked_project):
     outcome = locked_project.run("build").assert_success()
 
     path = locked_project.root / "dist" / "tiny-1-plain.gguf"
-    assert outcome.out == f"{path}  {path.stat().st_size / 1000:.1f} kB  sha256 {sha256_of(path)}\n"
+    assert re.fullmatch(rf"{path}  {path.stat().st_size / 1000:.1f} kB, \d+\.\d\d bits a weight\n", outcome.out)
+    assert re.fullmatch(r"1 bundle in \d+\.\d s", outcome.err.splitlines()[-1])
+    verbose = locked_project.run("build", "-v").assert_success().out
+    assert verbose == f"{path}  {path.stat().st_size / 1000:.1f} kB\n  sha256 {sha256_of(path)}\n"
+    assert locked_project.run("build", "-q").assert_success().err == ""
+
+
+def test_a_quantised_bundle_says_what_it_was_made_from(quantized_project):
+    path = quantized_project.root / "dist" / "tiny-1-q8.gguf"
+    source = quantized_project.root / "model.gguf"
+    out = quantized_project.run("build").assert_success().out
+    size, before = (size_text(file.stat().st_size) for file in (path, source))
+    assert re.fullmatch(rf"{path}  {size} from {before}, \d+\.\d\d bits a weight\n", out)
 
 
 def test_progress_goes_to_standard_error_a_line_a_stage(quantized_project):
@@ -104,6 +118,7 @@ def test_progress_goes_to_standard_error_a_line_a_stage(quantized_project):
         ["quantize", "q8"],
         ["pack", "q8"],
         ["note", "unsigned:"],
+        ["1", "bundle"],
     ]
 
 
@@ -112,17 +127,19 @@ def test_a_second_build_says_what_it_took_from_the_cache(quantized_project):
 
     outcome = quantized_project.spawn("build").assert_success()
 
-    assert outcome.err == (
-        " quantize  q8  cached: Q8_0 with strict\n"
-        "     pack  q8  cached: tiny-1-q8.gguf\n"
-        "     note  unsigned: the recipe has no [sign]\n"
-    )
+    *lines, last = outcome.err.splitlines()
+    assert lines == [
+        " quantize  q8  cached: Q8_0 with strict",
+        "     pack  q8  cached: tiny-1-q8.gguf",
+        "     note  unsigned: the recipe has no [sign]",
+    ]
+    assert last.startswith("1 bundle in ")
 
 
 def test_an_unsigned_recipe_says_so(locked_project):
     outcome = locked_project.spawn("build").assert_success()
 
-    assert outcome.err.splitlines()[-1] == "     note  unsigned: the recipe has no [sign]"
+    assert outcome.err.splitlines()[-2] == "     note  unsigned: the recipe has no [sign]"
 
 
 def test_no_sign_stops_at_the_unsigned_bundle_and_says_so(locked_project):
@@ -479,7 +496,7 @@ def test_no_threads_at_all_is_a_usage_error(locked_project):
     outcome = locked_project.run("build", "-j", "0")
 
     assert outcome.status == 2
-    assert outcome.err.splitlines()[-1] == "Error: Invalid value for '-j' / '--jobs': 0 is not in the range x>=1."
+    assert outcome.err.splitlines()[-2] == "error: invalid value for '-j' / '--jobs': 0 is not in the range x>=1."
 
 
 WATCHER = """\

@@ -79,6 +79,29 @@ def test_without_a_template_a_text_is_completed_as_it_is(with_template, monkeypa
     completed = answer(project, "--raw")
     assert answer(project) == completed
     assert chat(project, monkeypatch) == completed.strip()
+    assert (
+        project.spawn("run", BUNDLE, "-p", PROMPT).err.count("this model has no chat template: it goes on with what is")
+        == 1
+    )
+
+
+def test_without_a_template_a_system_prompt_comes_first(with_template, monkeypatch):
+    project = with_template(None)
+    completed = project.spawn("run", BUNDLE, "--raw", "-p", f"A story.\n{PROMPT}").assert_success().out
+    project.write_recipe(f'{RECIPE}system = "A story."\n')
+    project.run("lock").assert_success()
+    project.run("build").assert_success()
+    assert answer(project) == completed
+    assert chat(project, monkeypatch) == completed.strip()
+
+
+def test_a_check_says_that_there_is_no_template(with_template):
+    project = with_template(None)
+    check = f'[[checks]]\nkind = "regex"\nprompt = "{PROMPT}"\nmatches = "there was"\n'
+    project.write_recipe(RECIPE + check)
+    project.run("lock").assert_success()
+    out = project.spawn("check", BUNDLE).assert_success().out
+    assert out.splitlines()[0].endswith("; no chat template: it goes on with what is said)")
 
 
 @pytest.mark.slow_cases(r"a name that")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,6 +15,7 @@ from attrs import evolve
 
 from lftool import __version__
 from lftool.cli.main import COMMANDS
+from lftool.cli.shared_options import wrapped
 from lftool.ops import project as project_module
 from lftool.testing import tiny_gguf
 
@@ -59,16 +62,21 @@ def test_an_unknown_command_is_a_usage_error(project):
     outcome = project.run("biuld")
 
     assert outcome.status == 2
-    assert outcome.err.splitlines()[-1].startswith("Error: there is no command 'biuld'; did you mean 'build'?")
+    assert outcome.err == (
+        "Usage: lftool [OPTIONS] COMMAND [ARGS]...\n"
+        "error: there is no command 'biuld'; did you mean 'build'?\n"
+        "  hint: lftool --help\n"
+    )
 
 
 def test_an_unknown_option_is_a_usage_error(project):
     outcome = project.run("build", "--lokced")
 
     assert outcome.status == 2
-    assert outcome.err.splitlines()[-1].startswith("Error: No such option '--lokced'.") or outcome.err.splitlines()[
-        -1
-    ].startswith("Error: No such option: --lokced")
+    lines = outcome.err.splitlines()
+    assert lines[-2].startswith("error: no such option")
+    assert "--lokced" in lines[-2]
+    assert lines[-1] == "  hint: lftool build --help"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -310,3 +318,27 @@ def test_init_names_a_gguf_of_any_name_so_that_the_recipe_finds_it(project, name
 def test_it_starts_as_a_module_too():
     done = subprocess.run([sys.executable, "-m", "lftool", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("lftool ")
+
+
+@pytest.mark.parametrize("name", ["cache", "export", "gguf", "plugins", "runtime"])
+def test_the_help_of_a_group_cuts_no_sentence(project, name):
+    out = project.run(name, "--help").assert_success().out.partition("Commands:")[2]
+    assert "..." not in out.replace("[ARGS]...", "")
+
+
+def test_lists_of_plugins_are_aligned(project):
+    _, *lines = project.run("plugins", "list").assert_success().out.splitlines()
+    records = itertools.takewhile(lambda line: line.startswith(" "), lines)  # of the built-in plugin
+    begins = {re.match(r"    \S+ +\S+ +", line).end() for line in records}
+    assert len(begins) == 1
+
+
+def test_a_wide_table_keeps_its_last_column_on_a_terminal(monkeypatch):
+    monkeypatch.setattr("sys.stdout", type("Terminal", (), {"isatty": lambda _: True})())
+    monkeypatch.setenv("COLUMNS", "40")
+    rows = [("a", "name", "one two three four five six seven"), ("bb", "n", "short")]
+    assert wrapped(rows, "  ") == [
+        "  a   name  one two three four five six",
+        "            seven",
+        "  bb  n     short",
+    ]

@@ -53,14 +53,18 @@ def test_two_projects_with_the_same_content_have_the_same_lock(locked_project, t
     assert other.lock.read_bytes() == locked_project.lock.read_bytes()
 
 
-def test_it_prints_one_line_per_field_that_changed(locked_project):
+def test_it_says_what_moved_and_each_field_on_demand(locked_project):
     before = tables(locked_project)
     locked_project.write_recipe(locked_project.recipe.read_text() + "\n[run]\ncontext = 64\n")
 
-    outcome = locked_project.run("lock").assert_success()
+    outcome = locked_project.run("lock", "--dry-run").assert_success()
+    verbose = locked_project.run("lock", "-v").assert_success()
 
     after = tables(locked_project)
-    assert outcome.out.splitlines() == [
+    moved = ["   recipe  run.context: added, 64", "   target  plain: packed anew"]
+    assert outcome.out.splitlines() == moved
+    assert verbose.out.splitlines() == [
+        *moved,
         f"recipe.sha256: {before['recipe']['sha256']!r} → {after['recipe']['sha256']!r}",
         (
             "targets.plain.pack.action: "
@@ -76,7 +80,7 @@ def test_json_lists_the_changes(locked_project):
 def test_a_dry_run_prints_the_changes_and_writes_nothing(plain_project):
     outcome = plain_project.run("lock", "--dry-run").assert_success()
 
-    assert "sources.base.uri: added, 'file:model.gguf'" in outcome.out.splitlines()
+    assert "   source  base: added, file:model.gguf" in outcome.out
     assert outcome.err == "nothing written\n"
     assert not plain_project.lock.exists()
 
@@ -171,8 +175,8 @@ def test_options_that_exclude_one_another_are_refused(locked_project):
     outcome = locked_project.run("lock", "--check", "--upgrade")
 
     assert outcome.status == 2
-    assert outcome.err.splitlines()[-1] == (
-        "Error: use only one of --check, --upgrade and --record; --dry-run cannot be used with --check or --record"
+    assert outcome.err.splitlines()[-2] == (
+        "error: use only one of --check, --upgrade and --record; --dry-run cannot be used with --check or --record"
     )
 
 

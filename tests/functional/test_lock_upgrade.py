@@ -104,9 +104,9 @@ def test_a_source_that_has_not_changed_gives_the_same_lock(locked_project):
 def test_a_dry_run_shows_what_would_move(two_sources):
     before = two_sources.lock.read_bytes()
 
-    outcome = two_sources.run("lock", "--upgrade", "matrix", "--dry-run").assert_success()
+    outcome = two_sources.run("lock", "--upgrade", "matrix", "--dry-run", "-v").assert_success()
 
-    assert [line.partition(":")[0] for line in outcome.out.splitlines()] == [
+    assert [line.partition(":")[0] for line in outcome.out.splitlines()[1:]] == [
         "sources.matrix.files",
         "sources.matrix.revision",
     ]
@@ -136,10 +136,7 @@ def test_the_pin_of_a_plugin_moves_alone(quantized_project):
     outcome = quantized_project.run("lock", "--upgrade", "plugin:lftool-llamacpp").assert_success()
 
     assert quantized_project.lock.read_bytes() == fresh
-    assert [line.partition(":")[0] for line in outcome.out.splitlines()] == [
-        "plugins.lftool-llamacpp.sha256",
-        "plugins.lftool-llamacpp.version",
-    ]
+    assert outcome.out == "   plugin  lftool-llamacpp: 0.0.9 → 0.1.0\n"
 
 
 @pytest.fixture

@@ -34,6 +34,8 @@ layout = "gguf"
 [targets.plain]
 layout = "gguf"
 """
+# What is told beside the statement.
+BESIDE = ("increase", "statement", "target", "size", "bits_per_weight")
 SIGN = '[sign]\nkey = "file:release.key"\n'
 CHECK = '[[checks]]\nkind = "perplexity"\ntext = "held-out.txt"\nmax_increase = {}\n'
 
@@ -147,7 +149,7 @@ def test_a_statement_is_verified_with_the_bundle_it_is_about(story) -> None:
     arguments = ("verify", bundle, "--key", "release.pub", "--quality", statement)
     assert found["perplexity"] in story.run(*arguments).assert_success().out
     said = story.run(*arguments, "--json").assert_success().json()["quality"]
-    assert said == {key: value for key, value in found.items() if key not in {"increase", "statement"}}
+    assert said == {key: value for key, value in found.items() if key not in BESIDE}
 
 
 def test_the_same_figures_make_the_same_statement(story) -> None:
@@ -198,7 +200,8 @@ def test_a_statement_needs_somebody_to_trust(story) -> None:
     ("target", "text", "status", "said"),
     [
         ("plain", "held-out.txt", 2, "targets.plain is not quantised: there is nothing to compare it with"),
-        ("q9", "held-out.txt", 2, "the recipe has no target 'q9'; it has plain, q2, q8"),
+        ("q88", "held-out.txt", 2, "the recipe has no target 'q88'; did you mean 'q8'?"),
+        ("tiny", "held-out.txt", 2, "the recipe has no target 'tiny'; it has plain, q2, q8"),
         ("q8", "missing.txt", 1, "cannot read the text missing.txt: No such file or directory"),
         ("q8", "short.txt", 2, "expected at least one context of 512"),
         ("q8", "latin.txt", 2, "latin.txt is not valid UTF-8"),
@@ -209,6 +212,40 @@ def test_what_cannot_be_measured_is_said(story, target, text, status, said) -> N
     (story.root / "latin.txt").write_bytes(b"\xe9" * 4000)
     done = story.run("quality", target, "--text", text, "--no-sign")
     assert (done.status, said in done.err) == (status, True), done.err
+
+
+def test_several_targets_are_compared_in_one_table_with_one_pass_of_the_reference(story) -> None:
+    done = story.run("quality", "--text", "held-out.txt", "--html", "quality.html").assert_success()
+    lines = done.out.splitlines()
+    head = next(at for at, line in enumerate(lines) if line.startswith("target"))
+    assert lines[head].split("  ")[0] == "target"
+    assert [line.split()[0] for line in lines[head + 1 : head + 3]] == ["q2", "q8"]
+    assert len({len(line) for line in lines[head : head + 3]}) == 1, "the columns are aligned"
+    for name in ("rise of perplexity, per cent", "mean KL divergence, nats"):
+        at = lines.index(name)
+        bars = [line.count("█") for line in lines[at + 1 : at + 3]]
+        assert bars[0] == 30
+        assert bars[1] < 10
+    assert done.err.count("quality on held-out.txt") == 1, "one pass"
+    page = (story.root / "quality.html").read_text()
+    assert page.count("<circle") == 4
+    assert "default-src 'none'" in page
+    assert "http:" not in page
+    assert "https:" not in page
+    assert len(list((story.root / "dist").glob("*.quality.sigstore.json"))) == 2
+
+
+def test_targets_measured_together_have_the_figures_of_each_alone(story) -> None:
+    together = story.run("quality", "q2", "q8", "--text", "held-out.txt", "--json").assert_success().json()["targets"]
+    (story.home / "cache").rename(story.home / "other")
+    for name, found in zip(("q2", "q8"), together, strict=True):
+        assert measured(story, name) == found
+
+
+def test_what_is_remembered_is_not_measured_again(story) -> None:
+    measured(story, "q8")
+    done = story.run("quality", "--text", "held-out.txt").assert_success()
+    assert "check  q2  quality on held-out.txt" in done.err
 
 
 def test_without_a_key_nothing_is_written(story) -> None:

@@ -42,7 +42,7 @@ def test_a_command_of_a_plugin_takes_its_own_arguments(shop, lftool):
     [
         ("return 3", 3, ""),
         ("raise UnavailableError('no shelf', hints=('build one',))", 8, "error: no shelf\n  hint: build one\n"),
-        ("raise click.UsageError('two of them')", 2, "Error: two of them\n"),
+        ("raise click.UsageError('two of them')", 2, "error: two of them\n  hint: lftool publish --help\n"),
         (
             "raise KeyError('x')",
             8,

@@ -125,7 +125,10 @@ def test_a_kind_that_is_not_for_such_models_is_refused(site, lftool, plain_proje
     site.install("own", CHECK.format(body=COMPARE).replace('of=("generates", "embeds", "ranks")', 'of=("ranks",)'))
     recipe_with(plain_project, "most = 1")
     done = lftool("check", bundle_of(lftool, plain_project))
-    assert (done.status, "a check of kind 'own' needs a model that ranks, and this one generates" in done.err) == (
+    assert (
+        done.status,
+        "a check of kind 'own' needs a model that ranks documents, and this one generates text" in done.err,
+    ) == (
         2,
         True,
     )

@@ -186,8 +186,9 @@ def test_lock_takes_the_plugins_archive_and_shows_the_pin_that_moves(shop, comma
 
     forge(shop.project, change)
 
-    done = shop.lftool(*command).assert_success()
+    done = shop.lftool(*command, "-v").assert_success()
 
+    assert "     tool  toy/1: file:evil.tar.gz → file:scripts.tar.gz\n" in done.out
     assert "tools.\"toy/1\".archive.uri: 'file:evil.tar.gz' → 'file:scripts.tar.gz'\n" in done.out
     assert genuine in done.out
     assert not shop.canary.exists()

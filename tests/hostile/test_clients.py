@@ -12,7 +12,17 @@ from tests.gates import GATE, KEYS
 from lftool_llamacpp import application
 from lftool_llamacpp.application import Application
 from lftool_llamacpp.gate import is_allowed, is_from_elsewhere
-from lftool_llamacpp.requests import BadRequestError, Limits, chat_arguments, completion_arguments, embedding_inputs
+from lftool_llamacpp.requests import (
+    Asked,
+    BadRequestError,
+    Limits,
+    chat_asked,
+    completion_asked,
+    embedding_inputs,
+    given_text,
+    given_tokens,
+)
+from lftool_llamacpp.tool_calls import ToolCalling
 
 LIMITS = Limits(vocabulary=100, compiles=lambda grammar: "root" in grammar)
 USER = [{"role": "user", "content": "hi"}]
@@ -22,7 +32,14 @@ for _ in range(40):
 
 
 def chat(**more):
-    return chat_arguments({"messages": USER, **more}, LIMITS)
+    return chat_asked({"messages": USER, **more}, LIMITS)
+
+
+def tool(name, parameters=None):
+    return {"type": "function", "function": {"name": name, "parameters": parameters or {"type": "object"}}}
+
+
+TOOL = tool("look")
 
 
 def form(schema):
@@ -48,8 +65,15 @@ WRONG = {
     "an empty stop": {"stop": [""]},
     "many stops": {"stop": ["x"] * 17},
     "a long stop": {"stop": "x" * 1001},
-    "several answers": {"n": 2},
-    "log probabilities": {"logprobs": True},
+    "no answers": {"n": 0},
+    "many answers": {"n": 17},
+    "several answers, the best of more": {"n": 2, "best_of": 3},
+    "likelihoods that are a number": {"logprobs": 1},
+    "many likelihoods": {"logprobs": True, "top_logprobs": 21},
+    "likelihoods that are not asked for": {"top_logprobs": 1},
+    "a stream that is text": {"stream": "yes"},
+    "options of a stream that are text": {"stream_options": "usage"},
+    "usage that is text": {"stream_options": {"include_usage": "yes"}},
     "a bias of a token that is not there": {"logit_bias": {"100": 1}},
     "a bias of a token below zero": {"logit_bias": {"-1": 1}},
     "a bias of a huge token": {"logit_bias": {"99999999999999999999": 1}},
@@ -74,10 +98,22 @@ WRONG = {
     "content that is a number": {"messages": [{"role": "user", "content": 1}]},
     "an image": {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///x"}}]}]},
     "a role that is a list": {"messages": [{"role": ["user"], "content": "x"}]},
-    "a choice that is a list": {"tools": [{}], "tool_choice": []},
+    "a choice that is a list": {"tools": [TOOL], "tool_choice": []},
+    "a choice of another tool": {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "x"}}},
+    "a choice without tools": {"tool_choice": "required"},
+    "a tool without a function": {"tools": [{"type": "function"}]},
+    "a tool without a name": {"tools": [{"type": "function", "function": {}}]},
+    "a tool whose name is code": {"tools": [tool('x"]')]},
+    "a tool whose name is long": {"tools": [tool("x" * 65)]},
+    "a tool of a large schema": {"tools": [tool("x", {"enum": ["x" * 100_000]})]},
+    "a tool of a schema of nothing known": {"tools": [tool("x", {"type": "fox"})], "tool_choice": "required"},
+    "a call that is an answer of a form": {
+        "tools": [TOOL],
+        "tool_choice": "required",
+        "response_format": {"type": "json_object"},
+    },
     "a format of a list": {"response_format": {"type": []}},
     "tools that are text": {"tools": "x"},
-    "a tool that is chosen": {"tools": [{}], "tool_choice": {"type": "function", "function": {"name": "x"}}},
 }
 
 
@@ -91,25 +127,63 @@ def test_a_request_that_is_wrong_is_refused_before_the_model_sees_it(body):
 def test_a_schema_that_does_not_compile_is_refused():
     limits = Limits(vocabulary=100, compiles=lambda _: False)
     with pytest.raises(BadRequestError, match="does not compile"):
-        chat_arguments({"messages": USER, "response_format": form({"type": "object"})}, limits)
+        chat_asked({"messages": USER, "response_format": form({"type": "object"})}, limits)
 
 
-def test_an_openai_schema_gets_llama_cpp_pythons_name():
-    made = chat(response_format=form({"type": "object"}))
-    assert made["response_format"] == {"type": "json_object", "schema": {"type": "object"}}
+def test_a_schema_becomes_a_grammar():
+    assert "root ::=" in chat(response_format=form({"type": "object"})).grammar
+
+
+def test_a_call_that_is_required_is_held_by_a_grammar():
+    made = chat(tools=[TOOL, tool("take")], tool_choice="required")
+    assert "look" in made.grammar
+    assert made.calling == ToolCalling(names=("look", "take"), required=True)
+
+
+def test_one_tool_may_be_chosen():
+    made = chat(tools=[TOOL, tool("take")], tool_choice={"type": "function", "function": {"name": "take"}})
+    assert "look" not in made.grammar
+    assert made.calling == ToolCalling(names=("take",), required=True)
+
+
+def test_tools_may_be_called_or_not():
+    made = chat(tools=[TOOL])
+    assert (made.grammar, made.calling) == (None, ToolCalling(names=("look",), required=False))
 
 
 def test_what_is_not_known_is_not_passed_on():
-    assert chat(grammar="root ::= root", model_path="/etc/passwd", logits_processor="x") == {
-        "messages": USER,
-        "stop": [],
-    }
+    assert chat(grammar="root ::= root", model_path="/etc/passwd", logits_processor="x") == Asked(
+        chat=True,
+        messages=tuple(USER),
+        sampling={},
+        biases={},
+        most=None,
+        stop=(),
+        seed=None,
+        afresh=False,
+        count=1,
+        logprobs=None,
+        stream=False,
+        usage=False,
+    )
 
 
 @pytest.mark.parametrize("prompt", [None, 1, {}, [1, 100], [-1], [True], ["a", "b"], [[1]]], ids=repr)
 def test_a_prompt_is_text_or_tokens_of_the_vocabulary(prompt):
     with pytest.raises(BadRequestError):
-        completion_arguments({"prompt": prompt}, LIMITS)
+        completion_asked({"prompt": prompt}, LIMITS)
+
+
+@pytest.mark.parametrize("given", [None, "x", [-1], [100], [True], ["1"], {}], ids=repr)
+def test_tokens_are_of_the_vocabulary(given):
+    with pytest.raises(BadRequestError):
+        given_tokens({"tokens": given}, LIMITS)
+
+
+@pytest.mark.parametrize("body", [{}, {"content": 1}, {"content": "x", "add_special": "yes"}], ids=repr)
+def test_what_becomes_tokens_is_text(body):
+    with pytest.raises(BadRequestError):
+        given_text(body)
 
 
 @pytest.mark.parametrize("given", [None, "", [], [""], [1], ["x"] * 257, {}], ids=repr)
@@ -119,7 +193,10 @@ def test_inputs_of_embeddings_are_texts(given):
 
 
 class Model:
-    """Answers as llama_cpp.Llama does; `hold` keeps an answer until it is let go."""
+    """Says `yes` token by token, as `LoadedModel` does; `hold` keeps an answer until it is let go."""
+
+    context = 100
+    chats = True
 
     def __init__(self) -> None:
         self.hold = threading.Event()
@@ -127,28 +204,34 @@ class Model:
         self.begun = threading.Event()
         self.stopped = threading.Event()
 
-    def _pieces(self, count: int):
-        for number in range(count):
-            yield {"choices": [{"delta": {"content": f"w{number} "}, "text": f"w{number} ", "finish_reason": None}]}
-
-    def create_chat_completion(self, messages, stream=False, logits_processor=None, **more):
-        if messages[-1]["content"] == "fail":
+    def prompt_tokens(self, asked):
+        said = asked.messages[-1]["content"]
+        if said == "fail":
             raise RuntimeError("a secret of the prompt: fail")
-        if messages[-1]["content"] == "long":
-            raise ValueError("Requested tokens (900) exceed context window of 512")
-        if stream:
-            return self._pieces(3)
+        return [1] * (900 if said == "long" else 3), ()
+
+    def generate(self, tokens, asked, seed, check):
         self.begun.set()
         try:
             while not self.hold.wait(0.01):
-                for look in logits_processor or ():
-                    look([], [])
+                check()
+            yield from b"yes"
         except Exception:
             self.stopped.set()
             raise
-        return {"choices": [{"message": {"role": "assistant", "content": "yes"}}], "usage": {"completion_tokens": 1}}
+        yield 0
 
-    create_completion = None
+    def ends(self, token):
+        return token == 0
+
+    def piece(self, token):
+        return bytes([token])
+
+    def likely(self, token, count):
+        raise NotImplementedError
+
+    def tokens_of(self, text, *, special):
+        return [*text.encode(), *([0] if special else [])]
 
 
 class Client:
@@ -202,7 +285,15 @@ def test_an_answer_comes_in_pieces():
     _, headers, data = asked(make()[0], body=json.dumps({"messages": USER, "stream": True}).encode())
     assert headers[b"content-type"] == b"text/event-stream; charset=utf-8"
     events = [line for line in data.decode().split("\n\n") if line]
-    assert (len(events), events[-1]) == (4, "data: [DONE]")
+    deltas = [json.loads(event.removeprefix("data: "))["choices"][0]["delta"] for event in events[:-1]]
+    assert deltas == [
+        {"role": "assistant", "content": ""},
+        {"content": "y"},
+        {"content": "e"},
+        {"content": "s"},
+        {},
+    ]
+    assert events[-1] == "data: [DONE]"
 
 
 UNKNOWN = [
@@ -211,7 +302,6 @@ UNKNOWN = [
     "/extras/detokenize",
     "/docs",
     "/openapi.json",
-    "/",
     "/v1/engines",
 ]
 

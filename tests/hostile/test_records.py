@@ -94,7 +94,7 @@ def test_locking_again_takes_no_conversion_from_the_old_lock(joined):
     forge(joined, naming_other)
     joined.run("fetch").assert_success()
 
-    done = joined.run("lock", "--upgrade").assert_success()
+    done = joined.run("lock", "--upgrade", "-v").assert_success()
 
     assert parse_lock(joined.lock.read_bytes(), "lock").convert["weights"].output == honest
     assert "convert.weights.sha256: " in done.out

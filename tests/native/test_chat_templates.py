@@ -13,26 +13,27 @@ NATIVE = NAME.format("native", "llamafile")
 
 @pytest.fixture(scope="module")
 def with_template(tmp_path_factory):
-    """Return a bundle whose model has a template: with_template(text or None); each is made once."""
+    """Return a bundle whose model has a template: with_template(text or None, system prompt); each is made once."""
     made = {}
 
-    def make(text: str | None):
-        if text not in made:
+    def make(text: str | None, system: str = ""):
+        if (text, system) not in made:
             recipe = RECIPE.replace("max_tokens = 160", "max_tokens = 12").partition("[targets.python]")
             project = make_project(
-                tmp_path_factory.mktemp("chat"), recipe[0] + "[run]" + recipe[2].partition("[run]")[2]
+                tmp_path_factory.mktemp("chat"),
+                recipe[0] + "[run]" + recipe[2].partition("[run]")[2] + (f'system = "{system}"\n' if system else ""),
             )
             give_template(project.root / "tiny-story-f16.gguf", text)
             project.run("lock").assert_success()
             project.run("build").assert_success()
-            made[text] = project
-        return made[text]
+            made[text, system] = project
+        return made[text, system]
 
     return make
 
 
-def answer(project, *more: str) -> str:
-    done = start(project.root / "dist" / NATIVE, "-p", PROMPT, *more)
+def answer(project, *more: str, prompt: str = PROMPT) -> str:
+    done = start(project.root / "dist" / NATIVE, "-p", prompt, *more)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -63,6 +64,16 @@ def test_a_name_that_is_no_jinja_of_upstream_hears_the_question(with_template, t
 def test_without_a_template_a_text_is_completed_as_it_is(with_template, tmp_path):
     project = with_template(None)
     completed = answer(project, "--raw")
+    assert answer(project) == completed
+    assert chat(project, tmp_path / "log") == completed
+    said = "this model has no chat template: it goes on with what is said"
+    assert said in (tmp_path / "log").read_text()
+    assert said in start(project.root / "dist" / NATIVE, "-p", PROMPT).stderr
+
+
+def test_without_a_template_a_system_prompt_comes_first(with_template, tmp_path):
+    completed = answer(with_template(None), "--raw", prompt=f"A story.\n{PROMPT}")
+    project = with_template(None, "A story.")
     assert answer(project) == completed
     assert chat(project, tmp_path / "log") == completed
 

@@ -85,11 +85,43 @@ def ranking(tmp_path_factory, known_tools):
     return make(tmp_path_factory.mktemp("ranks"), "rank", known_tools)[0]
 
 
-@pytest.mark.parametrize("kind", KINDS[:2])
-def test_a_model_that_ranks_is_served_as_one(ranking, kind, tmp_path):
-    with serving(kind, ranking, ranking.root / BUNDLE, log=tmp_path / "log") as server:
+def scores(ranking, kind: str, log: Path) -> list[float]:
+    with serving(kind, ranking, ranking.root / BUNDLE, log=log) as server:
         answer = server.post("/v1/rerank", json={"query": "fox", "documents": list(TEXTS)}).json()
-    assert sorted(item["index"] for item in answer["results"]) == [0, 1, 2]
+        one = server.post("/v1/rerank", json={"query": "fox", "documents": list(TEXTS), "top_n": 1}).json()
+        refused = [
+            server.post("/v1/rerank", json={"query": "fox", "documents": []}).status_code,
+            server.post("/v1/rerank", json={"query": "fox", "documents": ["fox " * 300]}).status_code,
+            server.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "x"}]}).status_code,
+        ]
+    best = [item["relevance_score"] for item in answer["results"]]
+    assert best == sorted(best, reverse=True)
+    assert one["results"] == answer["results"][:1]
+    assert all(status in range(400, 600) for status in refused), refused
+    return [item["relevance_score"] for item in sorted(answer["results"], key=lambda item: item["index"])]
+
+
+def test_both_servers_rank_alike(ranking, tmp_path):
+    native, python = (scores(ranking, kind, tmp_path / "log") for kind in (KINDS[0], KINDS[2]))
+    assert native == pytest.approx(python, abs=1e-3)
+
+
+@pytest.mark.parametrize("cache", ["cache", "python-cache"])
+def test_a_check_compares_the_scores_of_documents(ranking, cache, tmp_path):
+    found = scores(ranking, KINDS[2], tmp_path / "log")
+    places = sorted(range(3), key=lambda at: -found[at])
+
+    def check(best: int, *others: int) -> str:
+        texts = ", ".join(json.dumps(TEXTS[at]) for at in others)
+        table = f'[[checks]]\nkind = "rerank"\nquery = "fox"\nbest = {json.dumps(TEXTS[best])}\nothers = [{texts}]\n'
+        ranking.write_recipe(RECIPE + table)
+        done = ranking.spawn("check", BUNDLE, env={"XDG_CACHE_HOME": str(ranking.home / cache)})
+        return f"{done.status} {done.out}{done.err}"
+
+    assert check(*places).startswith("0 ")
+    failed = check(places[1], places[0])
+    assert failed.startswith("6 "), failed
+    assert "but the check needs a lead of 0" in failed
 
 
 def test_a_model_that_ranks_says_so(ranking):
@@ -99,10 +131,7 @@ def test_a_model_that_ranks_says_so(ranking):
     assert ranking.run("inspect", BUNDLE, "--json").json()["weights"]["does"] == "ranks"
 
 
-def test_llama_cpp_python_does_not_rank_and_says_what_does(ranking):
-    environment = {"XDG_CACHE_HOME": str(ranking.home / "python-cache")}
-    done = ranking.spawn("run", BUNDLE, "-p", "x", env=environment)
-    assert done.status == 8
-    assert (
-        "this model ranks documents, and llama-cpp-python cannot serve it\n  hint: compile a native runtime" in done.err
-    )
+def test_a_model_that_ranks_says_so_in_python_too(ranking):
+    done = ranking.spawn("run", BUNDLE, "-p", "x", env={"XDG_CACHE_HOME": str(ranking.home / "python-cache")})
+    assert done.status == 2
+    assert "this model ranks documents; serve it, and ask /v1/rerank" in done.err

@@ -91,7 +91,7 @@ WRONG = {
     "top_k that does not fit": ("/v1/completions", {"prompt": "x", "top_k": 2**40}),
     "a seed that does not fit": ("/v1/completions", {"prompt": "x", "seed": 2**70}),
     "a suffix": ("/v1/completions", {"prompt": "x", "suffix": "y"}),
-    "log probabilities": ("/v1/completions", {"prompt": "x", "logprobs": 5}),
+    "many log probabilities": ("/v1/completions", {"prompt": "x", "logprobs": 2**40}),
     "a prompt that does not fit": ("/v1/completions", {"prompt": "fox " * 5000}),
     "a schema of nothing": (
         "/v1/chat/completions",

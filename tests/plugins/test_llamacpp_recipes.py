@@ -160,7 +160,12 @@ def test_wrong_wish_is_exit_2_and_writes_no_lock(ask, project, wish, error):
     assert not project.lock.exists()
 
 
-REQUANTIZE_HINT = '  hint: start from F16, BF16 or F32 weights, or set quantizer = "llama.cpp" and options = { allow_requantize = true }\n'
+REQUANTIZE_HINTS = (
+    "pack them as they are: leave out `quantize` in the target",
+    "or start from F16, BF16 or F32 weights",
+    'or quantise them again: quantizer = "llama.cpp" and options = { allow_requantize = true }',
+)
+REQUANTIZE_HINT = "".join(f"  hint: {hint}\n" for hint in REQUANTIZE_HINTS)
 
 
 @pytest.fixture
@@ -186,7 +191,7 @@ def test_quantised_weights_are_refused_by_the_quantizer_itself(plugin, quantised
     assert str(caught.value) == (
         "the weights are quantised already: llama_model_quantize: failed to quantize: requantizing from type q8_0 is disabled"
     )
-    assert caught.value.hints == (REQUANTIZE_HINT.removeprefix("  hint: ").rstrip(),)
+    assert caught.value.hints == REQUANTIZE_HINTS
 
 
 def test_quantised_weights_are_taken_when_the_recipe_says_so(ask, project, types, quantised_source):

@@ -98,7 +98,8 @@ def test_gc_refuses_what_is_not_a_size(project, filled, bound):
     outcome = project.run("cache", "gc", "--max-size", bound)
     assert (outcome.status, outcome.out) == (2, "")
     assert outcome.err.endswith(
-        f"Error: Invalid value for '--max-size': {bound!r} is not a size; write 20G, 500MB or 1GiB\n"
+        f"error: invalid value for '--max-size': {bound!r} is not a size; write 20G, 500MB or 1GiB\n"
+        "  hint: lftool cache gc --help\n"
     )
     assert len(list(Store(project.cache).blobs.blobs())) == 2
 

@@ -312,7 +312,7 @@ def test_nobody_to_trust(signed, bundle):
 
 def test_key_and_trust_together(signed, bundle):
     status, out, err = verified(signed, bundle, "--key", "release.pub", "--trust", "trust.toml")
-    assert (status, out, err.splitlines()[-1]) == (2, "", "Error: give --key or --trust, not both")
+    assert (status, out, err.splitlines()[-2]) == (2, "", "error: give --key or --trust, not both")
 
 
 UNSIGNED = "error: again.gguf is unsigned\n  hint: to check only its integrity: --allow-unsigned\n"

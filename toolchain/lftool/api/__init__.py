@@ -104,6 +104,7 @@ from lftool.models.digest import Artifact, Digest
 from lftool.models.globs import is_chosen
 from lftool.models.lock import check_relative_path
 from lftool.models.manifest import RUNNER_PATH, WEIGHTS_PATH
+from lftool.models.terminal import Style, has_colors, styled, verbosity
 from lftool.models.terminal_text import printable
 
 if TYPE_CHECKING:
@@ -209,6 +210,7 @@ __all__ = [
     "StageStarted",
     "StorageError",
     "StoredObject",
+    "Style",
     "TensorDone",
     "TensorType",
     "ToolArchive",
@@ -227,12 +229,15 @@ __all__ = [
     "canonical_json",
     "check_relative_path",
     "decode_utf8",
+    "has_colors",
     "hookimpl",
     "is_chosen",
     "lazily",
     "local_file",
     "local_files",
     "printable",
+    "styled",
+    "verbosity",
 ]
 
 # Modules of names that few commands need. Importing them with the others takes as long as a small command.

@@ -74,6 +74,9 @@ class CheckContext(Protocol):
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return the vectors of texts, in their order. Raises the same errors as `ask`."""
 
+    def rank(self, query: str, documents: Sequence[str]) -> list[float]:
+        """Return how relevant documents are to a query: a score each, in their order. Raises the same errors as `ask`."""
+
     def quality(self, text: str, context: int | None = None) -> Figures:
         """Return how well the weights predict a text, compared with the unquantised ones.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from lftool.api.events import Event
@@ -169,6 +169,13 @@ class Backend(Protocol):
         Raises:
             RecipeError: The text is shorter than one context.
             FormatError: The weights cannot be loaded, or have another vocabulary than the reference.
+        """
+
+    def measure_several(self, requests: Sequence[QualityRequest], progress: Progress) -> Sequence[Figures]:
+        """Return what `measure` returns for each request, in their order; optional.
+
+        The requests differ in nothing but the weights. A backend that has this evaluates the unquantised weights once, and
+        keeps all weights in memory meanwhile. It raises as `measure` does.
         """
 
     def load(self, request: LoadRequest) -> LoadReport:

@@ -134,7 +134,7 @@ def lftool_observers() -> Iterator[ObserverType]:
 
 @hookimpl
 def lftool_checks() -> Iterator[CheckType]:
-    """Answers, formats, vectors, perplexity, time to first token."""
+    """Answers, formats, vectors, rankings, perplexity, time to first token."""
     yield CheckType(
         name="perplexity",
         summary="the rise in perplexity over the unquantised weights stays within a limit",
@@ -165,6 +165,13 @@ def lftool_checks() -> Iterator[CheckType]:
         options=lazily("lftool.builtin.check_kinds:EmbeddingOptions"),
         of=("generates", "embeds"),
         factory=lazily("lftool.builtin.check_kinds:EmbeddingCheck"),
+    )
+    yield CheckType(
+        name="rerank",
+        summary="one document is more relevant to a query than the others",
+        options=lazily("lftool.builtin.check_kinds:RerankOptions"),
+        of=("ranks",),
+        factory=lazily("lftool.builtin.check_kinds:RerankCheck"),
     )
     yield CheckType(
         name="time-to-first-token",

@@ -1,4 +1,4 @@
-"""The built-in kinds of checks: answers, formats, vectors, perplexity, time to first token."""
+"""The built-in kinds of checks: answers, formats, vectors, rankings, perplexity, time to first token."""
 
 from __future__ import annotations
 
@@ -226,6 +226,37 @@ class EmbeddingCheck:
             f" {options.min_similarity:g}; the answer is {_quoted(answer)}",
             detail=answer,
         )
+
+
+@frozen(kw_only=True)
+class RerankOptions:
+    """Keys of a check of kind `rerank`."""
+
+    query: str = field(validator=min_len(1), metadata={"doc": "Query that documents are ranked for."})
+    best: str = field(validator=min_len(1), metadata={"doc": "Document that must get the highest score."})
+    others: tuple[str, ...] = field(
+        validator=[min_len(1), _texts], metadata={"doc": "Documents that must all score lower."}
+    )
+    min_margin: float = field(
+        default=0.0, validator=ge(0), metadata={"doc": "By how much `best` must lead, in the model's own scores."}
+    )
+
+
+@frozen
+class RerankCheck:
+    """A document is more relevant to a query than others."""
+
+    options: RerankOptions
+
+    def check(self, context: CheckContext) -> Finding:
+        """Rank, and compare scores."""
+        options = self.options
+        best, *others = context.rank(options.query, [options.best, *options.others])
+        rival, score = max(zip(options.others, others, strict=True), key=lambda one: one[1])
+        found = f"{options.best!r} scores {best:.3f}, {rival!r} {score:.3f}"
+        if best > score and best - score >= options.min_margin:
+            return Finding(detail=found)
+        return Finding(failure=f"{found}, but the check needs a lead of {options.min_margin:g}", detail=found)
 
 
 @frozen(kw_only=True)

@@ -7,16 +7,28 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
+from attrs import define, frozen
 
-from lftool.api import BytesFetched, Notice, StageFinished, StageStarted, TensorDone, WorkStopped, printable
+from lftool.api import (
+    BytesFetched,
+    Notice,
+    StageFinished,
+    StageStarted,
+    TensorDone,
+    WorkStopped,
+    has_colors,
+    printable,
+    styled,
+    verbosity,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lftool.api import Event
+    from lftool.api import Event, Style
 
 _LINE_SECONDS = 10.0
+_LEAST_BAR, _MOST_BAR, _NARROW = 8, 40, 50  # columns
 _TOTAL = ("fetch", "total")
 Key = tuple[str, str]
 
@@ -39,19 +51,73 @@ class Arrival:
     total: int | None
     shown: float
 
-    def text(self, now: float) -> str:
-        """Return amount, rate and remaining time."""
+    def parts(self, now: float) -> tuple[str, str, str]:
+        """Return amount, rate and remaining time; the last is empty if it is not known."""
         rate = (self.done - self.first) / max(now - self.since, 1e-3)
-        parts = [amount(self.done) + (f" of {amount(self.total)}" if self.total else ""), f"{amount(rate)}/s"]
+        left = ""
         if self.total and rate > 0:
-            left = round((self.total - self.done) / rate)
-            parts.append(f"{left // 60}:{left % 60:02} left")
-        return ", ".join(parts)
+            seconds = round((self.total - self.done) / rate)
+            left = f"{seconds // 60}:{seconds % 60:02} left"
+        return amount(self.done) + (f" of {amount(self.total)}" if self.total else ""), f"{amount(rate)}/s", left
+
+    def text(self, now: float) -> str:
+        """Return amount, rate and remaining time in words."""
+        return ", ".join(part for part in self.parts(now) if part)
+
+
+@frozen
+class Shown:
+    """What a bar shows.
+
+    Attributes:
+        stage: What is done.
+        target: To what.
+        share: How much of it, from 0 to 1; None if that is not known.
+        detail: Amount, rate and remaining time, and what is worked on; the first to go where there is no room is the last.
+    """
+
+    stage: str
+    target: str
+    share: float | None
+    detail: tuple[str, ...]
+
+    def line(self, width: int) -> tuple[str, str, str, str]:
+        """Return name, the done part of the bar, the rest of it, and figures: a line that fits `width` columns."""
+        room = max(width - 1, 20)
+        name = f"{self.stage:>9}  {_cut(self.target, max(8, min(28, room // 4)))}  "
+        percent = "" if self.share is None else f" {min(self.share, 1):4.0%}"
+        # What tells most stays longest: the time left, then the rate, then the amount, then what is worked on.
+        kept = [at for at in (2, 1, 0, *range(3, len(self.detail))) if at < len(self.detail) and self.detail[at]]
+        least = _LEAST_BAR if width > _NARROW else 0
+        while kept and len(name) + least + len(percent) + sum(len(self.detail[at]) + 2 for at in kept) > room:
+            kept.pop()
+        told = percent + "".join(f"  {self.detail[at]}" for at in sorted(kept))
+        size = min(_MOST_BAR, room - len(name) - len(told))
+        size = size if size >= _LEAST_BAR else 0
+        filled = round(size * min(self.share or 0, 1))
+        return name, "━" * filled, "─" * (size - filled), told
+
+
+def _cut(text: str, most: int) -> str:
+    """Return a text of at most so many characters; the end of a path tells more than its begin."""
+    return text if len(text) <= most else f"…{text[1 - most :]}"
 
 
 def _tensor_text(event: TensorDone, rate: str) -> str:
     parts = [f"{event.index} of {event.count}", event.tensor, rate]
     return ", ".join(part for part in parts if part)
+
+
+_STYLES: dict[str, Style] = {"warning": "caution", "note": "hint"}
+
+
+def _painted(line: str) -> str:
+    """Return a line with its first word in a colour; all of one that says that nothing was done."""
+    word, _, rest = line.lstrip().partition(" ")
+    if "  cached" in line:
+        return styled(line, "dim", sys.stderr)
+    start = line[: len(line) - len(line.lstrip())]
+    return start + styled(word, _STYLES.get(word, "good"), sys.stderr) + " " + printable(rest)
 
 
 def _is_file_of(key: Key, stage: str, target: str) -> bool:
@@ -70,7 +136,9 @@ class ConsoleObserver:
         self._treated: dict[Key, Arrival] = {}
 
     def __call__(self, event: Event) -> None:
-        """Show one event."""
+        """Show one event; with `--quiet`, warnings only."""
+        if verbosity() < 0 and not (isinstance(event, Notice) and event.warning):
+            return
         with self._lock:
             match event:
                 case BytesFetched():
@@ -85,9 +153,11 @@ class ConsoleObserver:
                 self._print(line)
 
     def _print(self, line: str) -> None:
-        line = printable(line)
+        line = _painted(line)
         if self._bars is not None:
-            self._bars.console.print(line, highlight=False, markup=False)
+            from rich.text import Text
+
+            self._bars.console.print(Text.from_ansi(line), soft_wrap=True)
         else:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
@@ -127,7 +197,10 @@ class ConsoleObserver:
         known.done, known.total = done, event.total
         text = _tensor_text(event, known.text(now) if event.total else "")
         if sys.stderr.isatty():
-            self._advance(key, event.index, event.count, text)
+            share = done / event.total if event.total else event.index / max(event.count, 1)
+            count = f"{event.index} of {event.count}"
+            detail = known.parts(now) if event.total else (count, "", "")
+            self._advance(key, share, (*detail, event.tensor))
         if event.index >= event.count:
             del self._treated[key]
             return ""
@@ -141,7 +214,7 @@ class ConsoleObserver:
             case BytesFetched(source=source, path=path, done=done, total=total):
                 key, now = ("fetch", f"{source}/{path}"), self._clock()
                 known = self._arriving.get(key)
-                self._advance(key, done, total, known.text(now) if known else "")
+                self._advance(key, done / total if total else None, known.parts(now) if known else ("", "", ""))
                 self._show_total(now)
             case StageFinished(stage=stage, target=target):
                 for key in [key for key in self._tasks if key == (stage, target) or _is_file_of(key, stage, target)]:
@@ -165,26 +238,17 @@ class ConsoleObserver:
             sum(item.total or 0 for item in files),
             now,
         )
-        self._advance(_TOTAL, whole.done, whole.total, whole.text(now))
+        self._advance(_TOTAL, whole.done / (whole.total or 1), whole.parts(now))
 
-    def _advance(self, key: Key, done: int, total: int | None, detail: str) -> None:
+    def _advance(self, key: Key, share: float | None, detail: tuple[str, ...]) -> None:
         if self._bars is None:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            self._bars = Progress(
-                TextColumn("{task.fields[stage]:>9}  {task.fields[target]}", markup=False),
-                BarColumn(),
-                TextColumn("{task.fields[detail]}", markup=False),
-                console=Console(stderr=True),
-                transient=True,
-            )
+            self._bars = _new_bars()
             self._bars.start()
+        shown = Shown(key[0], printable(key[1]), share, tuple(map(printable, detail)))
         if key not in self._tasks:
-            shown = {"stage": key[0], "target": printable(key[1]), "detail": printable(detail)}
-            self._tasks[key] = self._bars.add_task("", total=total, **shown)
-        self._bars.update(self._tasks[key], completed=done, total=total, detail=printable(detail))
-        if total is not None and done >= total:
+            self._tasks[key] = self._bars.add_task("", total=None, shown=shown)
+        self._bars.update(self._tasks[key], shown=shown)
+        if share is not None and share >= 1:
             self._close(key)
 
     def _close(self, key: Key) -> None:
@@ -194,3 +258,22 @@ class ConsoleObserver:
         if self._bars is not None and not self._tasks:
             self._bars.stop()
             self._bars = None
+
+
+def _new_bars() -> Any:  # noqa: ANN401 - rich is imported when there is something to show
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
+    from rich.text import Text
+
+    console = Console(stderr=True, no_color=not has_colors(sys.stderr), highlight=False)
+
+    class Line(ProgressColumn):
+        """The whole line."""
+
+        max_refresh = 0.1
+
+        def render(self, task: Any) -> Text:  # noqa: ANN401 - rich's
+            name, filled, rest, told = task.fields["shown"].line(console.width)
+            return Text.assemble(name, (filled, "green"), (rest, "dim"), told, no_wrap=True, overflow="crop")
+
+    return Progress(Line(), console=console, transient=True)

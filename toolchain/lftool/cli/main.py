@@ -11,7 +11,9 @@ import click
 
 from lftool import __version__
 from lftool.cli.interrupts import one_interrupt
+from lftool.cli.shared_options import note, output_options
 from lftool.errors import ExitStatus, LftoolError
+from lftool.models.terminal import COLOR, VERBOSITY
 
 # Group to commands, each with one line of help, so that `--help` imports nothing. A command is the module of its name
 # below lftool.cli.commands.
@@ -55,6 +57,15 @@ GROUPS: dict[str, dict[str, str]] = {
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
 
+def _take_output_options(command: click.Command) -> None:
+    """Have a command, and those below it, take what is the same for all; unless it has an option of that name itself."""
+    known = {name for item in command.params for name in item.opts}
+    command.params += [option for option in output_options(hidden=True) if known.isdisjoint(option.opts)]
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _take_output_options(below)
+
+
 class ReaderGoneError(Exception):
     """Whoever read standard output has gone; nothing more to say, and no failure."""
 
@@ -70,9 +81,13 @@ class LazyGroup(click.Group):
         """Import and return one command: lftool's, or a plugin's."""
         if ctx.params.get("no_plugins"):  # before the plugins are looked at, which is before `cli` runs
             os.environ["LFTOOL_PLUGINS"] = ""
+        command: click.Command | None
         if cmd_name not in COMMANDS:
-            return import_module("lftool.cli.plugin_commands").command_of(cmd_name)  # type: ignore[no-any-return]
-        command: click.Command = import_module(f"lftool.cli.commands.{cmd_name}").command
+            command = import_module("lftool.cli.plugin_commands").command_of(cmd_name)
+        else:
+            command = import_module(f"lftool.cli.commands.{cmd_name}").command
+        if command is not None:
+            _take_output_options(command)
         return command
 
     def resolve_command(
@@ -117,47 +132,65 @@ def cli(context: click.Context, traceback: bool, no_plugins: bool) -> None:
         os.environ["LFTOOL_PLUGINS"] = ""
 
 
-def _show(error: LftoolError) -> None:
-    from lftool.cli.shared_options import note
+cli.params += output_options(hidden=False)
 
-    note(f"error: {error.message}")
-    for hint in error.hints:
-        note(f"  hint: {hint}")
+
+def _show(message: str, *hints: str) -> None:
+    note(("error:", "bad"), f" {message}", always=True)
+    for hint in hints:
+        note(("  hint:", "hint"), f" {hint}", always=True)
+
+
+def _show_usage(error: click.ClickException) -> None:
+    """Show what is wrong with a command line, as other errors are shown."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        note(context.get_usage(), always=True)
+    message = error.format_message()
+    if message[:1].isupper() and message[1:2].islower():  # as in all other errors
+        message = message[0].lower() + message[1:]
+    _show(message, *([] if context is None else [f"{context.command_path} --help"]))
 
 
 def _report(error: Exception) -> ExitStatus:
     """Print an error and return its exit status."""
     match error:
         case LftoolError():
-            _show(error)
+            _show(error.message, *error.hints)
             return error.exit_status
         case click.exceptions.NoArgsIsHelpError():
             click.echo(error.format_message(), err=True)
             return ExitStatus.USAGE
         case click.ClickException():
-            error.show()
+            _show_usage(error)
             return ExitStatus.USAGE
         case OSError():
-            where = f" {error.filename}" if error.filename else ""
-            click.echo(f"error: {error.strerror or error}{where}", err=True)
+            _show(f"{error.strerror or error}{f' {error.filename}' if error.filename else ''}")
             return ExitStatus.IO
         case _:
-            click.echo(f"error: internal: {type(error).__name__}: {error}", err=True)
-            click.echo("  hint: this is a bug; run again with `lftool --traceback …` and report it", err=True)
+            _show(
+                f"internal: {type(error).__name__}: {error}",
+                "this is a bug; run again with `lftool --traceback …` and report it",
+            )
             return ExitStatus.IO
 
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit status; the only place where errors become text."""
-    with one_interrupt():
-        return _run(arguments)
+    before = {name: os.environ.get(name) for name in (COLOR, VERBOSITY)}
+    try:
+        with one_interrupt():
+            return _run(arguments)
+    finally:  # options set them for this command, and for the processes that it starts
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 def _run(arguments: list[str]) -> int:
     try:
         result: Any = cli.main(arguments, prog_name="lftool", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; nothing half-written is left", err=True)
+        note("interrupted; nothing half-written is left", always=True)
         return int(ExitStatus.INTERRUPTED)
     except ReaderGoneError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader has gone; nothing more to say

@@ -94,7 +94,7 @@ def remember(ready: ReadyToRun, files: Iterable[str]) -> None:
         "bundle": ready.bundle,
         "bundle_at": ready.command.argv.index(ready.bundle),
         "environment": dict(ready.command.environment),
-        "told": list(ready.told),
+        "told": [ready.signature, *ready.told],
         "confinement": None if ready.confinement is None else ready.confinement.plain(),
     }
     status = os.fstat(ready.descriptor)

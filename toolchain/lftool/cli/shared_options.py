@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lftool.models.terminal import COLOR, VERBOSITY, has_colors, styled, verbosity
 from lftool.models.terminal_text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from lftool.models.policy import TrustPolicy
+    from lftool.models.terminal import Style
+    from lftool.pipeline.stages.finished import BuiltBundle
 
+_LEAST_COLUMN = 20  # characters that are worth wrapping
 F = TypeVar("F", bound="Callable[..., Any]")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
@@ -78,19 +85,93 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - plain data
     click.echo(json.dumps(value, indent=2, sort_keys=True))
 
 
-def say(text: str = "") -> None:
-    """Print a line of a report on standard output."""
-    click.echo(printable(text))
+def _line(parts: tuple[str | tuple[str, Style], ...], stream: IO[str]) -> str:
+    return "".join(printable(part) if isinstance(part, str) else styled(*part, stream) for part in parts)
 
 
-def note(text: str) -> None:
-    """Print a message on standard error."""
-    click.echo(printable(text), err=True)
+def say(*parts: str | tuple[str, Style]) -> None:
+    """Print a line of a report on standard output: texts, and texts with a style."""
+    click.echo(_line(parts, sys.stdout), color=has_colors(sys.stdout))
+
+
+def note(*parts: str | tuple[str, Style], always: bool = False) -> None:
+    """Print a message on standard error; with `--quiet`, only if it is `always` said: a problem."""
+    if always or verbosity() >= 0:
+        click.echo(_line(parts, sys.stderr), err=True, color=has_colors(sys.stderr))
+
+
+def show_bundle(item: BuiltBundle) -> None:
+    """Print what a build made: where it is, its size and what it was made from; with `--verbose`, its digest."""
+    parts = [size_text(item.artifact.size)]
+    if item.weights is not None:
+        parts[0] += f" from {size_text(item.source.size)}"
+    if item.bits is not None:
+        parts.append(f"{item.bits:.2f} bits a weight")
+    say((str(item.path), "name"), f"  {', '.join(parts)}")
+    if verbosity() > 0:
+        say((f"  sha256 {item.artifact.sha256}", "dim"))
+
+
+def _set_color(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        os.environ[COLOR] = value
+
+
+def _set_verbosity(_context: click.Context, option: click.Parameter, value: bool) -> None:
+    if value:
+        os.environ[VERBOSITY] = "-1" if option.name == "quiet" else "1"
+
+
+def output_options(*, hidden: bool) -> list[click.Option]:
+    """Return `--quiet`, `--verbose` and `--color`, which every command takes; they are shown in lftool's own help."""
+    more: dict[str, Any] = {"expose_value": False, "hidden": hidden}
+    flag: dict[str, Any] = {**more, "is_flag": True, "is_eager": True, "callback": _set_verbosity}
+    return [
+        click.Option(["-q", "--quiet"], help="Print results and problems only.", **flag),
+        click.Option(["-v", "--verbose"], help="Print more, such as digests.", **flag),
+        click.Option(
+            ["--color"],
+            type=click.Choice(["auto", "always", "never"]),
+            help="Colours; auto: on a terminal, unless NO_COLOR is set.",
+            is_eager=True,
+            callback=_set_color,
+            **more,
+        ),
+    ]
+
+
+class WholeHelpGroup(click.Group):
+    """A group whose help has the first sentence of each command, whole; click cuts them at 45 letters."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(limit=1000)) for name, one in found if one is not None])
+
+
+def wrapped(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
+    """Return rows as lines with aligned columns; on a terminal, the last column is wrapped and keeps its place."""
+    widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
+    begin = len(indent) + sum(width + 2 for width in widths)
+    room = shutil.get_terminal_size().columns - begin if sys.stdout.isatty() else 0
+    lines = []
+    for row in rows:
+        head = indent + "".join(f"{text:<{width}}  " for text, width in zip(row, widths, strict=False))
+        parts = textwrap.wrap(row[-1], room) if room >= _LEAST_COLUMN and row[-1] else [row[-1]]
+        lines += [(head if at == 0 else " " * begin) + part for at, part in enumerate(parts)]
+    return [line.rstrip() for line in lines]
 
 
 def counted(count: int, noun: str) -> str:
     """Return a number of things for people."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def shortened(text: str, most: int = 72) -> str:
+    """Return the begin of a text, with how much more there is."""
+    rest = len(text) - most
+    return text if rest <= 0 else f"{text[:most]}… ({rest} more characters)"
 
 
 def size_text(size: int) -> str:

@@ -25,12 +25,20 @@ class Outcome:
         fallen_back: Number of tensors with a type of smaller blocks, since the file type's do not divide their rows.
         tensors: Number of tensors.
         block: Elements per block of the file type.
+        changed: Number of tensors that get another type.
+        requantized: Types that tensors have which are quantised already, and are quantised again.
+        before: Bytes of all tensors in the weights.
+        after: Bytes of all tensors in the result.
     """
 
     bits: float
     fallen_back: int
     tensors: int
     block: int
+    changed: int
+    requantized: tuple[str, ...]
+    before: int
+    after: int
 
     @property
     def sentence(self) -> str:
@@ -77,4 +85,14 @@ def outcome(tensors: Iterable[GGUFTensor], planned: Mapping[str, str], produces:
         count = tensor.size // tensor.type.block_bytes * tensor.type.block_elements
         elements += count
         bits += count // kind.block_elements * kind.block_bytes * 8
-    return Outcome(bits=bits / elements if elements else 0.0, fallen_back=len(fallen), tensors=len(there), block=block)
+    again = {tensor.type.name for tensor in changed if tensor.type.block_elements > 1}
+    return Outcome(
+        bits=bits / elements if elements else 0.0,
+        fallen_back=len(fallen),
+        tensors=len(there),
+        block=block,
+        changed=len(changed),
+        requantized=tuple(sorted(again)),
+        before=sum(tensor.size for tensor in there),
+        after=bits // 8,
+    )

@@ -225,22 +225,33 @@ class Isolated:
         self._call(call, arguments, progress, handed=handed)
 
     def measure(
-        self, registered: Registered[BackendType], request: QualityRequest, progress: Callable[[str, int, int], None]
-    ) -> Figures:
-        """Let a backend measure how well weights predict a text.
+        self,
+        registered: Registered[BackendType],
+        requests: Sequence[QualityRequest],
+        progress: Callable[[str, int, int], None],
+    ) -> list[Figures]:
+        """Let a backend measure how well weights predict a text; the requests differ in nothing but the weights.
 
         Raises:
-            LftoolError: Whatever the plugin raised; a PluginError if it died.
+            LftoolError: Whatever the plugin raised; a PluginError if it died, or returned figures of other weights.
         """
-        plain = {key: str(value) if isinstance(value, Path) else value for key, value in attrs.asdict(request).items()}
+        request = requests[0]
+        plain = [
+            {key: str(value) if isinstance(value, Path) else value for key, value in attrs.asdict(item).items()}
+            for item in requests
+        ]
         reads = {
-            "the weights": request.weights,
+            **{f"the weights{number}": item.weights for number, item in zip(_numbers(requests), requests, strict=True)},
             "the unquantised weights": request.reference,
             request.text_name: request.text,
         }
         call = self._bounded(registered, "measure", reads=reads, gpu=_on_gpu(registered))
-        found = self._call(call, {"request": plain, "options": self._options(registered)}, progress)
-        return EmbeddingFigures(**found) if "texts" in found else QualityFigures(**found)
+        found = self._call(call, {"requests": plain, "options": self._options(registered)}, progress)
+        if len(found) != len(requests):
+            raise PluginError(
+                f"{registered.origin}: measure_several() returned {len(found)} figures for {len(requests)}"
+            )
+        return [EmbeddingFigures(**item) if "texts" in item else QualityFigures(**item) for item in found]
 
     def load(self, registered: Registered[BackendType], request: LoadRequest) -> LoadReport:
         """Let a backend load a model without its data.
@@ -277,3 +288,8 @@ class Isolated:
         call = Call(registered=registered, method="probe", seconds=PROBE_SECONDS)
         found = self._call(call, {"options": self._options(registered)})
         return Probe(**{**found, "devices": tuple(Device(**device) for device in found["devices"])})
+
+
+def _numbers(items: Sequence[object]) -> list[str]:
+    """Return what tells several things of the same name apart; nothing for one."""
+    return [""] if len(items) == 1 else [f" {number}" for number in range(1, len(items) + 1)]

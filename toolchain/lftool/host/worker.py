@@ -16,7 +16,7 @@ import traceback
 import warnings
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import attrs
 from attrs import define
@@ -26,6 +26,11 @@ from lftool.errors import LftoolError, RecipeError, UsageError
 from lftool.host.confining import confine
 from lftool.host.given_options import factory_arguments, given_options
 from lftool.host.wire import decode_inputs, decode_spec, encode_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lftool.api import Figures
 
 
 @define
@@ -86,6 +91,15 @@ def _quality_request(plain: dict[str, Any]) -> QualityRequest:
     return QualityRequest(**{**plain, **paths})
 
 
+def _measured(backend: Any, given: list[dict[str, Any]], wire: Wire) -> Sequence[Figures]:  # noqa: ANN401 - a plugin's
+    """Measure in one pass if the backend can, or has to do it once; else one after the other."""
+    requests = [_quality_request(plain) for plain in given]
+    if len(requests) > 1 and hasattr(backend, "measure_several"):
+        found: Sequence[Figures] = backend.measure_several(requests, wire.progress)
+        return found
+    return [backend.measure(request, wire.progress) for request in requests]
+
+
 def perform(task: dict[str, Any], wire: Wire) -> Any:  # noqa: ANN401 - plain data
     """Carry out `task` and return the result as plain data."""
     record = find_record(task["module"], task["kind"], task["name"])
@@ -101,7 +115,7 @@ def perform(task: dict[str, Any], wire: Wire) -> Any:  # noqa: ANN401 - plain da
     where = f"config.toml: $.backends.{record.name}"
     backend = record.factory(*factory_arguments(record, given["options"], "backend", where, UsageError))
     if task["method"] == "measure":
-        return attrs.asdict(backend.measure(_quality_request(given["request"]), wire.progress))
+        return [attrs.asdict(figures) for figures in _measured(backend, given["requests"], wire)]
     if task["method"] == "load":
         return attrs.asdict(backend.load(LoadRequest(weights=Path(given["weights"]), context=given["context"])))
     return attrs.asdict(backend.probe())

@@ -13,6 +13,7 @@ from lftool.codec.recipes import flatten
 from lftool.errors import UsageError
 from lftool.models.lock import Lock
 from lftool.ops.lock_record import with_outputs
+from lftool.ops.lock_summary import summary
 from lftool.pipeline.graph.executor import THREADS, Executor
 from lftool.pipeline.locking.locker import check_upgrade, empty_lock, make_lock
 from lftool.pipeline.locking.new_pins import ALL, Upgrade
@@ -30,19 +31,28 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class LockResult:
-    """The result of locking: the differences from the old lock, and whether the new one was written."""
+    """The result of locking.
+
+    Attributes:
+        lock: The new lock.
+        changes: Every field that differs from the old lock, digests too.
+        summary: What moved, in the words of the recipe.
+        written: Whether the new lock was written.
+    """
 
     lock: Lock
     changes: tuple[str, ...]
+    summary: tuple[str, ...]
     written: bool
 
 
-def _changes(old: Lock | None, new: Lock) -> tuple[str, ...]:
+def _result(old: Lock | None, new: Lock, *, written: bool) -> LockResult:
     from lftool.codec.converter import to_plain  # noqa: PLC0415 - cattrs is heavy; see the start-up test
 
-    before = dict(flatten(to_plain(old))) if old else {}
-    after = dict(flatten(to_plain(new)))
-    return tuple(line for line in differences(before, after) if not line.startswith("recipe.fields"))
+    before, after = None if old is None else to_plain(old), to_plain(new)
+    flat = dict(flatten(before)) if before else {}
+    changes = [line for line in differences(flat, dict(flatten(after))) if not line.startswith("recipe.fields")]
+    return LockResult(lock=new, changes=tuple(changes), summary=summary(before, after), written=written)
 
 
 def lock_project(
@@ -84,10 +94,10 @@ def lock_project(
         for error in changed_files(model_parts(project.recipe, lock), lock, ports.files, ports.store):
             ports.emit(Notice(text=f"{error.message}; {error.hints[0]}", warning=True))
     if dry_run:
-        return LockResult(lock=lock, changes=_changes(old, lock), written=False)
+        return _result(old, lock, written=False)
     with project.exclusively():
         current = project.read_lock()  # a build may have recorded outputs while this was pinning
         lock = with_outputs(lock, current.targets if current else {})
         ports.check_cancelled()  # last chance: an interrupted run writes nothing
         written = project.write_lock(lock)
-    return LockResult(lock=lock, changes=_changes(old, lock), written=written)
+    return _result(old, lock, written=written)

@@ -228,6 +228,7 @@ def _unusable(plugin: Plugin, record: Record) -> list[Problem]:
     return []
 
 
+_OPTIONAL = ("load", "measure_several")  # of a backend
 # Protocols whose members a record's object must have. A backend needs `load` only if the record says so.
 _PROTOCOLS: dict[type[Record], type] = {
     SourceType: Source,
@@ -249,7 +250,8 @@ def _check_methods(record: Record) -> None:
     made = factory.resolve() if isinstance(factory, Lazy) else factory
     protocol = _PROTOCOLS.get(type(record))
     if isinstance(made, type) and protocol is not None:
-        spared = {"load"} if isinstance(record, BackendType) and not record.loads else set()
+        spared = set(_OPTIONAL) if isinstance(record, BackendType) else set()
+        spared -= {"load"} if isinstance(record, BackendType) and record.loads else set()
         needed = [name for name in vars(protocol) if not name.startswith("_") and name not in spared]
         missing = [name for name in needed if not hasattr(made, name)]
         if missing:

@@ -1,7 +1,8 @@
-"""`lftool quality`: measure how well a target's weights predict a text; write a signed statement next to its bundle."""
+"""`lftool quality`: measure how well targets' weights predict a text; write a signed statement next to each bundle."""
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,20 +13,24 @@ from attrs import frozen
 from lftool.api import Notice
 from lftool.bundle.reader import opened
 from lftool.errors import LockError, UsageError
+from lftool.formats.fallbacks import outcome
 from lftool.ops.build import BuildOptions, build_project
 from lftool.pipeline.building.builds import make_weights
 from lftool.pipeline.model.parts import WEIGHTS, model_parts
 from lftool.pipeline.model.weights import weights_header
-from lftool.pipeline.stages.measure import Quality, measure, read_text
+from lftool.pipeline.stages.measure import Comparison, Quality, measure_targets, read_text
 from lftool.pipeline.stages.sign import open_key
 from lftool.store.durable import write_durably
 from lftool.trust.signing import sign_statement
 from lftool.trust.statement import QUALITY_TYPE, Statement
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from lftool.models.digest import Artifact
     from lftool.ops.project import Project
     from lftool.pipeline.ports import Ports
+    from lftool.pipeline.stages.finished import BuiltBundle
 
 SUFFIX = ".quality.sigstore.json"
 
@@ -35,13 +40,13 @@ class QualityOptions:
     """How to measure.
 
     Attributes:
-        target: Name of the target.
+        targets: Names of targets; empty for all that are quantised.
         text: File of the text.
         context: Tokens that are evaluated together; None for the backend's default.
-        build: Options for building the bundle, if it is missing.
+        build: Options for building the bundles, if they are missing.
     """
 
-    target: str
+    targets: tuple[str, ...]
     text: Path
     context: int | None
     build: BuildOptions
@@ -49,9 +54,18 @@ class QualityOptions:
 
 @frozen(kw_only=True)
 class MeasuredQuality:
-    """The measurement, and the statement's file; None if there is no signing key."""
+    """One target's measurement.
 
+    Attributes:
+        target: Its name.
+        quality: What was measured.
+        bits: Bits per weight.
+        statement: The statement's file; None if there is no signing key.
+    """
+
+    target: str
     quality: Quality
+    bits: float
     statement: Path | None
 
 
@@ -69,52 +83,93 @@ def _say_what_the_reference_is(reference: Artifact, ports: Ports) -> None:
         )
 
 
-def measure_target(project: Project, ports: Ports, options: QualityOptions) -> MeasuredQuality:
-    """Build a target if needed, measure its weights against the unquantised ones, and sign the result.
+def _chosen(project: Project, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the targets to measure.
 
     Raises:
-        UsageError: The target is not quantised.
+        UsageError: There is none of that name, or it is not quantised.
+    """
+    targets = project.recipe.targets
+    for name in names:
+        if name not in targets:
+            close = difflib.get_close_matches(name, targets, n=1)
+            meant = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(targets))}"
+            raise UsageError(f"the recipe has no target {name!r}; {meant}")
+        if targets[name].quantize is None:
+            raise UsageError(f"targets.{name} is not quantised: there is nothing to compare it with")
+    found = names or tuple(name for name, spec in targets.items() if spec.quantize is not None)
+    if not found:
+        raise UsageError("the recipe quantises no target: there is nothing to compare")
+    return found
+
+
+def measure_bundles(project: Project, ports: Ports, options: QualityOptions) -> tuple[MeasuredQuality, ...]:
+    """Build targets if needed, measure their weights against the unquantised ones, and sign the results.
+
+    Raises:
+        UsageError: A target is not quantised.
         LftoolError: Whatever building or measuring raises.
     """
-    spec = project.recipe.targets.get(options.target)
-    if spec is None:
-        valid = ", ".join(sorted(project.recipe.targets))
-        raise UsageError(f"the recipe has no target {options.target!r}; it has {valid}")
-    if spec.quantize is None:
-        raise UsageError(f"targets.{options.target} is not quantised: there is nothing to compare it with")
-    (built,) = build_project(project, ports, attrs.evolve(options.build, targets=(options.target,)))
+    recipe, chosen = project.recipe, _chosen(project, options.targets)
+    bundles = build_project(project, ports, attrs.evolve(options.build, targets=chosen))
     lock = project.read_lock()
-    if lock is None or built.weights is None:
+    if lock is None or any(built.weights is None for built in bundles):
         raise LockError("the lock disappeared while the bundle was being built")
-    parts = model_parts(project.recipe, lock)
-    reference = parts.artifact(WEIGHTS)
+    parts, text = model_parts(recipe, lock), read_text(options.text)
+    reference, found = parts.artifact(WEIGHTS), dict[str, Quality]()
     with ports.store.in_use():
-        quality = measure(
-            options.target,
-            spec.backend,
-            read_text(options.text),
-            options.context,
-            built.weights,
-            reference,
-            ports,
-            lambda: make_weights(project.recipe, lock, parts, ports),
-        )
+        for backend in sorted({recipe.targets[name].backend for name in chosen}):
+            comparison = Comparison(
+                backend=backend,
+                text=text,
+                context=options.context,
+                reference=reference,
+                prepare=lambda: make_weights(recipe, lock, parts, ports),
+            )
+            weights = {
+                built.target: built.weights
+                for built in bundles
+                if recipe.targets[built.target].backend == backend and built.weights is not None
+            }
+            found |= measure_targets(weights, comparison, ports)
+        bits = {
+            name: outcome(weights_header(quality.weights, f"the weights of {name}", ports).tensors, {}, "").bits
+            for name, quality in found.items()
+        }
     _say_what_the_reference_is(reference, ports)
+    statements = _sign(project, ports, options, bundles, found)
+    return tuple(
+        MeasuredQuality(target=name, quality=found[name], bits=bits[name], statement=statements.get(name))
+        for name in chosen
+    )
+
+
+def _sign(
+    project: Project,
+    ports: Ports,
+    options: QualityOptions,
+    bundles: Sequence[BuiltBundle],
+    found: Mapping[str, Quality],
+) -> dict[str, Path]:
+    """Write a signed statement beside each bundle; return them by target."""
     sign = project.recipe.sign
     if sign is None or not options.build.sign:
         why = "the recipe has no [sign]" if sign is None else "--no-sign"
         ports.emit(Notice(text=f"not writing a statement: {why}"))
-        return MeasuredQuality(quality=quality, statement=None)
-    with opened(built.path) as bundle:
-        stem = bundle.manifest.stem
-    statement = Statement(
-        bundle=stem,
-        manifest=built.manifest,
-        unsigned=built.unsigned.sha256,
-        predicate=quality.predicate(),
-        predicate_type=QUALITY_TYPE,
-    )
+        return {}
     key = open_key(sign, options.build.sign_key, ports)
-    path = built.path.with_name(stem + SUFFIX)
-    write_durably(path, sign_statement(statement, key.signer, key.verifier), "statement")
-    return MeasuredQuality(quality=quality, statement=path)
+    written = {}
+    for built in bundles:
+        with opened(built.path) as bundle:
+            stem = bundle.manifest.stem
+        statement = Statement(
+            bundle=stem,
+            manifest=built.manifest,
+            unsigned=built.unsigned.sha256,
+            predicate=found[built.target].predicate(),
+            predicate_type=QUALITY_TYPE,
+        )
+        path = built.path.with_name(stem + SUFFIX)
+        write_durably(path, sign_statement(statement, key.signer, key.verifier), "statement")
+        written[built.target] = path
+    return written

@@ -75,6 +75,7 @@ class FakeCheckContext:
     Attributes:
         answers: Prompt to answer; other prompts cannot be answered.
         vectors: Text to vector; other texts cannot be embedded.
+        scores: Document to score, whatever the query is; other documents cannot be ranked.
         seconds: How long the first token takes.
         figures: What `quality` returns; None if nothing measures.
         bundle: The bundle and its manifest: `fake_bundle(size=…)`.
@@ -84,6 +85,7 @@ class FakeCheckContext:
 
     answers: Mapping[str, str] = Factory(dict)
     vectors: Mapping[str, Sequence[float]] = Factory(dict)
+    scores: Mapping[str, float] = Factory(dict)
     seconds: float = 0.0
     figures: Figures | None = None
     bundle: OpenedBundle = Factory(fake_bundle)
@@ -115,6 +117,13 @@ class FakeCheckContext:
         if missing:
             raise UnavailableError(f"nothing embeds {missing[0]!r} here")
         return [list(self.vectors[text]) for text in texts]
+
+    def rank(self, query: str, documents: Sequence[str]) -> list[float]:
+        """Return the scores from `scores`. Raises UnavailableError if one is missing."""
+        missing = [text for text in documents if text not in self.scores]
+        if missing:
+            raise UnavailableError(f"nothing ranks {missing[0]!r} for {query!r} here")
+        return [self.scores[text] for text in documents]
 
     def quality(self, text: str, context: int | None = None) -> Figures:
         """Return `figures`. Raises UnavailableError if there are none."""

@@ -19,15 +19,21 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from lftool_llamacpp.gate import REFUSAL, is_allowed, is_from_elsewhere
+from lftool_llamacpp.page_files import HEADERS, PageFile, page_files
+from lftool_llamacpp.replies import Reply
 from lftool_llamacpp.requests import (
     BadRequestError,
     Limits,
-    chat_arguments,
-    completion_arguments,
+    chat_asked,
+    completion_asked,
     embedding_inputs,
+    given_text,
+    given_tokens,
     parse_body,
+    ranking,
     with_contract,
 )
+from lftool_llamacpp.token_stream import ServedModel
 from lftool_llamacpp.work import Work, refusal_of
 
 if TYPE_CHECKING:
@@ -43,6 +49,7 @@ MOST_WAITING = 128  # requests in line
 BODY_SECONDS = 30.0  # within which a body must be there
 SLOW_CLIENT_SECONDS = 30.0  # for which a client may take nothing of its answer
 RETRY_SECONDS = 2
+_MODELS = "/v1/models/"
 
 
 @define
@@ -54,12 +61,14 @@ class Counters:
     failed: int = 0
     running: int = 0
     waiting: int = 0
+    tokens: int = 0
 
     def text(self) -> str:
         """Return it in the text format of Prometheus."""
         values = {
             "lftool_requests_total": ("counter", self.requests),
             "lftool_requests_failed_total": ("counter", self.failed),
+            "llamacpp:tokens_predicted_total": ("counter", self.tokens),
             "llamacpp:requests_processing": ("gauge", self.running),
             "llamacpp:requests_deferred": ("gauge", self.waiting),
             "lftool_uptime_seconds": ("gauge", round(time.monotonic() - self.started, 3)),
@@ -76,25 +85,30 @@ class Application:
     """ASGI application.
 
     Attributes:
-        model: The model, `llama_cpp.Llama`.
+        model: What answers are made of.
         name: What it is called.
         contract: The bundle's run contract.
         limits: What the model bounds.
+        about: What the chat page tells of the bundle.
         embed: Returns the vector of a text and its number of tokens, where the model makes vectors and nothing else.
+        rank: Returns the score of a document for a query and their number of tokens, where the model ranks.
         key: What clients must send; None for no key.
         local_only: Whether only this machine and its own pages may ask.
     """
 
-    model: Any
+    model: ServedModel
     name: str
     contract: dict[str, Any]
     limits: Limits
+    about: dict[str, Any] = field(factory=dict)
     embed: Callable[[str], tuple[list[float], int]] | None = None
+    rank: Callable[[str, str], tuple[float, int]] | None = None
     key: str | None = None
     local_only: bool = False
     counters: Counters = field(factory=Counters)
     stopping: threading.Event = field(factory=threading.Event)
     _turn: asyncio.Lock = field(factory=asyncio.Lock)
+    _page: dict[str, PageFile] = field(factory=page_files)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -125,16 +139,25 @@ class Application:
         if path in {"/health", "/v1/health"} and method in {"GET", "HEAD"}:
             await _answer(send, b'{"status":"ok"}')
             return
+        if method in {"GET", "HEAD"} and (file := self._page.get(path)) is not None:
+            await _answer(send, file.data, file.kind, more=[*HEADERS])
+            return
         if not is_allowed(_all(scope, b"authorization"), self.key, hmac.compare_digest):
             raise BadRequestError("Invalid API key", status=401, code="invalid_api_key")
         answers = {
             ("GET", "/metrics"): self._metrics,
+            ("GET", "/lftool.json"): self._about,
             ("GET", "/v1/models"): self._models,
             ("POST", "/v1/chat/completions"): self._chat,
             ("POST", "/v1/completions"): self._complete,
             ("POST", "/v1/embeddings"): self._embed,
+            ("POST", "/v1/rerank"): self._rank,
+            ("POST", "/tokenize"): self._tokenize,
+            ("POST", "/detokenize"): self._detokenize,
         }
         found = answers.get((method, path))
+        if found is None and method == "GET" and path.startswith(_MODELS):
+            found = self._one_model
         if found is None:
             known = any(path == other for _, other in answers)
             raise BadRequestError(f"there is no {method} {path[:200]}", status=405 if known else 404)
@@ -144,10 +167,35 @@ class Application:
         del scope, receive
         await _answer(send, self.counters.text().encode(), b"text/plain; version=0.0.4")
 
+    async def _about(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        await _answer(send, json.dumps(self.about).encode())
+
+    def _entry(self) -> dict[str, Any]:
+        return {"id": self.name, "object": "model", "created": 0, "owned_by": "lftool"}
+
     async def _models(self, scope: Scope, receive: Receive, send: Send) -> None:
         del scope, receive
-        entry = {"id": self.name, "object": "model", "created": 0, "owned_by": "lftool"}
-        await _answer(send, json.dumps({"object": "list", "data": [entry]}).encode())
+        await _answer(send, json.dumps({"object": "list", "data": [self._entry()]}).encode())
+
+    async def _one_model(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        asked = scope["path"].removeprefix(_MODELS)
+        if asked != self.name:
+            raise BadRequestError(
+                f"there is no model {asked[:200]}; {self.name} is served", status=404, code="model_not_found"
+            )
+        await _answer(send, json.dumps(self._entry()).encode())
+
+    async def _tokenize(self, scope: Scope, receive: Receive, send: Send) -> None:
+        text, special = given_text(await self._body(scope, receive))
+        tokens = await asyncio.to_thread(self.model.tokens_of, text, special=special)
+        await _answer(send, json.dumps({"tokens": tokens}).encode())
+
+    async def _detokenize(self, scope: Scope, receive: Receive, send: Send) -> None:
+        tokens = given_tokens(await self._body(scope, receive), self.limits)
+        text = b"".join(map(self.model.piece, tokens)).decode("utf-8", "replace")
+        await _answer(send, json.dumps({"content": text}).encode())
 
     async def _body(self, scope: Scope, receive: Receive) -> dict[str, Any]:
         """Return a request's JSON object, which arrives within its size and its time."""
@@ -178,18 +226,21 @@ class Application:
         await self._generate(scope, receive, send, chat=False)
 
     async def _generate(self, scope: Scope, receive: Receive, send: Send, *, chat: bool) -> None:
+        if self.rank is not None:
+            raise BadRequestError("this model ranks documents and makes no text: ask /v1/rerank", status=404)
         if self.embed is not None:
             raise BadRequestError("this model makes embeddings and no text", status=404)
-        asked = with_contract(await self._body(scope, receive), self.contract, chat=chat)
-        arguments = (chat_arguments if chat else completion_arguments)(asked, self.limits)
-        stream = asked.get("stream") is True
-        make = self.model.create_chat_completion if chat else self.model.create_completion
+        body = await self._body(scope, receive)
+        own_seed = body.get("seed") is not None
+        told = with_contract(body, self.contract, chat=chat)
+        asked = (chat_asked if chat else completion_asked)(told, self.limits, seed_is_own=own_seed)
         work = Work(self.stopping)
-        if stream:
-            work.make = lambda: make(**arguments, stream=True)
-        else:
-            work.make = lambda: iter([make(**arguments, logits_processor=[work.look])])
-        await self._in_turn(receive, send, work, self._send_stream if stream else self._send_whole)
+        reply = Reply(model=self.model, name=self.name, asked=asked, check=work.check, count=self._count)
+        work.make = reply.events if asked.stream else reply.whole
+        await self._in_turn(receive, send, work, self._send_stream if asked.stream else self._send_whole)
+
+    def _count(self, tokens: int) -> None:
+        self.counters.tokens += tokens
 
     async def _embed(self, scope: Scope, receive: Receive, send: Send) -> None:
         embed = self.embed
@@ -287,6 +338,34 @@ class Application:
             tokens += count
         told = {"prompt_tokens": tokens, "total_tokens": tokens}
         await _answer(send, json.dumps({"object": "list", "data": data, "model": self.name, "usage": told}).encode())
+
+    async def _rank(self, scope: Scope, receive: Receive, send: Send) -> None:
+        rank = self.rank
+        if rank is None:
+            raise BadRequestError("this model ranks no documents", status=404)
+        asked = ranking(await self._body(scope, receive))
+        work = Work(self.stopping)
+
+        def make() -> Iterator[Any]:
+            for document in asked.documents:
+                work.check()
+                yield rank(asked.query, document)
+
+        async def answer(pieces: asyncio.Queue[Any], gone: asyncio.Future[None], send: Send) -> None:
+            found: list[dict[str, Any]] = []
+            tokens = 0
+            while (piece := await self._next(pieces, gone)) is not None:
+                score, count = piece
+                found.append({"index": len(found), "relevance_score": score})
+                tokens += count
+            best = sorted(found, key=lambda one: -one["relevance_score"])[: asked.most]
+            told = {"prompt_tokens": tokens, "total_tokens": tokens}
+            await _answer(
+                send, json.dumps({"model": self.name, "object": "list", "usage": told, "results": best}).encode()
+            )
+
+        work.make = make
+        await self._in_turn(receive, send, work, answer)
 
     async def _refuse(self, send: Send, error: BadRequestError) -> None:
         self.counters.failed += 1

@@ -12,7 +12,7 @@ from lftool.api import Device, Probe, UnavailableError
 from lftool_llamacpp.launching import command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from lftool.api import Figures, LaunchCommand, LaunchRequest, LoadReport, LoadRequest, QualityRequest
 
@@ -54,7 +54,15 @@ class CPUBackend:
         """Return perplexity and KL divergence, computed as llama.cpp's tools/perplexity does; of vectors, their cosine."""
         from lftool_llamacpp.quality import measure  # noqa: PLC0415 - heavy, child processes only
 
-        return measure(request, progress)
+        return measure([request], progress)[0]
+
+    def measure_several(
+        self, requests: Sequence[QualityRequest], progress: Callable[[str, int, int], None]
+    ) -> Sequence[Figures]:
+        """Return the figures of several weights, with one pass of the unquantised ones."""
+        from lftool_llamacpp.quality import measure  # noqa: PLC0415 - as above
+
+        return measure(requests, progress)
 
     def load(self, request: LoadRequest) -> LoadReport:
         """Load vocabulary and list of tensors with llama-cpp-python."""

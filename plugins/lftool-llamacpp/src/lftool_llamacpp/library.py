@@ -14,6 +14,7 @@ from lftool.api import FormatError, RecipeError, TensorType
 from lftool.api.gguf import GGML_TYPES
 from lftool_llamacpp.engine import llama_cpp
 from lftool_llamacpp.engine_log import EngineLog
+from lftool_llamacpp.requantizing import REQUANTIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,9 +125,7 @@ def quantize_file(source: Path, output: Path, call: QuantizeCall, on_tensor: Cal
         if "requantizing" in why:
             raise RecipeError(
                 f"the weights are quantised already: {why}",
-                hints=(
-                    'start from F16, BF16 or F32 weights, or set quantizer = "llama.cpp" and options = { allow_requantize = true }',
-                ),
+                hints=REQUANTIZE,
             )
         at = f" (tensor {progress.last})" if progress.last and progress.last not in why else ""
         why = _FUNCTIONS.sub("", why)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable
@@ -34,6 +35,7 @@ _MEMBERS = (
     f"{_TREE}/scripts/*.cmake",
 )
 _OWN = Path(__file__).parent / "native"
+_PAGE = Path(__file__).parent / "page"
 _FILES = (Path(__file__), Path(__file__).parent / "licenses.py")
 _SOURCES = (
     "zip",
@@ -49,6 +51,7 @@ _SOURCES = (
     "conversation",
     "chatting",
     "talk",
+    "page",
     "gate",
     "connections",
     "chat_params",
@@ -248,6 +251,7 @@ class _Build:
             f"-ffile-prefix-map={_OWN}=native",
             *own_arguments(here / self.tree),
             f'-DLFTOOL_BACKEND="{self.flavour.backend}"',
+            f"-DLFTOOL_PAGE={int(not self.flavour.web_ui)}",
             *(*more, source, "-o", output),
         )
 
@@ -274,7 +278,7 @@ class _Build:
         self.run(
             *(self.tools.compiler, *kind, "-s", "-Wl,--build-id=none", "-Wl,--gc-sections", *_HARDENED_LINK),
             *(f"-Wl,--wrap={name}" for name in (*_WRAPPED, *_WRAPPED_OF_CXX)),
-            *(*(f"{name}.o" for name in _SOURCES), *objects),
+            *(*(f"{name}.o" for name in _SOURCES), "page-files.o", *objects),
             *("-Wl,--start-group", f"{level}/{_CPU_LIBRARY}", *libraries, "-Wl,--end-group"),
             *("-lpthread", "-ldl", "-lm", *self.flavour.link, "-o", f"executable-{level}"),
         )
@@ -291,6 +295,8 @@ class _Build:
         for place, level in enumerate(others):
             begin = _FIRST_SHARE + place * step
             self.libraries(level, ("ggml-cpu",), (begin, begin + step))
+        shutil.copytree(_PAGE, "page")
+        self.own(str(_OWN / "page.S"), "page-files.o")
         for name in _SOURCES:
             self.own(str(_OWN / f"{name}.cpp"), f"{name}.o")
         self.check_wraps(first)
@@ -319,7 +325,7 @@ class NativeRuntime:
         """Return our sources, the options, and the archive of llama.cpp's sources."""
         return ToolIdentity(
             version=f"llama-cpp-python {VERSION}",
-            files=(*_FILES, *sorted(_OWN.iterdir())),
+            files=(*_FILES, *sorted(_OWN.iterdir()), *sorted(_PAGE.iterdir())),
             parameters=tuple(f"{name}={value}" for name, value in asdict(self.flavour).items()),
             archive=source_archive(VERSION, _MEMBERS),
         )

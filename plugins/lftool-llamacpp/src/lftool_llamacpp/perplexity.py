@@ -23,7 +23,7 @@ from lftool_llamacpp.engine import llama_cpp
 from lftool_llamacpp.engine_log import EngineLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from lftool.api import QualityRequest
 
@@ -114,43 +114,52 @@ class _Sums:
         self.same += int((own.argmax(axis=1) == reference.argmax(axis=1)).sum())
 
 
-def measure_perplexity(request: QualityRequest, progress: Callable[[str, int, int], None]) -> QualityFigures:
-    """Return the figures.
+def measure_perplexity(
+    requests: Sequence[QualityRequest], progress: Callable[[str, int, int], None]
+) -> list[QualityFigures]:
+    """Return the figures of several weights, which are compared with the same reference on the same text.
 
     Raises:
         RecipeError: The text is no UTF-8, or shorter than one context.
         FormatError: llama.cpp cannot load the weights, or they have another vocabulary than the reference.
     """
+    request = requests[0]
     context = request.context or min(_CONTEXT, _trained_context(request.reference))
     text = text_of(request)
-    own, reference = (
-        load(path, context, request.threads, logits_all=True) for path in (request.weights, request.reference)
+    reference, *models = (
+        load(path, context, request.threads, logits_all=True)
+        for path in (request.reference, *(item.weights for item in requests))
     )
-    tokens = own.tokenize(text.encode(), add_bos=True, special=False)
-    if tokens != reference.tokenize(text.encode(), add_bos=True, special=False) or own.n_vocab() != reference.n_vocab():
-        raise FormatError("the weights and the unquantised weights have different vocabularies")
+    tokens = reference.tokenize(text.encode(), add_bos=True, special=False)
+    for own in models:
+        if tokens != own.tokenize(text.encode(), add_bos=True, special=False) or own.n_vocab() != reference.n_vocab():
+            raise FormatError("the weights and the unquantised weights have different vocabularies")
     chunks, first = len(tokens) // context, context // 2
     if not chunks:
         raise RecipeError(
             f"{request.text_name} has {len(tokens)} tokens, expected at least one context of {context}",
             hints=("give a longer text, or a smaller context",),
         )
-    sums, begins = _Sums(), tokens[0] == own.token_bos()
+    all_sums, begins = [_Sums() for _ in models], tokens[0] == reference.token_bos()
     for index in range(chunks):
         chunk = tokens[index * context : (index + 1) * context]
         if begins:
-            chunk[0] = own.token_bos()
-        predicted = _log_probabilities(own, chunk, first)
-        sums.add(predicted, _log_probabilities(reference, chunk, first), chunk[first + 1 :])
+            chunk[0] = reference.token_bos()
+        expected = _log_probabilities(reference, chunk, first)
+        for own, sums in zip(models, all_sums, strict=True):
+            sums.add(_log_probabilities(own, chunk, first), expected, chunk[first + 1 :])
         progress("", index + 1, chunks)
-    return QualityFigures(
-        context=context,
-        tokens=sums.tokens,
-        perplexity=math.exp(sums.own / sums.tokens),
-        reference_perplexity=math.exp(sums.reference / sums.tokens),
-        kl_divergence=sums.divergence / sums.tokens,
-        kl_divergence_max=sums.divergence_max,
-        same_top=sums.same / sums.tokens,
-        tool=f"llama-cpp-python {version('llama-cpp-python')}",
-        machine=machine(),
-    )
+    return [
+        QualityFigures(
+            context=context,
+            tokens=sums.tokens,
+            perplexity=math.exp(sums.own / sums.tokens),
+            reference_perplexity=math.exp(sums.reference / sums.tokens),
+            kl_divergence=sums.divergence / sums.tokens,
+            kl_divergence_max=sums.divergence_max,
+            same_top=sums.same / sums.tokens,
+            tool=f"llama-cpp-python {version('llama-cpp-python')}",
+            machine=machine(),
+        )
+        for sums in all_sums
+    ]

@@ -12,6 +12,7 @@ from attrs import field, frozen
 from lftool.api import RecipeError, TensorType, ToolIdentity, TransformPlan, UnavailableError
 from lftool.api.gguf import FILE_TYPES, read_gguf, read_imatrix, write_probe_imatrix, write_probe_model
 from lftool_llamacpp.importance import check_coverage
+from lftool_llamacpp.requantizing import REQUANTIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -38,9 +39,7 @@ def _refuse_quantised(header: GGUFHeader, planned: Iterable[TensorType]) -> None
         if tensor.type.block_elements > 1 and types.get(tensor.name, tensor.type.name) != tensor.type.name:
             raise RecipeError(
                 f"the weights are quantised already: tensor {tensor.name} is {tensor.type.name}",
-                hints=(
-                    'start from F16, BF16 or F32 weights, or set quantizer = "llama.cpp" and options = { allow_requantize = true }',
-                ),
+                hints=REQUANTIZE,
             )
 
 

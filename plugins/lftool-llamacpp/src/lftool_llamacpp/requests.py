@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from attrs import frozen
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from lftool_llamacpp.tool_calls import ToolCalling, call_schema, tool_names
 
 _REALS = ("temperature", "top_p", "min_p", "repeat_penalty")
 _WHOLE = ("top_k", "max_tokens", "seed")
+
+_MOST_LOGPROBS = 20
 
 # Field to the least and the most that it may be.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -36,12 +38,16 @@ _WHOLE_RANGES: dict[str, tuple[int, int]] = {
     "max_tokens": (-1, 2**31 - 1),
     "seed": (-1, 2**32 - 1),
     "mirostat_mode": (0, 2),
-    "top_logprobs": (0, 20),
+    "top_logprobs": (0, _MOST_LOGPROBS),
 }
+# What llama-cpp-python calls a field.
+_ARGUMENTS = {"temperature": "temp"}
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")  # no set: what is compared may have no hash
 _MOST_MESSAGES, _MOST_STOPS, _MOST_STOP_LENGTH, _MOST_INPUTS, _MOST_TOOLS = 4096, 16, 1000, 256, 128
+_MOST_ANSWERS = 16
 _MOST_BIASES = 4096
 _MOST_SCHEMA_BYTES, _MOST_SCHEMA_NODES, _MOST_SCHEMA_DEPTH, _MOST_REPEATS = 64 * 1024, 4096, 32, 1000
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REPEATS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 
 
@@ -71,6 +77,49 @@ class Limits:
 
     vocabulary: int
     compiles: Callable[[str], bool]
+
+
+@frozen(kw_only=True)
+class Asked:
+    """What a request asks for, checked.
+
+    Attributes:
+        chat: Whether it is a chat; else a text is completed.
+        messages: The conversation, each message with its content as text, or None.
+        prompt: What is completed: text, or tokens.
+        sampling: Names of `Llama.generate` to values.
+        biases: Token to what is added to its logit.
+        most: At most so many tokens an answer; None for as many as the context has room for.
+        stop: Strings that end an answer.
+        seed: Where chance begins; None for anywhere.
+        afresh: Whether the prompt is read anew, so that the same request gets the same answer.
+        count: How many answers.
+        logprobs: Of how many tokens the logarithms of their probabilities are told beside the one chosen; None for none.
+        grammar: What constrains an answer, as llama.cpp writes it.
+        tools: What may be called, as the client names them.
+        calling: How calls are found in an answer; None where there are none.
+        stream: Whether it is sent piece by piece.
+        usage: Whether a stream ends with the number of tokens.
+        echo: Whether the prompt comes before its completion.
+    """
+
+    chat: bool
+    messages: tuple[dict[str, Any], ...] = ()
+    prompt: str | tuple[int, ...] = ""
+    sampling: Mapping[str, float]
+    biases: Mapping[int, float]
+    most: int | None
+    stop: tuple[str, ...]
+    seed: int | None
+    afresh: bool
+    count: int
+    logprobs: int | None
+    grammar: str | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    calling: ToolCalling | None = None
+    stream: bool
+    usage: bool
+    echo: bool = False
 
 
 def with_contract(body: Mapping[str, Any], contract: Mapping[str, Any], *, chat: bool) -> dict[str, Any]:
@@ -115,20 +164,52 @@ def _number(body: Mapping[str, Any], name: str, least: float, most: float, *, wh
     return value if whole else float(value)
 
 
-def _sampling(body: Mapping[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = {
-        name: _number(body, name, *bounds, whole=False) for name, bounds in _RANGES.items() if name in body
+def _sampling(body: Mapping[str, Any]) -> dict[str, float]:
+    made: dict[str, float] = {
+        _ARGUMENTS.get(name, name): _number(body, name, *bounds, whole=False)
+        for name, bounds in _RANGES.items()
+        if name in body
     }
-    made |= {
-        name: _number(body, name, *bounds, whole=True)
-        for name, bounds in _WHOLE_RANGES.items()
-        if name in body and name != "top_logprobs"
-    }
-    if made.get("seed") == -1:
-        del made["seed"]
-    if made.get("max_tokens") in {-1, 0}:
-        made["max_tokens"] = -1
+    for name in ("top_k", "mirostat_mode"):
+        if name in body:
+            made[name] = _number(body, name, *_WHOLE_RANGES[name], whole=True)
     return made
+
+
+def _whole(body: Mapping[str, Any], name: str, no_value: tuple[int, ...]) -> int | None:
+    value = _number(body, name, *_WHOLE_RANGES[name], whole=True) if name in body else None
+    return None if value in no_value else value
+
+
+def _flag(body: Mapping[str, Any], name: str) -> bool:
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        raise BadRequestError(f"{name} must be true or false", name)
+    return value
+
+
+def _usage(body: Mapping[str, Any]) -> bool:
+    options = body.get("stream_options", {})
+    if not isinstance(options, dict):
+        raise BadRequestError("stream_options must be an object", "stream_options")
+    return _flag(options, "include_usage")
+
+
+def _common(body: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
+    """Return what chats and completions have in common, as attributes of `Asked`."""
+    count = _number(body, "n", 1, _MOST_ANSWERS, whole=True) if "n" in body else 1
+    if body.get("best_of", count) != count:
+        raise BadRequestError("best_of must be n", "best_of")
+    return {
+        "sampling": _sampling(body),
+        "biases": _biases(body, limits) if "logit_bias" in body else {},
+        "most": _whole(body, "max_tokens", (-1, 0)),
+        "stop": tuple(_stops(body)),
+        "seed": _whole(body, "seed", (-1,)),
+        "count": count,
+        "stream": _flag(body, "stream"),
+        "usage": _usage(body),
+    }
 
 
 def _stops(body: Mapping[str, Any]) -> list[str]:
@@ -160,52 +241,52 @@ def _biases(body: Mapping[str, Any], limits: Limits) -> dict[int, float]:
     return found
 
 
-def _check_schema(schema: Any) -> None:  # noqa: ANN401 - JSON
+def _check_schema(schema: Any, param: str) -> None:  # noqa: ANN401 - JSON
     """Raise unless a JSON Schema is one that turns into a grammar of bounded size."""
     text = json.dumps(schema)
     if not isinstance(schema, dict) or len(text) > _MOST_SCHEMA_BYTES:
-        raise BadRequestError(f"a schema is an object of at most {_MOST_SCHEMA_BYTES} characters", "response_format")
+        raise BadRequestError(f"a schema is an object of at most {_MOST_SCHEMA_BYTES} characters", param)
     nodes, left = 0, [(schema, 1)]
     while left:
         value, depth = left.pop()
         nodes += 1
         if nodes > _MOST_SCHEMA_NODES or depth > _MOST_SCHEMA_DEPTH:
-            raise BadRequestError("the schema is too large, or too deep", "response_format")
+            raise BadRequestError("the schema is too large, or too deep", param)
         if isinstance(value, dict):
             for name in _REPEATS:
                 bound = value.get(name)
                 if isinstance(bound, int) and not isinstance(bound, bool) and not 0 <= bound <= _MOST_REPEATS:
-                    raise BadRequestError(f"the schema's {name} must be from 0 to {_MOST_REPEATS}", "response_format")
+                    raise BadRequestError(f"the schema's {name} must be from 0 to {_MOST_REPEATS}", param)
             left += [(item, depth + 1) for item in value.values()]
         elif isinstance(value, list):
             left += [(item, depth + 1) for item in value]
 
 
-def _format(body: Mapping[str, Any], limits: Limits) -> dict[str, Any] | None:
-    """Return the constraint of an answer as llama-cpp-python names it; llama.cpp takes the grammar that it means."""
+def _grammar_of(schema: Any, limits: Limits, param: str) -> str:  # noqa: ANN401 - JSON
+    """Return a schema as llama.cpp's grammar; one that llama.cpp takes."""
+    _check_schema(schema, param)
+    from llama_cpp.llama_grammar import json_schema_to_gbnf
+
+    try:
+        grammar: str = json_schema_to_gbnf(json.dumps(schema))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, AssertionError, IndexError) as error:
+        raise BadRequestError(f"the schema cannot be used: {type(error).__name__}", param) from None
+    if not limits.compiles(grammar):
+        raise BadRequestError("the schema does not compile into a grammar", param)
+    return grammar
+
+
+def _format(body: Mapping[str, Any], limits: Limits) -> str | None:
+    """Return the grammar of what the answer must be; None where it may be any text."""
     wanted = body["response_format"]
     kind = wanted.get("type") if isinstance(wanted, dict) else None
     if kind == "text":
         return None
-    schema: Any = None
     if kind == "json_object":
-        schema = wanted.get("schema")
-    elif kind == "json_schema" and isinstance(wanted.get("json_schema"), dict):
-        schema = wanted["json_schema"].get("schema", {})
-    else:
-        raise BadRequestError("response_format must have the type text, json_object or json_schema", "response_format")
-    if schema is None:
-        return {"type": "json_object"}
-    _check_schema(schema)
-    from llama_cpp.llama_grammar import json_schema_to_gbnf
-
-    try:
-        grammar = json_schema_to_gbnf(json.dumps(schema))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, AssertionError, IndexError) as error:
-        raise BadRequestError(f"the schema cannot be used: {type(error).__name__}", "response_format") from None
-    if not limits.compiles(grammar):
-        raise BadRequestError("the schema does not compile into a grammar", "response_format")
-    return {"type": "json_object", "schema": schema}
+        return _grammar_of(wanted.get("schema", {"type": "object"}), limits, "response_format")
+    if kind == "json_schema" and isinstance(wanted.get("json_schema"), dict):
+        return _grammar_of(wanted["json_schema"].get("schema", {}), limits, "response_format")
+    raise BadRequestError("response_format must have the type text, json_object or json_schema", "response_format")
 
 
 def _text_of(content: Any) -> Any:  # noqa: ANN401 - a string, or None
@@ -232,58 +313,149 @@ def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     return made
 
 
-def _single(body: Mapping[str, Any]) -> None:
-    for name in ("n", "best_of"):
-        if body.get(name, 1) != 1:
-            raise BadRequestError(f"{name} must be 1", name)
+def _tools(body: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    tools = body.get("tools", [])
+    if not isinstance(tools, list) or len(tools) > _MOST_TOOLS:
+        raise BadRequestError(f"tools must be a list of at most {_MOST_TOOLS}", "tools")
+    for tool in tools:
+        function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
+        name = function.get("name") if isinstance(function, dict) else None
+        if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
+            raise BadRequestError(
+                "a tool has the type function, and a function with a name of up to 64 letters, digits, - or _", "tools"
+            )
+        _check_schema(tool, "tools")
+    return tuple(tools)
 
 
-def chat_arguments(body: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
-    """Return the arguments of `Llama.create_chat_completion` for a request.
+def _calling(body: Mapping[str, Any], tools: tuple[dict[str, Any], ...], limits: Limits) -> dict[str, Any]:
+    """Return the attributes of `Asked` that are about tools."""
+    choice = body.get("tool_choice", "auto" if tools else "none")
+    if choice == "none" or (choice == "auto" and not tools):
+        return {}
+    if choice == "auto":
+        return {"tools": tools, "calling": ToolCalling(names=tool_names(tools), required=False)}
+    if isinstance(choice, dict):
+        function = choice.get("function")
+        name = function.get("name") if choice.get("type") == "function" and isinstance(function, dict) else None
+        callable_ = tuple(tool for tool in tools if tool["function"]["name"] == name)
+    else:
+        callable_ = tools if choice == "required" else ()
+    if not callable_:
+        raise BadRequestError("tool_choice must be none, auto, required, or a function that tools names", "tool_choice")
+    grammar = _grammar_of(call_schema(callable_), limits, "tools")
+    return {"tools": tools, "calling": ToolCalling(names=tool_names(callable_), required=True), "grammar": grammar}
+
+
+def chat_asked(body: Mapping[str, Any], limits: Limits, *, seed_is_own: bool = False) -> Asked:
+    """Return what a request for a chat asks for.
+
+    Args:
+        body: The request, with what the run contract says where it says nothing.
+        limits: What the model bounds.
+        seed_is_own: Whether the client named the seed.
 
     Raises:
         BadRequestError: Something of it is wrong.
     """
-    _single(body)
-    made = {**_sampling(body), "messages": _messages(body), "stop": _stops(body)}
-    if "logit_bias" in body:
-        made["logit_bias"] = _biases(body, limits)
+    made = _common(body, limits)
+    told = _number(body, "top_logprobs", *_WHOLE_RANGES["top_logprobs"], whole=True) if "top_logprobs" in body else 0
+    if told and not _flag(body, "logprobs"):
+        raise BadRequestError("top_logprobs needs logprobs", "top_logprobs")
+    tools = _tools(body)
+    made |= _calling(body, tools, limits)
     if "response_format" in body:
-        made["response_format"] = _format(body, limits)
-    if body.get("logprobs") or "top_logprobs" in body:
-        raise BadRequestError("logprobs are not given by this server", "logprobs")
-    tools, choice = body.get("tools"), body.get("tool_choice", "none")
-    if tools is not None:
-        if not isinstance(tools, list) or len(tools) > _MOST_TOOLS or not all(isinstance(tool, dict) for tool in tools):
-            raise BadRequestError(f"tools must be a list of at most {_MOST_TOOLS}", "tools")
-        if choice not in ("none", "auto"):
-            raise BadRequestError("tool_choice must be none or auto", "tool_choice")
-        made |= {"tools": tools, "tool_choice": choice}
-    return made
+        constraint = _format(body, limits)
+        if constraint is not None and "grammar" in made:
+            raise BadRequestError("an answer is a call, or what response_format says", "response_format")
+        made.setdefault("grammar", constraint)
+    return Asked(
+        chat=True,
+        messages=tuple(_messages(body)),
+        logprobs=told if _flag(body, "logprobs") else None,
+        afresh=seed_is_own,
+        **made,
+    )
 
 
-def completion_arguments(body: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
-    """Return the arguments of `Llama.create_completion` for a request.
-
-    Raises:
-        BadRequestError: Something of it is wrong.
-    """
-    _single(body)
+def completion_asked(body: Mapping[str, Any], limits: Limits, *, seed_is_own: bool = False) -> Asked:
+    """Return what a request for a completion asks for; arguments and errors as for a chat."""
     prompt = body.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
         prompt = prompt[0]
     if isinstance(prompt, list):
-        if not all(type(token) is int and 0 <= token < limits.vocabulary for token in prompt):
+        if not prompt or not all(type(token) is int and 0 <= token < limits.vocabulary for token in prompt):
             raise BadRequestError(f"prompt: a token is a whole number below {limits.vocabulary}", "prompt")
+        prompt = tuple(prompt)
     elif not isinstance(prompt, str):
         raise BadRequestError("prompt must be text, or a list of tokens", "prompt")
-    for name in ("suffix", "logprobs"):
-        if body.get(name):
-            raise BadRequestError(f"{name} is not supported by this server", name)
-    made = {**_sampling(body), "prompt": prompt, "stop": _stops(body), "echo": body.get("echo") is True}
-    if "logit_bias" in body:
-        made["logit_bias"] = _biases(body, limits)
-    return made
+    if body.get("suffix"):
+        raise BadRequestError("suffix is not supported by this server", "suffix")
+    told = _number(body, "logprobs", 0, _MOST_LOGPROBS, whole=True) if "logprobs" in body else None
+    echo = _flag(body, "echo")
+    if echo and told is not None:
+        raise BadRequestError("logprobs of what is echoed are not given", "logprobs")
+    return Asked(chat=False, prompt=prompt, logprobs=told, echo=echo, afresh=seed_is_own, **_common(body, limits))
+
+
+def given_tokens(body: Mapping[str, Any], limits: Limits) -> list[int]:
+    """Return the tokens of a request that wants their text.
+
+    Raises:
+        BadRequestError: They are none.
+    """
+    tokens = body.get("tokens")
+    if not isinstance(tokens, list) or not all(
+        type(token) is int and 0 <= token < limits.vocabulary for token in tokens
+    ):
+        raise BadRequestError(f"tokens must be whole numbers below {limits.vocabulary}", "tokens")
+    return tokens
+
+
+def given_text(body: Mapping[str, Any]) -> tuple[str, bool]:
+    """Return the text of a request that wants its tokens, and whether special ones are added.
+
+    Raises:
+        BadRequestError: It is none.
+    """
+    text = body.get("content")
+    if not isinstance(text, str):
+        raise BadRequestError("content must be text", "content")
+    return text, _flag(body, "add_special")
+
+
+@frozen(kw_only=True)
+class Ranking:
+    """What a request for a ranking asks for.
+
+    Attributes:
+        query: What documents are compared with.
+        documents: The documents.
+        most: How many of the best are told.
+    """
+
+    query: str
+    documents: tuple[str, ...]
+    most: int
+
+
+def ranking(body: Mapping[str, Any]) -> Ranking:
+    """Return what a request for a ranking asks for.
+
+    Raises:
+        BadRequestError: Something of it is wrong.
+    """
+    query, documents = body.get("query"), body.get("documents", body.get("texts"))
+    if not isinstance(query, str) or not query:
+        raise BadRequestError("query must be text, and not empty", "query")
+    if (
+        not isinstance(documents, list)
+        or not 0 < len(documents) <= _MOST_INPUTS
+        or not all(isinstance(text, str) and text for text in documents)
+    ):
+        raise BadRequestError(f"documents must be 1 to {_MOST_INPUTS} texts, none empty", "documents")
+    most = _number(body, "top_n", 1, _MOST_INPUTS, whole=True) if body.get("top_n") is not None else len(documents)
+    return Ranking(query=query, documents=tuple(documents), most=most)
 
 
 def embedding_inputs(body: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from importlib.util import module_from_spec, spec_from_loader
 from typing import TYPE_CHECKING, Any
 
 from lftool_llamacpp.application import Application
+from lftool_llamacpp.loaded_model import LoadedModel
 from lftool_llamacpp.requests import Limits
 
 if TYPE_CHECKING:
@@ -63,6 +64,20 @@ def _limits(model: Any) -> Limits:  # noqa: ANN401 - llama_cpp.Llama
         return True
 
     return Limits(vocabulary=model.n_vocab(), compiles=compiles)
+
+
+def _about(bundle: Any, kind: str, context: int) -> dict[str, Any]:  # noqa: ANN401 - the runner's Bundle
+    """Return what the chat page tells; native/page.cpp has the same."""
+    manifest = bundle.manifest
+    return {
+        "name": manifest["name"],
+        "version": manifest.get("version", ""),
+        "license": manifest.get("license", ""),
+        "signature": os.environ.get("LFTOOL_SIGNATURE", "signature not looked at"),
+        "system": bundle.contract.get("system", ""),
+        "context": context,
+        "does": kind,
+    }
 
 
 def _impatient(protocol: Any) -> Any:  # noqa: ANN401 - uvicorn's class of connections
@@ -114,13 +129,18 @@ def main() -> None:
         sys.stderr.write("  hint: pip install 'lftool-llamacpp[server]', or compile a runtime: lftool runtime build\n")
         sys.exit(8)
     model, kind = runner.load(bundle, options, embeddings=options.embeddings)
+    template = model.metadata.get("tokenizer.chat_template", "")
+    if kind == "generates" and not template:
+        sys.stderr.write(f"{bundle.name}: {runner.NO_TEMPLATE}\n")
     key = os.environ.get("LLAMA_API_KEY") or None
     application = Application(
-        model=model,
+        model=LoadedModel(model, model.chat_formatter, template),
         name=bundle.manifest["name"],
         contract=bundle.contract,
         limits=_limits(model),
+        about=_about(bundle, kind, model.n_ctx()),
         embed=partial(runner.embed, model) if kind == "embeds" else None,
+        rank=partial(runner.rank, model) if kind == "ranks" else None,
         key=key,
         local_only=key is None and not options.insecure,
     )

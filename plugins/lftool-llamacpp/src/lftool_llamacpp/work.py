@@ -31,12 +31,10 @@ class Work:
         self._over = threading.Event()
         self._done: asyncio.Event | None = None
 
-    def look(self, tokens: Any, scores: Any) -> Any:  # noqa: ANN401 - a logits processor, called for each token
-        """Return scores as they are, or end the answer."""
-        del tokens
+    def check(self) -> None:
+        """Raise where nobody waits for the answer any more; called between two tokens."""
         if self._over.is_set() or self._stopping.is_set():
             raise StoppedError
-        return scores
 
     def start(self, loop: asyncio.AbstractEventLoop) -> asyncio.Queue[Any]:
         """Begin, and return where pieces arrive: None at the end, an exception where it failed."""
@@ -74,6 +72,8 @@ class Work:
 def refusal_of(error: BaseException) -> BadRequestError:
     """Return what a client is told of a failure in llama-cpp-python; never a prompt, nor a path of this machine."""
     text = str(error)
+    if isinstance(error, BadRequestError):
+        return error
     if isinstance(error, ValueError) and ("exceed context window" in text or "exceed batch size" in text):
         return BadRequestError("the prompt does not fit into the context", code="context_length_exceeded")
     if isinstance(error, StoppedError):

@@ -16,7 +16,7 @@ from lftool_llamacpp.backend import CPUBackend
 from lftool_llamacpp.launching import accelerated, library_offloads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from lftool.api import Figures, LaunchCommand, LaunchRequest, LoadReport, LoadRequest, QualityRequest
 
@@ -108,6 +108,12 @@ class ROCmBackend:
     def measure(self, request: QualityRequest, progress: Callable[[str, int, int], None]) -> Figures:
         """Return how well weights predict a text, computed on the processor: it is what checks compare with."""
         return CPUBackend().measure(request, progress)
+
+    def measure_several(
+        self, requests: Sequence[QualityRequest], progress: Callable[[str, int, int], None]
+    ) -> Sequence[Figures]:
+        """Return what the processor measures."""
+        return CPUBackend().measure_several(requests, progress)
 
     def load(self, request: LoadRequest) -> LoadReport:
         """Load vocabulary and list of tensors on the processor: they are the same everywhere."""

@@ -76,7 +76,11 @@ class StrictQuantizer:
                     f"the weights are quantised already: tensor {item.tensor} is {source}"
                     if already
                     else f"tensor {item.tensor} is {source}, which cannot be quantised",
-                    hints=('start from F16, BF16 or F32 weights, or set quantizer = "llama.cpp"',),
+                    hints=(
+                        "pack them as they are: leave out `quantize` in the target",
+                        "or start from F16, BF16 or F32 weights",
+                        'or quantise them again: quantizer = "llama.cpp" and options = { allow_requantize = true }',
+                    ),
                 )
             if item.type not in KERNELS and item.type not in FLOATS:
                 raise RecipeError(

@@ -238,14 +238,23 @@ def text_of(message):
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
-def chat_as_the_model_says(llama_cpp, model):
-    """Chat by the model's template where it is one; by llama.cpp's own where it is a name; without one, complete what is said."""
-    template = model.metadata.get("tokenizer.chat_template")
-    if template is not None and "{" in template:
-        return
+NO_TEMPLATE = "this model has no chat template: it goes on with what is said"
 
-    def as_given(messages, **named):
-        return "\n".join(map(text_of, messages))
+
+def as_given(messages):
+    """Return what a model without a chat template goes on with."""
+    return "\n".join(map(text_of, messages))
+
+
+def chat_as_the_model_says(llama_cpp, model):
+    """Chat by the model's template where it is one; by llama.cpp's own where it is a name; without one, complete what is said.
+
+    llama-cpp-python would take one of its own where it recognises the model's, and another model's where there is none.
+    """
+    template, formats = model.metadata.get("tokenizer.chat_template"), llama_cpp.llama_chat_format
+
+    def without(messages, **named):
+        return formats.ChatFormatterResponse(prompt=as_given(messages))
 
     def by_name(messages, **named):
         said = [(message["role"].encode(), text_of(message).encode()) for message in messages]
@@ -255,12 +264,24 @@ def chat_as_the_model_says(llama_cpp, model):
             raise TemplateError("the chat template is %r: neither a template, nor a name that llama.cpp knows" % template[:80])
         prompt = ctypes.create_string_buffer(size + 1)
         llama_cpp.llama_chat_apply_template(template.encode(), chat, len(said), True, prompt, size + 1)
-        return prompt.raw[:size].decode("utf-8", "replace")
+        return formats.ChatFormatterResponse(prompt=prompt.raw[:size].decode("utf-8", "replace"))
 
-    render, formats = (as_given if template is None else by_name), llama_cpp.llama_chat_format
-    model.chat_handler = formats.chat_formatter_to_chat_completion_handler(
-        lambda **named: formats.ChatFormatterResponse(prompt=render(**named))
-    )
+    def token_text(token):
+        return model._model.token_get_text(token) if token >= 0 else ""
+
+    if template is None:
+        formatter = without
+    elif "{" not in template:
+        formatter = by_name
+    else:
+        formatter = formats.Jinja2ChatFormatter(
+            template=template,
+            eos_token=token_text(model.token_eos()),
+            bos_token=token_text(model.token_bos()),
+            stop_token_ids=[model.token_eos()],
+        )
+    model.chat_formatter = formatter
+    model.chat_handler = formats.chat_formatter_to_chat_completion_handler(formatter)
 
 
 # Architectures of llama.cpp that make vectors and no text; any model does that says how its output is pooled (llama.h).
@@ -352,18 +373,14 @@ def load(bundle, options, embeddings=False):
     bound_templates(llama_cpp, variables={} if options.think is None else {"enable_thinking": options.think})
     facts = read_facts(bundle)
     kind, pooling = kind_of(facts)
-    if kind == "ranks":
-        sys.stderr.write("%s: this model ranks documents, and llama-cpp-python cannot serve it\n" % bundle.name)
-        sys.stderr.write("  hint: compile a native runtime: lftool runtime build\n")
-        sys.exit(8)
     told, context = offload(bundle, llama_cpp, options), bundle.contract.get("context", 0)
-    if embeddings or kind == "embeds":
-        kind = "embeds"
+    if embeddings or kind != "generates":
+        kind = "ranks" if kind == "ranks" else "embeds"
         context = context or min(facts.get("%s.context_length" % facts["general.architecture"], MOST_TOKENS), MOST_TOKENS)
         # A text must fit into one batch: its tokens look at one another.
         told.update(embedding=True, n_batch=context, n_ubatch=context)
-        if not pooling:
-            told["pooling_type"] = MEAN
+        if kind == "ranks" or not pooling:
+            told["pooling_type"] = RANK if kind == "ranks" else MEAN
     try:
         model = llama_cpp.Llama(
             model_path=bundle.path,
@@ -385,6 +402,31 @@ def embed(model, text):
     """Return the vector of a text, of length 1, and how many tokens it has."""
     vectors, tokens = model.embed([text], normalize=True, truncate=False, return_count=True)
     return vectors[0], tokens
+
+
+def rank(model, query, document):
+    """Return the score of a document for a query, and how many tokens they have together; llama-server asks the same."""
+    import llama_cpp
+
+    template, vocab = llama_cpp.llama_model_chat_template(model.model, b"rerank"), model._model.vocab
+    if template is not None:
+        text = template.replace(b"{query}", query.encode()).replace(b"{document}", document.encode())
+        tokens = model.tokenize(text, add_bos=False, special=True)
+    else:
+        asked, said = (model.tokenize(text.encode(), add_bos=False, special=False) for text in (query, document))
+        end, separator = llama_cpp.llama_vocab_eos(vocab), llama_cpp.llama_vocab_sep(vocab)
+        end = [separator if end < 0 else end] if llama_cpp.llama_vocab_get_add_eos(vocab) else []
+        first = [llama_cpp.llama_vocab_bos(vocab)] if llama_cpp.llama_vocab_get_add_bos(vocab) else []
+        between = [separator] if llama_cpp.llama_vocab_get_add_sep(vocab) else []
+        tokens = [*first, *asked, *end, *between, *said, *end]
+    if len(tokens) > model.n_batch:
+        raise ValueError("Requested tokens (%d) exceed batch size of %d" % (len(tokens), model.n_batch))
+    model._batch.reset()
+    model._batch.add_sequence(tokens, 0, True)
+    model._ctx.kv_cache_clear()
+    model._ctx.decode(model._batch)
+    model._batch.reset()
+    return llama_cpp.llama_get_embeddings_seq(model.ctx, 0)[0], len(tokens)
 
 
 def number(low, high, kind=float):
@@ -409,8 +451,8 @@ def add_options(parser, contract):
         return "default: %s" % (contract[name] if name in contract else else_)
 
     parser.add_argument("--max-tokens", type=number(1, 2**31 - 1, int), metavar="N", help="at most N tokens an answer; " + said("max_tokens", "no limit"))
-    parser.add_argument("--temperature", type=number(0, 100), metavar="T", help=said("temperature", "llama-cpp-python's"))
-    parser.add_argument("--top-p", type=number(0, 1), metavar="P", help=said("top_p", "llama-cpp-python's"))
+    parser.add_argument("--temperature", type=number(0, 100), metavar="T", help=said("temperature", DEFAULTS["temperature"]))
+    parser.add_argument("--top-p", type=number(0, 1), metavar="P", help=said("top_p", DEFAULTS["top_p"]))
     parser.add_argument("--seed", type=number(0, 2**32 - 2, int), metavar="N", help=said("seed", "0"))
     parser.add_argument("--system", metavar="TEXT", help="system prompt; " + said("system", "none").replace("%", "%%")[:200])
     parser.add_argument("--ctx", type=number(1, 2**31 - 1, int), metavar="N", help="tokens of context; " + said("context", "the model's"))
@@ -450,13 +492,21 @@ class Stopped(Exception):
     """An answer was stopped, by Ctrl-C."""
 
 
+# llama.cpp's own, which the native runtime has too. llama-cpp-python's for chats are others: a temperature of 0.2, and a penalty
+# of 1.1 on tokens that come again, which are often the words of the question.
+DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "repeat_penalty": 1.0}
+
+
 class Session:
     """One model and one contract."""
 
     def __init__(self, bundle, options):
         contract = self.contract = bundle.contract
         self.model, self.kind = load(bundle, options)
-        self.sampling = {}
+        if self.kind == "ranks":
+            sys.stderr.write("%s: this model ranks documents; serve it, and ask /v1/rerank\n" % bundle.name)
+            sys.exit(2)
+        self.sampling = dict(DEFAULTS)
         for name in ("temperature", "top_p", "min_p", "repeat_penalty"):
             if name in contract:
                 self.sampling[name] = float(contract[name])
@@ -465,7 +515,8 @@ class Session:
         if contract.get("stop"):
             self.sampling["stop"] = contract["stop"]
         self.without_template = "tokenizer.chat_template" not in self.model.metadata
-        self.raw = options.raw or self.without_template
+        self.alone = options.raw  # each question stands for itself
+        self.raw = self.alone or self.without_template
         self.most = contract.get("max_tokens")
         if self.most:
             self.sampling["max_tokens"] = self.most
@@ -477,7 +528,8 @@ class Session:
         """Yield the answer to the last message as it comes; then `finish` says why it ended."""
         self.finish = None
         if self.raw:
-            stream = self.model.create_completion(messages[-1]["content"], stream=True, **self.sampling)
+            text = messages[-1]["content"] if self.alone else as_given(messages)
+            stream = self.model.create_completion(text, stream=True, **self.sampling)
         else:
             stream = self.model.create_chat_completion(messages, stream=True, **self.sampling)
         begun = self.raw  # a template ends before the space that begins an answer
@@ -645,7 +697,7 @@ class Chat:
         """Talk until the input ends."""
         note("Ctrl-C stops an answer, Ctrl-D ends the conversation, /help lists commands.")
         if self.session.without_template:
-            note("This model has no chat template: it goes on with what you write.")
+            note("This model has no chat template: it goes on with what is said.")
         idle = False  # whether Ctrl-C came last
         while True:
             try:
@@ -700,6 +752,8 @@ class Chat:
             if not self.turns:
                 note("There is no question yet.")
             else:
+                # Chance begins elsewhere: where the temperature is above 0, the same question gets another answer.
+                self.session.sampling["seed"] = struct.unpack("<I", os.urandom(4))[0]
                 self.ask(self.turns.pop()[0])
         elif not rest:
             note("%s needs the name of a file." % command)
@@ -741,7 +795,7 @@ class Chat:
         left = window - min(self.session.most or window, window // 4) - self._tokens(self.system, question)
         sizes = [self._tokens(*turn) for turn in self.turns]
         forgotten = 0
-        while self.turns and not self.session.raw and sum(sizes) > left:
+        while self.turns and not self.session.alone and sum(sizes) > left:
             del self.turns[0], sizes[0]
             forgotten += 1
         return forgotten
@@ -923,6 +977,8 @@ def main():
     if prompt is None:
         Chat(session, options.stats).talk()
     else:
+        if session.without_template and not options.raw and session.kind == "generates":
+            sys.stderr.write("%s: %s\n" % (bundle.name, NO_TEMPLATE))
         session.answer(prompt)
 
 

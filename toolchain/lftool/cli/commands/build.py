@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,14 @@ import click
 
 from lftool.cli.shared_options import (
     chosen_sign_key,
+    counted,
     json_option,
+    note,
     print_json,
     project_option,
     say,
+    show_bundle,
     sign_key_option,
-    size_text,
 )
 
 if TYPE_CHECKING:
@@ -101,12 +104,15 @@ def command(
     if dry_run:
         _show_graph(plan_project(found, ports, options), graph, as_json=as_json)
         return
+    started = time.monotonic()
     built = apart(lambda: build_project(found, ports, options), ports)
     if as_json:
         print_json({"bundles": [_as_json(item) for item in built]})
         return
     for item in built:
-        say(f"{item.path}  {size_text(item.artifact.size)}  sha256 {item.artifact.sha256}")
+        show_bundle(item)
+    made = counted(len(built), "bundle")
+    note(f"{made} in {time.monotonic() - started:.1f} s")
 
 
 def _as_json(item: BuiltBundle) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lftool.cli.shared_options import json_option, note, print_json, project_option, say, size_text
+from lftool.cli.shared_options import WholeHelpGroup, json_option, note, print_json, project_option, say, size_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +40,7 @@ def _store() -> Store:
     return open_store()
 
 
-@click.group("cache")
+@click.group("cache", cls=WholeHelpGroup)
 def command() -> None:
     """Manage the cache of sources and results."""
 

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 def command(
     bundles: tuple[Path, ...], junit: Path | None, backend: str | None, project: Path | None, as_json: bool
 ) -> None:
-    """Run the recipe's [[checks]] against bundles: answers, formats, embeddings, perplexity, time to first token."""
+    """Run the recipe's [[checks]] against bundles: answers, formats, embeddings, rankings, perplexity, time to first token.
+
+    A folder stands for the bundles in it.
+    """
+    from lftool.ops.bundles.folders import bundles_of
     from lftool.ops.checks.check import check_bundles
     from lftool.ops.checks.junit import junit_xml
     from lftool.ops.checks.report import raise_if_failed
@@ -36,7 +40,7 @@ def command(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # CI's time is up: end the servers, too
     reports: list[CheckReport] = []
     try:
-        error = check_bundles(bundles, found, ports, backend, reports)
+        error = check_bundles(bundles_of(bundles), found, ports, backend, reports)
     finally:
         if junit is not None:
             write_durably(junit, junit_xml(reports), "extract")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from lftool.cli.shared_options import json_option, note, print_json, say
+from lftool.cli.shared_options import WholeHelpGroup, json_option, note, print_json, say
 
 
-@click.group("gguf")
+@click.group("gguf", cls=WholeHelpGroup)
 def command() -> None:
     """Repair GGUF files."""
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftool.cli.shared_options import bundle_argument, json_option, print_json, say, size_text
+from lftool.cli.shared_options import counted, json_option, print_json, say, shortened, size_text
+from lftool.models.terminal import verbosity
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
     from lftool.ops.bundles.inspect import Inspection
 
@@ -18,17 +20,22 @@ _DOES = {"generates": "text generation", "embeds": "text embedding", "ranks": "r
 
 
 @click.command("inspect")
-@bundle_argument
+@click.argument("bundle", type=click.Path(path_type=Path))
 @json_option
 def command(bundle: Path, as_json: bool) -> None:
-    """Show members, tensors, run contract, provenance and signers of BUNDLE. Checks its structure, not its signers."""
+    """Show members, tensors, run contract, provenance and signers of BUNDLE, or of the bundles in a folder.
+
+    Checks its structure, not its signers. --verbose adds digests.
+    """
+    from lftool.ops.bundles.folders import bundles_of
     from lftool.ops.bundles.inspect import inspect_bundle
 
-    found = inspect_bundle(bundle)
+    found = [inspect_bundle(path) for path in bundles_of([bundle])]
     if as_json:
-        print_json(_as_json(found))
-    else:
-        _show(found)
+        print_json({"bundles": [_as_json(one) for one in found]} if bundle.is_dir() else _as_json(found[0]))
+        return
+    for one in found:
+        _show(one)
 
 
 def _as_json(found: Inspection) -> dict[str, Any]:
@@ -74,21 +81,45 @@ def _show(found: Inspection) -> None:
         count = sum(1 for tensor in header.tensors if tensor.type.name == kind)
         say(f"             {kind:<8} {count:>5} tensors  {size_text(size):>10}")
     say("  run        " + ("; ".join(_contract(found)) or "no contract"))
-    say(
-        f"  prefix     {manifest.prefix.role:<12} {size_text(manifest.prefix.size):>10}  sha256 {manifest.prefix.sha256.hex[:16]}…"
-    )
+    digest = f"  sha256 {manifest.prefix.sha256.hex[:16]}…" if verbosity() > 0 else ""
+    say(f"  prefix     {manifest.prefix.role:<12} {size_text(manifest.prefix.size):>10}{digest}")
     for member in manifest.members:
         say(
             f"  member     {member.role:<12} {size_text(member.size):>10}  {member.path} at {found.offsets[member.path]}"
         )
-    for dependency in found.provenance["buildDefinition"]["resolvedDependencies"]:
-        say(f"  made from  {dependency['name']}  sha256 {dependency['digest']['sha256'][:16]}…")
+    dependencies = found.provenance["buildDefinition"]["resolvedDependencies"]
+    if verbosity() > 0:
+        for dependency in dependencies:
+            say(f"  made from  {dependency['name']}  sha256 {dependency['digest']['sha256'][:16]}…")
+    else:
+        for line in _made_from(str(dependency["name"]) for dependency in dependencies):
+            say(f"  made from  {line}")
+
+
+def _made_from(names: Iterable[str]) -> list[str]:
+    """Return what a bundle was made from, a line per source, then the rest."""
+    sources: dict[str, list[str]] = {}
+    others = []
+    for name in names:
+        kind, _, rest = name.partition(":")
+        source, slash, path = rest.partition("/")
+        if kind == "source" and slash:
+            sources.setdefault(source, []).append(path)
+        elif kind in {"tool", "runtime"}:
+            others.append(f"{kind} {rest.replace('#', ' for ')}")
+        elif not name.startswith("lftool/"):
+            others.append(name)
+    lines = [
+        f"source {name}: {paths[0] if len(paths) == 1 else counted(len(paths), 'file')}"
+        for name, paths in sources.items()
+    ]
+    return lines + others
 
 
 def _contract(found: Inspection) -> list[str]:
     from lftool.codec.converter import to_plain
 
     return [
-        f"{key} {value!r}" if isinstance(value, str) and key == "system" else f"{key} {value}"
+        f"{key} {shortened(value)!r}" if isinstance(value, str) and key == "system" else f"{key} {value}"
         for key, value in to_plain(found.manifest.run).items()
     ]

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lftool.cli.shared_options import json_option, note, print_json, project_option, say
+from lftool.models.terminal import verbosity
+
+if TYPE_CHECKING:
+    from lftool.ops.lock import LockResult
 
 
 @click.command("lock")
@@ -87,11 +92,15 @@ def command(
     if as_json:
         print_json({"changes": list(result.changes), "written": result.written})
         return
-    for line in result.changes:
-        say(line)
-    note(
-        {True: "wrote lftool.lock", False: "nothing written" if dry_run else "lftool.lock is unchanged"}[result.written]
-    )
+    _show(result)
+    note("wrote lftool.lock" if result.written else "nothing written" if dry_run else "lftool.lock is unchanged")
+
+
+def _show(result: LockResult) -> None:
+    for line in result.summary:
+        say((line[:9], "good"), line[9:])
+    for line in result.changes if verbosity() > 0 else ():
+        say((line, "dim"))
 
 
 def _names(upgrade: tuple[str, ...]) -> set[str] | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import click
 
-from lftool.cli.shared_options import chosen_sign_key, json_option, print_json, say, sign_key_option, size_text
+from lftool.cli.shared_options import chosen_sign_key, json_option, print_json, show_bundle, sign_key_option
 
 
 @click.command("pack")
@@ -66,4 +67,4 @@ def command(
         )
         return
     for path, item in made:
-        say(f"{path}  {size_text(item.artifact.size)}  sha256 {item.artifact.sha256}")
+        show_bundle(attrs.evolve(item, path=path))

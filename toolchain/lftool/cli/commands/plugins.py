@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftool.cli.shared_options import counted, json_option, note, print_json, say
+from lftool.cli.shared_options import WholeHelpGroup, counted, json_option, note, print_json, say, wrapped
 
 if TYPE_CHECKING:
     from lftool.host.discovery import Plugin
 
 
-@click.group("plugins")
+@click.group("plugins", cls=WholeHelpGroup)
 def command() -> None:
     """Show, check, test and create plugins."""
 
@@ -38,8 +38,9 @@ def list_plugins(as_json: bool) -> None:
         origin = plugin.origin
         reason = f": {wrong[origin.entry_point]}" if origin.entry_point in wrong else ""
         say(f"{origin.entry_point}  {origin.distribution} {origin.version}  {plugin.status}{reason}")
-        for hook, record in plugin.records:
-            say(f"    {_kind(hook):<12} {record.name:<18} {record.summary}")
+        rows = [(_kind(hook), record.name, record.summary) for hook, record in plugin.records]
+        for line in wrapped(rows, "    ") if rows else ():
+            say(line)
 
 
 @command.command("show")

@@ -59,7 +59,7 @@ def command(
     chatting = prompt is None and sys.stdin is not None and sys.stdin.isatty()
     variables = chat_files(history=not no_history) if chatting else {}
     ready = prepare_run(picked.path, policy, store, backend, context=given["ctx"], name=name)
-    for line in ready.told:
+    for line in (ready.signature, *ready.told):
         note(f"{name}: {line}")
     if policy is None and backend is None and given["ctx"] is None and ready.steady:
         remember(ready, ready.files)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from lftool.cli.shared_options import json_option, note, print_json, project_option, say, size_text
+from lftool.cli.shared_options import WholeHelpGroup, json_option, note, print_json, project_option, say, size_text
 
 
-@click.group("runtime")
+@click.group("runtime", cls=WholeHelpGroup)
 def command() -> None:
     """Compile a runtime for native bundles."""
 

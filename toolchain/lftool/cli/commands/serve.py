@@ -57,12 +57,12 @@ def command(
     name, backend = picked.path.name if made.path.is_dir() else made.name, picked.backend
     ready = prepare_run(picked.path, policy, store, backend, options, context=given["ctx"], name=name)
     require_free(host, port)
-    for line in ready.told:
+    for line in (ready.signature, *ready.told):
         note(f"{name}: {line}")
     note(f"{name}: serving on http://{f'[{host}]' if ':' in host else host}:{port}/v1")
     start(
         ready,
         name if needs_making(what) else str(picked.path),
         arguments(given),
-        {"LLAMA_API_KEY": secret} if secret else {},
+        {"LFTOOL_SIGNATURE": ready.signature.partition(" (")[0], **({"LLAMA_API_KEY": secret} if secret else {})},
     )

@@ -38,9 +38,14 @@ def command(
     quality: Path | None,
     as_json: bool,
 ) -> None:
-    """Check every byte of each BUNDLE, and that a key you trust signed it. Stops at the first failure."""
+    """Check every byte of each BUNDLE, and that a key you trust signed it. Stops at the first failure.
+
+    A folder stands for the bundles in it.
+    """
+    from lftool.ops.bundles.folders import bundles_of
     from lftool.ops.bundles.verify import VerifyOptions, verify_bundle
 
+    bundles = bundles_of(bundles)
     if quality is not None and len(bundles) > 1:
         raise click.UsageError(f"--quality takes one bundle, got {len(bundles)}")
     options = VerifyOptions(
@@ -60,11 +65,11 @@ def command(
 
 def _show(found: Verification, bundle: Path, options: VerifyOptions) -> None:
     checked = "every byte, flat digest and CRC-32" if options.full else "every byte"
-    say(f"{bundle.name}: {checked} matches the manifest; M {found.manifest_digest}")
+    say(f"{bundle.name}: ", (f"{checked} matches the manifest", "good"), f"; M {found.manifest_digest}")
     if found.signed_by:
-        say(f"signed by {', '.join(found.signed_by)}, which you trust")
+        say((f"signed by {', '.join(found.signed_by)}, which you trust", "good"))
     else:
-        say("integrity only: no signature verified")
+        say(("integrity only: no signature verified", "caution"))
     if found.quality is not None:
         say(f"{options.quality}: {_measured(found.quality)}")
     if found.signatures is not None:

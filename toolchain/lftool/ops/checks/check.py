@@ -96,14 +96,21 @@ def _check(report: CheckReport, path: Path, project: Project, ports: Ports, back
                 checked_bundle.make(checks, report)
 
 
+_ABILITIES = {"generates": "generates text", "embeds": "embeds text", "ranks": "ranks documents"}
+_INSTEAD = {
+    "embeds": ("a check of kind 'embedding' compares the vectors of two texts",),
+    "ranks": ("a check of kind 'rerank' compares the scores of documents",),
+}
+
+
 def _require_kinds(checks: Sequence[PlannedCheck], does: Does, name: str) -> None:
     """Raise UsageError if a check needs an ability that the model lacks."""
     for check in checks:
         if does not in check.registered.record.of:
-            needed = " or ".join({"generates": "generates text"}.get(kind, kind) for kind in check.registered.record.of)
+            needed = " or ".join(_ABILITIES.get(kind, kind) for kind in check.registered.record.of)
             raise UsageError(
-                f"{name}: a check of kind {check.spec.kind!r} needs a model that {needed}, and this one {does}",
-                hints=("a check of kind 'embedding' compares the vectors of two texts",) if does == "embeds" else (),
+                f"{name}: a check of kind {check.spec.kind!r} needs a model that {needed}, and this one {_ABILITIES[does]}",
+                hints=_INSTEAD.get(does, ()),
             )
 
 

@@ -23,7 +23,7 @@ from lftool.ops.run.served_model import Question, ServedModel, served
 from lftool.pipeline.building.builds import make_weights
 from lftool.pipeline.model.parts import WEIGHTS, model_parts
 from lftool.pipeline.ports import Ports
-from lftool.pipeline.stages.measure import measure, project_text
+from lftool.pipeline.stages.measure import Comparison, measure, project_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lftool.pipeline.model.planned_checks import PlannedCheck
 
 T = TypeVar("T")
+_TEMPLATE = "tokenizer.chat_template"
 _ANSWERS, _VECTORS, _FIGURES = "answers", "vectors", "figures"
 
 
@@ -64,8 +65,13 @@ class CheckedBundle:
                 served(self.path, self.ports.store, self.backend, embeddings=what == _VECTORS)
             )
             self._served[what] = model
-            report.asked = model.sentence
+            report.asked = model.sentence + self._without_template()
         return self._served[what]
+
+    def _without_template(self) -> str:
+        """Return what to say of a model that has no chat template; answers then go on with the prompt."""
+        chats = self.does != "generates" or _TEMPLATE in self.shown.weights.metadata
+        return "" if chats else "; no chat template: it goes on with what is said"
 
     def figures(self, name: str, context: int | None) -> Figures:
         """Return how well the weights predict a text in the project."""
@@ -77,16 +83,14 @@ class CheckedBundle:
                 # built elsewhere: backends measure files
                 ports.store.blobs.put_with(lambda out: copy_weights(self.bundle, out), lambda _: None)
             parts = model_parts(recipe, lock)
-            return measure(
-                target,
-                recipe.targets[target].backend,
-                text,
-                context,
-                weights,
-                parts.artifact(WEIGHTS),
-                ports,
-                lambda: make_weights(recipe, lock, parts, ports),
-            ).figures
+            comparison = Comparison(
+                backend=recipe.targets[target].backend,
+                text=text,
+                context=context,
+                reference=parts.artifact(WEIGHTS),
+                prepare=lambda: make_weights(recipe, lock, parts, ports),
+            )
+            return measure(target, weights, comparison, ports).figures
 
     def make(self, checks: Sequence[PlannedCheck], report: CheckReport) -> None:
         """Run checks, and report each result as it comes; checks that need vectors finish last."""
@@ -172,6 +176,9 @@ class _Context:
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         return self._have(_VECTORS, lambda model: model.embed(texts))
+
+    def rank(self, query: str, documents: Sequence[str]) -> list[float]:
+        return self._have(_ANSWERS, lambda model: model.rank(query, documents))
 
     def quality(self, text: str, context: int | None = None) -> Figures:
         found: Figures = self.turn.have(Want(_FIGURES, lambda: self.checked_bundle.figures(text, context)))

@@ -41,7 +41,8 @@ class ReadyToRun:
         confinement: The limits of the process; None if the user's configuration turns them off.
         files: Files that the command depends on: the runner, the backend plugin's modules, the user's configuration.
         steady: Whether it may be started again the same way without probing the machine; true on the processor.
-        told: Messages for the user: who signed, why this backend, what runs where.
+        signature: What is known of who signed.
+        told: Messages for the user: why this backend, what runs where.
     """
 
     command: LaunchCommand
@@ -50,6 +51,7 @@ class ReadyToRun:
     confinement: Confinement | None
     files: tuple[str, ...]
     steady: bool
+    signature: str
     told: tuple[str, ...]
 
 
@@ -206,7 +208,7 @@ def prepare_run(
     except BaseException:
         os.close(descriptor)
         raise
-    told = [text for text in (_trust(checked, signers), why, command.sentence) if text]
+    told = [text for text in (why, command.sentence) if text]
     return ReadyToRun(
         command=command,
         descriptor=descriptor,
@@ -214,5 +216,6 @@ def prepare_run(
         confinement=confinement,
         files=files,
         steady=probe is None,
+        signature=_trust(checked, signers),
         told=tuple(told),
     )

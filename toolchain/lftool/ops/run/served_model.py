@@ -146,6 +146,19 @@ class ServedModel:
             raise UnavailableError("the server returned embeddings that are not numbers")
         return made
 
+    def rank(self, query: str, documents: Sequence[str]) -> list[float]:
+        """Return the scores of documents for a query.
+
+        Raises:
+            UnavailableError: The server does not rank.
+        """
+        asked = {"model": "model", "query": query, "documents": list(documents)}
+        found = sorted(self._post("/v1/rerank", asked)["results"], key=lambda item: item["index"])
+        scores = [item["relevance_score"] for item in found]
+        if len(scores) != len(documents) or any(not isinstance(score, float | int) for score in scores):
+            raise UnavailableError("the server returned scores that are not numbers, or not all of them")
+        return scores
+
 
 @contextlib.contextmanager
 def _transport_errors(path: str) -> Iterator[None]:

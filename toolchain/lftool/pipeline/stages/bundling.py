@@ -12,9 +12,10 @@ from attrs import define, field, frozen
 
 from lftool.bundle.writer import BundleWriter
 from lftool.errors import FormatError, IntegrityError, NotReproducibleError
+from lftool.formats.fallbacks import outcome
 from lftool.models.lock import Lock
 from lftool.models.recipe import Recipe
-from lftool.pipeline.model.parts import ModelParts
+from lftool.pipeline.model.parts import WEIGHTS, ModelParts
 from lftool.pipeline.model.weights import weights_header
 from lftool.pipeline.ports import Ports
 from lftool.pipeline.stages.done import with_output
@@ -101,6 +102,7 @@ class Bundling:
             artifact=weights,
             signed=self.key is not None,
             weights=None if quantized is None else quantized.output,
+            source=self.parts.artifact(WEIGHTS),
         )
         locked = self.lock.targets[target].pack
         finished = (
@@ -121,7 +123,7 @@ class Bundling:
             unsigned = writer.write_body(file)
             self._require(target, writer.manifest_digest, unsigned)
         return Unsigned(
-            bundle=attrs.evolve(bundle, unsigned=unsigned),
+            bundle=attrs.evolve(bundle, unsigned=unsigned, bits=self._bits(weights)),
             finish=_Writing(plan=plan, writer=writer, file=file, close=stack),
         )
 
@@ -152,6 +154,11 @@ class Bundling:
             mode = 0o755 if writing.plan.manifest.prefix.role == "runtime" else 0o644
             writing.file.commit(made.bundle.path, mode=mode)
         return attrs.evolve(made.bundle, artifact=artifact)
+
+    def _bits(self, weights: Artifact) -> float:
+        """Return the bits per weight of weights in the store."""
+        tensors = weights_header(weights, "the weights", self.ports).tensors
+        return outcome(tensors, {}, "").bits
 
     def _checked_weights(self) -> Artifact:
         """Return weights that are packed unchanged."""

@@ -27,7 +27,19 @@ _KIND = "bundle"
 
 @frozen(kw_only=True)
 class BuiltBundle:
-    """A bundle that a build made or found finished."""
+    """A bundle that a build made or found finished.
+
+    Attributes:
+        target: Its target.
+        path: Where it is.
+        manifest: Digest of its manifest.
+        unsigned: The bundle without signatures.
+        artifact: The bundle.
+        signed: Whether it is signed.
+        weights: Its quantised weights; None if they are as the source's.
+        source: The weights before quantising.
+        bits: Bits per weight; None if they were not looked at, for nothing was made.
+    """
 
     target: str
     path: Path
@@ -36,6 +48,8 @@ class BuiltBundle:
     artifact: Artifact
     signed: bool
     weights: Artifact | None
+    source: Artifact
+    bits: float | None = None
 
 
 @frozen(kw_only=True)

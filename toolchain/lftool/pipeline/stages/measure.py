@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -22,7 +23,7 @@ from lftool.models.digest import Artifact, Digest
 from lftool.pipeline.identity import quality_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
     from pathlib import Path
 
     from lftool.api import Finding, ProjectFiles
@@ -105,58 +106,96 @@ def read_text(path: Path) -> Text:
         raise StorageError(f"cannot read the text {path.name}: {error.strerror}") from None
 
 
-def measure(
-    target: str,
-    backend: str,
-    text: Text,
-    context: int | None,
-    weights: Artifact,
-    reference: Artifact,
-    ports: Ports,
-    prepare: Callable[[], object] = lambda: None,
-) -> Quality:
-    """Return the quality of weights in the store, remembered or measured.
+@frozen(kw_only=True)
+class Comparison:
+    """What quantised weights are compared with, and how.
 
-    Args:
-        target: The target's name in messages.
+    Attributes:
         backend: The backend that measures.
         text: The text.
         context: Tokens that are evaluated together; None for the backend's default.
-        weights: The quantised weights, in the store.
         reference: The unquantised weights.
-        ports: Store, registry and threads.
         prepare: Brings the unquantised weights into the store; called only if there is something to measure.
+    """
+
+    backend: str
+    text: Text
+    context: int | None
+    reference: Artifact
+    prepare: Callable[[], object] = lambda: None
+
+
+def measure(target: str, weights: Artifact, comparison: Comparison, ports: Ports) -> Quality:
+    """Return the quality of one target's weights; see `measure_targets`."""
+    return measure_targets({target: weights}, comparison, ports)[target]
+
+
+def measure_targets(targets: Mapping[str, Artifact], comparison: Comparison, ports: Ports) -> dict[str, Quality]:
+    """Return the quality of weights in the store, remembered or measured; what is measured, in one pass of the reference.
+
+    Args:
+        targets: A target's name in messages to its quantised weights, in the store.
+        comparison: What they are compared with.
+        ports: Store, registry and threads.
 
     Raises:
         UnavailableError: The backend is not installed, or cannot measure.
         RecipeError: The text is too short.
     """
-    registered = ports.registry.get(BackendType, backend, UnavailableError)
+    text, reference = comparison.text, comparison.reference
     artifact = ports.store.blobs.put_bytes(text.data, f"the text {text.name}")
+    keys = {
+        target: _key(comparison.backend, artifact, comparison.context, weights, reference, ports)
+        for target, weights in targets.items()
+    }
+    missing = {
+        target: weights for target, weights in targets.items() if not ports.store.remembers(keys[target], "figures")
+    }
+    made = _measured(missing, artifact, comparison, ports) if missing else {}
+    found = {}
+    for target, weights in targets.items():
 
-    def make() -> bytes:
-        prepare()
-        with ports.stage("check", target, f"quality on {text.name}"):
-            request = QualityRequest(
+        def make(target: str = target, weights: Artifact = weights) -> bytes:
+            again = made if target in made else _measured({target: weights}, artifact, comparison, ports)
+            return _stored(again[target])
+
+        figures = _remembered(json.loads(ports.store.remembered_bytes(keys[target], "figures", make)))
+        found[target] = Quality(
+            figures=figures, weights=weights, reference=reference, text=artifact, text_name=text.name
+        )
+    return found
+
+
+def _measured(
+    targets: Mapping[str, Artifact], text: Artifact, comparison: Comparison, ports: Ports
+) -> dict[str, Figures]:
+    registered = ports.registry.get(BackendType, comparison.backend, UnavailableError)
+    comparison.prepare()
+    name, named = comparison.text.name, ", ".join(targets)
+    with ports.stage("check", named, f"quality on {name}"):
+        requests = [
+            QualityRequest(
                 weights=ports.store.blobs.require(weights, f"the weights of {target}"),
-                reference=ports.store.blobs.require(reference, "the unquantised weights"),
-                text=ports.store.blobs.require(artifact, f"the text {text.name}"),
-                text_name=text.name,
-                context=context,
+                reference=ports.store.blobs.require(comparison.reference, "the unquantised weights"),
+                text=ports.store.blobs.require(text, f"the text {name}"),
+                text_name=name,
+                context=comparison.context,
                 threads=ports.threads,
             )
-            figures = ports.isolated.measure(
-                registered,
-                request,
-                lambda _, index, count: ports.emit(
-                    TensorDone(stage="check", target=target, tensor="", index=index, count=count)
-                ),
-            )
-        return canonical_json({name: str(value) for name, value in attrs.asdict(figures).items()})
+            for target, weights in targets.items()
+        ]
+        figures = ports.isolated.measure(
+            registered,
+            requests,
+            lambda _, index, count: ports.emit(
+                TensorDone(stage="check", target=named, tensor="", index=index, count=count)
+            ),
+        )
+    return dict(zip(targets, figures, strict=True))
 
-    key = _key(backend, artifact, context, weights, reference, ports)
-    figures = _remembered(json.loads(ports.store.remembered_bytes(key, "figures", make)))
-    return Quality(figures=figures, weights=weights, reference=reference, text=artifact, text_name=text.name)
+
+def _stored(figures: Figures) -> bytes:
+    return canonical_json({name: str(value) for name, value in attrs.asdict(figures).items()})
 
 
 def _key(

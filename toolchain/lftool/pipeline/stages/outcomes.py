@@ -30,12 +30,34 @@ def of_target(target: str) -> Iterator[None]:
 
 
 def tell_outcome(target: str, produces: str, header: GGUFHeader, plan: TransformPlan, ports: Ports) -> None:
-    """Report tensors that took another type than the file type's, since its blocks do not divide their rows."""
+    """Report what a plan means that its author may not expect.
+
+    Tensors that take another type than the file type's, since its blocks do not divide their rows; tensors that are quantised
+    again; weights that become larger, or stay as they are.
+    """
     found = outcome(header.tensors, {item.tensor: item.type for item in plan.tensors}, produces)
     if found.fallen_back:
         ports.emit(
             Notice(
                 text=f"targets.{target}: {found.fallen_back} of {found.tensors} tensors fall back to larger types, because their rows are"
                 f" not a multiple of {found.block}: {found.bits:.2f} bits a weight"
+            )
+        )
+    if not found.changed:
+        ports.emit(Notice(text=f"targets.{target}: all tensors have their types already; {produces} changes nothing"))
+        return
+    if found.requantized:
+        ports.emit(
+            Notice(
+                text=f"targets.{target}: quantises again what is {', '.join(found.requantized)} already, and loses more than from"
+                " unquantised weights; leave out `quantize` to pack the weights as they are",
+                warning=True,
+            )
+        )
+    if found.after > found.before:
+        ports.emit(
+            Notice(
+                text=f"targets.{target}: the weights become larger, {found.before / 1e6:.1f} MB → {found.after / 1e6:.1f} MB",
+                warning=True,
             )
         )

@@ -137,13 +137,14 @@ class Stages:
     def measure(self, step: Measure, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
         """Raise PolicyError unless a check passes."""
         from lftool.pipeline.model.planned_checks import planned_check  # noqa: PLC0415 - as above
-        from lftool.pipeline.stages.measure import context_of, measure, require, text_of  # noqa: PLC0415 - as above
+        from lftool.pipeline.stages.measure import Comparison, context_of, measure, require, text_of  # noqa: PLC0415 - as above
 
         ports, target = self.ports, step.target
         check = planned_check(step.number, step.check, ports.registry)
         weights, reference = self._artifact(step.weights, made), self._artifact(step.reference, made)
         text, backend = text_of(check, ports.files), self.recipe.targets[target].backend
-        found = measure(target, backend, text, context_of(check), weights, reference, ports)
+        comparison = Comparison(backend=backend, text=text, context=context_of(check), reference=reference)
+        found = measure(target, weights, comparison, ports)
         return [require(check, found, target)]
 
     def pack(self, step: Pack, made: Results, threads: int) -> list[Any]:  # noqa: ARG002

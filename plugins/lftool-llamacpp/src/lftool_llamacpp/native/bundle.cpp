@@ -111,6 +111,7 @@ void Bundle::read_manifest() {
         const nlohmann::json manifest = nlohmann::json::parse(text, shallow);
         contract = manifest.value("run", nlohmann::json::object());
         title    = manifest.at("name").get<std::string>();
+        version  = manifest.value("version", "");
         const auto & prefix = manifest.at("prefix");
         const bool   gguf   = prefix.at("role") == "gguf";
         contents_.push_back({ gguf ? "model.gguf" : "runtime", gguf ? "weights" : "runtime",

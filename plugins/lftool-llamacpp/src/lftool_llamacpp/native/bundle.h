@@ -51,6 +51,7 @@ class Bundle {
     std::string    name;
     nlohmann::json contract;
     std::string    title;
+    std::string    version;
 
   private:
     void read(void * into, uint64_t size, uint64_t offset) const;

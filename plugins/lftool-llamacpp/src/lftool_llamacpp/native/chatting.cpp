@@ -128,7 +128,7 @@ class Talk {
     int run() {
         note("Ctrl-C stops an answer, Ctrl-D ends the conversation, /help lists commands.");
         if (conversation_.without_template()) {
-            note("This model has no chat template: it goes on with what you write.");
+            note("This model has no chat template: it goes on with what is said.");
         }
         bool        idle = false;  // whether Ctrl-C came last
         std::string text;
@@ -208,6 +208,7 @@ class Talk {
             } else {
                 const std::string question = conversation_.turns.back().first;
                 conversation_.turns.pop_back();
+                conversation_.draw_again();
                 ask(question);
             }
         } else if (command == "/save" || command == "/load") {

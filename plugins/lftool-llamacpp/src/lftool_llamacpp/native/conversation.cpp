@@ -4,6 +4,7 @@
 #include <chrono>
 #include <csignal>
 #include <iostream>
+#include <random>
 
 #include <unistd.h>
 
@@ -96,6 +97,7 @@ Conversation::Conversation(const Bundle & bundle, const Options & options, const
     }
     without_template_ = llama_model_chat_template(loaded_->model(), nullptr) == nullptr;
     raw_              = options.raw || without_template_;
+    alone_            = options.raw;
     most_             = contract.value("max_tokens", 0);
     stops_            = contract.value("stop", std::vector<std::string>());
     if (!raw_) {
@@ -112,10 +114,21 @@ size_t Conversation::room() const {
     return llama_n_ctx(loaded_->context());
 }
 
+void Conversation::draw_again() {
+    params_.sampling.seed = std::random_device()();
+}
+
 // Returns the conversation with its next question, as the model reads it.
 std::vector<llama_token> Conversation::rendered(const std::string & question, std::vector<std::string> & stops) {
     stops            = stops_;
     std::string text = question;
+    if (raw_ && !alone_) {  // as serve.cpp's AS_GIVEN
+        std::string before = system.empty() ? "" : system + "\n";
+        for (const auto & [asked, said] : turns) {
+            before += asked + "\n" + said + "\n";
+        }
+        text = before + question;
+    }
     if (!raw_) {
         common_chat_templates_inputs inputs;
         const auto add = [&](const char * role, const std::string & content) {
@@ -153,7 +166,7 @@ Answer Conversation::answer(const std::string & question, const std::function<vo
     if (tokens.empty()) {
         throw Problem(1, "the prompt is empty");
     }
-    while (tokens.size() + kept > room() && !turns.empty() && !raw_) {
+    while (tokens.size() + kept > room() && !turns.empty() && !alone_) {
         turns.erase(turns.begin());
         made.forgotten++;
         tokens = rendered(question, stops);

@@ -35,6 +35,9 @@ class Conversation {
     // question and answer would not fit into the context.
     Answer answer(const std::string & question, const std::function<void(size_t)> & forgot);
 
+    // From now on chance begins elsewhere: where the temperature is above 0, the same question gets another answer.
+    void draw_again();
+
     // Tokens of context.
     size_t room() const;
 
@@ -61,6 +64,7 @@ class Conversation {
     std::vector<std::string>  stops_;
     int                       most_ = 0;
     bool                      raw_  = false;
+    bool                      alone_ = false;  // whether each question stands for itself
     int                       think_ = -1;
     Screen                    screen_;
 };

@@ -8,6 +8,7 @@
 
 #include <cpp-httplib/httplib.h>
 
+#include "page.h"
 #include "problem.h"
 #include "wrap.h"
 
@@ -105,12 +106,26 @@ using Handler = httplib::Server::HandlerWithResponse;
 httplib::Server & wrap_pre_routing(httplib::Server * self, Handler handler) LFTOOL_OURS(LFTOOL_PRE_ROUTING);
 httplib::Server & real_pre_routing(httplib::Server * self, Handler handler) LFTOOL_THEIRS(LFTOOL_PRE_ROUTING);
 
+namespace {
+
+// Returns what upstream's handler says of a request; one that it lets pass may be ours to answer.
+httplib::Server::HandlerResponse asked(const Handler & handler, const httplib::Request & request, httplib::Response & response) {
+    const auto said = handler(request, response);
+    const bool ours = said == httplib::Server::HandlerResponse::Unhandled && lftool::answer_besides(request, response);
+    return ours ? httplib::Server::HandlerResponse::Handled : said;
+}
+
+}  // namespace
+
 // Upstream's handler for all requests, with questions before it. Browsers say which site a page comes from (Origin), and by
 // which name they reach this machine (Host): a name of anybody's may lead here.
 httplib::Server & wrap_pre_routing(httplib::Server * self, Handler handler) {
     return real_pre_routing(self, [handler](const httplib::Request & request, httplib::Response & response) {
         if (lftool::local_only && lftool::is_from_elsewhere(request)) {
             lftool::answer(response, 403, "permission_error", "without an API key, only this machine and its own pages may ask; set LLAMA_API_KEY, or --insecure");
+            return httplib::Server::HandlerResponse::Handled;
+        }
+        if (lftool::answer_page(request, response)) {
             return httplib::Server::HandlerResponse::Handled;
         }
         if (lftool::adapters_closed && request.method == "POST" && request.path == "/lora-adapters") {
@@ -123,7 +138,7 @@ httplib::Server & wrap_pre_routing(httplib::Server * self, Handler handler) {
             return httplib::Server::HandlerResponse::Handled;
         }
         if (keys == 0) {
-            return handler(request, response);
+            return asked(handler, request, response);
         }
         // The scheme may be written in any case (RFC 9110, 11.1); upstream looks for one spelling, or takes a key without one.
         const std::string given = request.get_header_value("Authorization");
@@ -136,6 +151,6 @@ httplib::Server & wrap_pre_routing(httplib::Server * self, Handler handler) {
             const size_t begin = std::min(given.find_first_not_of(' ', 7), given.size());
             spelt.headers.emplace("Authorization", "Bearer " + given.substr(begin));
         }
-        return handler(spelt, response);
+        return asked(handler, spelt, response);
     });
 }

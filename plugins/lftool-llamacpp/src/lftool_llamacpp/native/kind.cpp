@@ -11,6 +11,8 @@
 
 namespace lftool {
 
+const char * const NO_TEMPLATE = "this model has no chat template: it goes on with what is said";
+
 namespace {
 
 // Architectures of llama.cpp that make vectors and no text (src/llama-arch.cpp).

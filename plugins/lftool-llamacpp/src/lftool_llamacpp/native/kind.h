@@ -12,6 +12,9 @@ enum class Does { GENERATES, EMBEDS, RANKS };
 // How the model's chat template is given: not at all, as the name of one of llama.cpp's, or as a text.
 enum class Chat { NONE, NAME, TEXT };
 
+// What is said once where there is none.
+extern const char * const NO_TEMPLATE;
+
 struct Kind {
     Does    does    = Does::GENERATES;
     bool    pooled  = false;  // whether the model says how the vectors of its tokens become one

@@ -2,6 +2,7 @@
 #include "gate.h"
 #include "kind.h"
 #include "options.h"
+#include "page.h"
 
 #include <algorithm>
 #include <cctype>
@@ -165,6 +166,7 @@ int serve(const Bundle & bundle, const Options & options) {
     const Kind    kind    = kind_of(bundle);
     const bool    vectors = options.embeddings || kind.does != Does::GENERATES;
     const int64_t context = vectors ? most_tokens(bundle, kind) : bundle.contract.value("context", int64_t(0));
+    introduce(bundle, vectors && kind.does == Does::GENERATES ? Does::EMBEDS : kind.does, context > 0 ? context : kind.context);
     // The contract's context is each request's, whatever the others take; where it names none, they share the model's own length.
     add(context > 0 ? "--kv-unified-per-slot" : "-c", std::to_string(context));
     words.push_back("--metrics");
@@ -184,6 +186,7 @@ int serve(const Bundle & bundle, const Options & options) {
         words.push_back("--no-jinja");  // llama.cpp knows names by its own templates, which are no jinja
     } else if (kind.chat == Chat::NONE && !vectors) {
         add("--chat-template", AS_GIVEN);
+        fprintf(stderr, "%s: %s\n", bundle.name.c_str(), NO_TEMPLATE);
     }
     if (vectors) {
         words.push_back(kind.does == Does::RANKS ? "--reranking" : "--embeddings");

@@ -119,6 +119,9 @@ int talk(const Bundle & bundle, const Options & options) {
     if (!asked) {
         return chat(conversation, options.stats);
     }
+    if (conversation.without_template() && !options.raw) {
+        fprintf(stderr, "%s: %s\n", bundle.name.c_str(), NO_TEMPLATE);
+    }
     switch (conversation.answer(prompt, [](size_t) {}).end) {
         case End::NO_ROOM: throw Problem(1, "the prompt is longer than the context");
         case End::CONTEXT_FULL: std::cerr << "the answer ends here: the context of " << conversation.room() << " tokens is full" << std::endl; break;
