@@ -79,7 +79,7 @@ docs: $(VENV)/docs ## the site of docs/, in dist/docs
 	@echo "dist/docs/index.html"
 
 .PHONY: test-site
-test-site: $(VENV)/docs ## the site of docs/, in a real browser
+test-site: native $(VENV)/docs ## the site of docs/ and the chat page, in a real browser
 	@$(BIN)/python tools/peers.py --browser
 	$(BIN)/python -m pytest -m site tests/site
 

@@ -29,10 +29,12 @@ ENGINES = {
     "podman": "podman",
     "runc": "runc",
 }
-# What looks at the site of docs/, for `make test-site`.
+# What looks at the site of docs/ and at the chat page, for `make test-site`.
 BROWSER = {
     "chromedriver": "chromium-driver",
     "chromium": "chromium",
+    "node": "nodejs",
+    "npm": "npm",
 }
 
 

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# llama.cpp's server: a function as `tool_choice` is read as `auto`, and the other functions stay callable; no error, no warning.
+#
+# OpenAI's API has an object there, {"type": "function", "function": {"name": ...}}, which forces one function. The server reads
+# the field as a string and takes its default where it is none. So a client that forces a function gets any text. After a
+# template that knows no tools, "required" is accepted and ignored too: the answer is text, with HTTP 200. Fails if that changes.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+python3 -m venv "$folder/venv"
+"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check xllamacpp==2026.10.11549 gguf==0.19.0
+cd "$folder"
+cat > look.py <<'PYTHON'
+import json
+from importlib.metadata import version
+
+import gguf
+import numpy as np
+import xllamacpp
+
+WIDTH = 64
+TEMPLATE = "{% for message in messages %}{{ message['content'] }}\\n{% endfor %}"
+TOOLS = [
+    {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
+    for name in ("look", "take")
+]
+
+def write(path, template):
+    """A Llama of one layer with random weights and a small SentencePiece vocabulary."""
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    kinds = [2, 3, 3, *[6] * 256]
+    more = ["\u2581", *(chr(letter) for letter in range(33, 127))]
+    pieces, kinds = pieces + more, kinds + [1] * len(more)
+    scores = [0.0] * 259 + [-100.0] * len(more)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(512)
+    writer.add_embedding_length(WIDTH)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(WIDTH)
+    writer.add_head_count(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(pieces)
+    writer.add_token_scores(scores)
+    writer.add_token_types(kinds)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_chat_template(template)
+    random = np.random.default_rng(0)
+    names = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]
+    for name in names:
+        writer.add_tensor(f"blk.0.{name}.weight", random.normal(0, 0.1, (WIDTH, WIDTH)).astype(np.float32))
+    for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
+        writer.add_tensor(f"{name}.weight", np.ones(WIDTH, np.float32))
+    for name in ("token_embd", "output"):
+        writer.add_tensor(f"{name}.weight", random.normal(0, 0.1, (len(pieces), WIDTH)).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def asked(**more):
+    params = xllamacpp.CommonParams()
+    params.model.path, params.n_ctx, params.warmup = "model.gguf", 512, False
+    server = xllamacpp.Server(params)
+    request = {"messages": [{"role": "user", "content": "Yes or no?"}], "max_tokens": 24, "temperature": 0, **more}
+    answer = server.handle_chat_completions(request)
+    answer = answer if isinstance(answer, dict) else json.loads(answer)
+    return answer["choices"][0]["message"], answer["choices"][0]["finish_reason"]
+
+
+print("xllamacpp", version("xllamacpp"), "gguf", version("gguf"))
+write("model.gguf", TEMPLATE)
+plain, _ = asked()
+for label, choice in (
+    ("required", "required"),
+    ("a function", {"type": "function", "function": {"name": "take"}}),
+    ("a function that is not there", {"type": "function", "function": {"name": "fly"}}),
+):
+    message, finish = asked(tools=TOOLS, tool_choice=choice)
+    print(f"tool_choice is {label}: {'a call' if message.get('tool_calls') else 'no call'}, finish_reason {finish!r}, no error")
+    assert not message.get("tool_calls"), "it is called now"
+    assert message["content"] == plain["content"], "the prompt or the answer differ now"
+PYTHON
+"$folder/venv/bin/python" look.py 2> "$folder/log" || { tail -5 "$folder/log" >&2; exit 1; }
