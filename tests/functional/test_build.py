@@ -168,7 +168,7 @@ def test_a_relative_folder_is_relative_to_the_working_directory_and_reported_abs
 def test_an_unknown_target_is_refused_with_the_valid_ones(locked_project):
     outcome = locked_project.run("build", "plian")
 
-    assert (outcome.status, outcome.err) == (2, "error: the recipe has no target 'plian'; it has plain\n")
+    assert (outcome.status, outcome.err) == (2, "error: the recipe has no target 'plian'; did you mean 'plain'?\n")
 
 
 def test_only_the_named_target_is_built(locked_project):

@@ -7,6 +7,10 @@ and found. Hints say what to do next.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class ExitStatus(IntEnum):
@@ -148,3 +152,14 @@ class UnavailableError(LftoolError):
 
     code = "unavailable"
     exit_status = ExitStatus.UNAVAILABLE
+
+
+def instead_of(name: str, valid: Iterable[str]) -> str:
+    """Return the end of a sentence that says that there is no such name: the likely one, or all that there are."""
+    import difflib  # noqa: PLC0415 - only for errors
+
+    found = sorted(valid)
+    close = difflib.get_close_matches(name, found, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"it has {', '.join(found)}" if found else "it has none"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from lftool.api import Notice
-from lftool.errors import LockError, StorageError, UsageError
+from lftool.errors import LockError, StorageError, UsageError, instead_of
 from lftool.models.lock import LOCK_NAME
 from lftool.ops.lock_check import check_lock
 from lftool.ops.lock_record import record_outputs
@@ -66,8 +66,7 @@ class BuildOptions:
 def _chosen(project: Project, wanted: Sequence[str]) -> tuple[str, ...]:
     unknown = [name for name in wanted if name not in project.recipe.targets]
     if unknown:
-        valid = ", ".join(sorted(project.recipe.targets))
-        raise UsageError(f"the recipe has no target {unknown[0]!r}; it has {valid}")
+        raise UsageError(f"the recipe has no target {unknown[0]!r}; {instead_of(unknown[0], project.recipe.targets)}")
     return tuple(sorted(set(wanted))) or tuple(sorted(project.recipe.targets))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from attrs import frozen
 
 from lftool.api import Notice
 from lftool.bundle.reader import opened
-from lftool.errors import LockError, UsageError
+from lftool.errors import LockError, UsageError, instead_of
 from lftool.formats.fallbacks import outcome
 from lftool.ops.build import BuildOptions, build_project
 from lftool.pipeline.building.builds import make_weights
@@ -92,9 +91,7 @@ def _chosen(project: Project, names: tuple[str, ...]) -> tuple[str, ...]:
     targets = project.recipe.targets
     for name in names:
         if name not in targets:
-            close = difflib.get_close_matches(name, targets, n=1)
-            meant = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(targets))}"
-            raise UsageError(f"the recipe has no target {name!r}; {meant}")
+            raise UsageError(f"the recipe has no target {name!r}; {instead_of(name, targets)}")
         if targets[name].quantize is None:
             raise UsageError(f"targets.{name} is not quantised: there is nothing to compare it with")
     found = names or tuple(name for name, spec in targets.items() if spec.quantize is not None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from lftool.bundle.reader import opened
-from lftool.errors import FormatError, UsageError
+from lftool.errors import FormatError, UsageError, instead_of
 from lftool.ops.bundles.claims import runtime_name
 from lftool.ops.run.backends import AUTO, native_runtimes, pick
 
@@ -68,7 +68,7 @@ def pick_bundle(path: Path, backend: str | None, registry: Registry, store: Stor
     else:
         name, why = str(backend), f"--backend {backend}"
         if name not in found:
-            raise UsageError(f"{path} has no bundle for the backend {name}; it has {', '.join(sorted(found))}")
+            raise UsageError(f"{path} has no bundle for the backend {name}; {instead_of(name, found)}")
     if len(found[name]) > 1:
         names = ", ".join(item.name for item in found[name])
         raise UsageError(f"{path} has several bundles for the backend {name}: {names}", hints=("name one of them",))
