@@ -175,7 +175,7 @@ RUNS = {
     "writes other types": (
         "output.write_bytes(data.replace(b'output_norm.weight', b'output_nerm.weight'))",
         4,
-        "error: the output of copier: tensor output_nerm.weight is F32, planned was None\n",
+        "error: the output of copier: tensor output_nerm.weight is F32, expected not there\n",
     ),
 }
 

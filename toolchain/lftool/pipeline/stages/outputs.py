@@ -33,4 +33,5 @@ def check_output(path: Path, plan: TransformPlan, name: str) -> None:
     wrong = sorted(name for name in made.keys() | planned.keys() if made.get(name) != planned.get(name))
     if wrong:
         name = wrong[0]
-        raise FormatError(f"{what}: tensor {name} is {made.get(name)}, expected {planned.get(name)}")
+        got, expected = (types.get(name, "not there") for types in (made, planned))
+        raise FormatError(f"{what}: tensor {name} is {got}, expected {expected}")
