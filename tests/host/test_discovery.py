@@ -50,7 +50,7 @@ def test_plain_list_shows_origin_status_and_records(site, lftool):
     site.install("good", source("demo"))
     site.install("bad", "import not_there")
     shown = lftool("plugins", "list").assert_success().out
-    assert "good  good 1.0  active\n    source       demo               a source\n" in shown
+    assert "good  good 1.0  active\n    source  demo  a source\n" in shown
     assert "bad  bad 1.0  failed: ModuleNotFoundError: No module named 'not_there'\n" in shown
 
 

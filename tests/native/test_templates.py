@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -77,13 +78,13 @@ def test_a_server_gives_it_up_and_goes_on(server, said):
         ("loops", "takes"),
         ("grows", "takes"),
         ("calls itself", "calls itself too deeply"),
-        ("keeps much", "makes too many values"),
+        ("keeps much", "(makes too many values|takes)"),  # on a busy machine its time is up first
     ],
 )
 def test_the_native_chat_gives_it_up(hostile, said, why):
     done = start(bundle_of(hostile, KINDS[0]), "-p", said)
     assert done.returncode == 1
-    assert f"the chat template {why}" in done.stderr
+    assert re.search(f"the chat template {why}", done.stderr)
 
 
 # As above.
