@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 TOKENS = 64
 PROMPTS = ("Tell me a story about a fox.", "What is a drum?", "Name three rivers.", "Why does it rain?")
-# The peer: what a person who has llama-cpp-python writes. It prints tokens and seconds of each round.
+# The peer: what a person who has llama-cpp-python writes. For each line that it reads it prints tokens and seconds of a round.
 LOOP = """
 import json, sys, time
 from llama_cpp import Llama
-path, rounds, tokens, prompts = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4])
+path, tokens, prompts = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
 model = Llama(path, n_ctx=2048, verbose=False)
-for _ in range(rounds + 1):
+for _ in sys.stdin:
     count, started = 0, time.perf_counter()
     for prompt in prompts:
         made = model.create_chat_completion([{"role": "user", "content": prompt}], max_tokens=tokens, temperature=0.0)
@@ -48,18 +48,24 @@ def _ask(port: int, prompt: str) -> int:
 def clients_row(folder: Path, model: Path, rounds: int) -> Row:
     """Seconds a token of four clients together; both sides load the model before the clock starts."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}  # which knows of no native runtime
-    command = [sys.executable, "-c", LOOP, model, rounds, TOKENS, json.dumps(PROMPTS)]
+    command = [sys.executable, "-c", LOOP, str(model), str(TOKENS), json.dumps(PROMPTS)]
     ours: list[float] = []
+    peer: list[float] = []
     with (
         Server(LFTOOL, "serve", model, "--ctx", 2048, environment=environment) as server,
         ThreadPoolExecutor(len(PROMPTS)) as pool,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as loop,
     ):
+        assert loop.stdin is not None
+        assert loop.stdout is not None
         for _ in range(rounds + 1):
+            loop.stdin.write("\n")
+            loop.stdin.flush()
+            count, seconds = json.loads(loop.stdout.readline())
+            peer.append(seconds / count)
             started = time.perf_counter()
             count = sum(pool.map(lambda prompt: _ask(server.port, prompt), PROMPTS))
             ours.append((time.perf_counter() - started) / count)
-    done = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True)
-    peer = [seconds / count for count, seconds in map(json.loads, done.stdout.splitlines())]
     return Row(
         name=f"serve four clients together with llama-cpp-python, {model.stem}",
         ours=tuple(ours[1:]),
