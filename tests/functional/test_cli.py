@@ -10,11 +10,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 from attrs import evolve
 
 from lftool import __version__
-from lftool.cli.main import COMMANDS
+from lftool.cli.main import COMMANDS, cli
 from lftool.cli.shared_options import wrapped
 from lftool.ops import project as project_module
 from lftool.testing import tiny_gguf
@@ -342,3 +343,25 @@ def test_a_wide_table_keeps_its_last_column_on_a_terminal(monkeypatch):
         "            seven",
         "  bb  n     short",
     ]
+
+
+def test_options_of_another_program_stay_its_own():
+    """`plugins test NAME -q -v` hands them to pytest."""
+    plugins = cli.get_command(click.Context(cli), "plugins")
+    names = {name for item in plugins.commands["test"].params for name in item.opts}
+    assert names.isdisjoint({"-q", "-v", "--color"})
+    assert {"-q", "-v", "--color"} <= {name for item in plugins.commands["list"].params for name in item.opts}
+
+
+@pytest.mark.parametrize("option", ["-q", "-v"])
+def test_how_much_is_said_holds_for_one_command(project, option):
+    before = os.environ.get("LFTOOL_VERBOSITY")
+    project.run("backends", option)
+    assert os.environ.get("LFTOOL_VERBOSITY") == before
+
+
+def test_errors_have_colours_where_they_are_wanted(project):
+    told = project.run("--color", "always", "lock").err
+    assert told.startswith("\x1b[1;31merror:\x1b[0m there is no lftool.toml")
+    assert "\x1b[36m  hint:\x1b[0m" in told
+    assert "\x1b" not in project.run("lock").err

@@ -60,7 +60,8 @@ COMMANDS = {name: text for group in GROUPS.values() for name, text in group.item
 def _take_output_options(command: click.Command) -> None:
     """Have a command, and those below it, take what is the same for all; unless it has an option of that name itself."""
     known = {name for item in command.params for name in item.opts}
-    command.params += [option for option in output_options(hidden=True) if known.isdisjoint(option.opts)]
+    if not command.context_settings.get("ignore_unknown_options"):  # those are of another program
+        command.params += [option for option in output_options(hidden=True) if known.isdisjoint(option.opts)]
     if isinstance(command, click.Group):
         for below in command.commands.values():
             _take_output_options(below)
