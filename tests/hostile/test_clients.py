@@ -22,6 +22,7 @@ from lftool_llamacpp.requests import (
     given_text,
     given_tokens,
 )
+from lftool_llamacpp.token_stream import TokenChance
 from lftool_llamacpp.tool_calls import ToolCalling
 
 LIMITS = Limits(vocabulary=100, compiles=lambda grammar: "root" in grammar)
@@ -228,7 +229,7 @@ class Model:
         return bytes([token])
 
     def likely(self, token, count):
-        raise NotImplementedError
+        return TokenChance(text=bytes([token]), logprob=-0.5, others=((bytes([token]), -0.5),) * count)
 
     def tokens_of(self, text, *, special):
         return [*text.encode(), *([0] if special else [])]
@@ -294,6 +295,14 @@ def test_an_answer_comes_in_pieces():
         {},
     ]
     assert events[-1] == "data: [DONE]"
+
+
+def test_how_likely_tokens_were_is_told_with_their_bytes():
+    body = json.dumps({"messages": USER, "logprobs": True, "top_logprobs": 1, "max_tokens": 1}).encode()
+    (choice,) = json.loads(asked(make()[0], body=body)[2])["choices"]
+    told = {"token": "y", "bytes": [121], "logprob": -0.5}
+    assert choice["logprobs"] == {"content": [{**told, "top_logprobs": [told]}]}
+    assert choice["finish_reason"] == "length"
 
 
 UNKNOWN = [

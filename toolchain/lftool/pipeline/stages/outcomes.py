@@ -49,8 +49,8 @@ def tell_outcome(target: str, produces: str, header: GGUFHeader, plan: Transform
     if found.requantized:
         ports.emit(
             Notice(
-                text=f"targets.{target}: quantises again what is {', '.join(found.requantized)} already, and loses more than from"
-                " unquantised weights; leave out `quantize` to pack the weights as they are",
+                text=f"targets.{target}: the weights are already quantised ({', '.join(found.requantized)}); quantising them again"
+                " costs more quality than starting from unquantised weights. To pack them as they are, leave out `quantize`",
                 warning=True,
             )
         )
