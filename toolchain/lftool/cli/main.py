@@ -39,6 +39,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Ship bundles": {
         "keygen": "Make a key pair for signing.",
+        "sign": "Add a signature to a finished bundle.",
         "export": "Write a bundle as an image, or manifests that run one.",
         "extract": "Write the parts of a bundle as files.",
     },
