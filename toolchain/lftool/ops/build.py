@@ -21,7 +21,7 @@ from lftool.pipeline.model.parts import model_parts
 from lftool.pipeline.pinned import missing_plugins, naming_missing_plugins, require_plugins
 from lftool.pipeline.sources.local_files import require_unchanged
 from lftool.pipeline.stages.recall import recall_outputs
-from lftool.pipeline.stages.sign import open_key
+from lftool.pipeline.stages.signature import open_key
 from lftool.store.collect import collect_if_due
 
 if TYPE_CHECKING:

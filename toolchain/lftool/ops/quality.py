@@ -18,7 +18,7 @@ from lftool.pipeline.building.builds import make_weights
 from lftool.pipeline.model.parts import WEIGHTS, model_parts
 from lftool.pipeline.model.weights import weights_header
 from lftool.pipeline.stages.measure import Comparison, Quality, measure_targets, read_text
-from lftool.pipeline.stages.sign import open_key
+from lftool.pipeline.stages.signature import open_key
 from lftool.store.durable import write_durably
 from lftool.trust.signing import sign_statement
 from lftool.trust.statement import QUALITY_TYPE, Statement

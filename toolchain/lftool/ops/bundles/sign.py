@@ -24,7 +24,7 @@ from lftool.errors import FormatError
 from lftool.models.digest import Digest
 from lftool.models.recipe import SignSpec
 from lftool.ops.bundles.claims import check_documents, provenance
-from lftool.pipeline.stages.sign import open_key
+from lftool.pipeline.stages.signature import open_key
 from lftool.store.durable import durable_file
 from lftool.store.reading import open_for_reading
 from lftool.trust.signing import sign_statement

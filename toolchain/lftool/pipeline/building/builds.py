@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lftool.models.digest import Artifact, Digest
     from lftool.pipeline.graph.steps import Measure
     from lftool.pipeline.ports import Ports
-    from lftool.pipeline.stages.sign import SigningKey
+    from lftool.pipeline.stages.signature import SigningKey
 
 
 @frozen(kw_only=True)

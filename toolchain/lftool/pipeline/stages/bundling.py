@@ -21,7 +21,7 @@ from lftool.pipeline.ports import Ports
 from lftool.pipeline.stages.done import with_output
 from lftool.pipeline.stages.finished import BuiltBundle, find_finished
 from lftool.pipeline.stages.packing import PackPlan, plan_pack, writer_of
-from lftool.pipeline.stages.sign import SigningKey, sign
+from lftool.pipeline.stages.signature import SigningKey, sign
 from lftool.store.cas import CorruptBlobError
 from lftool.store.durable import DurableFile, durable_file, storage_errors, sweep
 

@@ -13,14 +13,14 @@ from lftool.bundle.contents import check_contents, unsigned_artifact
 from lftool.bundle.reader import read_bundle
 from lftool.errors import LftoolError
 from lftool.models.digest import Artifact, Digest
-from lftool.pipeline.stages.sign import sign
+from lftool.pipeline.stages.signature import sign
 from lftool.store.reading import open_for_reading
 
 if TYPE_CHECKING:
     from lftool.models.lock import LockedPack
     from lftool.pipeline.ports import Ports
     from lftool.pipeline.stages.packing import PackPlan
-    from lftool.pipeline.stages.sign import SigningKey
+    from lftool.pipeline.stages.signature import SigningKey
 
 _KIND = "bundle"
 
