@@ -101,7 +101,7 @@ def test_a_check_says_that_there_is_no_template(with_template):
     project.write_recipe(RECIPE + check)
     project.run("lock").assert_success()
     out = project.spawn("check", BUNDLE).assert_success().out
-    assert out.splitlines()[0].endswith("; no chat template: it goes on with what is said)")
+    assert out.splitlines()[0].endswith("; no chat template: it continues the text as it is)")
 
 
 @pytest.mark.slow_cases(r"a name that")

@@ -66,7 +66,7 @@ def test_without_a_template_a_text_is_completed_as_it_is(with_template, tmp_path
     completed = answer(project, "--raw")
     assert answer(project) == completed
     assert chat(project, tmp_path / "log") == completed
-    said = "this model has no chat template: it goes on with what is said"
+    said = "this model has no chat template: it continues the text as it is"
     assert said in (tmp_path / "log").read_text()
     assert said in start(project.root / "dist" / NATIVE, "-p", PROMPT).stderr
 

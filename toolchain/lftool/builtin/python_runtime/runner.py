@@ -238,7 +238,7 @@ def text_of(message):
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
-NO_TEMPLATE = "this model has no chat template: it goes on with what is said"
+NO_TEMPLATE = "this model has no chat template: it continues the text as it is"
 
 
 def as_given(messages):
@@ -492,6 +492,34 @@ class Stopped(Exception):
     """An answer was stopped, by Ctrl-C."""
 
 
+class Reading:
+    """Has a long prompt read batch by batch: a terminal shows how far it is, and `look` can stop it."""
+
+    def __init__(self, model):
+        self.model, self.evaluate = model, model.eval
+        self.look, self.progress = lambda: None, ""
+        model.eval = self.in_batches
+
+    def in_batches(self, tokens):
+        whole, size = len(tokens), self.model.n_batch
+        if whole <= size:
+            return self.evaluate(tokens)
+        for at in range(0, whole, size):
+            if sys.stderr.isatty():
+                self.progress = "reading the prompt: %d %%" % (100 * at // whole)
+                sys.stderr.write("\r%s" % self.progress)
+                sys.stderr.flush()
+            self.evaluate(tokens[at : at + size])
+            self.look()
+
+    def erase(self):
+        """Remove the progress from the terminal."""
+        if self.progress:
+            sys.stderr.write("\r%s\r" % (" " * len(self.progress)))
+            sys.stderr.flush()
+            self.progress = ""
+
+
 # llama.cpp's own, which the native runtime has too. llama-cpp-python's for chats are others: a temperature of 0.2, and a penalty
 # of 1.1 on tokens that come again, which are often the words of the question.
 DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "repeat_penalty": 1.0}
@@ -549,9 +577,14 @@ class Session:
             return
         system = self.contract.get("system")
         messages = [{"role": "system", "content": system}] if system else []
-        for piece in self.pieces([*messages, {"role": "user", "content": prompt}]):
-            sys.stdout.write(shown(piece))
-            sys.stdout.flush()
+        reading = Reading(self.model)
+        try:
+            for piece in self.pieces([*messages, {"role": "user", "content": prompt}]):
+                reading.erase()
+                sys.stdout.write(shown(piece))
+                sys.stdout.flush()
+        finally:
+            reading.erase()
         sys.stdout.write("\n")
         sys.stdout.flush()
 
@@ -691,13 +724,13 @@ class Chat:
         self.system = session.contract.get("system", "")
         self.turns = []  # pairs of question and answer
         self.read_line = line_editor()
-        self._watch_reading()
+        self.reading = Reading(self.model)
 
     def talk(self):
         """Talk until the input ends."""
         note("Ctrl-C stops an answer, Ctrl-D ends the conversation, /help lists commands.")
         if self.session.without_template:
-            note("This model has no chat template: it goes on with what is said.")
+            note("This model has no chat template: it continues the text as it is.")
         idle = False  # whether Ctrl-C came last
         while True:
             try:
@@ -835,50 +868,25 @@ class Chat:
         out, said, stopped = Wrapped(), [], False
         begun, first, before = time.monotonic(), None, 0
         with Quiet() as quiet:
-            self.quiet = quiet
+            self.reading.look = quiet.look
             try:
                 for piece in self.session.pieces(self.messages(question)):
                     if first is None:
                         first, before = time.monotonic(), self.model.n_tokens
-                        self._erase_progress()
+                        self.reading.erase()
                     said.append(piece)
                     out.put(piece)
                     quiet.look()
             except Stopped:
                 stopped = True
             finally:
-                self._erase_progress()
+                self.reading.erase()
         out.end()
         if self.stats and first is not None:
             count, seconds = self.model.n_tokens - before + 1, time.monotonic() - first
             rate = " (%.1f tokens/s)" % ((count - 1) / seconds) if count > 1 and seconds > 0 else ""
             note("%d tokens in %.1f s%s, first token after %.2f s" % (count, seconds, rate, first - begun))
         return "".join(said), stopped
-
-    def _watch_reading(self):
-        """Have a long prompt read batch by batch, so that it shows how far it is and can be stopped."""
-        evaluate = self.model.eval
-        self.progress, self.quiet = "", None
-
-        def in_batches(tokens):
-            whole, size = len(tokens), self.model.n_batch
-            if whole <= size or self.quiet is None:
-                return evaluate(tokens)
-            for at in range(0, whole, size):
-                if sys.stderr.isatty():
-                    self.progress = "reading the prompt: %d %%" % (100 * at // whole)
-                    sys.stderr.write("\r%s" % self.progress)
-                    sys.stderr.flush()
-                evaluate(tokens[at : at + size])
-                self.quiet.look()
-
-        self.model.eval = in_batches
-
-    def _erase_progress(self):
-        if self.progress:
-            sys.stderr.write("\r%s\r" % (" " * len(self.progress)))
-            sys.stderr.flush()
-            self.progress = ""
 
 
 def saved_chat(name):

@@ -71,7 +71,7 @@ class CheckedBundle:
     def _without_template(self) -> str:
         """Return what to say of a model that has no chat template; answers then go on with the prompt."""
         chats = self.does != "generates" or _TEMPLATE in self.shown.weights.metadata
-        return "" if chats else "; no chat template: it goes on with what is said"
+        return "" if chats else "; no chat template: it continues the text as it is"
 
     def figures(self, name: str, context: int | None) -> Figures:
         """Return how well the weights predict a text in the project."""

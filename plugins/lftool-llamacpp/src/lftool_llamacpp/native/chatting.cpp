@@ -128,7 +128,7 @@ class Talk {
     int run() {
         note("Ctrl-C stops an answer, Ctrl-D ends the conversation, /help lists commands.");
         if (conversation_.without_template()) {
-            note("This model has no chat template: it goes on with what is said.");
+            note("This model has no chat template: it continues the text as it is.");
         }
         bool        idle = false;  // whether Ctrl-C came last
         std::string text;

@@ -11,7 +11,7 @@
 
 namespace lftool {
 
-const char * const NO_TEMPLATE = "this model has no chat template: it goes on with what is said";
+const char * const NO_TEMPLATE = "this model has no chat template: it continues the text as it is";
 
 namespace {
 
