@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "05aa87eb7b1b4d5b1869499d12268f15c2f04cc4b2bacbbbfdb7e468121c29c1"
-RUNTIME = "c2a661fb4581b0596263cec262738e2d22ff1fb6959bf7d7ea1c5caedd51f767"
+RUNNER = "02b5f88eccb6c43bc5b2e87226d63d4cacfa3c73cb7d103f926bb4109c42f107"
+RUNTIME = "6cfd9babfe72d48fcf752233153b5add151a976b342471b7e4f75c321110d7d3"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

@@ -48,7 +48,7 @@ def test_without_a_gpu_the_processor_does_it_and_that_is_said(cuda_project) -> N
 def test_the_lock_pins_the_plugin_and_names_the_processor_s_quantizer(cuda_project) -> None:
     cuda_project.run("lock").assert_success()
     lock = tomllib.loads(cuda_project.lock.read_text())
-    assert {"lftool-cuda", "lftool-strict", "lftool-llamacpp"} <= lock["plugins"].keys()
+    assert {"lftool-cuda", "lftool-strict"} <= lock["plugins"].keys()
     assert lock["targets"]["q8"]["quantize"]["quantizer"] == "strict"
 
 

@@ -19,8 +19,8 @@ def source(**changes: Any) -> dict[str, Any]:
     return {"uri": "hf://org/repo", "revision": "1" * 40, "files": files(A, A, A, A, A), **changes}
 
 
-def target(uses: str, *, quantize: str = A, pack: str = A) -> dict[str, Any]:
-    return {"quantize": {"uses": uses, "action": quantize}, "pack": {"action": pack}}
+def target(uses: str, *, quantize: str = A, pack: str = A, **more: str) -> dict[str, Any]:
+    return {"quantize": {"uses": uses, "action": quantize, **more}, "pack": {"action": pack}}
 
 
 CHANGES = {
@@ -100,6 +100,11 @@ CHANGES = {
         {"tools": {"t": {"providers": {"x": "1"}, "fingerprints": {"f16": A}}}},
         {"tools": {"t": {"providers": {"x": "1"}, "fingerprints": {"f16": B}}}},
         ["     tool  t: other bits"],
+    ),
+    "rules that choose types": (
+        {"targets": {"q": target("Q8_0")}},
+        {"targets": {"q": target("Q8_0", mixture="ggml-mix/1")}},
+        ["   target  q: types by ggml-mix/1"],
     ),
     "nothing": ({"sources": {"base": source()}}, {"sources": {"base": source()}}, []),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lftool.api.coverage import check_coverage
 from lftool.formats.file_types import FILE_TYPES
 from lftool.formats.ggml_types import BY_NAME as GGML_TYPES
 from lftool.formats.gguf_read import GGUFArray, GGUFHeader, GGUFTensor, padding, read_gguf
@@ -21,6 +22,7 @@ __all__ = [
     "ModelKind",
     "SafetensorsTensor",
     "TensorData",
+    "check_coverage",
     "copied_header",
     "metadata_entry",
     "model_kind",

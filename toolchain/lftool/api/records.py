@@ -181,6 +181,8 @@ class QuantizerType(TransformType):
 
     Attributes:
         mixture: Name of the quantizer that chooses the type of every tensor; None if this one does.
+        mixtures: Names and numbers of the rules by which it chooses types itself, such as `ggml-mix/1`, newest first. The
+            lock names those that it was made with, and `TransformSpec.mixture` asks for them.
         preference: If several quantizers make a file type, the one with the highest preference is the default.
         accelerates: Name of the quantizer that this one may replace for targets of `backend`, if its own `tool()` does
             not raise. It makes the same bits.
@@ -189,6 +191,7 @@ class QuantizerType(TransformType):
     """
 
     mixture: str | None = None
+    mixtures: tuple[str, ...] = ()
     preference: int = 0
     accelerates: str | None = None
     backend: str | None = None

@@ -168,6 +168,7 @@ class TransformSpec:
         produces: The file type, one of the record's `produces`.
         overrides: Types of tensors by exact name. The core has expanded the recipe's globs.
         options: Instance of the record's options class, or None.
+        mixture: The rules to choose types by, one of the record's `mixtures`; "" for the newest.
         types: For a quantizer with a `mixture`: the type of every tensor, in the order of the output.
         name: For a converter: the model's name, as far as its source's address tells.
         archive: A ZIP of the members that the tool requested; in `run` only.
@@ -176,6 +177,7 @@ class TransformSpec:
     produces: str
     overrides: tuple[TensorType, ...] = ()
     options: Any = None
+    mixture: str = ""
     types: tuple[TensorType, ...] = ()
     name: str = ""
     archive: Path | None = None

@@ -84,7 +84,7 @@ def slice_lock(lock: Lock, recipe: Recipe, target: str) -> Lock:
         tool, so_far = lock.tools[used.semantics], tools.get(used.semantics)
         prints = {**(so_far.fingerprints if so_far else {}), used.uses: tool.fingerprints[used.uses]}
         tools[used.semantics] = attrs.evolve(tool, providers={}, archive=None, fingerprints=prints)
-    stage = stage and attrs.evolve(stage, quantizer=None)
+    stage = stage and attrs.evolve(stage, quantizer=None, mixture=None)
     return Lock(
         recipe=LockedRecipe(sha256=recipe_digest(part)),
         sources={name: lock.sources[name] for name in part.sources},

@@ -66,6 +66,7 @@ def encode_spec(spec: TransformSpec, options: Any) -> dict[str, Any]:  # noqa: A
         "overrides": [[item.tensor, item.type] for item in spec.overrides],
         "options": options,
         **({"name": spec.name} if spec.name else {}),
+        **({"mixture": spec.mixture} if spec.mixture else {}),
         **({"types": [[item.tensor, item.type] for item in spec.types]} if spec.types else {}),
     }
 
@@ -78,6 +79,7 @@ def decode_spec(plain: dict[str, Any], options: Any) -> TransformSpec:  # noqa: 
         options=options,
         types=_decode_types(plain.get("types", [])),
         name=plain.get("name", ""),
+        mixture=plain.get("mixture", ""),
     )
 
 

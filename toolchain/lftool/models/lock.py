@@ -199,6 +199,10 @@ class LockedQuantize:
     quantizer: str | None = field(
         default=None, metadata={"doc": "The quantizer that executed it; not part of a slice."}
     )
+    mixture: str | None = field(
+        default=None,
+        metadata={"doc": "The rules that chose the types, such as `ggml-mix/1`; not part of a slice."},
+    )
     plan: Digest = field(metadata={"doc": "SHA-256 of the canonical plan: parameters and the type of every tensor."})
     action: Digest = field(metadata={"doc": "SHA-256 over pinned inputs, plan and fingerprint."})
     sha256: Digest | None = field(default=None, metadata={"doc": "SHA-256 of the output."})

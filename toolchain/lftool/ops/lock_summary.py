@@ -128,7 +128,10 @@ def _target_change(old: dict[str, Any], new: dict[str, Any]) -> str:
         return f"{one or 'as it is'} → {other or 'as it is'}"
     if old.get("quantize", {}).get("action") != new.get("quantize", {}).get("action"):
         return "quantised anew"
-    return "packed anew" if old.get("pack", {}).get("action") != new.get("pack", {}).get("action") else "changed"
+    if old.get("pack", {}).get("action") != new.get("pack", {}).get("action"):
+        return "packed anew"
+    rules = new.get("quantize", {}).get("mixture")
+    return f"types by {rules}" if old.get("quantize", {}).get("mixture") != rules else "changed"
 
 
 _ADDED: dict[str, Callable[[dict[str, Any]], str]] = {

@@ -62,7 +62,7 @@ def lftool_quantizers() -> Iterator[QuantizerType]:
         produces=tuple(sorted(OFFERED)),
         semantics="ggml-q/1",
         streams=True,
-        mixture="llama.cpp",
+        mixtures=("ggml-mix/1",),
         preference=-10,
         accelerates="strict",
         backend="cuda",

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from lftool.api import RecipeError, TensorType, ToolIdentity, TransformPlan, UnavailableError
-from lftool.api.gguf import FILE_TYPES, read_gguf, read_imatrix, write_probe_imatrix, write_probe_model
-from lftool_llamacpp.importance import check_coverage
+from lftool.api.gguf import (
+    FILE_TYPES,
+    check_coverage,
+    read_gguf,
+    read_imatrix,
+    write_probe_imatrix,
+    write_probe_model,
+)
 from lftool_llamacpp.requantizing import REQUANTIZE
 
 if TYPE_CHECKING:

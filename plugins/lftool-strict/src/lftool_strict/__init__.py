@@ -18,7 +18,7 @@ LFTOOL_API = (2, 0)
 
 @hookimpl
 def lftool_quantizers() -> Iterator[QuantizerType]:
-    """Blocks in SIMD lanes; llama.cpp chooses the type of every tensor."""
+    """Blocks in SIMD lanes; the types of tensors as llama.cpp chooses them."""
     yield QuantizerType(
         name="strict",
         summary="llama.cpp's arithmetic, one rounding per operation, in lftool's own kernels",
@@ -26,7 +26,7 @@ def lftool_quantizers() -> Iterator[QuantizerType]:
         produces=tuple(sorted(OFFERED)),
         semantics="ggml-q/1",
         streams=True,
-        mixture="llama.cpp",
+        mixtures=("ggml-mix/1",),
         preference=10,
         options=Options,
         factory=StrictQuantizer,

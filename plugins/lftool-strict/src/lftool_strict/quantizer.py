@@ -1,4 +1,4 @@
-"""The quantizer: semantics `ggml-q/1`, in kernels of our own; llama.cpp chooses the types."""
+"""The quantizer: semantics `ggml-q/1`, and the mixtures of `ggml-mix/1`, in kernels of our own."""
 
 from __future__ import annotations
 
@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from lftool.api import RecipeError, ToolIdentity, TransformPlan
-from lftool.api.gguf import FILE_TYPES, GGML_TYPES, read_gguf, read_imatrix, write_probe_imatrix, write_probe_model
+from lftool.api.gguf import (
+    FILE_TYPES,
+    GGML_TYPES,
+    check_coverage,
+    read_gguf,
+    read_imatrix,
+    write_probe_imatrix,
+    write_probe_model,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import BinaryIO
 
-    from lftool.api import InputFile, TransformSpec
+    from lftool.api import InputFile, TensorType, TransformSpec
+    from lftool.api.gguf import GGUFHeader
     from lftool_strict.stream import AnyKernels
 
 # What mixtures of these file types are made of, and what tensors of odd sizes fall back to, has kernels here.
@@ -27,6 +37,39 @@ class Options:
     """`options` of a target that this quantizer makes."""
 
     pure: bool = field(default=False, metadata={"doc": "Give every tensor the file type's own type, no mixture."})
+
+
+def _check_kernels(header: GGUFHeader, types: Sequence[TensorType]) -> None:
+    """Raise RecipeError unless every tensor that is to change can be made what is planned."""
+    from lftool_strict.kernels.registry import FLOATS, KERNELS  # noqa: PLC0415 - heavy, child processes only
+
+    tensors = {tensor.name: tensor for tensor in header.tensors}
+    for item in types:
+        source = tensors[item.tensor].type.name
+        if source == item.type:
+            continue
+        if any(length != 1 for length in tensors[item.tensor].dimensions[3:]):
+            raise RecipeError(
+                f"tensor {item.tensor} has four dimensions, which llama.cpp does not quantise",
+                hints=("keep its type under `overrides`",),
+            )
+        if source not in FLOATS:
+            already = GGML_TYPES[source].block_elements > 1
+            raise RecipeError(
+                f"the weights are quantised already: tensor {item.tensor} is {source}"
+                if already
+                else f"tensor {item.tensor} is {source}, which cannot be quantised",
+                hints=(
+                    "pack them as they are: leave out `quantize` in the target",
+                    "or start from F16, BF16 or F32 weights",
+                    'or quantise them again: quantizer = "llama.cpp" and options = { allow_requantize = true }',
+                ),
+            )
+        if item.type not in KERNELS and item.type not in FLOATS:
+            raise RecipeError(
+                f"the quantizer 'strict' has no kernel for {item.type}, the planned type of tensor {item.tensor}",
+                hints=('set quantizer = "llama.cpp" in the target', f"types: {', '.join((*KERNELS, *FLOATS))}"),
+            )
 
 
 class StrictQuantizer:
@@ -50,44 +93,49 @@ class StrictQuantizer:
         return found
 
     def plan(self, spec: TransformSpec, inputs: Mapping[str, InputFile]) -> TransformPlan:
-        """Return the types that were chosen, if there are kernels for all of them.
+        """Return the type of every tensor, if there are kernels for all of them.
 
         Raises:
-            RecipeError: There is no kernel for a type, or the weights are quantised already.
+            RecipeError: There is no kernel for a type, the weights are quantised already, or a type needs an importance
+                matrix.
+            FormatError: The importance matrix was measured with another model.
         """
-        from lftool_strict.kernels.registry import FLOATS, KERNELS  # noqa: PLC0415 - heavy, child processes only
-
         weights = inputs["weights"]
+        imatrix = read_imatrix(inputs["imatrix"].path) if "imatrix" in inputs else None
         with weights.path.open("rb") as file:
             header = read_gguf(file, weights.artifact.size, "the weights")
-        tensors = {tensor.name: tensor for tensor in header.tensors}
-        for item in spec.types:
-            source = tensors[item.tensor].type.name
-            if source == item.type:
-                continue
-            if any(length != 1 for length in tensors[item.tensor].dimensions[3:]):
-                raise RecipeError(
-                    f"tensor {item.tensor} has four dimensions, which llama.cpp does not quantise",
-                    hints=("keep its type under `overrides`",),
-                )
-            if source not in FLOATS:
-                already = GGML_TYPES[source].block_elements > 1
-                raise RecipeError(
-                    f"the weights are quantised already: tensor {item.tensor} is {source}"
-                    if already
-                    else f"tensor {item.tensor} is {source}, which cannot be quantised",
-                    hints=(
-                        "pack them as they are: leave out `quantize` in the target",
-                        "or start from F16, BF16 or F32 weights",
-                        'or quantise them again: quantizer = "llama.cpp" and options = { allow_requantize = true }',
-                    ),
-                )
-            if item.type not in KERNELS and item.type not in FLOATS:
-                raise RecipeError(
-                    f"the quantizer 'strict' has no kernel for {item.type}, the planned type of tensor {item.tensor}",
-                    hints=('set quantizer = "llama.cpp" in the target', f"types: {', '.join((*KERNELS, *FLOATS))}"),
-                )
-        return TransformPlan(parameters={}, tensors=spec.types)
+            types = self._types(spec, file, header, measured=bool(imatrix))
+        _check_kernels(header, types)
+        check_coverage(header, types, imatrix, spec.produces)
+        options = spec.options or Options()
+        return TransformPlan(
+            parameters={  # as llama.cpp's quantizer has them: who chose the same types makes the same file
+                "file_type": spec.produces,
+                "overrides": [[item.tensor, item.type] for item in spec.overrides],
+                "imatrix": "imatrix" in inputs,
+                "allow_requantize": False,
+                "pure": options.pure,
+            },
+            tensors=types,
+        )
+
+    def _types(
+        self, spec: TransformSpec, file: BinaryIO, header: GGUFHeader, *, measured: bool
+    ) -> tuple[TensorType, ...]:
+        """Return the types that another quantizer chose, else those of `ggml-mix/1`."""
+        from lftool_strict.mixture.choose import Request, choose  # noqa: PLC0415 - child processes only
+        from lftool_strict.mixture.model import model_of  # noqa: PLC0415 - as above
+
+        if spec.types:
+            return spec.types
+        options = spec.options or Options()
+        request = Request(
+            file_type=spec.produces,
+            imatrix=measured,
+            overrides={item.tensor: item.type for item in spec.overrides},
+            pure=options.pure,
+        )
+        return choose(model_of(file, header), header.tensors, request)
 
     def run(
         self,
@@ -130,8 +178,9 @@ class StrictQuantizer:
         weights = inputs["weights"]
         with weights.path.open("rb") as source, output.open("wb") as file:
             header = read_gguf(source, weights.artifact.size, "the weights")
-            head = quantised_header(source, header, spec.types, FILE_TYPES[spec.produces])
-            work = plan_work(header, spec.types, len(head), imatrix, spec.produces, slab_weights or SLAB_WEIGHTS)
+            types = self._types(spec, source, header, measured=bool(imatrix))
+            head = quantised_header(source, header, types, FILE_TYPES[spec.produces])
+            work = plan_work(header, types, len(head), imatrix, slab_weights or SLAB_WEIGHTS)
             if weights.pipe is None:
                 feed = FileFeed(source.fileno(), work.slabs)
                 stream(work, head, feed, file.fileno(), threads, progress, kernels)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool.api import FormatError, RecipeError
+from lftool.api import FormatError
 from lftool.api.gguf import GGML_TYPES, padding
 from lftool_strict.header import quantised, rows_of
 from lftool_strict.kernels.registry import FLOATS
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 SLAB_WEIGHTS = 1 << 20
 _EMBEDDINGS = frozenset({"token_embd.weight", "per_layer_token_embd.weight"})
-_WITHOUT_IMATRIX = _EMBEDDINGS | {"output.weight"}
 
 
 @frozen(kw_only=True)
@@ -65,13 +64,10 @@ class Work:
     size: int
 
 
-def importance_of(
-    tensor: GGUFTensor, made: str, imatrix: Mapping[str, array[float]] | None, *, required: bool
-) -> array[float] | None:
+def importance_of(tensor: GGUFTensor, imatrix: Mapping[str, array[float]] | None) -> array[float] | None:
     """Return the importance of a tensor's columns, as llama.cpp finds it.
 
     Raises:
-        RecipeError: The file type needs an importance matrix, and it has nothing for this tensor.
         FormatError: It is of another size than the tensor.
     """
     found = None if imatrix is None else imatrix.get(tensor.name)
@@ -83,11 +79,6 @@ def importance_of(
                 f" expected {tensor.dimensions[0] * experts}: it was measured with another model"
             )
         found = None
-    if found is None and required and tensor.name not in _WITHOUT_IMATRIX:
-        raise RecipeError(
-            f"tensor {tensor.name} becomes {made}, which needs an importance matrix, but the matrix does not cover it",
-            hints=("measure one that covers all tensors, or choose another type",),
-        )
     return found
 
 
@@ -130,7 +121,6 @@ def plan_work(
     types: Sequence[TensorType],
     head: int,
     imatrix: Mapping[str, array[float]] | None,
-    file_type: str,
     slab_weights: int = SLAB_WEIGHTS,
 ) -> Work:
     """Return the slabs of all tensors, in the order of the output.
@@ -140,12 +130,10 @@ def plan_work(
         types: Every tensor and its type, in the order of the output.
         head: Size of the output's header in bytes.
         imatrix: The importance matrix, by tensor.
-        file_type: `Q2_K_S` is the one that cannot do without.
         slab_weights: How many weights a slab has at most, unless a row has more.
 
     Raises:
         FormatError: The importance matrix does not fit.
-        RecipeError: It lacks a tensor that needs it.
     """
     by_name = {tensor.name: tensor for tensor in header.tensors}
     written = head
@@ -155,8 +143,7 @@ def plan_work(
         source, made = tensor.type.name, item.type
         found = None
         if source != made and made not in FLOATS:
-            required = file_type == "Q2_K_S" and made == "Q2_K"
-            found = importance_of(tensor, made, imatrix, required=required)
+            found = importance_of(tensor, imatrix)
         slabs += _slabs(index, tensor, made, header.data_offset + tensor.offset, written, found, slab_weights)
         size = quantised(tensor, made).size
         written += size + padding(size, header.alignment)

@@ -46,6 +46,7 @@ class TransformRequest:
         produces: The output type: a type of weights, or a file type.
         overrides: Tensor name or glob to tensor type.
         options: As written in the recipe.
+        mixture: The rules by which a quantizer chooses types; "" for its newest.
         name: The source's name for the model; for converters.
     """
 
@@ -53,6 +54,7 @@ class TransformRequest:
     produces: str
     overrides: Mapping[str, str] = field(factory=dict)
     options: Mapping[str, Any] = field(factory=dict)
+    mixture: str = ""
     name: str = ""
 
 

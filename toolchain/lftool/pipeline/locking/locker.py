@@ -24,7 +24,7 @@ from lftool.pipeline.model.weights import check_part, weights_header
 from lftool.pipeline.stages.packing import layout_options
 from lftool.pipeline.stages.performing import Stages
 from lftool.pipeline.stages.stream import can_stream
-from lftool.pipeline.tools.requests import requests_of
+from lftool.pipeline.tools.requests import quantizer_of, requests_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -125,7 +125,14 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports, executo
     pins.parts = parts = model_parts(recipe, pinned, formats_of(ports.registry))
     targets = sorted(recipe.targets)
     requests = requests_of(recipe, pinned, parts, targets, ports.registry)  # before anything is fetched
-    requests = attrs.evolve(requests, compiled=_check_targets(recipe, pins, ports))
+    requests = attrs.evolve(
+        requests,
+        quantize={
+            name: attrs.evolve(request, mixture=pins.mixture(name, quantizer_of(request, ports.registry).record))
+            for name, request in requests.quantize.items()
+        },
+        compiled=_check_targets(recipe, pins, ports),
+    )
     whole = build_graph(recipe, pinned, parts, targets, requests, signed=False)
     graph = only_pins(fuse(whole, lambda convert, quantizes: can_stream(convert, quantizes, ports)))
     stages = Stages(recipe=recipe, parts=parts, pins=pins, ports=ports)

@@ -38,7 +38,7 @@ from lftool.pipeline.tools.runtimes import (
 from lftool.pipeline.tools.tool import Tool, fingerprint, mixture_of, tool_of
 
 if TYPE_CHECKING:
-    from lftool.api import RuntimeType
+    from lftool.api import QuantizerType, RuntimeType
     from lftool.host.origin import Origin
     from lftool.host.registry import Registered
     from lftool.models.digest import Artifact, Digest
@@ -197,6 +197,15 @@ class NewPins:
         if mixture is not None:
             self.pin_plugin(mixture.registered.origin)
         return tool
+
+    def mixture(self, target: str, record: QuantizerType) -> str:
+        """Return the rules to choose a target's types by: those of the old lock, unless they may move; else the newest."""
+        old = self.old.targets.get(target)
+        stage = None if old is None else old.quantize
+        kept = stage is not None and not self.upgrade.tool(stage.semantics, record.name)
+        if kept and stage is not None and (stage.mixture is None or stage.mixture in record.mixtures):
+            return stage.mixture or ""
+        return record.mixtures[0] if record.mixtures else ""
 
     def agree(self, step: Convert | Quantize, tool: Tool, plan: Digest) -> None:
         """Accept any plan, since a lock that is being made names none."""

@@ -81,6 +81,7 @@ class Quantization:
             semantics=record.semantics,
             uses=self.use,
             quantizer=record.name,
+            mixture=self.spec.mixture or None,
             plan=plan_digest(self.plan),
             action=self.action(weights),
             sha256=made.sha256 if made else None,

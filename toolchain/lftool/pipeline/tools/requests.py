@@ -94,9 +94,11 @@ def _conversion(part: Part, recipe: Recipe, lock: Lock, registry: Registry) -> T
 
 def _quantization(target: str, spec: TargetSpec, lock: Lock, registry: Registry) -> TransformRequest:
     locked = lock.targets.get(target)
-    name = None if locked is None or locked.quantize is None else locked.quantize.quantizer
+    stage = None if locked is None else locked.quantize
+    name = None if stage is None else stage.quantizer
     return TransformRequest(
         transform=name or registry.quantizer(spec.quantize or "", spec.quantizer).record.name,
+        mixture=(stage.mixture if stage else None) or "",
         produces=spec.quantize or "",
         overrides=dict(spec.overrides),
         options=dict(spec.options),
@@ -145,6 +147,7 @@ def quantize_spec(request: TransformRequest, header: GGUFHeader, target: str, re
 
     Raises:
         RecipeError: Unknown file type, quantizer or option, or an override that cannot be met.
+        UnavailableError: The quantizer does not know the rules by which the lock's types were chosen.
     """
     record = quantizer_of(request, registry).record
     if not record.deterministic:
@@ -165,8 +168,17 @@ def quantize_spec(request: TransformRequest, header: GGUFHeader, target: str, re
         raise
     from lftool.pipeline.model.overrides import expand_overrides  # noqa: PLC0415 - a finished build plans nothing
 
+    if request.mixture and request.mixture not in record.mixtures:
+        raise UnavailableError(
+            f"targets.{target}: the lock's types were chosen by {request.mixture}, which the installed quantizer"
+            f" {record.name!r} does not know",
+            hints=(
+                f"install a newer {record.name!r}",
+                f"or accept the types that it chooses: lftool lock --upgrade tool:{record.name}",
+            ),
+        )
     overrides = expand_overrides(request.overrides, header, target)
-    return TransformSpec(produces=request.produces, overrides=overrides, options=options)
+    return TransformSpec(produces=request.produces, overrides=overrides, options=options, mixture=request.mixture)
 
 
 def _who_knows(request: TransformRequest, record: QuantizerType, registry: Registry) -> tuple[str, ...]:

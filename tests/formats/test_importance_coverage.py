@@ -9,9 +9,8 @@ from array import array
 import pytest
 
 from lftool.api import InputWarning, TensorType
-from lftool.api.gguf import TensorData, read_gguf, write_gguf, write_probe_imatrix
+from lftool.api.gguf import TensorData, check_coverage, read_gguf, write_gguf, write_probe_imatrix
 from lftool.errors import FormatError, RecipeError
-from lftool_llamacpp.importance import check_coverage
 
 NAMES = ("token_embd.weight", "blk.0.attn_q.weight", "blk.0.ffn_up_exps.weight", "blk.0.attn_norm.weight")
 SHAPES = ((64, 8), (64, 4), (64, 4, 3), (64,))
