@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "02b5f88eccb6c43bc5b2e87226d63d4cacfa3c73cb7d103f926bb4109c42f107"
-RUNTIME = "6cfd9babfe72d48fcf752233153b5add151a976b342471b7e4f75c321110d7d3"
+RUNNER = "e5d5229389c71d05276b8b7597eab3e92fb4f0b06b39778b88fa34159f4d278b"
+RUNTIME = "57ae98a0bee15b023044b27eb83711fe54af577bcfbd2585a645215be088b2d8"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

@@ -19,7 +19,7 @@ import pytest
 from attrs import Factory, define
 
 from lftool.formats.gguf_write import TensorData, write_gguf
-from lftool.ops.bundles.trust import policy_of_key
+from lftool.ops.bundles.trust import policy_of_keys
 from lftool.ops.bundles.verify import VerifyOptions, verify_descriptor
 from lftool.testing import ProjectFolder
 
@@ -326,7 +326,7 @@ class Patient:
 @pytest.fixture
 def patient(release: ProjectFolder, tmp_path: Path) -> Iterator[Callable[[bytes], Patient]]:
     """Put a bundle where its bytes can be changed in place."""
-    policy = policy_of_key(release.root / "release.pub")
+    policy = policy_of_keys([release.root / "release.pub"])
     with contextlib.ExitStack() as stack:
 
         def admit(data: bytes) -> Patient:

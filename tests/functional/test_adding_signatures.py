@@ -113,3 +113,28 @@ def test_a_key_must_be_named(released):
         2,
         "error: no key to sign with\n  hint: name one: --sign-key PATH; make one: lftool keygen -o release\n",
     )
+
+
+def test_a_build_leaves_an_added_signature(released):
+    released.run("sign", bundle_of(released), "--sign-key", "reviewer.key").assert_success()
+    before = bundle_of(released).read_bytes()
+
+    released.run("build").assert_success()
+    released.run("build", "--locked").assert_success()
+
+    assert bundle_of(released).read_bytes() == before
+
+
+def test_two_keys_can_be_trusted_and_one_alone_is_told_what_to_do(released):
+    released.run("sign", bundle_of(released), "--sign-key", "reviewer.key").assert_success()
+
+    released.run("verify", bundle_of(released), "--key", "release.pub", "--key", "reviewer.pub").assert_success()
+    alone = released.run("verify", bundle_of(released), "--key", "release.pub")
+
+    assert (alone.status, alone.err.splitlines()[1:]) == (
+        5,
+        [
+            "  hint: trust that key too: another --key, or a policy file",
+            "  hint: or list signatures of other keys instead of failing: --allow-other-signatures",
+        ],
+    )

@@ -150,11 +150,9 @@ def test_it_does_not_look_at_a_source_again_that_is_pinned(locked_project):
 
 def test_it_keeps_the_pin_of_a_plugin_that_is_not_the_installed_one_and_says_what_to_do(quantized_project):
     lock = parse_lock(quantized_project.lock.read_bytes(), "lock")
-    plugin = lock.plugins["lftool-llamacpp"]
+    plugin = lock.plugins["lftool-strict"]
     pinned = attrs.evolve(plugin, version="0.0.9", sha256=attrs.evolve(plugin.sha256, hex="0" * 64))
-    quantized_project.lock.write_bytes(
-        emit_lock(attrs.evolve(lock, plugins={**lock.plugins, "lftool-llamacpp": pinned}))
-    )
+    quantized_project.lock.write_bytes(emit_lock(attrs.evolve(lock, plugins={**lock.plugins, "lftool-strict": pinned})))
     before = quantized_project.lock.read_bytes()
 
     outcome = quantized_project.run("lock")
@@ -162,10 +160,10 @@ def test_it_keeps_the_pin_of_a_plugin_that_is_not_the_installed_one_and_says_wha
     assert (outcome.status, outcome.err) == (
         8,
         (
-            f"error: plugin lftool-llamacpp: the lock pins version 0.0.9 (sha256 {'0' * 64}),"
+            f"error: plugin lftool-strict: the lock pins version 0.0.9 (sha256 {'0' * 64}),"
             f" installed is {plugin.version} (sha256 {plugin.sha256})\n"
-            "  hint: install that: pip install lftool-llamacpp==0.0.9\n"
-            "  hint: or accept the installed one: lftool lock --upgrade plugin:lftool-llamacpp\n"
+            "  hint: install that: pip install lftool-strict==0.0.9\n"
+            "  hint: or accept the installed one: lftool lock --upgrade plugin:lftool-strict\n"
         ),
     )
     assert quantized_project.lock.read_bytes() == before

@@ -120,7 +120,7 @@ def test_an_unknown_name_is_refused_with_the_valid_ones(quantized_project):
 
     assert (outcome.status, outcome.err) == (
         2,
-        "error: nothing called 'bsae' to upgrade; valid: base, plugin:lftool-llamacpp, plugin:lftool-strict, tool:ggml-q/1, tool:strict\n",
+        "error: nothing called 'bsae' to upgrade; valid: base, plugin:lftool-strict, tool:ggml-q/1, tool:strict\n",
     )
     assert quantized_project.lock.read_bytes() == before
 
@@ -128,15 +128,13 @@ def test_an_unknown_name_is_refused_with_the_valid_ones(quantized_project):
 def test_the_pin_of_a_plugin_moves_alone(quantized_project):
     fresh = quantized_project.lock.read_bytes()
     lock = parse_lock(fresh, "lock")
-    pinned = attrs.evolve(lock.plugins["lftool-llamacpp"], version="0.0.9", sha256=Digest("0" * 64))
-    quantized_project.lock.write_bytes(
-        emit_lock(attrs.evolve(lock, plugins={**lock.plugins, "lftool-llamacpp": pinned}))
-    )
+    pinned = attrs.evolve(lock.plugins["lftool-strict"], version="0.0.9", sha256=Digest("0" * 64))
+    quantized_project.lock.write_bytes(emit_lock(attrs.evolve(lock, plugins={**lock.plugins, "lftool-strict": pinned})))
 
-    outcome = quantized_project.run("lock", "--upgrade", "plugin:lftool-llamacpp").assert_success()
+    outcome = quantized_project.run("lock", "--upgrade", "plugin:lftool-strict").assert_success()
 
     assert quantized_project.lock.read_bytes() == fresh
-    assert outcome.out == "   plugin  lftool-llamacpp: 0.0.9 → 0.1.0\n"
+    assert outcome.out == "   plugin  lftool-strict: 0.0.9 → 0.1.0\n"
 
 
 @pytest.fixture

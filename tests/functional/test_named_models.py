@@ -164,6 +164,45 @@ def test_recipe_and_lock_can_be_kept(project, story):
     assert (done.status, done.err) == (2, "error: lftool.toml already exists\n")
 
 
+def test_a_kept_recipe_builds_the_same_bundle(project, story):
+    made = project.run("pack", story, "--init", "-o", "packed.gguf").assert_success()
+    assert made.out.startswith("packed.gguf")
+    assert tomllib.loads(project.recipe.read_text())["sources"]["base"]["uri"].startswith("file:")
+    project.run("build", "--locked").assert_success()
+    (built,) = (project.root / "dist").iterdir()
+    assert built.read_bytes() == (project.root / "packed.gguf").read_bytes()
+
+
+def test_a_kept_recipe_of_a_model_elsewhere_says_what_to_do_and_leaves_nothing(project, story, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "story.gguf").write_bytes((project.root / story).read_bytes())
+    before = sorted(path.name for path in project.root.iterdir())
+    done = project.run("pack", elsewhere / "story.gguf", "--init")
+    assert (done.status, "lies outside the project" in done.err) == (2, True)
+    assert sorted(path.name for path in project.root.iterdir()) == before
+
+
+def test_a_place_without_a_suffix_is_a_folder(project, story):
+    project.run("pack", story, "-o", "made/here").assert_success()
+    assert [path.suffix for path in (project.root / "made" / "here").iterdir()] == [".gguf"]
+
+
+def test_two_bundles_in_one_file_are_refused_before_anything_is_made(project, story):
+    (project.root / "taken.gguf").write_text("mine")
+    done = project.run("pack", story, "--quantize", "Q4_K_M", "--quantize", "Q8_0", "-o", "taken.gguf")
+    assert (done.status, done.err) == (
+        2,
+        "error: taken.gguf is a file, and there are 2 bundles\n  hint: name a folder\n",
+    )
+
+
+def test_a_bundle_is_not_packed_again(project, story):
+    project.run("pack", story, "-o", "packed.gguf").assert_success()
+    done = project.run("pack", "packed.gguf")
+    assert (done.status, done.err.splitlines()[0].startswith("error: packed.gguf is the bundle ")) == (2, True)
+
+
 def test_what_is_no_model_is_named(project):
     (project.root / "notes.txt").write_text("hello, this is no model at all")
     done = project.run("pack", "notes.txt")

@@ -104,8 +104,11 @@ def test_a_file_type_that_cannot_be_made_names_target_and_tensor(project):
     project.write_recipe(RECIPE.format("Q1_0", ""))
     done = project.run("lock")
     assert (done.status, done.err) == (
-        4,
-        "error: targets.one: llama.cpp cannot quantise the weights: no tensor type fallback is defined for type q1_0 (tensor token_embd.weight)\n",
+        2,
+        (
+            "error: targets.one: tensor blk.0.attn_k.weight cannot become Q1_0: its rows have 96 weights, and a block 128\n"
+            "  hint: choose another file type, or another type for this tensor under `overrides`\n"
+        ),
     )
 
 

@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lftool.api import RecipeError, decode_utf8
+from lftool.api import RecipeError, UnavailableError, decode_utf8
 
 if TYPE_CHECKING:
     from lftool.api import ProjectFiles
@@ -18,7 +18,9 @@ try:
     from jsonschema_specifications import REGISTRY  # this registry fetches nothing
     from referencing.exceptions import Unresolvable
 except ImportError:
-    raise RecipeError("checks of kind 'json-schema' need jsonschema", hints=("pip install 'lftool[checks]'",)) from None
+    raise UnavailableError(
+        "checks of kind 'json-schema' need jsonschema", hints=("pip install 'lftool[checks]'",)
+    ) from None
 
 
 def read_schema(name: str, files: ProjectFiles) -> Any:  # noqa: ANN401 - JSON

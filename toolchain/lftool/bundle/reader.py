@@ -186,6 +186,8 @@ class _Framing:
         found = recognised(head, self.size)
         if found is not None:
             raise FormatError(f"{self.name}: {found.noun}", hints=(found.hint,))
+        if not head.startswith((b"GGUF", b"#!", b"\x7fELF")):
+            raise FormatError(f"{self.name}: neither a bundle nor a GGUF")
         self.fail(message)
 
     def _is_sound_gguf(self) -> bool:

@@ -46,7 +46,13 @@ def trust_options(command: F) -> F:
     command = click.option(
         "--trust", type=click.Path(path_type=Path), metavar="FILE", help="Trust policy: keys, names, validity."
     )(command)
-    return click.option("--key", type=click.Path(path_type=Path), metavar="PUB", help="Trust this public key.")(command)
+    return click.option(
+        "--key",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="PUB",
+        help="Trust this public key; repeatable.",
+    )(command)
 
 
 def chosen_sign_key(given: Path | None) -> Path | None:
@@ -57,24 +63,24 @@ def chosen_sign_key(given: Path | None) -> Path | None:
     return given if given is not None or own is None else Path(own)
 
 
-def chosen_policy(key: Path | None, trust: Path | None, *, own: bool = False) -> TrustPolicy | None:
+def chosen_policy(key: Sequence[Path], trust: Path | None, *, own: bool = False) -> TrustPolicy | None:
     """Return the policy that the options mean, or None when neither is given.
 
     Args:
-        key: A public key.
+        key: Public keys.
         trust: A policy.
         own: Whether the user's own policy counts where neither is given.
 
     Raises:
         click.UsageError: Both are given.
     """
-    from lftool.ops.bundles.trust import policy_of_key, read_policy
+    from lftool.ops.bundles.trust import policy_of_keys, read_policy
     from lftool.store.places import user_policy
 
-    if key is not None and trust is not None:
+    if key and trust is not None:
         raise click.UsageError("give --key or --trust, not both")
-    if key is not None:
-        return policy_of_key(key)
+    if key:
+        return policy_of_keys(key)
     if trust is None and own and os.path.lexists(user_policy()):  # a dangling link is a policy that cannot be read
         trust = user_policy()
     return None if trust is None else read_policy(trust)
@@ -97,6 +103,11 @@ def say(*parts: str | tuple[str, Style]) -> None:
 def note(*parts: str | tuple[str, Style], always: bool = False) -> None:
     """Print a message on standard error; with `--quiet`, only if it is `always` said: a problem."""
     if always or verbosity() >= 0:
+        if sys.stderr.isatty() and len(parts) == 1 and isinstance(parts[0], str):
+            width = max(20, shutil.get_terminal_size().columns - 1)
+            parts = (
+                textwrap.fill(parts[0], width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False),
+            )
         click.echo(_line(parts, sys.stderr), err=True, color=has_colors(sys.stderr))
 
 

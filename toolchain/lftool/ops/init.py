@@ -48,7 +48,7 @@ _NO_QUANTIZER = """\
 """
 _RUN = """
 [run]
-context = {context}
+context = {context}{trained}
 temperature = 0.7
 """
 _SIGNED = """
@@ -71,7 +71,7 @@ class StartedProject:
     told: tuple[str, ...] = ()
 
 
-def _uri_of(model: Path, folder: Path, roots: Mapping[str, str]) -> str:
+def uri_of(model: Path, folder: Path, roots: Mapping[str, str]) -> str:
     """Return the `file:` URI of a model in the project, or in a root of the user's.
 
     Raises:
@@ -107,7 +107,9 @@ def _recipe(model: FoundModel, name: str, uri: str, key: str | None, *, quantize
     text = _HEAD.format(name=toml_string(name), license=license_line, uri=toml_string(uri))
     text += _target(model, quantizes=quantizes)
     if model.talks:
-        text += _RUN.format(context=min(model.context or _CONTEXT, _CONTEXT))
+        more = model.context is not None and model.context > _CONTEXT
+        trained = f"   # tokens; the model was trained with {model.context}, which takes more memory" if more else ""
+        text += _RUN.format(context=min(model.context or _CONTEXT, _CONTEXT), trained=trained)
     return text + (_UNSIGNED if key is None else _SIGNED.format(key=toml_string(key)))
 
 
@@ -152,7 +154,7 @@ def start_project(
     path = folder / RECIPE_NAME
     if path.exists():
         raise UsageError(f"{path} already exists")
-    uri = _uri_of(model.path, folder, roots or {})
+    uri = uri_of(model.path, folder, roots or {})
     keys = sorted(item.name for item in folder.glob("*.key"))
     chosen = name or model.name or folder.resolve().name
     try:

@@ -47,6 +47,10 @@ class LoadedModel:
 
         llama.eval = in_batches
 
+    def check(self) -> None:
+        """Raise where nobody waits for the answer in the making; the engine asks while it reads a prompt."""
+        self._check()
+
     @property
     def context(self) -> int:
         """How many tokens prompt and answer may have."""

@@ -270,7 +270,8 @@ def _grammar_of(schema: Any, limits: Limits, param: str) -> str:  # noqa: ANN401
     try:
         grammar: str = json_schema_to_gbnf(json.dumps(schema))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, AssertionError, IndexError) as error:
-        raise BadRequestError(f"the schema cannot be used: {type(error).__name__}", param) from None
+        told = str(error)[:200] or type(error).__name__
+        raise BadRequestError(f"llama.cpp's grammars cannot express the schema: {told}", param) from None
     if not limits.compiles(grammar):
         raise BadRequestError("the schema does not compile into a grammar", param)
     return grammar
@@ -384,6 +385,8 @@ def completion_asked(body: Mapping[str, Any], limits: Limits, *, seed_is_own: bo
     if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
         prompt = prompt[0]
     if isinstance(prompt, list):
+        if len(prompt) > 1 and all(isinstance(text, str) for text in prompt):
+            raise BadRequestError("prompt: one text for each request, or the tokens of one", "prompt")
         if not prompt or not all(type(token) is int and 0 <= token < limits.vocabulary for token in prompt):
             raise BadRequestError(f"prompt: a token is a whole number below {limits.vocabulary}", "prompt")
         prompt = tuple(prompt)
@@ -472,6 +475,8 @@ def embedding_inputs(body: Mapping[str, Any]) -> list[str]:
         or not all(isinstance(t, str) and t for t in texts)
     ):
         raise BadRequestError(f"input must be text, or 1 to {_MOST_INPUTS} of them, none empty", "input")
+    if body.get("dimensions") is not None:
+        raise BadRequestError("dimensions: the vectors of this model have one length", "dimensions")
     if body.get("encoding_format", "float") not in ("float", "base64"):
         raise BadRequestError("encoding_format must be float or base64", "encoding_format")
     return texts

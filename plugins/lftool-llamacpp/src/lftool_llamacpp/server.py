@@ -133,8 +133,10 @@ def main() -> None:
     if kind == "generates" and not template:
         sys.stderr.write(f"{bundle.name}: {runner.NO_TEMPLATE}\n")
     key = os.environ.get("LLAMA_API_KEY") or None
+    runner.interruptible(model, lambda: loaded.check())
+    loaded = LoadedModel(model, model.chat_formatter, template)
     application = Application(
-        model=LoadedModel(model, model.chat_formatter, template),
+        model=loaded,
         name=bundle.manifest["name"],
         contract=bundle.contract,
         limits=_limits(model),

@@ -492,16 +492,60 @@ class Stopped(Exception):
     """An answer was stopped, by Ctrl-C."""
 
 
+def interruptible(model, look):
+    """Have the engine give up a prompt in the middle of a batch where `look` raises; `model.eval` then raises that."""
+    import llama_cpp
+
+    evaluate, raised = model.eval, []
+
+    def gives_up(_):
+        try:
+            look()
+        except BaseException as error:  # a callback of C raises nothing
+            raised[:] = [error]
+        return bool(raised)
+
+    callback, none = llama_cpp.ggml_abort_callback(gives_up), llama_cpp.ggml_abort_callback()
+
+    def evaluated(tokens):
+        if len(tokens) < 2:  # the engine asks at each of a thousand steps, which costs a token a few per cent
+            return evaluate(tokens)
+        del raised[:]
+        llama_cpp.llama_set_abort_callback(model.ctx, callback, None)
+        try:
+            return evaluate(tokens)
+        except RuntimeError:  # llama_decode says 2
+            if raised:
+                raise raised[0]
+            raise
+        finally:
+            llama_cpp.llama_set_abort_callback(model.ctx, none, None)
+
+    model.eval = evaluated
+
+
+class TooLong(ValueError):
+    """A prompt does not fit into the context."""
+
+    def __init__(self, count, context):
+        ValueError.__init__(self, "the prompt has %d tokens, and the context %d: --ctx" % (count, context))
+
+
 class Reading:
     """Has a long prompt read batch by batch: a terminal shows how far it is, and `look` can stop it."""
 
     def __init__(self, model):
-        self.model, self.evaluate = model, model.eval
         self.look, self.progress = lambda: None, ""
+        if hasattr(model, "ctx"):
+            interruptible(model, lambda: self.look())
+        self.model, self.evaluate = model, model.eval
         model.eval = self.in_batches
 
     def in_batches(self, tokens):
         whole, size = len(tokens), self.model.n_batch
+        context = len(self.model.input_ids)  # as asked for; llama.cpp's own is a multiple of 256
+        if whole > 1 and self.model.n_tokens + whole >= context:  # llama-cpp-python would fail in NumPy
+            raise TooLong(self.model.n_tokens + whole, context)
         if whole <= size:
             return self.evaluate(tokens)
         for at in range(0, whole, size):
@@ -523,6 +567,18 @@ class Reading:
 # llama.cpp's own, which the native runtime has too. llama-cpp-python's for chats are others: a temperature of 0.2, and a penalty
 # of 1.1 on tokens that come again, which are often the words of the question.
 DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "repeat_penalty": 1.0}
+
+
+def in_context(stream):
+    """Yield the parts of an answer; say in our words where the prompt is too long for llama-cpp-python."""
+    try:
+        for part in stream:
+            yield part
+    except ValueError as error:
+        found = re.search(r"Requested tokens \((\d+)\) exceed context window of (\d+)", str(error))
+        if not found:
+            raise
+        raise TooLong(int(found[1]), int(found[2]))
 
 
 class Session:
@@ -561,7 +617,7 @@ class Session:
         else:
             stream = self.model.create_chat_completion(messages, stream=True, **self.sampling)
         begun = self.raw  # a template ends before the space that begins an answer
-        for part in stream:
+        for part in in_context(stream):
             choice = part["choices"][0]
             self.finish = choice.get("finish_reason") or self.finish
             piece = choice["text"] if self.raw else choice["delta"].get("content") or ""
@@ -587,6 +643,14 @@ class Session:
             reading.erase()
         sys.stdout.write("\n")
         sys.stdout.flush()
+        if self.finish == "length":
+            note(self.cut())
+
+    def cut(self):
+        """Return why an answer was cut off."""
+        full = self.model.n_tokens >= len(self.model.input_ids) - 1
+        what = "the context of %d tokens is full" % len(self.model.input_ids)
+        return "(cut off: %s)" % (what if full else "--max-tokens %s" % self.most)
 
 
 def columns_of(text):
@@ -706,8 +770,8 @@ COMMANDS = {
     "/help": "this list",
     "/system": "[TEXT] show or set the system prompt",
     "/clear": "forget the conversation",
-    "/save": "FILE write the conversation",
-    "/load": "FILE go on with a conversation that was saved",
+    "/save": "NAME write the conversation",
+    "/load": "NAME go on with a conversation that was saved",
     "/regenerate": "answer the last question again",
     "/stats": "switch figures after each answer on or off",
     "/bye": "leave, as Ctrl-D does",
@@ -745,10 +809,11 @@ class Chat:
                 continue
             idle = False
             try:
+                text = re.sub(r"\A/(quit|exit)\s*\Z", "/bye", text)
                 if text.split(" ")[0] in COMMANDS:
                     if not self._obey(*(text.split(None, 1) + [""])[:2]):
                         return
-                elif re.match(r"/[a-z]+(\s|$)", text):
+                elif re.match(r"/[A-Za-z]+(\s|$)", text):
                     note("There is no command %s; /help lists them." % text.split()[0])
                 elif text.strip():
                     self.ask(text)
@@ -789,20 +854,25 @@ class Chat:
                 self.session.sampling["seed"] = struct.unpack("<I", os.urandom(4))[0]
                 self.ask(self.turns.pop()[0])
         elif not rest:
-            note("%s needs the name of a file." % command)
+            note("%s needs a name." % command)
         else:
             self._save(rest.strip()) if command == "/save" else self._load(rest.strip())
         return True
 
     def _save(self, name):
         path = saved_chat(name)
+        there = os.path.exists(path)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             json.dump({"lftool-chat": 1, "system": self.system, "turns": self.turns}, file, ensure_ascii=False, indent=1)
             file.write("\n")
-        note("saved in %s" % path)
+        note("saved in %s%s" % (path, ", in place of what was there" if there else ""))
 
     def _load(self, name):
         path = saved_chat(name)
+        if not os.path.exists(path):
+            folder = os.path.dirname(path) or "."
+            there = sorted(os.listdir(folder)) if os.environ.get("LFTOOL_CHATS") and os.path.isdir(folder) else []
+            raise ValueError("there is no conversation %s%s" % (name, "; saved: %s" % ", ".join(there) if there else ""))
         with open(path, encoding="utf-8") as file:
             try:
                 found = json.load(file)
@@ -824,7 +894,7 @@ class Chat:
 
     def _make_room(self, question):
         """Forget the oldest turns until question and answer fit into the context; return how many."""
-        window = self.model.n_ctx()
+        window = len(self.model.input_ids)
         left = window - min(self.session.most or window, window // 4) - self._tokens(self.system, question)
         sizes = [self._tokens(*turn) for turn in self.turns]
         forgotten = 0
@@ -835,33 +905,34 @@ class Chat:
 
     def ask(self, question):
         """Show the answer to a question as it comes, and keep both."""
+        needed, context = self._tokens(self.system, question), len(self.model.input_ids)
+        if needed >= context:
+            own = self._tokens(self.system) if self.system else 0
+            also = ", of them %d for the system prompt" % own if own else ""
+            raise ValueError("the question has %d tokens%s, and the context %d" % (needed, also, context))
+        kept = list(self.turns)
         self._tell_forgotten(self._make_room(question))
         while True:
             try:
                 said, stopped = self._answered(question)
                 break
             except ValueError as error:
-                if "context window" not in str(error):
+                if not isinstance(error, TooLong) or not self.turns:
+                    self.turns = kept  # nothing was answered, so nothing is forgotten
                     raise
-                if not self.turns:
-                    raise ValueError(
-                        "the question has %d tokens, and the context %d" % (self._tokens(question), self.model.n_ctx())
-                    )
                 del self.turns[0]
                 self._tell_forgotten(1)
         if stopped:
             note("(stopped)")
         elif self.session.finish == "length":
-            full = self.model.n_tokens >= self.model.n_ctx() - 1
-            why = "the context of %d tokens is full" % self.model.n_ctx() if full else "--max-tokens %s" % self.session.most
-            note("(cut off: %s)" % why)
+            note(self.session.cut())
         if said:
             self.turns.append((question, said))
 
     def _tell_forgotten(self, count):
         if count:
             turns = "the oldest turn is" if count == 1 else "the oldest %d turns are" % count
-            note("(the context of %d tokens is full: %s forgotten)" % (self.model.n_ctx(), turns))
+            note("(the context of %d tokens is full: %s forgotten)" % (len(self.model.input_ids), turns))
 
     def _answered(self, question):
         """Show an answer; return it, and whether it was stopped."""

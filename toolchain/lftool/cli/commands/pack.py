@@ -18,7 +18,7 @@ from lftool.cli.shared_options import chosen_sign_key, json_option, print_json, 
     type=click.Path(path_type=Path),
     default=Path(),
     metavar="PATH",
-    help="The bundle, or a folder; default: the current one.",
+    help="A folder, or the file of the only bundle; default: the current folder.",
 )
 @click.option(
     "--quantize", multiple=True, metavar="TYPE", help="Quantise to this type; may be repeated, one bundle each."

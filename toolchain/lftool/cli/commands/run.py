@@ -32,7 +32,7 @@ def command(
     no_history: bool,
     upgrade: bool,
     backend: str | None,
-    key: Path | None,
+    key: tuple[Path, ...],
     trust: Path | None,
     **given: Any,  # noqa: ANN401 - the values of run_options
 ) -> None:

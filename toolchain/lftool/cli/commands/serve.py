@@ -32,7 +32,7 @@ def command(
     insecure: bool,
     upgrade: bool,
     backend: str | None,
-    key: Path | None,
+    key: tuple[Path, ...],
     trust: Path | None,
     **given: Any,  # noqa: ANN401 - the values of run_options
 ) -> None:
@@ -59,7 +59,7 @@ def command(
     require_free(host, port)
     for line in (ready.signature, *ready.told):
         note(f"{name}: {line}")
-    note(f"{name}: serving on http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+    note(f"{name}: loading, then serving on http://{f'[{host}]' if ':' in host else host}:{port}/v1")
     start(
         ready,
         name if needs_making(what) else str(picked.path),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @json_option
 def command(
     bundles: tuple[Path, ...],
-    key: Path | None,
+    key: tuple[Path, ...],
     trust: Path | None,
     full: bool,
     allow_unsigned: bool,

@@ -15,19 +15,20 @@ from lftool.trust.statement import QUALITY_TYPE
 from lftool.trust.verification import Claim, SignatureReport, SignatureResult, check_signature, check_signatures
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lftool.bundle.reader import Bundle
 
 
-def policy_of_key(path: Path) -> TrustPolicy:
-    """Return the policy that trusts one public key for everything.
+def policy_of_keys(paths: Sequence[Path]) -> TrustPolicy:
+    """Return the policy that trusts public keys for everything.
 
     Raises:
-        TrustError: The file cannot be read.
+        TrustError: A file cannot be read.
     """
-    pem = read_bytes(path, "--key", TrustError).decode(errors="replace")
-    return TrustPolicy(keys=(TrustedKey(name=path.name, public_key=pem),))
+    pems = {path: read_bytes(path, "--key", TrustError).decode(errors="replace") for path in dict.fromkeys(paths)}
+    return TrustPolicy(keys=tuple(TrustedKey(name=path.name, public_key=pem) for path, pem in pems.items()))
 
 
 def read_policy(path: Path) -> TrustPolicy:
@@ -55,8 +56,22 @@ def signature_report(bundle: Bundle, policy: TrustPolicy, today: dt.date) -> Sig
     return check_signatures(bundle.signatures, claim_of(bundle), policy, load_verifiers(policy), today)
 
 
-def require_trust(report: SignatureReport, name: str, *, allow_other: bool = False, unsigned_hint: str = "") -> None:
+def require_trust(
+    report: SignatureReport,
+    name: str,
+    *,
+    allow_other: bool = False,
+    unsigned_hint: str = "",
+    others_hint: tuple[str, ...] = (),
+) -> None:
     """Raise unless at least one trusted key signed, the policy refused none, and every signature is from a trusted key.
+
+    Args:
+        report: The results for all signatures.
+        name: The bundle's name, for messages.
+        allow_other: Whether there may be signatures that no trusted key verifies, beside a trusted one.
+        unsigned_hint: What to do about an unsigned bundle.
+        others_hint: What to do about such signatures, besides trusting their keys.
 
     Raises:
         TrustError: Unsigned, or a signature that no trusted key verifies.
@@ -70,7 +85,9 @@ def require_trust(report: SignatureReport, name: str, *, allow_other: bool = Fal
     if others and not (allow_other and report.of("trusted")):
         raise TrustError(
             f"{name}: signature by key {others[0].key_id}: {others[0].reason}",
-            hints=("trust that key in a policy file",) if report else ("give the signer's public key: --key PUB",),
+            hints=("trust that key too: another --key, or a policy file", *others_hint)
+            if report
+            else ("give the signer's public key: --key PUB",),
         )
 
 

@@ -102,6 +102,7 @@ def verify_descriptor(
             path.name,
             allow_other=options.allow_other_signatures,
             unsigned_hint="to check only its integrity: --allow-unsigned",
+            others_hint=("or list signatures of other keys instead of failing: --allow-other-signatures",),
         )
     if report is None and not options.allow_unsigned:
         raise TrustError(

@@ -11,7 +11,7 @@ from lftool.errors import LftoolError, UsageError
 from lftool.formats.model_kind import Does, model_kind
 from lftool.models.checks import PERPLEXITY
 from lftool.ops.checks.checked_bundle import CheckedBundle
-from lftool.ops.checks.report import CheckReport
+from lftool.ops.checks.report import CheckReport, CheckResult
 from lftool.ops.opened_bundles import described
 from lftool.ops.run.integrity import check_opened
 from lftool.pipeline.model.planned_checks import PlannedCheck, planned_check
@@ -87,7 +87,11 @@ def _check(report: CheckReport, path: Path, project: Project, ports: Ports, back
         does = model_kind(weights_header(bundle)).does
         report.target = bundle.manifest.target
         checks = _applying(project, bundle.manifest, path.name, ports)
-        _require_kinds(checks, does, path.name)
+        for check in checks:
+            why = _unsuitable(check, does)
+            if why:
+                report.found[check.number] = CheckResult(name=check.name, failure=why, detail="", seconds=0, made=False)
+        checks = [check for check in checks if check.number not in report.found]
         with described(bundle, path) as shown:
             checked_bundle = CheckedBundle(
                 bundle=bundle, shown=shown, path=path, project=project, ports=ports, does=does, backend=backend
@@ -98,20 +102,18 @@ def _check(report: CheckReport, path: Path, project: Project, ports: Ports, back
 
 _ABILITIES = {"generates": "generates text", "embeds": "embeds text", "ranks": "ranks documents"}
 _INSTEAD = {
-    "embeds": ("a check of kind 'embedding' compares the vectors of two texts",),
-    "ranks": ("a check of kind 'rerank' compares the scores of documents",),
+    "embeds": "; a check of kind 'embedding' compares the vectors of two texts",
+    "ranks": "; a check of kind 'rerank' compares the scores of documents",
 }
 
 
-def _require_kinds(checks: Sequence[PlannedCheck], does: Does, name: str) -> None:
-    """Raise UsageError if a check needs an ability that the model lacks."""
-    for check in checks:
-        if does not in check.registered.record.of:
-            needed = " or ".join(_ABILITIES.get(kind, kind) for kind in check.registered.record.of)
-            raise UsageError(
-                f"{name}: a check of kind {check.spec.kind!r} needs a model that {needed}, and this one {_ABILITIES[does]}",
-                hints=_INSTEAD.get(does, ()),
-            )
+def _unsuitable(check: PlannedCheck, does: Does) -> str:
+    """Return why a check cannot be made of a model that does this; "" if it can."""
+    if does in check.registered.record.of:
+        return ""
+    needed = " or ".join(_ABILITIES.get(kind, kind) for kind in check.registered.record.of)
+    instead = _INSTEAD.get(does, "")
+    return f"a check of kind {check.spec.kind!r} needs a model that {needed}, and this one {_ABILITIES[does]}{instead}"
 
 
 def _applying(project: Project, manifest: BundleManifest, name: str, ports: Ports) -> list[PlannedCheck]:

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from lftool.api import Figures, Finding, OpenedBundle, ProjectFiles
 from lftool.bundle.extraction import copy_weights
 from lftool.bundle.reader import Bundle
-from lftool.errors import PolicyError, UnavailableError
+from lftool.errors import PolicyError, RecipeError, UnavailableError, UsageError
 from lftool.formats.model_kind import Does
 from lftool.host.guarding import guarded
 from lftool.host.returned import checked
@@ -126,8 +126,8 @@ def _work(
                 finding = checked(check.make().check(context), Finding, "check()", origin)
         except PolicyError as error:
             finding = Finding(failure=error.message)
-        except UnavailableError as error:
-            finding, made = Finding(failure=error.message), False
+        except (UnavailableError, RecipeError, UsageError) as error:  # the others can run all the same
+            finding, made = Finding(failure="; ".join((error.message, *error.hints))), False
         found.append(
             CheckResult(name=check.name, failure=finding.failure, detail=finding.detail, seconds=0.0, made=made)
         )

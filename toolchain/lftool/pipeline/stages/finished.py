@@ -67,7 +67,9 @@ def _key_id(key: SigningKey | None) -> str:
 def find_finished(
     path: Path, manifest: Digest, locked: LockedPack | None, key: SigningKey | None, plan: PackPlan, ports: Ports
 ) -> Finished | None:
-    """Return the names of the bundle at `path` if it is byte for byte the result of the build, else None.
+    """Return the names of the bundle at `path` if it is the result of the build, else None.
+
+    It may have more signatures than the build gives it.
 
     A file that has not changed since it was last checked is not read again.
     """
@@ -119,7 +121,10 @@ def _check(
 ) -> Finished | None:
     bundle = read_bundle(descriptor, path.name)
     signatures = () if key is None else (sign(plan, manifest, unsigned.sha256, key),)
-    if bundle.manifest_digest != manifest or bundle.signatures != signatures:
+    if bundle.manifest_digest != manifest:
+        return None
+    # Signatures that `lftool sign` added stay; an unsigned build has none.
+    if not set(signatures) <= set(bundle.signatures) or (key is None and bundle.signatures):
         return None
     check_contents(bundle)
     if unsigned_artifact(bundle) != unsigned:

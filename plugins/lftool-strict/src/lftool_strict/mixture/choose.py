@@ -120,7 +120,7 @@ class _Choosing:
         return stacked and (self.model.architecture != "bailingmoe3" or part in _EXPERT_PARTS)
 
     def _place(self, name: str, part: Part) -> Place:
-        """Return where a tensor stands among those of its part, and count it."""
+        """Return where a tensor stands in its part, and count it."""
         before = self.typed.get(part, 0)
         if part in self.typed:
             self.typed[part] += 1

@@ -20,7 +20,7 @@ from lftool_strict.mixture.parts import Part
 
 @frozen(kw_only=True)
 class Place:
-    """A tensor among those of its part.
+    """Where a tensor stands in its part.
 
     Attributes:
         model: The model.
@@ -78,7 +78,7 @@ def first_eighth(at: Place) -> bool:
 
 
 def first_eighth_typed(at: Place) -> bool:
-    """Among as many of its part as an eighth of the layers."""
+    """One of the first of its part, as many as an eighth of the layers."""
     return at.before < at.count // 8
 
 
