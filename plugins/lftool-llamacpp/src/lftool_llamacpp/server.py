@@ -133,8 +133,8 @@ def main() -> None:
     if kind == "generates" and not template:
         sys.stderr.write(f"{bundle.name}: {runner.NO_TEMPLATE}\n")
     key = os.environ.get("LLAMA_API_KEY") or None
-    runner.interruptible(model, lambda: loaded.check())
     loaded = LoadedModel(model, model.chat_formatter, template)
+    runner.interruptible(model, loaded.check)
     application = Application(
         model=loaded,
         name=bundle.manifest["name"],
