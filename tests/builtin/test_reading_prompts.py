@@ -14,6 +14,9 @@ class Model:
 
     n_batch = 4
 
+    n_tokens = 0
+    input_ids = range(64)
+
     def __init__(self):
         self.batches = []
 
@@ -79,3 +82,12 @@ def test_reading_can_be_stopped_between_batches():
     with pytest.raises(runner.Stopped):
         model.eval(list(range(10)))
     assert model.batches == [[0, 1, 2, 3]]
+
+
+def test_a_prompt_without_room_for_an_answer_is_refused_before_it_is_read():
+    model = Model()
+    runner.Reading(model)
+
+    with pytest.raises(runner.TooLong, match="the prompt has 64 tokens, and the context 64: --ctx"):
+        model.eval(list(range(64)))
+    assert model.batches == []

@@ -10,6 +10,7 @@ from lftool.errors import FormatError
 from lftool.testing import tiny_gguf
 
 NO_END = "not a bundle: no end-of-directory record at the end of the file: truncated, extended, or not a bundle"
+TEXT = "a text file, neither a bundle nor a GGUF"
 PLAIN = "a plain GGUF, not a bundle: nothing in it says who made it or from what"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
 PAGE = b"\n<!DOCTYPE html>\n<html><body>Sign in</body></html>\n"
@@ -40,14 +41,14 @@ def test_a_gguf_that_is_cut_is_not_called_a_plain_one(tmp_path, cut):
     ("data", "message", "hints"),
     [
         (POINTER, "a Git LFS pointer, not the file itself", ("fetch the file: git lfs pull",)),
-        (POINTER + b"x" * 1024, NO_END, ()),
+        (POINTER + b"x" * 1024, TEXT, ()),
         (
             PAGE,
             "a web page, not the file itself",
             ("open the address in a browser: it may show a login or an error",),
         ),
-        (b"x" * 512 + PAGE, NO_END, ()),
-        (b"something else", NO_END, ()),
+        (b"x" * 512 + PAGE, TEXT, ()),
+        (b"something else", TEXT, ()),
         (b"", NO_END, ()),
     ],
     ids=["pointer", "long pointer", "page", "page further down", "something else", "nothing"],

@@ -80,7 +80,9 @@ def test_without_a_template_a_text_is_completed_as_it_is(with_template, monkeypa
     assert answer(project) == completed
     assert chat(project, monkeypatch) == completed.strip()
     assert (
-        project.spawn("run", BUNDLE, "-p", PROMPT).err.count("this model has no chat template: it goes on with what is")
+        project.spawn("run", BUNDLE, "-p", PROMPT).err.count(
+            "this model has no chat template: it continues the text as"
+        )
         == 1
     )
 

@@ -95,15 +95,15 @@ def test_outputs_that_a_build_records_while_the_lock_is_made_are_kept(locked_pro
 
 def test_a_lock_without_the_pin_of_a_plugin_that_the_build_needs_is_refused(quantized_project):
     text = quantized_project.lock.read_text()
-    start = text.index("[plugins.lftool-llamacpp]")
-    quantized_project.lock.write_text(text[:start] + text[text.index("[plugins.lftool-strict]") :])
+    start = text.index("[plugins.lftool-strict]")
+    quantized_project.lock.write_text(text[:start] + text[text.index("[recipe]", start) :])
 
     done = quantized_project.run("build")
 
     assert (done.status, done.err.splitlines()[-2:]) == (
         3,
         [
-            "error: lftool.lock pins no plugin lftool-llamacpp, which this build needs",
+            "error: lftool.lock pins no plugin lftool-strict, which this build needs",
             "  hint: pin it: lftool lock",
         ],
     )

@@ -13,10 +13,13 @@ from attrs import field, frozen
 from lftool.api.gguf import GGML_TYPES
 from lftool_strict.compiled import SIGMA, assembly
 from lftool_strict.kernels.block import NOT_FINITE, OUT_OF_RANGE, OVERFLOW, program_name
+from lftool_strict.kernels.neighbours import tables
 from lftool_strict.kernels.registry import KERNELS
 from lftool_strict.lanes.machine import Loaded, Machine, object_code, this_machine
 
 COLUMNS = 512
+# Every type, without and with an importance matrix, where it can be made so.
+MADE = [(name, matters) for name, kernel in KERNELS.items() for matters in (False, True) if matters or kernel.plain]
 
 
 def bell(name: str, rows: int, columns: int = COLUMNS) -> np.ndarray:
@@ -116,7 +119,7 @@ class Calls:
         self.get(name, kind, important=important, exact=exact).call(
             weights.ctypes.data,
             matters.ctypes.data if important else None,
-            sigma.ctypes.data,
+            sigma.ctypes.data if kernel.grid is None else tables(kernel.grid).address,
             out.ctypes.data,
             0,
             weights.size // kernel.elements,

@@ -19,14 +19,15 @@ from lftool.models.digest import Artifact
 from lftool.testing import tiny_gguf
 from lftool_strict.quantizer import OFFERED, StrictQuantizer
 
+NEED_ONE = {"Q2_K_S", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS"}
+WITHOUT_IMATRIX = [name for name in OFFERED if name not in NEED_ONE]
 ROOT = Path(__file__).parents[2]
 STORY = ROOT / "examples" / "tiny-story" / "tiny-story-f16.gguf"
 
 
 @pytest.fixture
 def make(tmp_path):
-    """Quantise with types that llama.cpp chose: make(file type, weights, imatrix, threads) -> path."""
-    from lftool_llamacpp.quantizer import LlamaCppQuantizer
+    """Quantise with types that `ggml-mix/1` chooses: make(file type, weights, imatrix, threads) -> path."""
 
     def run(
         file_type: str, weights: Path, imatrix: Path | None = None, threads: int = 2, progress=lambda *_: None, **more
@@ -39,7 +40,6 @@ def make(tmp_path):
         }
         assert inputs["weights"].artifact.size == size
         spec = TransformSpec(produces=file_type, **more)
-        spec = attrs.evolve(spec, types=LlamaCppQuantizer().plan(spec, inputs).tensors)
         StrictQuantizer().plan(spec, inputs)
         out = tmp_path / "ours.gguf"
         StrictQuantizer().run(spec, inputs, out, threads, progress)
@@ -57,7 +57,7 @@ def same(first: Path, second: Path) -> bool:
 
 
 @pytest.mark.slow_cases(r"\[(?!Q4_K_M|Q5_1|IQ4_NL|Q8_0)")
-@pytest.mark.parametrize("file_type", [name for name in OFFERED if name != "Q2_K_S"])
+@pytest.mark.parametrize("file_type", WITHOUT_IMATRIX)
 def test_file_of_the_story_model_is_llama_cpps(make, quantize_directly, tmp_path, file_type):
     quantize_directly(STORY, tmp_path / "theirs.gguf", FILE_TYPES[file_type])
     assert same(make(file_type, STORY), tmp_path / "theirs.gguf")
@@ -73,7 +73,7 @@ def test_file_with_an_imatrix_is_llama_cpps(make, quantize_directly, tmp_path, f
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file_type", [name for name in OFFERED if name != "Q2_K_S"])
+@pytest.mark.parametrize("file_type", WITHOUT_IMATRIX)
 def test_file_of_a_model_of_300_million_weights_is_llama_cpps(make, quantize_directly, large, tmp_path, file_type):
     quantize_directly(large, tmp_path / "theirs.gguf", FILE_TYPES[file_type])
     assert same(make(file_type, large), tmp_path / "theirs.gguf")
@@ -251,13 +251,33 @@ def test_type_without_a_kernel_is_refused_with_the_other_quantizer_in_the_hint(m
     from lftool.api import TensorType
 
     source = tiny_gguf(tmp_path / "model.gguf")
-    wish = (TensorType(tensor="blk.0.ffn_up.weight", type="IQ3_S"),)
+    wish = (TensorType(tensor="blk.0.ffn_up.weight", type="NVFP4"),)
     with pytest.raises(RecipeError) as caught:
         make("Q4_K_M", source, overrides=wish)
     assert str(caught.value) == (
-        "the quantizer 'strict' has no kernel for IQ3_S, the planned type of tensor blk.0.ffn_up.weight"
+        "the quantizer 'strict' has no kernel for NVFP4, the planned type of tensor blk.0.ffn_up.weight"
     )
     assert caught.value.hints[0] == 'set quantizer = "llama.cpp" in the target'
+
+
+def test_file_type_that_needs_importance_names_all_tensors_where_there_is_no_matrix(make, tmp_path):
+    source = tiny_gguf(tmp_path / "model.gguf", layers=3)
+    with pytest.raises(RecipeError) as caught:
+        make("IQ2_XXS", source)
+    assert "needs an importance matrix, for blk.{0-2}." in str(caught.value)
+
+
+def test_embedding_of_a_type_that_needs_importance_is_refused_where_the_matrix_lacks_it(make, tmp_path):
+    from lftool.api import TensorType
+
+    source, entries = tiny_gguf(tmp_path / "model.gguf"), importance_of()
+    imatrix = write_gguf_imatrix(
+        tmp_path / "imatrix.gguf", {name: entry for name, entry in entries.items() if name != "output.weight"}
+    )
+    wish = (TensorType(tensor="output.weight", type="IQ2_XS"),)
+    with pytest.raises(RecipeError) as caught:
+        make("Q4_K_M", source, imatrix, overrides=wish)
+    assert str(caught.value) == ("tensor output.weight becomes IQ2_XS, which needs an importance matrix that covers it")
 
 
 def test_strings_end_at_a_zero_byte_as_there(make, quantize_directly, tmp_path):

@@ -8,12 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.strict.conftest import FAMILIES, Calls, importance
-
-from lftool_strict.kernels.registry import KERNELS
+from tests.strict.conftest import FAMILIES, MADE, Calls, importance
 
 GOLDEN = Path(__file__).with_name("golden.json")
-CASES = [(name, matters) for name in KERNELS for matters in (False, True)]
 
 
 def golden_weights() -> np.ndarray:
@@ -33,13 +30,13 @@ def test_the_weights_are_the_same_on_every_machine():
     assert found == {key: json.loads(GOLDEN.read_text())[key] for key in found}
 
 
-@pytest.mark.parametrize(("name", "matters"), CASES)
+@pytest.mark.parametrize(("name", "matters"), MADE)
 def test_blocks_have_the_golden_digest(calls, name, matters):
     blocks = calls.quantised(name, golden_weights(), importance() if matters else None)
     assert _digest(blocks) == json.loads(GOLDEN.read_text())[_key(name, matters)]
 
 
-@pytest.mark.parametrize(("name", "matters"), CASES)
+@pytest.mark.parametrize(("name", "matters"), MADE)
 def test_golden_digest_is_that_of_ggml(ggml, name, matters):
     blocks = ggml(name, golden_weights(), importance() if matters else None)
     assert _digest(blocks) == json.loads(GOLDEN.read_text())[_key(name, matters)]
@@ -48,6 +45,6 @@ def test_golden_digest_is_that_of_ggml(ggml, name, matters):
 if __name__ == "__main__":
     calls = Calls()
     found = {"weights": _digest(golden_weights().tobytes()), "importance": _digest(importance().tobytes())}
-    for name, matters in CASES:
+    for name, matters in MADE:
         found[_key(name, matters)] = _digest(calls.quantised(name, golden_weights(), importance() if matters else None))
     GOLDEN.write_text(json.dumps(found, indent=2) + "\n")

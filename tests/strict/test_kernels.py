@@ -7,17 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tests.strict.conftest import COLUMNS, FAMILIES, Calls, bell, importance
+from tests.strict.conftest import COLUMNS, FAMILIES, MADE, Calls, bell, importance
 
 from lftool_strict.kernels.block import NOT_FINITE, OVERFLOW
 from lftool_strict.kernels.registry import FLOATS, KERNELS
 
-WITH = [pytest.param(False, id="plain"), pytest.param(True, id="imatrix")]
+WITH = [pytest.param(*case, id=f"{case[0]}-{'imatrix' if case[1] else 'plain'}") for case in MADE]
+
+
+def needed(name: str) -> np.ndarray | None:
+    """Return importance for a type that cannot do without."""
+    return None if KERNELS[name].plain else importance()
 
 
 @pytest.mark.slow_cases(r"\[large-|negative zeros-.*-imatrix")
-@pytest.mark.parametrize("matters", WITH)
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize(("name", "matters"), WITH)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_blocks_are_those_of_ggml(calls, ggml, is_valid, family, name, matters):
     weights = FAMILIES[family](16)
@@ -27,8 +31,7 @@ def test_blocks_are_those_of_ggml(calls, ggml, is_valid, family, name, matters):
 
 
 @pytest.mark.slow_cases(r"-imatrix\]")
-@pytest.mark.parametrize("matters", WITH)
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize(("name", "matters"), WITH)
 def test_the_exact_variant_makes_the_same(calls, ggml, name, matters):
     weights = np.concatenate([FAMILIES["bell"](8), FAMILIES["scale of every group"](8)])
     given_importance = importance() if matters else None
@@ -71,8 +74,7 @@ _ROWS = arrays(np.float32, (2, COLUMNS), elements=_FINITE, fill=_FINITE)
 _IMPORTANCE = arrays(np.float32, (COLUMNS,), elements=st.floats(0, 1000, width=32), fill=st.floats(0, 100, width=32))
 
 
-@pytest.mark.parametrize("matters", WITH)
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize(("name", "matters"), WITH)
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_any_rows_make_the_blocks_of_ggml_or_are_refused_as_there(calls, ggml, is_valid, name, matters, data):
@@ -95,13 +97,13 @@ def test_weights_that_are_not_finite_are_reported(calls, name, kind, bad):
         "F16": lambda: weights.astype(np.float16),
         "BF16": lambda: (weights.view(np.uint32) >> 16).astype(np.uint16),
     }[kind]()
-    _, flags = calls.blocks(name, raw, kind=kind)
+    _, flags = calls.blocks(name, raw, needed(name), kind=kind)
     assert flags & NOT_FINITE
 
 
 @pytest.mark.parametrize("name", sorted(KERNELS.keys() - {"MXFP4"}))
 def test_scales_beyond_binary16_are_reported(calls, name):
-    _, flags = calls.blocks(name, bell("too large", 16) * np.float32(2.0**60))
+    _, flags = calls.blocks(name, bell("too large", 16) * np.float32(2.0**60), needed(name))
     assert flags & OVERFLOW
 
 

@@ -52,6 +52,7 @@ class PlainGGUFError(FormatError):
     """The file is a GGUF, and no bundle."""
 
 
+_LEAST_TEXT = 12
 MAX_DIRECTORY = 16 * 1024 * 1024
 MAX_MEMBERS = 16_384
 MAX_MANIFEST = 16 * 1024 * 1024
@@ -163,6 +164,11 @@ def signature_path(data: bytes) -> str:
     return f"{SIGNATURE_PREFIX}{Digest.of(data).hex[:16]}.json"
 
 
+def _is_text(head: bytes) -> bool:
+    """Return whether a file seems to be text, by its first bytes; GGUFs and what makes bundles start have zero bytes soon."""
+    return len(head) >= _LEAST_TEXT and b"\0" not in head and not head.startswith(b"#!")
+
+
 class _Framing:
     """Parses one file; every refusal names it."""
 
@@ -186,8 +192,8 @@ class _Framing:
         found = recognised(head, self.size)
         if found is not None:
             raise FormatError(f"{self.name}: {found.noun}", hints=(found.hint,))
-        if not head.startswith((b"GGUF", b"#!", b"\x7fELF")):
-            raise FormatError(f"{self.name}: neither a bundle nor a GGUF")
+        if _is_text(head):
+            raise FormatError(f"{self.name}: a text file, neither a bundle nor a GGUF")
         self.fail(message)
 
     def _is_sound_gguf(self) -> bool:

@@ -81,7 +81,7 @@ def _overrides(cls: type, converter: Converter | None = None) -> dict[str, Any]:
     return {
         attribute.name: override(
             rename=attribute.metadata.get("key"),
-            omit_if_default=not attribute.metadata.get("always", False),
+            omit_if_default=not attribute.metadata.get("always"),
             struct_hook=_field_hook(attribute, converter) if converter else None,
             unstruct_hook=canonical_options if attribute.metadata.get("options") else None,
         )

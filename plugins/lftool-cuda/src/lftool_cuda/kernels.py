@@ -11,6 +11,7 @@ from attrs import frozen
 from lftool_cuda.ptx import kernel_ptx
 from lftool_strict.compiled import SIGMA
 from lftool_strict.kernels.block import program_name
+from lftool_strict.kernels.neighbours import tables
 from lftool_strict.kernels.registry import FLOATS, KERNELS
 from lftool_strict.lanes.tiles import SOURCE_BYTES
 
@@ -28,7 +29,7 @@ class Launch:
     """One run of a kernel over some blocks.
 
     Attributes:
-        inputs: Weights, importance and sigma; None where there is none.
+        inputs: Weights, importance and what else a kernel reads; None where there is none.
         output: Receives the blocks.
         count: How many blocks, or rows, or weights: one a thread.
         per_row: Blocks in a row; of `SIGMA`, weights.
@@ -63,7 +64,7 @@ class DeviceKernel:
         self,
         source: int,
         importance: int | None,
-        sigma: int | None,
+        extra: int | None,
         output: int,
         begin: int,
         end: int,
@@ -77,7 +78,7 @@ class DeviceKernel:
             inputs=(
                 Span(source, end * elements * SOURCE_BYTES[self.kind]),
                 None if importance is None else Span(importance, 4 * row),
-                None if sigma is None else Span(sigma, 4 * -(-end // per_row)),
+                None if extra is None else Span(extra, self._extra_size(end, per_row)),
             ),
             output=Span(output, end * size),
             count=end,
@@ -85,6 +86,11 @@ class DeviceKernel:
         )
         place = ctypes.cast(flags, ctypes.POINTER(ctypes.c_int32))
         place[0] |= self.device.launch(self.function, launch)
+
+    def _extra_size(self, blocks: int, per_row: int) -> int:
+        """Return how many bytes the kernel reads besides weights and importance: a grid's tables, or a number for each row."""
+        grid = KERNELS[self.name].grid if self.name in KERNELS else None
+        return 4 * -(-blocks // per_row) if grid is None else tables(grid).size
 
     def _sizes(self, per_row: int) -> tuple[int, int, int]:
         """Return weights and bytes of a block, and weights of a row."""

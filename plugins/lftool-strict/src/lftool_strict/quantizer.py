@@ -21,6 +21,7 @@ from lftool.api.gguf import (
 )
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Mapping, Sequence
     from typing import BinaryIO
 
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from lftool.api.gguf import GGUFHeader
     from lftool_strict.stream import AnyKernels
 
-# What mixtures of these file types are made of, and what tensors of odd sizes fall back to, has kernels here.
-OFFERED = tuple(name for name in FILE_TYPES if not name.startswith(("IQ1", "IQ2", "IQ3")))
+OFFERED = tuple(FILE_TYPES)
 
 
 @frozen(kw_only=True)
@@ -72,6 +72,27 @@ def _check_kernels(header: GGUFHeader, types: Sequence[TensorType]) -> None:
             )
 
 
+def _check_importance(header: GGUFHeader, types: Sequence[TensorType], imatrix: Mapping[str, array[float]]) -> None:
+    """Raise RecipeError if a tensor becomes a type that needs importance, and has none; llama.cpp ends the process there.
+
+    `check_coverage` leaves embeddings and the output matrix out, since mixtures never give them such a type.
+    """
+    from lftool_strict.kernels.registry import KERNELS  # noqa: PLC0415 - heavy, child processes only
+
+    sources = {tensor.name: tensor.type.name for tensor in header.tensors}
+    for item in types:
+        kernel = KERNELS.get(item.type)
+        if kernel is None or kernel.plain or item.tensor in imatrix or sources[item.tensor] == item.type:
+            continue
+        raise RecipeError(
+            f"tensor {item.tensor} becomes {item.type}, which needs an importance matrix that covers it",
+            hints=(
+                "give it another type under `overrides`",
+                "or measure a matrix that covers it: llama-imatrix --process-output",
+            ),
+        )
+
+
 class StrictQuantizer:
     """Makes what `llama_model_quantize` makes, byte for byte."""
 
@@ -107,6 +128,7 @@ class StrictQuantizer:
             types = self._types(spec, file, header, measured=bool(imatrix))
         _check_kernels(header, types)
         check_coverage(header, types, imatrix, spec.produces)
+        _check_importance(header, types, imatrix or {})
         options = spec.options or Options()
         return TransformPlan(
             parameters={  # as llama.cpp's quantizer has them: who chose the same types makes the same file

@@ -14,6 +14,7 @@ from lftool.api import FormatError
 from lftool_strict.compiled import SIGMA, Kernels
 from lftool_strict.feed import Buffer
 from lftool_strict.kernels.block import NOT_FINITE, OUT_OF_RANGE, OVERFLOW
+from lftool_strict.kernels.neighbours import tables
 from lftool_strict.kernels.registry import FLOATS, KERNELS
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class AnyKernel(Protocol):
 
     @property
     def call(self) -> Callable[..., None]:
-        """Call it with weights, importance, sigma, output (addresses), begin, end, blocks a row, address of flags."""
+        """Call it with weights, importance, what else it reads, output (addresses), begin, end, blocks a row, address of flags."""
 
 
 class AnyKernels(Protocol):
@@ -90,17 +91,19 @@ class _Worker:
             return flags.value
         made = KERNELS[slab.made]
         important = made.importance and slab.importance is not None
-        importance, sigma = None, None
+        importance, extra = None, None
+        if made.grid is not None:
+            extra = tables(made.grid).address
         if important and slab.importance is not None:
             importance = _address(slab.importance) + 4 * slab.expert * slab.columns
             if made.row_sigma:
                 self._sigma.of(4 * slab.rows)
-                sigma = self._sigma.address
+                extra = self._sigma.address
                 kernel = self._kernels.get(SIGMA, slab.source)
-                kernel.call(weights, None, None, sigma, 0, slab.rows, slab.columns, place)
+                kernel.call(weights, None, None, extra, 0, slab.rows, slab.columns, place)
         kernel = self._kernels.get(slab.made, slab.source, important=important, exact=exact)
         per_row = slab.columns // made.elements
-        kernel.call(weights, importance, sigma, blocks, 0, count // made.elements, per_row, place)
+        kernel.call(weights, importance, extra, blocks, 0, count // made.elements, per_row, place)
         return flags.value
 
 

@@ -31,7 +31,10 @@ class Kernel:
         size: Bytes of a block.
         write: Appends the work on one tile.
         importance: Whether an importance matrix changes the result.
-        row_sigma: Whether, with an importance matrix, blocks depend on the mean square of their whole row.
+        row_sigma: Whether, with an importance matrix, blocks depend on the mean square of their whole row. It is what
+            `extra` points to.
+        plain: Whether it can be made without an importance matrix.
+        grid: Whose points blocks consist of; `extra` points to its tables, see `lftool_strict.kernels.neighbours`.
     """
 
     elements: int
@@ -39,6 +42,8 @@ class Kernel:
     write: Callable[[Block], None]
     importance: bool = True
     row_sigma: bool = False
+    plain: bool = True
+    grid: str | None = None
 
 
 class Block:
@@ -131,7 +136,7 @@ def _smaller(program: Program, left: Value, right: Value) -> Value:
 
 def _row_sigma(program: Program, position: Value) -> Value:
     row = position // program.arguments["per_row"]
-    return Value(program, program.builder.load(program.builder.gep(program.arguments["sigma"].ir, [row.ir])))
+    return Value(program, program.builder.load(program.builder.gep(program.arguments["extra"].ir, [row.ir])))
 
 
 def _magnitude(block: Block) -> Value:
@@ -173,11 +178,11 @@ def sigma_program(kind: str, machine: Machine) -> str:
             for index in range(chunk):
                 running = running + x[index] * x[index]
             total.set(running)
-        count = Value(program, program.builder.sitofp(given["per_row"].ir, given["sigma"].ir.type.pointee))
+        count = Value(program, program.builder.sitofp(given["per_row"].ir, given["extra"].ir.type.pointee))
         mean = total.get() / program.spread(count)
         for lane, position in enumerate(positions):
             place = program.builder.gep(
-                program.builder.bitcast(given["output"].ir, given["sigma"].ir.type), [position.ir]
+                program.builder.bitcast(given["output"].ir, given["extra"].ir.type), [position.ir]
             )
             one = program.builder.extract_element(mean.ir, program.i32(lane).ir.constant[0])
             program.builder.store(one, place)

@@ -37,6 +37,7 @@ class Machine:
         width: Lanes of a program for it.
         half_precision: Whether it converts binary16 in hardware.
         rounding: Whether it rounds to integers in hardware.
+        permutes: Whether it picks from eight numbers in one instruction (AVX2).
     """
 
     triple: str
@@ -45,6 +46,7 @@ class Machine:
     width: int
     half_precision: bool
     rounding: bool
+    permutes: bool = False
 
     @property
     def key(self) -> str:
@@ -67,6 +69,7 @@ def this_machine() -> Machine:
         width=16 if features.get("avx2") else 8,
         half_precision=arm or bool(features.get("f16c")),
         rounding=arm or bool(features.get("sse4.1")),
+        permutes=bool(features.get("avx2")),
     )
 
 

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 _ALIGNMENT = 64
 _MAGIC = 12582912.0  # 1.5 * 2**23: the sum has no bits behind the point
-ARGUMENTS = ("source", "importance", "sigma", "output", "begin", "end", "per_row", "flags")
+ARGUMENTS = ("source", "importance", "extra", "output", "begin", "end", "per_row", "flags")
 
 
 class Array:
     """Scratch memory of the running function: `length` vectors."""
 
     def __init__(self, program: Program, kind: ir.Type, length: int) -> None:
-        self._program, self._length = program, length
+        self._program, self._kind, self._length = program, kind, length
         self._pointer = program.reserve(ir.ArrayType(ir.VectorType(kind, program.width), length))
 
     def __len__(self) -> int:
@@ -46,6 +46,17 @@ class Array:
     def part(self, start: Value | int, length: int) -> Part:
         """Return the vectors from `start` on, without copying."""
         return Part(self, start, length)
+
+    def place(self, index: Value | int, lane: Value) -> Any:  # noqa: ANN401 - llvmlite has no types
+        """Return a pointer to one lane of vector `index`; the same lane of the next vector is `width` numbers on."""
+        program = self._program
+        numbers = program.builder.bitcast(self._pointer, self._kind.as_pointer())
+        at = program.index(index) * program.width + lane
+        return program.builder.gep(numbers, [at.ir], inbounds=True)
+
+    def at(self, index: Value | int, lane: Value) -> Any:  # noqa: ANN401 - as above
+        """Return the number in one lane of vector `index`."""
+        return self._program.builder.load(self.place(index, lane))
 
 
 class Part:
@@ -140,6 +151,10 @@ class Program:
     def i32(self, number: int) -> Value:
         """Return a 32-bit integer constant in all lanes."""
         return self.splat(number, INT)
+
+    def short(self, number: Value) -> Value:
+        """Return the low 32 bits of a 64-bit scalar."""
+        return Value(self, self.builder.trunc(number.ir, INT))
 
     def index(self, number: Value | int) -> Value:
         """Return a 64-bit scalar."""

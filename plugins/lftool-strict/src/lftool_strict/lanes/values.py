@@ -93,6 +93,9 @@ class Value:
     def __or__(self, other: Value | Number) -> Value:
         return self._binary(other, "unavailable", "or_")
 
+    def __xor__(self, other: Value | Number) -> Value:
+        return self._binary(other, "unavailable", "xor")
+
     def __lshift__(self, other: Number) -> Value:
         return self._binary(other, "unavailable", "shl")
 
