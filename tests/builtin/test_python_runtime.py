@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "e5d5229389c71d05276b8b7597eab3e92fb4f0b06b39778b88fa34159f4d278b"
-RUNTIME = "57ae98a0bee15b023044b27eb83711fe54af577bcfbd2585a645215be088b2d8"
+RUNNER = "79afd5ad9231c47e91e4211a4019118b3f5b8d030d5c21789312ac5e9fae2454"
+RUNTIME = "a7a2d74756ffe0ffd3504c963f888fd559edf589388a780ff1ac068af000f7d9"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

@@ -148,7 +148,9 @@ REFUSED = {
     "file type that needs an importance matrix": (
         {"quantize": "IQ2_XXS"},
         (
-            "targets.q: this file type needs an importance matrix\n  hint: name one under [model] imatrix, or choose another type\n"
+            "targets.q: IQ2_XXS needs an importance matrix, for blk.{0-1}.attn_k.weight, blk.{0-1}.attn_output.weight,"
+            " blk.{0-1}.attn_q.weight, blk.{0-1}.ffn_down.weight, blk.{0-1}.ffn_gate.weight, blk.{0-1}.ffn_up.weight\n"
+            "  hint: name one under [model] imatrix, or choose another file type\n"
         ),
     ),
 }

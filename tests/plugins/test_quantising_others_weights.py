@@ -106,7 +106,7 @@ def test_a_file_type_that_cannot_be_made_names_target_and_tensor(project):
     assert (done.status, done.err) == (
         2,
         (
-            "error: targets.one: tensor blk.0.attn_k.weight cannot become Q1_0: its rows have 96 weights, and a block 128\n"
+            "error: targets.one: tensor token_embd.weight cannot become Q1_0: its rows have 96 weights, and a block 128\n"
             "  hint: choose another file type, or another type for this tensor under `overrides`\n"
         ),
     )

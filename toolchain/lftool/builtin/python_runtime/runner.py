@@ -643,7 +643,7 @@ class Session:
             reading.erase()
         sys.stdout.write("\n")
         sys.stdout.flush()
-        if self.finish == "length":
+        if self.finish == "length" and sys.stderr.isatty():
             note(self.cut())
 
     def cut(self):
