@@ -19,7 +19,7 @@ from confining import lock_row, quantise_row
 from fetching import fetch_rows
 from native import TARGET, export_row, first_token_rows, seed_cache, throughput_row
 from packing import GIBIBYTE, Bench
-from quantizing import quantize_rows
+from quantizing import grid_rows, quantize_rows
 from serving import clients_row
 from streaming import streaming_row
 
@@ -72,7 +72,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size-gib", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=["quantise", "stream", "native", "confine", "serve"], help="only these rows")
+    parser.add_argument(
+        "--only", choices=["quantise", "grid", "stream", "native", "confine", "serve"], help="only these rows"
+    )
     parser.add_argument("--model", type=Path, help="a GGUF of a real model, for the rows that serve one")
     parser.add_argument("--chart", type=Path, help="also draw the table, as an SVG")
     parser.add_argument("--folder", type=Path, help="where to work; needs five times the model's size")
@@ -84,6 +86,10 @@ def main() -> None:
     if options.only == "serve":
         with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
             finish([clients_row(Path(name), served, options.rounds)], served.stat().st_size, options.chart)
+        return
+    if options.only == "grid":
+        with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
+            finish(grid_rows(Path(name), template, min(3, options.rounds)), GIBIBYTE // 8, options.chart)
         return
     if options.only == "native":
         finish(native_rows(options, template), int(options.size_gib * GIBIBYTE), options.chart)

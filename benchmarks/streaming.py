@@ -48,7 +48,7 @@ def _peer(scripts: Path, model: Path, output: Path, threads: int) -> tuple[float
     middle = output.with_suffix(".f16")
     script = scripts / "vendor/llama.cpp/convert_hf_to_gguf.py"
     seconds, _ = timed(sys.executable, script, model, "--outtype", "f16", "--outfile", middle)
-    more, digest = timed(sys.executable, "-c", PEER, middle, output, FILE_TYPES["Q4_K_M"], threads)
+    more, digest = timed(sys.executable, "-c", PEER, middle, output, FILE_TYPES["Q4_K_M"], threads, "")
     middle.unlink()
     output.unlink()
     return seconds + more, digest
