@@ -299,3 +299,22 @@ def test_tensors_of_four_dimensions_are_refused(tmp_path):
     assert str(caught.value) == (
         "tensor blk.0.ffn_down_exps.weight has four dimensions, which llama.cpp does not quantise"
     )
+
+
+def test_zeros_that_iq3_s_misplaces_are_a_warning(make, tmp_path):
+    from lftool.api import InputWarning
+
+    rows = np.sin(np.arange(4 * 256, dtype=np.float32)).reshape(4, 256) * np.float32(0.1)
+    rows[2, 32:64] = 0
+    source = tmp_path / "model.gguf"
+    with source.open("wb") as file:
+        data = TensorData(name="blk.0.ffn_up.weight", dimensions=(256, 4), type="F32", data=rows.tobytes())
+        write_gguf(file, {"general.architecture": "llama", "llama.block_count": 1}, [data])
+    with pytest.warns(InputWarning) as caught:
+        make("IQ3_S", source)
+    assert [str(item.message) for item in caught] == [
+        (
+            "tensor blk.0.ffn_up.weight: 32 weights in a row are zero, and IQ3_S as llama.cpp makes it stores those behind them"
+            " in the wrong place; give them another type under `overrides`"
+        )
+    ]

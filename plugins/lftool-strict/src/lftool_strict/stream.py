@@ -8,12 +8,13 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import warnings
 from typing import TYPE_CHECKING, Protocol
 
-from lftool.api import FormatError
+from lftool.api import FormatError, InputWarning
 from lftool_strict.compiled import SIGMA, Kernels
 from lftool_strict.feed import Buffer
-from lftool_strict.kernels.block import NOT_FINITE, OUT_OF_RANGE, OVERFLOW
+from lftool_strict.kernels.block import MISPLACED, NOT_FINITE, OUT_OF_RANGE, OVERFLOW
 from lftool_strict.kernels.neighbours import tables
 from lftool_strict.kernels.registry import FLOATS, KERNELS
 
@@ -55,6 +56,7 @@ class _Worker:
     def __init__(self, kernels: AnyKernels, output: int) -> None:
         self._kernels, self._output = kernels, output
         self._blocks, self._sigma = Buffer(), Buffer()
+        self.misplaced: set[str] = set()
 
     def treat(self, fed: Fed) -> None:
         """Convert and write a slab."""
@@ -77,6 +79,8 @@ class _Worker:
                 f"tensor {slab.name}: its weights are too large, or too small, for the scales of {slab.made}",
                 hints=("give this tensor the type F32 under `overrides`",),
             )
+        if flags & MISPLACED:
+            self.misplaced.add(slab.name)
         _write_all(self._output, blocks if slab.source != slab.made else weights, slab.written)
 
     def _make(self, fed: Fed, *, exact: bool) -> int:
@@ -169,13 +173,25 @@ def stream(
     _write_all(output, memoryview(header), 0)
     kernels = kernels or Kernels()
     state = _Progress(work.slabs, progress)
-    runners = [
-        threading.Thread(target=_work, args=(feed, _Worker(kernels, output), state), daemon=True)
-        for _ in range(threads)
-    ]
+    workers = [_Worker(kernels, output) for _ in range(threads)]
+    runners = [threading.Thread(target=_work, args=(feed, worker, state), daemon=True) for worker in workers]
     for runner in runners:
         runner.start()
     for runner in runners:
         runner.join()
     if state.error is not None:
         raise state.error
+    _tell_misplaced(set().union(*(worker.misplaced for worker in workers)))
+
+
+def _tell_misplaced(names: set[str]) -> None:
+    """Warn about tensors that a fault of llama.cpp spoils, which is part of the arithmetic."""
+    if names:
+        first, more = min(names), len(names) - 1
+        also = f" and {more} more" if more else ""
+        warnings.warn(
+            f"tensor {first}{also}: 32 weights in a row are zero, and IQ3_S as llama.cpp makes it stores those behind them"
+            " in the wrong place; give them another type under `overrides`",
+            InputWarning,
+            stacklevel=1,
+        )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lftool_strict.lanes.machine import Machine
 
 # What a kernel may report of the blocks it was given.
-NOT_FINITE, OUT_OF_RANGE, OVERFLOW = 1, 2, 4
+NOT_FINITE, OUT_OF_RANGE, OVERFLOW, MISPLACED = 1, 2, 4, 8
 
 _INFINITY = 0x7F800000
 _HALF_INFINITY = 0x7C00

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool_strict.kernels.block import OVERFLOW, Kernel
+from lftool_strict.kernels.block import MISPLACED, OVERFLOW, Kernel
 from lftool_strict.kernels.neighbours import GRIDS, ON_GRID, Grid
 from lftool_strict.kernels.rounding import level, nearest, to_half
 from lftool_strict.kernels.search import binary32, positive_scale_search
@@ -346,17 +346,23 @@ def _pack_iq3_xxs(block: Block, found: Found) -> None:
         _put_word(block, group * 4 + 66, word)
 
 
+def _ranks(p: Program, found: Found) -> list[Value]:
+    """Return for each group how many groups before it are not zero."""
+    rank, ranks = p.i32(0), []
+    for group in range(len(found.live)):
+        ranks.append(rank)
+        rank = rank + found.live[group]
+    return ranks
+
+
 def _close_gaps(p: Program, found: Found, values: Array, each: int) -> None:
     """Move what belongs to groups behind zero groups to the front, as quantize_row_iq3_s_impl does.
 
     It does not move on in its output where a group is zero. The scales and the highest bits of points stay in place.
     """
-    groups = len(found.live)
-    rank, skipped = p.i32(0), p.i32(0)
-    ranks: list[Value] = []
+    groups, ranks = len(found.live), _ranks(p, found)
+    skipped = p.i32(0)
     for group in range(groups):
-        ranks.append(rank)
-        rank = rank + found.live[group]
         skipped = skipped | p.widen(found.live[group] == 0)
     with p.if_any(skipped != 0):
         moved = p.array(groups * each, INT)
@@ -376,6 +382,8 @@ def _pack_iq3_s(block: Block, found: Found) -> None:
     low = p.array(64, INT)
     with p.loop(64) as at:
         low[at] = found.indices[at] & 255
+    for group, rank in enumerate(_ranks(p, found)):
+        block.report((found.live[group] != 0) & (rank != group), MISPLACED)
     _close_gaps(p, found, low, 8)
     _close_gaps(p, found, found.signs, 4)
     with p.loop(64) as at:
