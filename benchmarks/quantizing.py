@@ -112,7 +112,7 @@ def timed(*command: object) -> tuple[float, str]:
     return time.perf_counter() - started, done.stdout.strip()
 
 
-def _write_importance(path: Path, source: Path) -> None:
+def write_importance(path: Path, source: Path) -> None:
     """Write an importance matrix for all matrices of a model: other numbers for every column, the same every time.
 
     It is a GGUF, and for the peer an archive of NumPy beside it.
@@ -172,7 +172,7 @@ def grid_rows(folder: Path, template: Path, rounds: int) -> list[Row]:
     """Quantise 128 MiB of F16 weights to the types below four bits, with an importance matrix."""
     source, imatrix = folder / "small.gguf", folder / "small.imatrix.gguf"
     write_model(source, template, GIBIBYTE // 8)
-    _write_importance(imatrix, source)
+    write_importance(imatrix, source)
     rows = [
         _row(
             folder, source, imatrix, file_type, faster, rounds, f"quantise 128 MiB of F16 to {file_type}, with imatrix"

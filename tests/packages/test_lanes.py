@@ -111,6 +111,31 @@ def test_lftool_alone_packs_signs_and_verifies(wheels, repository, tmp_path, ver
     assert [line for line in listed.splitlines() if not line.startswith(" ")] == ["builtin  lftool 0.1.0  active"]
 
 
+def test_quantising_needs_no_compiler_and_no_llama_cpp(wheels, repository, tmp_path):  # noqa: F811
+    programs = install(tmp_path, "3.11", wheels["lftool"], wheels["lftool_strict"])
+    project = tmp_path / "project"
+    project.mkdir()
+    shutil.copyfile(repository / "examples" / "tiny-story" / "tiny-story-f16.gguf", project / "m.gguf")
+    (project / "lftool.toml").write_text(
+        '[bundle]\nname = "m"\nversion = "1"\n[sources.base]\nuri = "file:m.gguf"\n[model]\nweights = "base"\n'
+        '[targets.q4]\nlayout = "gguf"\nquantize = "Q4_K_M"\n[targets.iq3]\nlayout = "gguf"\nquantize = "IQ3_S"\n'
+    )
+    home = {"HOME": str(tmp_path), "PATH": "/nowhere", "LC_ALL": "C.UTF-8"}
+
+    def lftool(*arguments: str) -> str:
+        done = subprocess.run(
+            [programs / "lftool", *arguments], cwd=project, env=home, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stderr
+
+    assert "did not try loading the model: no installed plugin has an engine" in lftool("lock")
+    lftool("build")
+    assert sorted(path.name for path in (project / "dist").iterdir()) == ["m-1-iq3.gguf", "m-1-q4.gguf"]
+    missing = [programs / "python", "-c", "import llama_cpp"]
+    assert subprocess.run(missing, capture_output=True, check=False).returncode == 1
+
+
 def test_the_two_minutes_of_the_readme_work_with_lftool_alone(wheels, repository, tmp_path):  # noqa: F811
     run_two_minutes(repository, tmp_path, install(tmp_path, "3.11", wheels["lftool"]))
 
