@@ -39,6 +39,10 @@ class QuantizeCall:
     imatrix: Mapping[str, array[float]] | None = None
     allow_requantize: bool = False
     pure: bool = False
+    leave_output_tensor: bool = False
+    output_tensor_type: str | None = None
+    token_embedding_type: str | None = None
+    prune_layers: tuple[int, ...] = ()
     dry_run: bool = False
     threads: int = 1
 
@@ -107,8 +111,17 @@ def quantize_file(source: Path, output: Path, call: QuantizeCall, on_tensor: Cal
     parameters.nthread = call.threads
     parameters.allow_requantize = call.allow_requantize
     parameters.pure = call.pure
+    parameters.quantize_output_tensor = not call.leave_output_tensor
+    if call.output_tensor_type is not None:
+        parameters.output_tensor_type = GGML_TYPES[call.output_tensor_type].number
+    if call.token_embedding_type is not None:
+        parameters.token_embedding_type = GGML_TYPES[call.token_embedding_type].number
     parameters.dry_run = call.dry_run
     keep = [_override_array(call.overrides), _imatrix_array(call.imatrix or {})]
+    if call.prune_layers:
+        layers = (ctypes.c_int32 * (len(call.prune_layers) + 1))(*sorted(call.prune_layers), -1)
+        keep.append(layers)
+        parameters.prune_layers = layers
     if call.overrides:
         parameters.tt_overrides = keep[0]
     if call.imatrix:

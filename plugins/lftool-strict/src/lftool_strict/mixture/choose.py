@@ -14,6 +14,7 @@ from attrs import frozen
 from lftool.api import FormatError, RecipeError, TensorType
 from lftool.api.gguf import GGML_TYPES
 from lftool_strict.mixture.parts import EMBEDDINGS, Part, is_matrix, keeps_type, part_of
+from lftool_strict.mixture.pruning import pruned
 from lftool_strict.mixture.rules import FALLBACKS, ROWS, Place, eight_experts
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Request:
         leave_output: Whether `output.weight` keeps its type.
         output: Type of the output matrix; None for the rules' own.
         embedding: Type of the embeddings; None for the rules' own.
+        prune: Layers to leave out.
     """
 
     file_type: str
@@ -54,6 +56,7 @@ class Request:
     leave_output: bool = False
     output: str | None = None
     embedding: str | None = None
+    prune: tuple[int, ...] = ()
 
 
 def in_order(tensors: Sequence[GGUFTensor]) -> list[GGUFTensor]:
@@ -167,9 +170,9 @@ def choose(model: Model, tensors: Sequence[GGUFTensor], request: Request) -> tup
         request: What is to be made.
 
     Raises:
-        RecipeError: A tensor fits no type.
+        RecipeError: A tensor fits no type, or a layer to leave out is not there.
         FormatError: The name of a tensor lacks the layer that its type depends on.
     """
-    ordered = in_order(tensors)
+    ordered = in_order(pruned(tensors, model.layers, request.prune))
     choosing = _Choosing(model, ordered, request)
     return tuple(TensorType(tensor=tensor.name, type=choosing.type_of(tensor)) for tensor in ordered)
