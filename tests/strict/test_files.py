@@ -17,7 +17,7 @@ from lftool.api.gguf import FILE_TYPES, TensorData, read_gguf, write_gguf
 from lftool.errors import FormatError, RecipeError
 from lftool.models.digest import Artifact
 from lftool.testing import tiny_gguf
-from lftool_strict.quantizer import OFFERED, StrictQuantizer
+from lftool_strict.quantizer import OFFERED, Options, StrictQuantizer
 
 NEED_ONE = {"Q2_K_S", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS"}
 WITHOUT_IMATRIX = [name for name in OFFERED if name not in NEED_ONE]
@@ -318,3 +318,23 @@ def test_zeros_that_iq3_s_misplaces_are_a_warning(make, tmp_path):
             " in the wrong place; give them another type under `overrides`"
         )
     ]
+
+
+OPTIONS = {
+    "output left": Options(leave_output_tensor=True),
+    "output and embeddings": Options(output_tensor_type="Q8_0", token_embedding_type="Q4_0"),
+    "pure": Options(pure=True, output_tensor_type="Q6_K"),
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+def test_options_make_the_plan_and_the_file_of_llama_cpps_quantizer(make, tmp_path, options):
+    from lftool_llamacpp.quantizer import LlamaCppQuantizer
+    from lftool_llamacpp.quantizer import Options as Theirs
+
+    spec = TransformSpec(produces="Q4_K_M", options=Theirs(**attrs.asdict(options)))
+    inputs = {"weights": InputFile(path=STORY, artifact=Artifact.of(STORY.read_bytes()))}
+    LlamaCppQuantizer().run(spec, inputs, tmp_path / "theirs.gguf", 2, lambda *_: None)
+    assert same(make("Q4_K_M", STORY, options=options), tmp_path / "theirs.gguf")
+    ours = StrictQuantizer().plan(attrs.evolve(spec, options=options), inputs)
+    assert ours == LlamaCppQuantizer().plan(spec, inputs)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
+from attrs.validators import in_, optional
 
 from lftool.api import RecipeError, ToolIdentity, TransformPlan
 from lftool.api.gguf import (
@@ -37,6 +38,24 @@ class Options:
     """`options` of a target that this quantizer makes."""
 
     pure: bool = field(default=False, metadata={"doc": "Give every tensor the file type's own type, no mixture."})
+    leave_output_tensor: bool = field(default=False, metadata={"doc": "Keep the type of `output.weight`."})
+    output_tensor_type: str | None = field(
+        default=None,
+        validator=optional(in_(GGML_TYPES)),
+        metadata={"doc": "Type of `output.weight`, or of the embeddings that serve as it."},
+    )
+    token_embedding_type: str | None = field(
+        default=None, validator=optional(in_(GGML_TYPES)), metadata={"doc": "Type of the token embeddings."}
+    )
+
+    def named(self) -> dict[str, str | bool]:
+        """Return what else was asked for, as plans name it; plans without it stay what they were."""
+        found = {
+            "leave_output_tensor": self.leave_output_tensor,
+            "output_tensor_type": self.output_tensor_type,
+            "token_embedding_type": self.token_embedding_type,
+        }
+        return {name: value for name, value in found.items() if value}
 
 
 def _check_kernels(header: GGUFHeader, types: Sequence[TensorType]) -> None:
@@ -137,6 +156,7 @@ class StrictQuantizer:
                 "imatrix": "imatrix" in inputs,
                 "allow_requantize": False,
                 "pure": options.pure,
+                **options.named(),
             },
             tensors=types,
         )
@@ -156,6 +176,9 @@ class StrictQuantizer:
             imatrix=measured,
             overrides={item.tensor: item.type for item in spec.overrides},
             pure=options.pure,
+            leave_output=options.leave_output_tensor,
+            output=options.output_tensor_type,
+            embedding=options.token_embedding_type,
         )
         return choose(model_of(file, header), header.tensors, request)
 
