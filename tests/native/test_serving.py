@@ -239,7 +239,7 @@ def test_a_server_says_where_it_serves_and_leaves_out_the_engines_log(kind, stor
         _answer(server, max_tokens=4)
     lines = (tmp_path / "log").read_text().splitlines()
     assert [line for line in lines if re.match(r"[^ ]+: ", line)] == lines
-    assert lines[-1].endswith(f": serving on {server.url}/v1")
+    assert lines[-1].endswith(f"serving on {server.url}/v1")
 
 
 def test_the_engines_log_is_there_for_those_who_ask(story, native, tmp_path):

@@ -128,12 +128,12 @@ REFUSED = {
     ),
     "unknown option": (
         {"target": "options = { allow_requantise = true }"},
-        "lftool.toml: $.targets.q.options.allow_requantise: unknown key; valid: pure\n",
+        "lftool.toml: $.targets.q.options.allow_requantise: unknown key; valid: leave_output_tensor, output_tensor_type, pure, token_embedding_type\n",
     ),
     "option of the other quantizer": (
         {"target": "options = { allow_requantize = true }"},
         (
-            "lftool.toml: $.targets.q.options.allow_requantize: unknown key; valid: pure\n"
+            "lftool.toml: $.targets.q.options.allow_requantize: unknown key; valid: leave_output_tensor, output_tensor_type, pure, token_embedding_type\n"
             "  hint: the quantizer 'llama.cpp' has the option allow_requantize: quantizer = \"llama.cpp\"\n"
         ),
     ),
