@@ -123,7 +123,7 @@ def test_without_plugins_no_quantizer_is_installed(plain_project):
         plain_project,
         8,
         "error: no quantizer is installed\n"
-        "  hint: install one: pip install 'lftool[cpu]'\n"
+        "  hint: install one: pip install 'lftool[quantize]'\n"
         + "".join(
             f"  hint: plugin '{name}' of lftool-{name} 0.1.0 could not be used: left out by --no-plugins, or an empty LFTOOL_PLUGINS\n"
             for name in ("cuda", "hf", "llamacpp", "metal", "oci", "rocm", "s3", "strict")

@@ -248,7 +248,7 @@ class Registry:
         if not found:
             failed = tuple(f"{p.origin} could not be used: {p.reason}" for p in self.plugins if p.reason)
             raise UnavailableError(
-                "no quantizer is installed", hints=("install one: pip install 'lftool[cpu]'", *failed)
+                "no quantizer is installed", hints=("install one: pip install 'lftool[quantize]'", *failed)
             )
         valid = sorted({file_type for item in found for file_type in item.record.produces})
         close = difflib.get_close_matches(produces.upper(), valid, n=1, cutoff=0.3)

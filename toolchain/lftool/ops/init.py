@@ -44,7 +44,7 @@ _AS_GIVEN = """\
 layout = "gguf"             # llama.cpp loads it by path; "llamafile" starts by itself
 """
 _NO_QUANTIZER = """\
-# quantize = "Q4_K_M"       # needs a quantizer: pip install 'lftool[cpu]'
+# quantize = "Q4_K_M"       # needs a quantizer: pip install 'lftool[quantize]'
 """
 _RUN = """
 [run]
