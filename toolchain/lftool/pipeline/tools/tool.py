@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import frozen
 
-from lftool.api import InputFile, QuantizerType, ToolIdentity, TransformPlan, TransformSpec, TransformType
+from lftool.api import (
+    ConverterType,
+    InputFile,
+    Notice,
+    QuantizerType,
+    ToolIdentity,
+    TransformPlan,
+    TransformSpec,
+    TransformType,
+)
 from lftool.codec.canonical import canonical_json
 from lftool.errors import PluginError, UnavailableError
 from lftool.formats.gguf_read import read_gguf
@@ -95,6 +104,9 @@ def _make_fixed(tool: Tool, use: str, ports: Ports) -> Artifact:
     """Return the file that a tool makes from its fixed input for `use`, with the options that decide its bits."""
     asked = parse_use(use)
     options = dict(asked.options)
+    if isinstance(tool.registered.record, ConverterType):  # it starts torch, and makes several models
+        name = tool.registered.record.name
+        ports.emit(Notice(text=f"trying the converter {name!r} on small models for its fingerprint, once per version"))
     with scratch_directory(ports.store.temporary) as folder:
         paths = ports.isolated.probe_inputs(tool.registered, asked.name, folder)
         inputs = {role: InputFile(path=path, artifact=_artifact(path)) for role, path in paths.items()}
