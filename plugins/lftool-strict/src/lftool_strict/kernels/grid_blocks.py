@@ -241,6 +241,7 @@ def _write(block: Block, form: Form, pack: Callable[[Block, Found], None]) -> No
         bits=form.grid.bits,
         values=[2.0 * number + 1.0 for number in range(form.grid.levels)],
         count=per_group,
+        least=form.grid.least,
     )
     squares = block_squares(block)
     sigma = squares / float(_QK) if form.sigma == 1 else squares * form.sigma / float(_QK)

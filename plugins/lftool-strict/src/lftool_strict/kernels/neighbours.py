@@ -35,6 +35,7 @@ class Grid:
         bits: Bits of a weight's level.
         levels: Levels that occur.
         distances: How many of the smallest distances count.
+        least: `STEP`s of the shortest list; what is fastest was measured.
     """
 
     name: str
@@ -42,15 +43,16 @@ class Grid:
     bits: int
     levels: int
     distances: int
+    least: int
 
 
 GRIDS = {
-    "IQ1": Grid(name="IQ1", dimensions=8, bits=2, levels=3, distances=3),
-    "IQ2_XXS": Grid(name="IQ2_XXS", dimensions=8, bits=2, levels=3, distances=2),
-    "IQ2_XS": Grid(name="IQ2_XS", dimensions=8, bits=2, levels=3, distances=2),
-    "IQ2_S": Grid(name="IQ2_S", dimensions=8, bits=2, levels=3, distances=1),
-    "IQ3_XXS": Grid(name="IQ3_XXS", dimensions=4, bits=3, levels=8, distances=2),
-    "IQ3_S": Grid(name="IQ3_S", dimensions=4, bits=3, levels=8, distances=3),
+    "IQ1": Grid(name="IQ1", dimensions=8, bits=2, levels=3, distances=3, least=1),
+    "IQ2_XXS": Grid(name="IQ2_XXS", dimensions=8, bits=2, levels=3, distances=2, least=2),
+    "IQ2_XS": Grid(name="IQ2_XS", dimensions=8, bits=2, levels=3, distances=2, least=1),
+    "IQ2_S": Grid(name="IQ2_S", dimensions=8, bits=2, levels=3, distances=1, least=2),
+    "IQ3_XXS": Grid(name="IQ3_XXS", dimensions=4, bits=3, levels=8, distances=2, least=2),
+    "IQ3_S": Grid(name="IQ3_S", dimensions=4, bits=3, levels=8, distances=3, least=2),
 }
 
 
@@ -110,7 +112,7 @@ def _tables(grid: Grid) -> Tables:
             total = sum(far[axis][level] for axis, level in enumerate(levels))
             near = _nearest(total.to_bytes(len(known), "little"), grid.distances)
             found = [number << _INDEX | known[number] for number in near]
-        start, steps = len(values) // STEP, _padded(len(found)) // STEP
+        start, steps = len(values) // STEP, max(grid.least, _padded(len(found)) // STEP)
         values[point] = start << 8 | steps
         values.extend(found + found[-1:] * (steps * STEP - len(found)))
     memory = mmap.mmap(-1, len(values) * values.itemsize)

@@ -281,6 +281,7 @@ def _finder(p: Program, form: Form) -> Finder:
         bits=_GRID.bits,
         values=(-1.0, 0.0, 1.0),
         count=form.points,
+        least=_GRID.least,
         shifted=True,
     )
 

@@ -44,6 +44,7 @@ class Finder:
         bits: Bits of a weight's level: 2 or 3.
         values: What a weight is at each level, for a scale of 1; equally far from each other.
         count: Points of a lane.
+        least: Steps of the shortest list, at most four.
         shifted: Whether the values of each point are moved.
     """
 
@@ -55,10 +56,11 @@ class Finder:
         bits: int,
         values: Sequence[float],
         count: int,
+        least: int,
         shifted: bool = False,
     ) -> None:
         self._program, self._dimensions, self._bits = program, dimensions, bits
-        self._values, self._count, self._shifted = values, count, shifted
+        self._values, self._count, self._least, self._shifted = values, count, least, shifted
         bytes_, floats, integers = BYTE.as_pointer(), FLOAT.as_pointer(), INT.as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [bytes_, integers, FLOAT, floats, floats, floats, integers])
         self.function = ir.Function(program.module, kind, f"{program.name}_nearest")
@@ -134,18 +136,34 @@ class Finder:
         return found
 
     def _search(self, numbers: Any, where: Any, terms: list[Any], into: Any) -> None:  # noqa: ANN401 - llvmlite
-        """Find the nearest of a list; most lists are short, and end with the first step."""
+        """Find the nearest of a list. Its first steps are taken always: most lists are short, and a branch that goes now this
+        way and now that one costs more than a step.
+        """
         build, append = self._build, self.function.append_basic_block
         first = build.shl(build.zext(build.lshr(where, INT(8)), LONG), LONG(3))
         steps = build.zext(build.and_(where, INT(255)), LONG)
         beginning = build.gep(numbers, [first])
-        start = self._distances(beginning, LONG(0), terms)
-        least = self._least(start)
-        same = build.bitcast(build.icmp_signed("==", start, self._splat(least)), ir.IntType(STEP))
-        at = build.zext(build.cttz(same, ir.Constant(ir.IntType(1), 0)), INT)
+        each = [self._distances(beginning, LONG(step), terms) for step in range(self._least)]
+        start = each[0]
+        for bits in each[1:]:
+            start = build.select(build.icmp_signed("<", bits, start), bits, start)
+        smallest = self._spread_least(start)
+        least = build.extract_element(smallest, INT(0))
+        found_in = INT(0)
+        for step, bits in enumerate(each):
+            mask = build.zext(build.bitcast(build.icmp_signed("==", bits, smallest), ir.IntType(STEP)), INT)
+            found_in = build.or_(found_in, build.shl(mask, INT(STEP * step)))
+        at = build.cttz(found_in, ir.Constant(ir.IntType(1), 0))
         entry = build.block
-        loop, ended, done = append("more"), append("several"), append("done")
-        build.cbranch(build.icmp_signed(">", steps, LONG(1)), loop, done)
+        before, loop, ended, done = append("long"), append("more"), append("several"), append("done")
+        build.cbranch(build.icmp_signed(">", steps, LONG(self._least)), before, done)
+        build.position_at_end(before)
+        begun, begun_places = each[0], _constant(range(STEP))
+        for number, bits in enumerate(each[1:], 1):
+            places_here = _constant(range(STEP * number, STEP * (number + 1)))
+            begun_places = build.select(build.icmp_signed("<", bits, begun), places_here, begun_places)
+            begun = build.select(build.icmp_signed("<", bits, begun), bits, begun)
+        build.branch(loop)
         build.position_at_end(loop)
         step, best, places = build.phi(LONG), build.phi(_INTEGERS), build.phi(_INTEGERS)
         bits = self._distances(beginning, step, terms)
@@ -153,18 +171,20 @@ class Finder:
         here = build.add(self._splat(build.trunc(build.shl(step, LONG(3)), INT)), _constant(range(STEP)))
         better, moved = build.select(nearer, bits, best), build.select(nearer, here, places)
         following = build.add(step, LONG(1))
-        for phi, begun, next_one in (
-            (step, LONG(1), following),
+        for phi, first_one, next_one in (
+            (step, LONG(self._least), following),
             (best, start, better),
-            (places, _constant(range(STEP)), moved),
+            (places, begun_places, moved),
         ):
-            phi.add_incoming(begun, entry)
+            phi.add_incoming(first_one, before)
             phi.add_incoming(next_one, build.block)
         build.cbranch(build.icmp_signed("<", following, steps), loop, ended)
         build.position_at_end(ended)
-        fewest = self._least(better)
-        equal = build.icmp_signed("==", better, self._splat(fewest))
-        place = self._least(build.select(equal, moved, _constant([0x7FFFFFFF] * STEP)))
+        nearest = self._spread_least(better)
+        fewest = build.extract_element(nearest, INT(0))
+        equal = build.icmp_signed("==", better, nearest)
+        first_of = self._spread_least(build.select(equal, moved, _constant([0x7FFFFFFF] * STEP)))
+        place = build.extract_element(first_of, INT(0))
         build.branch(done)
         build.position_at_end(done)
         distance, chosen = build.phi(INT), build.phi(INT)
@@ -213,11 +233,14 @@ class Finder:
         one = build.insert_element(undefined, value, INT(0))
         return build.shuffle_vector(one, undefined, _constant([0] * STEP))
 
-    def _least(self, integers: Any) -> Any:  # noqa: ANN401 - llvmlite
-        name = f"llvm.vector.reduce.smin.v{STEP}i32"
-        module = self._program.module
-        function = module.globals.get(name) or ir.Function(module, ir.FunctionType(INT, [_INTEGERS]), name)
-        return self._build.call(function, [integers])
+    def _spread_least(self, integers: Any) -> Any:  # noqa: ANN401 - llvmlite
+        """Return the smallest of eight integers in all places."""
+        build, distance = self._build, STEP // 2
+        while distance:
+            other = build.shuffle_vector(integers, integers, _constant([at ^ distance for at in range(STEP)]))
+            integers = build.select(build.icmp_signed("<", other, integers), other, integers)
+            distance //= 2
+        return integers
 
     def _instruction(self) -> Any:  # noqa: ANN401 - llvmlite
         """Return an instruction that picks from the levels of a weight; None if the processor has none."""
