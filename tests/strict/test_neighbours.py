@@ -38,4 +38,7 @@ def test_a_point_has_the_nearest_points_of_the_grid(name):
         start, steps = (int(values[point]) >> 8) * STEP, int(values[point]) & 255
         wanted = expected(point, grid, known)
         padded = wanted + wanted[-1:] * (steps * STEP - len(wanted))
-        assert (steps, values[start : start + steps * STEP].tolist()) == (max(grid.least, -(-len(wanted) // STEP)), padded)
+        assert (steps, values[start : start + steps * STEP].tolist()) == (
+            max(grid.least, -(-len(wanted) // STEP)),
+            padded,
+        )

@@ -136,8 +136,10 @@ class Finder:
         return found
 
     def _search(self, numbers: Any, where: Any, terms: list[Any], into: Any) -> None:  # noqa: ANN401 - llvmlite
-        """Find the nearest of a list. Its first steps are taken always: most lists are short, and a branch that goes now this
-        way and now that one costs more than a step.
+        """Find the nearest of a list.
+
+        Its first steps are taken always: most lists are short, and a branch that goes now this way and now that one costs
+        more than a step.
         """
         build, append = self._build, self.function.append_basic_block
         first = build.shl(build.zext(build.lshr(where, INT(8)), LONG), LONG(3))
