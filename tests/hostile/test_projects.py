@@ -292,7 +292,7 @@ PROJECTS: dict[str, Callable[[Stage], None]] = {
     "a lock of an absolute file": locked('path = "model.gguf"', 'path = "/etc/hostname"'),
     "a lock of another source": locked('uri = "file:model.gguf"', 'uri = "file:../outside/secret"'),
     "a lock with options": locked("[sources.base]\n", '[sources.base]\noptions = { token = "env:SECRET" }\n'),
-    "a lock of another plugin": locked("lftool-llamacpp", "os"),
+    "a lock of another plugin": locked("lftool-strict", "os"),
     "a lock with markers": locked("[sources.base]\n", "<<<<<<< ours\n[sources.base]\n"),
     "a forged path": forged(with_source_file(path="outside/secret")),
     "a forged source": forged(same, with_source(uri="file:../outside/secret")),
