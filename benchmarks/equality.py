@@ -18,7 +18,6 @@ from quantizing import OURS, PEER, timed, write_importance
 
 from lftool.api.gguf import FILE_TYPES
 
-NEED_ONE = {"Q2_K_S", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS"}
 F16 = """
 import sys
 from pathlib import Path
@@ -82,7 +81,7 @@ def main() -> None:
             write_importance(imatrix, source)
             counts: dict[str, int] = {}
             for file_type in options.types.split(","):
-                for matrix in (None, imatrix) if file_type not in NEED_ONE else (imatrix,):
+                for matrix in (None, imatrix):
                     found = compare(source, matrix, file_type, folder)
                     counts[found] = counts.get(found, 0) + 1
                     if found != "equal":

@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "79afd5ad9231c47e91e4211a4019118b3f5b8d030d5c21789312ac5e9fae2454"
-RUNTIME = "a7a2d74756ffe0ffd3504c963f888fd559edf589388a780ff1ac068af000f7d9"
+RUNNER = "6969992c17fa45dad67da48ef2529d027f987a92027728eb62aee425abaa9fd3"
+RUNTIME = "a05e14259c253dc3e612c5c90ae094fde12a7fdb131b3db8d078ce04be1e81c4"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

@@ -88,6 +88,9 @@ def test_a_prompt_without_room_for_an_answer_is_refused_before_it_is_read():
     model = Model()
     runner.Reading(model)
 
-    with pytest.raises(runner.TooLong, match="the prompt has 64 tokens, and the context 64: --ctx"):
+    with pytest.raises(
+        runner.TooLong,
+        match="the prompt has 64 tokens and the context 64, which leaves no room for an answer; use a larger --ctx",
+    ):
         model.eval(list(range(64)))
     assert model.batches == []

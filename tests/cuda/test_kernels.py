@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.cuda.host_device import HostDevice
-from tests.plugins.conftest import input_files
+from tests.plugins.conftest import NEED_IMPORTANCE, input_files
 
 import lftool_cuda.kernels
 from lftool.api import TransformSpec
@@ -32,7 +32,6 @@ VARIANTS = [
     for exact in (False, True)
 ]
 # llama.cpp does not make these without an importance matrix.
-NEED_ONE = {"Q2_K_S", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS"}
 QUICK = {  # most types of blocks, with an importance matrix and without
     *((name, True) for name in ("Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_S", "IQ4_NL", "IQ4_XS")),
     *((name, False) for name in ("Q4_0", "Q5_1", "Q8_0", "Q6_K", "F16")),
@@ -74,7 +73,7 @@ def both(device, inputs, produces, folder, **options) -> tuple[bytes, bytes]:
 def test_every_file_type_has_the_bytes_of_strict(on_this_processor, tmp_path, produces, imatrix) -> None:
     inputs = {"weights": tmp_path / "weights.gguf"}
     write_probe_model(inputs["weights"])
-    if imatrix or produces in NEED_ONE:
+    if imatrix or produces in NEED_IMPORTANCE:
         inputs["imatrix"] = tmp_path / "imatrix.gguf"
         write_probe_imatrix(inputs["imatrix"])
     made, expected = both(on_this_processor, inputs, produces, tmp_path)

@@ -134,7 +134,7 @@ def test_two_keys_can_be_trusted_and_one_alone_is_told_what_to_do(released):
     assert (alone.status, alone.err.splitlines()[1:]) == (
         5,
         [
-            "  hint: trust that key too: another --key, or a policy file",
+            "  hint: trust that key too, with another --key or a policy file",
             "  hint: or list signatures of other keys instead of failing: --allow-other-signatures",
         ],
     )

@@ -193,7 +193,7 @@ def test_two_bundles_in_one_file_are_refused_before_anything_is_made(project, st
     done = project.run("pack", story, "--quantize", "Q4_K_M", "--quantize", "Q8_0", "-o", "taken.gguf")
     assert (done.status, done.err) == (
         2,
-        "error: taken.gguf is a file, and there are 2 bundles\n  hint: name a folder\n",
+        "error: taken.gguf is a file, but there are 2 bundles to write\n  hint: name a folder: -o DIRECTORY\n",
     )
 
 

@@ -109,7 +109,9 @@ def test_a_long_prompt_is_handed_over_whole(project, prompt, tokens):
     done = project.spawn("run", BUNDLE, "--raw", "-p", prompt)
 
     assert (done.status, done.out) == (1, "")
-    assert done.err.splitlines()[2:] == [f"{BUNDLE}: the prompt has {tokens} tokens, and the context 256: --ctx"]
+    assert done.err.splitlines()[2:] == [
+        f"{BUNDLE}: the prompt has {tokens} tokens and the context 256, which leaves no room for an answer; use a larger --ctx"
+    ]
 
 
 def test_messages_call_the_bundle_by_the_name_that_it_was_given(project):

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 Importance = dict[str, tuple[list[float], int]]
 
+# File types that cannot be made without an importance matrix.
+NEED_IMPORTANCE = {"IQ1_M", "IQ1_S", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ3_XS", "IQ3_XXS", "Q2_K_S"}
+
 
 def input_files(paths: Mapping[str, Path]) -> dict[str, InputFile]:
     return {role: InputFile(path=path, artifact=Artifact.of(path.read_bytes())) for role, path in paths.items()}

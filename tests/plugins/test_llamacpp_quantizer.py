@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from tests.plugins.conftest import NEED_IMPORTANCE
 
 from lftool.api.gguf import FILE_TYPES, read_gguf
 from lftool.errors import RecipeError
 from lftool.testing import tiny_gguf
 
 # llama.cpp refuses these without an importance matrix.
-NEEDS_IMATRIX = {"IQ1_M", "IQ1_S", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ3_XS", "IQ3_XXS", "Q2_K_S"}
 
 
 def types_in(path) -> list[tuple[str, str]]:
@@ -96,7 +96,7 @@ def test_every_file_type_is_planned_made_and_fingerprinted(
     if with_imatrix:
         paths["imatrix"] = write_gguf_imatrix(tmp_path / "imatrix.gguf", entries)
         means = {name: [value / count for value in sums] for name, (sums, count) in entries.items()}
-    if file_type in NEEDS_IMATRIX and not with_imatrix:
+    if file_type in NEED_IMPORTANCE and not with_imatrix:
         with pytest.raises(RecipeError, match=r"^this file type needs an importance matrix$"):
             plugin.plan(file_type, **paths)
         return

@@ -69,7 +69,7 @@ def _tensor(name: str, dice: random.Random, *, experts: bool = False) -> TensorD
 def _tensors(architecture: str, layers: int, dice: random.Random) -> Sequence[TensorData]:
     others = [name for name in _LAYERED if name.removeprefix("blk.%d.") not in _ALWAYS]
     patterns = [f"blk.%d.{name}" for name in _ALWAYS if dice.random() < 0.9] + dice.sample(others, 6)
-    if architecture == "clip":  # llama.cpp ends the process where it asks a projector for its number of heads
+    if architecture == "clip":  # a projector has no number of heads that these ask for
         patterns = [name for name in patterns if not name.endswith(("attn_v", "attn_qkv", "attn_kv_b"))]
     made = [
         _tensor(f"{pattern % layer}.weight", dice, experts=pattern.endswith("_exps"))

@@ -10,17 +10,16 @@ import attrs
 import numpy as np
 import pytest
 from benchmarks.model import write_model
-from tests.plugins.conftest import importance_of, write_gguf_imatrix
+from tests.plugins.conftest import NEED_IMPORTANCE, importance_of, write_gguf_imatrix
 
 from lftool.api import InputFile, TransformSpec
-from lftool.api.gguf import FILE_TYPES, TensorData, read_gguf, write_gguf
+from lftool.api.gguf import FILE_TYPES, MixtureOptions, TensorData, read_gguf, write_gguf
 from lftool.errors import FormatError, RecipeError
 from lftool.models.digest import Artifact
 from lftool.testing import tiny_gguf
-from lftool_strict.quantizer import OFFERED, Options, StrictQuantizer
+from lftool_strict.quantizer import OFFERED, StrictQuantizer
 
-NEED_ONE = {"Q2_K_S", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS"}
-WITHOUT_IMATRIX = [name for name in OFFERED if name not in NEED_ONE]
+WITHOUT_IMATRIX = [name for name in OFFERED if name not in NEED_IMPORTANCE]
 ROOT = Path(__file__).parents[2]
 STORY = ROOT / "examples" / "tiny-story" / "tiny-story-f16.gguf"
 
@@ -321,18 +320,17 @@ def test_zeros_that_iq3_s_misplaces_are_a_warning(make, tmp_path):
 
 
 OPTIONS = {
-    "output left": Options(leave_output_tensor=True),
-    "output and embeddings": Options(output_tensor_type="Q8_0", token_embedding_type="Q4_0"),
-    "pure": Options(pure=True, output_tensor_type="Q6_K"),
+    "output left": MixtureOptions(leave_output_tensor=True),
+    "output and embeddings": MixtureOptions(output_tensor_type="Q8_0", token_embedding_type="Q4_0"),
+    "pure": MixtureOptions(pure=True, output_tensor_type="Q6_K"),
 }
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 def test_options_make_the_plan_and_the_file_of_llama_cpps_quantizer(make, tmp_path, options):
-    from lftool_llamacpp.quantizer import LlamaCppQuantizer
-    from lftool_llamacpp.quantizer import Options as Theirs
+    from lftool_llamacpp.quantizer import LlamaCppQuantizer, Options
 
-    spec = TransformSpec(produces="Q4_K_M", options=Theirs(**attrs.asdict(options)))
+    spec = TransformSpec(produces="Q4_K_M", options=Options(**attrs.asdict(options)))
     inputs = {"weights": InputFile(path=STORY, artifact=Artifact.of(STORY.read_bytes()))}
     LlamaCppQuantizer().run(spec, inputs, tmp_path / "theirs.gguf", 2, lambda *_: None)
     assert same(make("Q4_K_M", STORY, options=options), tmp_path / "theirs.gguf")

@@ -381,7 +381,7 @@ def test_a_second_signature_of_nobody_we_know(signed, signed_again, signature, s
         "",
         (
             f"error: again.gguf: signature by key {other_key.id}: no trusted key verifies it\n"
-            "  hint: trust that key too: another --key, or a policy file\n"
+            "  hint: trust that key too, with another --key or a policy file\n"
             "  hint: or list signatures of other keys instead of failing: --allow-other-signatures\n"
         ),
     )

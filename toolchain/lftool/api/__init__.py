@@ -104,7 +104,7 @@ from lftool.models.digest import Artifact, Digest
 from lftool.models.globs import is_chosen
 from lftool.models.lock import check_relative_path
 from lftool.models.manifest import RUNNER_PATH, WEIGHTS_PATH
-from lftool.models.terminal import Style, has_colors, styled, verbosity
+from lftool.models.terminal import Style, folded, has_colors, styled, verbosity
 from lftool.models.terminal_text import printable
 
 if TYPE_CHECKING:
@@ -229,6 +229,7 @@ __all__ = [
     "canonical_json",
     "check_relative_path",
     "decode_utf8",
+    "folded",
     "has_colors",
     "hookimpl",
     "is_chosen",

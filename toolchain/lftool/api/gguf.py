@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lftool.api.coverage import check_coverage
+from lftool.api.mixture_options import MixtureOptions
 from lftool.formats.file_types import FILE_TYPES
 from lftool.formats.ggml_types import BY_NAME as GGML_TYPES
 from lftool.formats.gguf_read import GGUFArray, GGUFHeader, GGUFTensor, padding, read_gguf
@@ -19,6 +20,7 @@ __all__ = [
     "GGUFArray",
     "GGUFHeader",
     "GGUFTensor",
+    "MixtureOptions",
     "ModelKind",
     "SafetensorsTensor",
     "TensorData",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import textwrap
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from lftool.api import (
     StageStarted,
     TensorDone,
     WorkStopped,
+    folded,
     has_colors,
     printable,
     styled,
@@ -113,12 +112,6 @@ def _tensor_text(event: TensorDone, rate: str) -> str:
 _STYLES: dict[str, Style] = {"warning": "caution", "note": "hint"}
 
 
-def _wrapped(line: str) -> str:
-    """Return a notice with its further lines below its text, broken at words."""
-    width = max(40, shutil.get_terminal_size().columns - 1)
-    return textwrap.fill(line, width, subsequent_indent=" " * 11, break_long_words=False, break_on_hyphens=False)
-
-
 def _painted(line: str) -> str:
     """Return a line with its first word in a colour; all of one that says that nothing was done."""
     word, _, rest = line.lstrip().partition(" ")
@@ -177,8 +170,7 @@ class ConsoleObserver:
             case StageFinished(stage=stage, target=target, detail=detail, seconds=seconds, cached=False):
                 return f"{stage:>9}  {target}  {detail}{'  ' if detail else ''}{seconds:.1f} s"
             case Notice(text=text, warning=warning):
-                line = f"{'warning' if warning else 'note':>9}  {text}"
-                return _wrapped(line) if sys.stderr.isatty() else line
+                return folded(f"{'warning' if warning else 'note':>9}  {text}", sys.stderr, 11)
             case _:
                 return ""
 

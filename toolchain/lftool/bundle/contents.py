@@ -21,6 +21,7 @@ from lftool.store.buffers import page_aligned_buffer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import BinaryIO
 
     from lftool.bundle.reader import Bundle
 
@@ -170,8 +171,13 @@ def check_flat_digests(bundle: Bundle) -> None:
             raise IntegrityError(f"{bundle.name}: {name}: expected CRC-32 {content.crc32}, got {crc:08x}")
 
 
-def unsigned_artifact(bundle: Bundle) -> Artifact:
-    """Return the name of U, computed from the file: its bytes up to the first signature, and the directory of U."""
+def unsigned_artifact(bundle: Bundle, out: BinaryIO | None = None) -> Artifact:
+    """Return the name of U, computed from the file: its bytes up to the first signature, and the directory of U.
+
+    Args:
+        bundle: The bundle.
+        out: Receives those bytes, without the directory.
+    """
     arrangement = bundle.unsigned_arrangement()
     state = hashlib.sha256()
     position = 0
@@ -180,6 +186,8 @@ def unsigned_artifact(bundle: Bundle) -> Artifact:
             bundle.descriptor, position, min(CHUNK_SIZE, arrangement.directory_offset - position), bundle.name
         )
         state.update(piece)
+        if out is not None:
+            out.write(piece)
         position += len(piece)
     state.update(arrangement.directory)
     return Artifact(Digest(state.hexdigest()), arrangement.size)

@@ -30,7 +30,7 @@ from lftool.bundle.structure import (
 from lftool.codec.manifests import parse_manifest
 from lftool.errors import FormatError, StorageError
 from lftool.formats.gguf_read import read_gguf
-from lftool.formats.recognised import HEAD_BYTES, recognised
+from lftool.formats.recognised import HEAD_BYTES, is_text, recognised
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import (
     MANIFEST_PATH,
@@ -52,7 +52,6 @@ class PlainGGUFError(FormatError):
     """The file is a GGUF, and no bundle."""
 
 
-_LEAST_TEXT = 12
 MAX_DIRECTORY = 16 * 1024 * 1024
 MAX_MEMBERS = 16_384
 MAX_MANIFEST = 16 * 1024 * 1024
@@ -164,11 +163,6 @@ def signature_path(data: bytes) -> str:
     return f"{SIGNATURE_PREFIX}{Digest.of(data).hex[:16]}.json"
 
 
-def _is_text(head: bytes) -> bool:
-    """Return whether a file seems to be text, by its first bytes; GGUFs and what makes bundles start have zero bytes soon."""
-    return len(head) >= _LEAST_TEXT and b"\0" not in head and not head.startswith(b"#!")
-
-
 class _Framing:
     """Parses one file; every refusal names it."""
 
@@ -192,7 +186,7 @@ class _Framing:
         found = recognised(head, self.size)
         if found is not None:
             raise FormatError(f"{self.name}: {found.noun}", hints=(found.hint,))
-        if _is_text(head):
+        if is_text(head):
             raise FormatError(f"{self.name}: a text file, neither a bundle nor a GGUF")
         self.fail(message)
 
@@ -297,3 +291,14 @@ def opened(path: Path) -> Iterator[Bundle]:
         yield read_bundle(descriptor, path.name)
     finally:
         os.close(descriptor)
+
+
+def stem_of(path: Path) -> str | None:
+    """Return the name and version of the bundle at `path`; None if it is not one.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    with contextlib.suppress(FormatError), opened(path) as bundle:
+        return bundle.manifest.stem
+    return None

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import define, frozen
 
 from lftool.bundle.copying import copy_blob
-from lftool.bundle.reader import MAX_MEMBERS, MAX_SIGNATURE, MAX_SMALL_MEMBER, manifest_entries, signature_path
+from lftool.bundle.reader import (
+    MAX_MEMBERS,
+    MAX_SIGNATURE,
+    MAX_SIGNATURES,
+    MAX_SMALL_MEMBER,
+    manifest_entries,
+    signature_path,
+)
 from lftool.bundle.structure import Arrangement, arrange
 from lftool.codec.manifests import emit_manifest
 from lftool.errors import FormatError
@@ -129,6 +136,25 @@ class _Pulsing:
         self.state.update(data)
 
 
+def signed_tail(manifest: BundleManifest, manifest_bytes: bytes, signatures: Iterable[bytes]) -> tuple[int, bytes, int]:
+    """Return what follows the body of a bundle: where it begins, signature members and directory, and the file's size.
+
+    Raises:
+        FormatError: There are more signatures, or a larger one, than a reader takes.
+    """
+    members = sorted((signature_path(data), data) for data in signatures)
+    if len(members) > MAX_SIGNATURES:
+        raise FormatError(f"{len(members)} signatures: a bundle holds at most {MAX_SIGNATURES}")
+    for _, data in members:
+        if len(data) > MAX_SIGNATURE:
+            raise FormatError(f"a signature of {len(data)} bytes: a bundle holds at most {MAX_SIGNATURE} for each")
+    arrangement = arrange(manifest.prefix.size, manifest_entries(manifest, manifest_bytes, members))
+    placed = {item.entry.path: item for item in arrangement.members}
+    headers = [placed[path].header for path, _ in members]
+    tail = b"".join(header + data for header, (_, data) in zip(headers, members, strict=True))
+    return arrangement.directory_offset - len(tail), tail + arrangement.directory, arrangement.size
+
+
 @define
 class BundleWriter:
     """One bundle that is being written. Call body first, then finish.
@@ -195,16 +221,7 @@ class BundleWriter:
             FormatError: A signature exceeds a reader's budget.
             OSError: It cannot be written.
         """
-        for data in signatures:
-            if len(data) > MAX_SIGNATURE:
-                raise FormatError(f"a signature of {len(data)} bytes: a bundle holds at most {MAX_SIGNATURE} for each")
-        members = sorted((signature_path(data), data) for data in signatures)
-        arrangement = self._arrange(members)
-        placed = {item.entry.path: item for item in arrangement.members}
-        for path, data in members:
-            item = placed[path]
-            self._write(item.header, out, item.header_offset)
-            self._write(data, out, item.data_offset)
-        self._write(arrangement.directory, out, arrangement.directory_offset)
+        offset, tail, size = signed_tail(self.manifest, self._manifest_bytes, signatures)
+        self._write(tail, out, offset)
         out.file.flush()
-        return Artifact(Digest(self._state.hexdigest()), arrangement.size)
+        return Artifact(Digest(self._state.hexdigest()), size)

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lftool.models.terminal import COLOR, VERBOSITY, has_colors, styled, verbosity
+from lftool.models.terminal import COLOR, VERBOSITY, folded, has_colors, styled, verbosity
 from lftool.models.terminal_text import printable
 
 if TYPE_CHECKING:
@@ -103,11 +103,8 @@ def say(*parts: str | tuple[str, Style]) -> None:
 def note(*parts: str | tuple[str, Style], always: bool = False) -> None:
     """Print a message on standard error; with `--quiet`, only if it is `always` said: a problem."""
     if always or verbosity() >= 0:
-        if sys.stderr.isatty() and len(parts) == 1 and isinstance(parts[0], str):
-            width = max(20, shutil.get_terminal_size().columns - 1)
-            parts = (
-                textwrap.fill(parts[0], width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False),
-            )
+        if len(parts) == 1 and isinstance(parts[0], str):
+            parts = (folded(parts[0], sys.stderr, 2),)
         click.echo(_line(parts, sys.stderr), err=True, color=has_colors(sys.stderr))
 
 

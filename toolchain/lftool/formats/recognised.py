@@ -7,6 +7,7 @@ from attrs import frozen
 # git-lfs's docs/spec.md: a pointer is text that begins like this, and has at most 1024 bytes.
 _POINTER, MOST_POINTER_BYTES = b"version https://git-lfs.github.com/spec/v1\n", 1024
 HEAD_BYTES = 512
+_LEAST_TEXT = 12
 
 
 @frozen
@@ -33,3 +34,8 @@ def recognised(head: bytes, size: int) -> Found | None:
     if head.startswith(b"MZqFpD"):  # an Actually Portable Executable, such as Mozilla's llamafile
         return Found("a Mozilla llamafile", "extract its GGUF (it is a ZIP) and use that: unzip FILE '*.gguf'")
     return None
+
+
+def is_text(head: bytes) -> bool:
+    """Return whether a file seems to be text, by its first bytes; GGUFs, and what makes bundles start, have zeros early."""
+    return len(head) >= _LEAST_TEXT and b"\0" not in head and not head.startswith(b"#!")

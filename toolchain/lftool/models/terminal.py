@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import textwrap
 from typing import IO, Literal
 
 from lftool.models.terminal_text import printable
@@ -27,6 +29,14 @@ def styled(text: str, style: Style, stream: IO[str]) -> str:
     """Return `text` for `stream`, with control characters escaped, in a colour if output there is coloured."""
     shown = printable(text)
     return f"\x1b[{_CODES[style]}m{shown}\x1b[0m" if shown and has_colors(stream) else shown
+
+
+def folded(text: str, stream: IO[str], indent: int) -> str:
+    """Return `text` for `stream`: on a terminal broken at words, further lines `indent` columns in; else as it is."""
+    if not stream.isatty():
+        return text
+    width = max(40, shutil.get_terminal_size().columns - 1)
+    return textwrap.fill(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def verbosity() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from lftool.bundle.model_card import model_card
-from lftool.bundle.reader import opened
+from lftool.bundle.reader import stem_of
 from lftool.errors import FormatError, StorageError, UsageError
 from lftool.formats.gguf_names import SPLIT, whole_name
 from lftool.formats.gguf_read import read_gguf
@@ -108,12 +107,13 @@ def describe(path: Path) -> FoundModel:
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from error
     except FormatError:
-        with contextlib.suppress(FormatError), opened(path) as bundle:
-            raise UsageError(
-                f"{path} is the bundle {bundle.manifest.stem}, not weights",
-                hints=(f"run it: lftool run {path}", f"or extract its weights: lftool extract {path} DIRECTORY"),
-            ) from None
-        raise
+        stem = stem_of(path)
+        if stem is None:
+            raise
+        raise UsageError(
+            f"{path} is the bundle {stem}, not weights",
+            hints=(f"run it: lftool run {path}", f"or extract its weights: lftool extract {path} DIRECTORY"),
+        ) from None
     if header is None:
         return FoundModel(path=path, name=bundle_name(whole_name(path.name)[:-5]), converts=True)
     card = model_card(header)

@@ -59,7 +59,9 @@ def _folder_of(options: PackOptions) -> Path | None:
     if output.is_dir() or (not output.exists() and (not output.suffix or count > 1)):
         return output
     if count > 1:
-        raise UsageError(f"{output} is a file, and there are {count} bundles", hints=("name a folder",))
+        raise UsageError(
+            f"{output} is a file, but there are {count} bundles to write", hints=("name a folder: -o DIRECTORY",)
+        )
     return None
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import BackendType, QuantizerType, RuntimeType, hookimpl, lazily
+from lftool.api.gguf import MixtureOptions
 from lftool_llamacpp.flavours import REQUESTS
-from lftool_strict.quantizer import OFFERED, Options
+from lftool_strict.mixture import MIXTURE
+from lftool_strict.quantizer import OFFERED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,10 +64,10 @@ def lftool_quantizers() -> Iterator[QuantizerType]:
         produces=tuple(sorted(OFFERED)),
         semantics="ggml-q/1",
         streams=True,
-        mixtures=("ggml-mix/1",),
+        mixtures=(MIXTURE,),
         preference=-10,
         accelerates="strict",
         backend="cuda",
-        options=Options,
+        options=MixtureOptions,
         factory=lazily("lftool_cuda.quantizer:CUDAQuantizer"),
     )

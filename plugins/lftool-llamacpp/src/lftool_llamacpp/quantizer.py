@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
-from attrs.validators import in_, optional
 
 from lftool.api import RecipeError, TensorType, ToolIdentity, TransformPlan, UnavailableError
 from lftool.api.gguf import (
     FILE_TYPES,
-    GGML_TYPES,
+    MixtureOptions,
     check_coverage,
     read_gguf,
     read_imatrix,
@@ -33,29 +32,10 @@ _LIBRARIES = ("libllama", "libggml")
 
 
 @frozen(kw_only=True)
-class Options:
+class Options(MixtureOptions):
     """`options` of a target that this quantizer makes."""
 
     allow_requantize: bool = field(default=False, metadata={"doc": "Quantise weights that are quantised already."})
-    pure: bool = field(default=False, metadata={"doc": "Give every tensor the file type's own type, no mixture."})
-    leave_output_tensor: bool = field(default=False, metadata={"doc": "Keep the type of `output.weight`."})
-    output_tensor_type: str | None = field(
-        default=None,
-        validator=optional(in_(GGML_TYPES)),
-        metadata={"doc": "Type of `output.weight`, or of the embeddings that serve as it."},
-    )
-    token_embedding_type: str | None = field(
-        default=None, validator=optional(in_(GGML_TYPES)), metadata={"doc": "Type of the token embeddings."}
-    )
-
-    def named(self) -> dict[str, str | bool]:
-        """Return what else was asked for, as plans name it; plans without it stay what they were."""
-        found = {
-            "leave_output_tensor": self.leave_output_tensor,
-            "output_tensor_type": self.output_tensor_type,
-            "token_embedding_type": self.token_embedding_type,
-        }
-        return {name: value for name, value in found.items() if value}
 
 
 def _refuse_quantised(header: GGUFHeader, planned: Iterable[TensorType]) -> None:
@@ -130,14 +110,9 @@ class LlamaCppQuantizer:
         if call.imatrix is not None:
             check_coverage(header, tensors, call.imatrix, spec.produces)
         return TransformPlan(
-            parameters={
-                "file_type": spec.produces,
-                "overrides": [[item.tensor, item.type] for item in spec.overrides],
-                "imatrix": "imatrix" in inputs,
-                "allow_requantize": call.allow_requantize,
-                "pure": call.pure,
-                **(spec.options or Options()).named(),
-            },
+            parameters=(spec.options or Options()).parameters(
+                spec, imatrix="imatrix" in inputs, allow_requantize=call.allow_requantize
+            ),
             tensors=tuple(tensors),
         )
 

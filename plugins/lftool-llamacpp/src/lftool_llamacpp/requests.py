@@ -1,7 +1,6 @@
 """Requests to the Python server, checked before llama.cpp sees anything of them.
 
-A value out of range, a token that the vocabulary does not have, or a constraint that does not compile ends the process
-inside llama.cpp. So each field that is passed on has a rule here, and no other field is.
+llama.cpp does not check all that it is given. So each field that is passed on has a rule here, and no other field is.
 """
 
 from __future__ import annotations

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import QuantizerType, hookimpl
-from lftool_strict.quantizer import OFFERED, Options, StrictQuantizer
+from lftool.api.gguf import MixtureOptions
+from lftool_strict.mixture import MIXTURE
+from lftool_strict.quantizer import OFFERED, StrictQuantizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +28,8 @@ def lftool_quantizers() -> Iterator[QuantizerType]:
         produces=tuple(sorted(OFFERED)),
         semantics="ggml-q/1",
         streams=True,
-        mixtures=("ggml-mix/1",),
+        mixtures=(MIXTURE,),
         preference=10,
-        options=Options,
+        options=MixtureOptions,
         factory=StrictQuantizer,
     )

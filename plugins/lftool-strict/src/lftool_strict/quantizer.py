@@ -7,13 +7,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
-from attrs.validators import in_, optional
-
 from lftool.api import RecipeError, ToolIdentity, TransformPlan
 from lftool.api.gguf import (
     FILE_TYPES,
     GGML_TYPES,
+    MixtureOptions,
     check_coverage,
     read_gguf,
     read_imatrix,
@@ -31,31 +29,6 @@ if TYPE_CHECKING:
     from lftool_strict.stream import AnyKernels
 
 OFFERED = tuple(FILE_TYPES)
-
-
-@frozen(kw_only=True)
-class Options:
-    """`options` of a target that this quantizer makes."""
-
-    pure: bool = field(default=False, metadata={"doc": "Give every tensor the file type's own type, no mixture."})
-    leave_output_tensor: bool = field(default=False, metadata={"doc": "Keep the type of `output.weight`."})
-    output_tensor_type: str | None = field(
-        default=None,
-        validator=optional(in_(GGML_TYPES)),
-        metadata={"doc": "Type of `output.weight`, or of the embeddings that serve as it."},
-    )
-    token_embedding_type: str | None = field(
-        default=None, validator=optional(in_(GGML_TYPES)), metadata={"doc": "Type of the token embeddings."}
-    )
-
-    def named(self) -> dict[str, str | bool]:
-        """Return what else was asked for, as plans name it; plans without it stay what they were."""
-        found = {
-            "leave_output_tensor": self.leave_output_tensor,
-            "output_tensor_type": self.output_tensor_type,
-            "token_embedding_type": self.token_embedding_type,
-        }
-        return {name: value for name, value in found.items() if value}
 
 
 def _check_kernels(header: GGUFHeader, types: Sequence[TensorType]) -> None:
@@ -92,7 +65,7 @@ def _check_kernels(header: GGUFHeader, types: Sequence[TensorType]) -> None:
 
 
 def _check_importance(header: GGUFHeader, types: Sequence[TensorType], imatrix: Mapping[str, array[float]]) -> None:
-    """Raise RecipeError if a tensor becomes a type that needs importance, and has none; llama.cpp ends the process there.
+    """Raise RecipeError if a tensor becomes a type that needs importance, and has none.
 
     `check_coverage` leaves embeddings and the output matrix out, since mixtures never give them such a type.
     """
@@ -148,16 +121,9 @@ class StrictQuantizer:
         _check_kernels(header, types)
         check_coverage(header, types, imatrix, spec.produces)
         _check_importance(header, types, imatrix or {})
-        options = spec.options or Options()
+        options = spec.options or MixtureOptions()
         return TransformPlan(
-            parameters={  # as llama.cpp's quantizer has them: who chose the same types makes the same file
-                "file_type": spec.produces,
-                "overrides": [[item.tensor, item.type] for item in spec.overrides],
-                "imatrix": "imatrix" in inputs,
-                "allow_requantize": False,
-                "pure": options.pure,
-                **options.named(),
-            },
+            parameters=options.parameters(spec, imatrix="imatrix" in inputs),
             tensors=types,
         )
 
@@ -170,7 +136,7 @@ class StrictQuantizer:
 
         if spec.types:
             return spec.types
-        options = spec.options or Options()
+        options = spec.options or MixtureOptions()
         request = Request(
             file_type=spec.produces,
             imatrix=measured,

@@ -528,17 +528,15 @@ class TooLong(ValueError):
     """A prompt does not fit into the context."""
 
     def __init__(self, count, context):
-        ValueError.__init__(self, "the prompt has %d tokens, and the context %d: --ctx" % (count, context))
+        ValueError.__init__(self, "the prompt has %d tokens and the context %d, which leaves no room for an answer; use a larger --ctx" % (count, context))
 
 
 class Reading:
     """Has a long prompt read batch by batch: a terminal shows how far it is, and `look` can stop it."""
 
     def __init__(self, model):
-        self.look, self.progress = lambda: None, ""
-        if hasattr(model, "ctx"):
-            interruptible(model, lambda: self.look())
         self.model, self.evaluate = model, model.eval
+        self.look, self.progress = lambda: None, ""
         model.eval = self.in_batches
 
     def in_batches(self, tokens):
@@ -587,6 +585,8 @@ class Session:
     def __init__(self, bundle, options):
         contract = self.contract = bundle.contract
         self.model, self.kind = load(bundle, options)
+        interruptible(self.model, lambda: self.reading.look())
+        self.reading = Reading(self.model)
         if self.kind == "ranks":
             sys.stderr.write("%s: this model ranks documents; serve it, and ask /v1/rerank\n" % bundle.name)
             sys.exit(2)
@@ -633,14 +633,13 @@ class Session:
             return
         system = self.contract.get("system")
         messages = [{"role": "system", "content": system}] if system else []
-        reading = Reading(self.model)
         try:
             for piece in self.pieces([*messages, {"role": "user", "content": prompt}]):
-                reading.erase()
+                self.reading.erase()
                 sys.stdout.write(shown(piece))
                 sys.stdout.flush()
         finally:
-            reading.erase()
+            self.reading.erase()
         sys.stdout.write("\n")
         sys.stdout.flush()
         if self.finish == "length" and sys.stderr.isatty():
@@ -788,7 +787,6 @@ class Chat:
         self.system = session.contract.get("system", "")
         self.turns = []  # pairs of question and answer
         self.read_line = line_editor()
-        self.reading = Reading(self.model)
 
     def talk(self):
         """Talk until the input ends."""
@@ -939,19 +937,19 @@ class Chat:
         out, said, stopped = Wrapped(), [], False
         begun, first, before = time.monotonic(), None, 0
         with Quiet() as quiet:
-            self.reading.look = quiet.look
+            self.session.reading.look = quiet.look
             try:
                 for piece in self.session.pieces(self.messages(question)):
                     if first is None:
                         first, before = time.monotonic(), self.model.n_tokens
-                        self.reading.erase()
+                        self.session.reading.erase()
                     said.append(piece)
                     out.put(piece)
                     quiet.look()
             except Stopped:
                 stopped = True
             finally:
-                self.reading.erase()
+                self.session.reading.erase()
         out.end()
         if self.stats and first is not None:
             count, seconds = self.model.n_tokens - before + 1, time.monotonic() - first

@@ -6,20 +6,25 @@ from pathlib import Path
 
 import click
 
-from lftool.cli.shared_options import bundle_argument, chosen_sign_key, json_option, note, print_json, sign_key_option
+from lftool.cli.shared_options import bundle_argument, chosen_sign_key, json_option, note, print_json
 
 
 @click.command("sign")
 @bundle_argument
-@sign_key_option
+@click.option(
+    "--sign-key",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The private key; default: [sign] key in your config.toml.",
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="PATH", help="Write here; BUNDLE stays as it is."
 )
 @json_option
 def command(bundle: Path, sign_key: Path | None, output: Path | None, as_json: bool) -> None:
-    """Add a signature to BUNDLE, after checking every byte; the signatures that it has stay.
+    """Add a signature to BUNDLE after checking every byte. The signatures that it has stay valid.
 
-    The signature states the bundle's own provenance: whoever signs vouches for it.
+    Whoever signs vouches for the provenance in the bundle, which the signature repeats.
     """
     from lftool.errors import UsageError
     from lftool.ops.bundles.sign import sign_bundle

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.bundle.reader import opened
-from lftool.errors import FormatError, UsageError
+from lftool.bundle.reader import stem_of
+from lftool.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-
-
-def _is_bundle(path: Path) -> bool:
-    try:
-        with opened(path):
-            return True
-    except FormatError:
-        return False  # a statement, or some other file
 
 
 def bundles_of(paths: Iterable[Path]) -> tuple[Path, ...]:
@@ -31,7 +23,7 @@ def bundles_of(paths: Iterable[Path]) -> tuple[Path, ...]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = [file for file in sorted(path.iterdir()) if file.is_file() and _is_bundle(file)]
+        inside = [file for file in sorted(path.iterdir()) if file.is_file() and stem_of(file)]
         if not inside:
             raise UsageError(f"there is no bundle in {path}", hints=("build some: lftool build",))
         found += inside

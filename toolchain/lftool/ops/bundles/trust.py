@@ -85,7 +85,7 @@ def require_trust(
     if others and not (allow_other and report.of("trusted")):
         raise TrustError(
             f"{name}: signature by key {others[0].key_id}: {others[0].reason}",
-            hints=("trust that key too: another --key, or a policy file", *others_hint)
+            hints=("trust that key too, with another --key or a policy file", *others_hint)
             if report
             else ("give the signer's public key: --key PUB",),
         )

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-from lftool.bundle.reader import opened
+from lftool.bundle.reader import stem_of
 from lftool.errors import FormatError
 from lftool.formats.recognised import HEAD_BYTES, recognised
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lftool.models.lock import LockedFile
     from lftool.pipeline.ports import Ports
-
-
-def _stem_of_bundle(path: Path) -> str | None:
-    with contextlib.suppress(FormatError), opened(path) as bundle:
-        return bundle.manifest.stem
-    return None
 
 
 def check_recognised(source: str, file: LockedFile, ports: Ports) -> None:
@@ -41,7 +32,7 @@ def check_recognised(source: str, file: LockedFile, ports: Ports) -> None:
     if found is not None:
         raise FormatError(f"{what}: this is {found.noun}", hints=(found.hint,))
     if head.startswith((b"GGUF", b"#!", b"\x7fELF")):
-        stem = _stem_of_bundle(path)
+        stem = stem_of(path)
         if stem is not None:
             raise FormatError(
                 f"{what}: this is the bundle {stem}, not weights",

@@ -78,9 +78,13 @@ class Block:
         """Write the low 8 bits of integers, or bytes, to byte `place` of the block."""
         self.out[place] = value if value.ir.type.element == BYTE else self.p.to_byte(value)
 
-    def put_half(self, place: int, half: Value) -> None:
-        """Write binary16 bits, little endian; llama.cpp refuses blocks whose scale is infinite or NaN."""
+    def require_finite(self, half: Value) -> None:
+        """Report binary16 bits that are infinite or NaN; llama.cpp refuses blocks with such a scale."""
         self.report((half & _HALF_INFINITY) == _HALF_INFINITY, OVERFLOW)
+
+    def put_half(self, place: int, half: Value) -> None:
+        """Write a finite scale as binary16, little endian."""
+        self.require_finite(half)
         self.put(place, half)
         self.put(place + 1, half >> 8)
 

@@ -377,7 +377,7 @@ def write_iq1_m(block: Block) -> None:
         q2.set(sum_q2)
     fitted = p.select(q2.get() > 0.0, qx.get() / q2.get(), d)
     half_scale = p.select(nothing, 0, to_half(p, fitted * binary32(1.1125)))
-    block.report((half_scale & 0x7C00) == 0x7C00, OVERFLOW)
+    block.require_finite(half_scale)
     with p.loop(32) as at:
         block.put(at, found.indices[at])
     with p.loop(16) as at:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lftool_strict.lanes.program import Array, Program
 
 STEP = 8  # neighbours that are looked at together
-NOT_FOUND = -(1 << 31)  # every distance is infinite; llama.cpp ends the process there
+NOT_FOUND = -(1 << 31)  # every distance is infinite
 _FLOAT_MAX_BITS = 0x7F7FFFFF
 _FLOATS, _INTEGERS = ir.VectorType(FLOAT, STEP), ir.VectorType(INT, STEP)
 _PAIRS_OF_BITS = 2

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from lftool.api.gguf import GGUFTensor
     from lftool_strict.mixture.model import Model
 
-NAME = "ggml-mix/1"
-
 _LAYER = re.compile(r"\Ablk\.\s*([+-]?\d+)")
 _UNQUANTISED = frozenset({"F32", "F16", "BF16"})
 _EXPERT_PARTS = (Part.UP, Part.GATE, Part.DOWN)

@@ -13,6 +13,7 @@ from attrs import frozen
 
 from lftool.api import FormatError, RecipeError
 from lftool.api.gguf import GGUFArray
+from lftool_strict.mixture import MIXTURE
 
 if TYPE_CHECKING:
     from lftool.api.gguf import GGUFHeader
@@ -99,7 +100,7 @@ def model_of(file: BinaryIO, header: GGUFHeader) -> Model:
     architecture = header.metadata.get("general.architecture")
     if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         raise RecipeError(
-            f"ggml-mix/1 does not know the architecture {architecture!r} of the weights, so it cannot choose types",
+            f"{MIXTURE} does not know the architecture {architecture!r} of the weights, so it cannot choose types",
             hints=(
                 'have llama.cpp choose and quantise: quantizer = "llama.cpp" in the target',
                 "or pack the weights as they are: leave out `quantize`",

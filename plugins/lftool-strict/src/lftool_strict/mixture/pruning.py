@@ -37,7 +37,7 @@ def pruned(tensors: Sequence[GGUFTensor], layers: int, prune: Collection[int]) -
     wrong = sorted(layer for layer in prune if not 0 <= layer < layers)
     if wrong:
         raise RecipeError(f"prune_layers: the model has layers 0 to {layers - 1}, and no {wrong[0]}")
-    if any(_ELSEWHERE.search(tensor.name) for tensor in tensors):  # llama.cpp numbers those of T5 in the wrong order
+    if any(_ELSEWHERE.search(tensor.name) for tensor in tensors):  # of T5: a number alone does not name one
         raise RecipeError("prune_layers: a model with an encoder and a decoder cannot be pruned")
     numbers = {layer: number for number, layer in enumerate(sorted(set(range(layers)) - set(prune)))}
     if not numbers:
