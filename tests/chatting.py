@@ -91,6 +91,15 @@ class ChatTests:
             begin += 1
         assert len(shown) > 2
 
+    def test_a_long_question_wraps_without_looking_like_several_lines(self, chat: Callable[..., Chat]) -> None:
+        talk = chat("--max-tokens", "6", columns=40)
+        talk.terminal.type("Tell me a story about a fox and a cat that met on a hill one day.")
+        time.sleep(0.5)
+        shown = talk.terminal.lines()[-2:]
+        assert "> Tell me a story" in shown[0]
+        assert not shown[1].startswith(("...", ". "))
+        assert shown[1].endswith("day.")
+
     def test_ctrl_c_stops_an_answer_and_keeps_the_conversation(self, chat: Callable[..., Chat]) -> None:
         talk = chat(*ENDLESS, "--ctx", "512")
         talk.say("/system You are Otto.")

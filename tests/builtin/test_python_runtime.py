@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "6969992c17fa45dad67da48ef2529d027f987a92027728eb62aee425abaa9fd3"
-RUNTIME = "a05e14259c253dc3e612c5c90ae094fde12a7fdb131b3db8d078ce04be1e81c4"
+RUNNER = "073eaf86bc7002e5d1d32e9a0b1a29311aadbc3b406249c1c968480ffc24079a"
+RUNTIME = "e3f9be79d935d5eebfe3adff86867df475be7f9f3bba77ecafd6f87567b953e9"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

@@ -228,6 +228,7 @@ def test_several_targets_are_compared_in_one_table_with_one_pass_of_the_referenc
         assert bars[1] < 10
     assert done.err.count("quality on held-out.txt") == 1, "one pass"
     page = (story.root / "quality.html").read_text()
+    assert "<h1>story 1: 2805 tokens of held-out.txt predicted, context 512</h1>" in page
     assert page.count("<circle") == 4
     assert "default-src 'none'" in page
     assert "http:" not in page

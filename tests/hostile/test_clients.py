@@ -169,7 +169,11 @@ def test_what_is_not_known_is_not_passed_on():
     )
 
 
-@pytest.mark.parametrize("prompt", [None, 1, {}, [1, 100], [-1], [True], ["a", "b"], [[1]]], ids=repr)
+@pytest.mark.parametrize(
+    "prompt",
+    [None, 1, {}, [1, 100], [-1], [True], ["a", 1], [[1], []], [["a"]], [[[1]]], ["a"] * 257],
+    ids=lambda value: repr(value)[:20],
+)
 def test_a_prompt_is_text_or_tokens_of_the_vocabulary(prompt):
     with pytest.raises(BadRequestError):
         completion_asked({"prompt": prompt}, LIMITS)
@@ -209,7 +213,7 @@ class Model:
         said = asked.messages[-1]["content"]
         if said == "fail":
             raise RuntimeError("a secret of the prompt: fail")
-        return [1] * (900 if said == "long" else 3), ()
+        return [[1] * (900 if said == "long" else 3)], ()
 
     def generate(self, tokens, asked, seed, check):
         self.begun.set()

@@ -191,6 +191,24 @@ def test_completions_have_their_options_too(server):
     assert all(choice.text.startswith(" there was a") for choice in done.choices)
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "in pieces"])
+def test_several_texts_are_completed_in_one_request(server, stream):
+    tokens = server.post("/tokenize", json={"content": "A red fox", "add_special": True}).json()["tokens"]
+
+    def texts(prompt):
+        asked = {"prompt": prompt, "max_tokens": 6, "n": 1, "stream": stream}
+        answer = server.client().completions.create(model="story", **asked)
+        made = {}
+        for part in answer if stream else [answer]:
+            for choice in part.choices if part else ():  # llama-server begins such a stream with null
+                made[choice.index] = made.get(choice.index, "") + choice.text
+        return [made[index] for index in sorted(made)]
+
+    alone = [texts(prompt)[0] for prompt in ("Once upon a time", tokens)]
+    assert texts(["Once upon a time", "A red fox"]) == alone
+    assert len(set(alone)) == 2
+
+
 def test_an_end_that_is_asked_for_is_not_shown(server):
     answer = chat(server, stop=["girl"], max_tokens=60)
     assert said(answer) == "Once upon a time there was a"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from lftool.testing import FaultProxy
@@ -144,6 +146,16 @@ def test_what_the_hub_refuses_is_said_with_what_to_do(lftool, hub, uri, message)
     done = lftool(uri, "lock")
 
     assert (done.status, done.out, done.err) == (1, "", message)
+
+
+def test_a_hub_that_cannot_be_reached_is_named_with_the_systems_reason(lftool, project):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # it does not listen
+        endpoint = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        done = lftool("hf://org/repo", "lock", HF_ENDPOINT=endpoint)
+
+    told = f"error: source 'base': gave up; the last one: the Hub cannot be reached at {endpoint}: Connection refused\n"
+    assert (done.status, done.out, done.err) == (1, "", told)
 
 
 @pytest.mark.parametrize("uri", ["hf://repo", "hf://org/repo@", "hf:org/repo", "hf://org/re po"])

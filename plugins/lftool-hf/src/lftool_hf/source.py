@@ -25,7 +25,7 @@ from lftool.api import (
     UsageError,
     is_chosen,
 )
-from lftool.api.http import HTTPClient
+from lftool.api.http import HTTPClient, masked_url
 from lftool_hf.address import parse_address
 
 if TYPE_CHECKING:
@@ -160,6 +160,17 @@ def _broken_connections() -> type[Exception]:
     return TransportError
 
 
+def _reason(error: BaseException) -> str:
+    """Return what the system says of a connection: what is around it repeats addresses, attempts and request ids."""
+    found: str | None = None
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and isinstance(cause.errno, int) and cause.strerror:
+            found = cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return found or type(error).__name__
+
+
 @contextlib.contextmanager
 def _sorted(uri: str, address: Address) -> Iterator[None]:
     """Turn huggingface_hub's errors into ours; its own messages hold URLs and request ids, ours what to do."""
@@ -193,4 +204,6 @@ def _sorted(uri: str, address: Address) -> Iterator[None]:
             f"{what}: the Hub returned {status}", hints=(_SIGN_IN,) if status in {401, 403} else ()
         ) from error
     except broken as error:
-        raise TransientError(f"the Hub cannot be reached: {str(error) or type(error).__name__}") from error
+        from huggingface_hub.constants import ENDPOINT
+
+        raise TransientError(f"the Hub cannot be reached at {masked_url(ENDPOINT)}: {_reason(error)}") from error

@@ -61,19 +61,21 @@ class LoadedModel:
         """Whether there is a chat template; else what is said is completed as it is."""
         return bool(self._template)
 
-    def prompt_tokens(self, asked: Asked) -> tuple[list[int], tuple[str, ...]]:
-        """Return the tokens of what is asked, and strings that end an answer besides those that it names."""
+    def prompt_tokens(self, asked: Asked) -> tuple[list[list[int]], tuple[str, ...]]:
+        """Return the tokens of each prompt, and strings that end an answer besides those that the request names."""
         stops: list[str] = []
         if asked.chat:
             made = self._rendered(adapted(asked.messages, asked.tools, self._template), asked.tools)
             stops = [made.stop] if isinstance(made.stop, str) else made.stop or []
             text = made.prompt.encode("utf-8", "replace")
-            tokens = self._llama.tokenize(text, add_bos=not made.added_special, special=True)
-        elif isinstance(asked.prompt, str):
-            tokens = self.tokens_of(asked.prompt, special=True)
+            prompts = [self._llama.tokenize(text, add_bos=not made.added_special, special=True)]
         else:
-            tokens = list(asked.prompt)
-        return tokens or [max(self._llama.token_bos(), 0)], tuple(stop for stop in stops if stop)
+            prompts = [
+                self.tokens_of(prompt, special=True) if isinstance(prompt, str) else list(prompt)
+                for prompt in asked.prompts
+            ]
+        first = [max(self._llama.token_bos(), 0)]  # of an empty prompt
+        return [tokens or first for tokens in prompts], tuple(stop for stop in stops if stop)
 
     def _rendered(self, messages: list[dict[str, Any]], tools: Sequence[Mapping[str, Any]]) -> Any:  # noqa: ANN401 - llama-cpp-python's
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -104,11 +106,15 @@ class Reply:
     def whole(self) -> Iterator[dict[str, Any]]:
         """Yield the one object of an answer that is not streamed."""
         prompt, deltas = self._made()
-        choices = [_Choice() for _ in range(self.asked.count)]
+        choices: defaultdict[int, _Choice] = defaultdict(_Choice)
         for delta in deltas:
             choices[delta.index].add(delta)
-        shown = [self._shown_choice(index, choice) for index, choice in enumerate(choices)]
-        yield {**self._head, "choices": shown, "usage": _usage(prompt, sum(choice.tokens for choice in choices))}
+        shown = [self._shown_choice(index, choice) for index, choice in choices.items()]
+        yield {
+            **self._head,
+            "choices": shown,
+            "usage": _usage(prompt, sum(choice.tokens for choice in choices.values())),
+        }
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield the events of an answer that is streamed."""
@@ -124,7 +130,7 @@ class Reply:
                     first = {"role": "assistant", "content": None if delta.calls else ""}
                     yield {**head, "choices": [_event(delta.index, delta=first)], **told}
                 elif asked.echo:
-                    yield {**head, "choices": [_event(delta.index, text=self._prompt_text())], **told}
+                    yield {**head, "choices": [_event(delta.index, text=self._prompt_text(delta.index))], **told}
             tokens[delta.index] = delta.tokens
             for choice in self._event_choices(delta):
                 yield {**head, "choices": [choice], **told}
@@ -132,19 +138,20 @@ class Reply:
             yield {**head, "choices": [], "usage": _usage(prompt, sum(tokens.values()))}
 
     def _made(self) -> tuple[int, Iterator[_Delta]]:
-        """Return how many tokens the prompt has, and what is made of it."""
+        """Return how many tokens the prompts have, and what is made of them."""
         asked = self.asked
-        tokens, stops = self.model.prompt_tokens(asked)
-        if len(tokens) >= self.model.context:
+        prompts, stops = self.model.prompt_tokens(asked)
+        longest = max(map(len, prompts))
+        if longest >= self.model.context:
             raise BadRequestError(
-                f"the prompt has {len(tokens)} tokens, and the context {self.model.context}",
+                f"the prompt has {longest} tokens, and the context {self.model.context}",
                 code="context_length_exceeded",
             )
         first = asked.seed if asked.seed is not None else random.randrange(_SEEDS)  # noqa: S311 - no secret
 
         def made() -> Iterator[_Delta]:
-            for index in range(asked.count):
-                seed = (first + index) % _SEEDS
+            for index, (tokens, turn) in enumerate(itertools.product(prompts, range(asked.count))):
+                seed = (first + turn) % _SEEDS
                 last = 0
                 pieces = answer(self.model, tokens, (*asked.stop, *stops), asked, seed, self.check)
                 for delta in _deltas(pieces, asked, index, chats=asked.chat and self.model.chats):
@@ -152,10 +159,11 @@ class Reply:
                     yield delta
                 self.count(last)
 
-        return len(tokens), made()
+        return sum(map(len, prompts)), made()
 
-    def _prompt_text(self) -> str:
-        prompt = self.asked.prompt
+    def _prompt_text(self, index: int) -> str:
+        """Return the prompt of a choice."""
+        prompt = self.asked.prompts[index // self.asked.count]
         return prompt if isinstance(prompt, str) else b"".join(map(self.model.piece, prompt)).decode("utf-8", "replace")
 
     def _event_choices(self, delta: _Delta) -> Iterator[dict[str, Any]]:
@@ -174,7 +182,7 @@ class Reply:
 
     def _shown_choice(self, index: int, choice: _Choice) -> dict[str, Any]:
         if not self.asked.chat:
-            text = self._prompt_text() + choice.text if self.asked.echo else choice.text
+            text = self._prompt_text(index) + choice.text if self.asked.echo else choice.text
             chances = _completion_chances(tuple(choice.chances), 0) if self.asked.logprobs is not None else None
             return _event(index, chances, choice.finish, text=text)
         message: dict[str, Any] = {"role": "assistant", "content": choice.text}

@@ -85,14 +85,14 @@ class Asked:
     Attributes:
         chat: Whether it is a chat; else a text is completed.
         messages: The conversation, each message with its content as text, or None.
-        prompt: What is completed: text, or tokens.
+        prompts: What is completed: texts, or tokens.
         sampling: Names of `Llama.generate` to values.
         biases: Token to what is added to its logit.
         most: At most so many tokens an answer; None for as many as the context has room for.
         stop: Strings that end an answer.
         seed: Where chance begins; None for anywhere.
         afresh: Whether the prompt is read anew, so that the same request gets the same answer.
-        count: How many answers.
+        count: How many answers to each prompt.
         logprobs: Of how many tokens the logarithms of their probabilities are told beside the one chosen; None for none.
         grammar: What constrains an answer, as llama.cpp writes it.
         tools: What may be called, as the client names them.
@@ -104,7 +104,7 @@ class Asked:
 
     chat: bool
     messages: tuple[dict[str, Any], ...] = ()
-    prompt: str | tuple[int, ...] = ""
+    prompts: tuple[str | tuple[int, ...], ...] = ()
     sampling: Mapping[str, float]
     biases: Mapping[int, float]
     most: int | None
@@ -378,26 +378,37 @@ def chat_asked(body: Mapping[str, Any], limits: Limits, *, seed_is_own: bool = F
     )
 
 
+def _prompts(body: Mapping[str, Any], limits: Limits) -> tuple[str | tuple[int, ...], ...]:
+    """Return what is to be completed: one text, several, the tokens of one, or the tokens of several."""
+    given = body.get("prompt")
+    prompts: list[Any] = [given]
+    if isinstance(given, list) and given and not any(type(item) is int for item in given):
+        prompts = given
+    if len(prompts) > _MOST_INPUTS or not all(isinstance(prompt, str | list) for prompt in prompts):
+        raise BadRequestError(
+            f"prompt must be text, a list of tokens, or a list of up to {_MOST_INPUTS} of them", "prompt"
+        )
+    for prompt in prompts:
+        if isinstance(prompt, list) and not (
+            prompt and all(type(token) is int and 0 <= token < limits.vocabulary for token in prompt)
+        ):
+            raise BadRequestError(f"prompt: a token is a whole number below {limits.vocabulary}", "prompt")
+    return tuple(prompt if isinstance(prompt, str) else tuple(prompt) for prompt in prompts)
+
+
 def completion_asked(body: Mapping[str, Any], limits: Limits, *, seed_is_own: bool = False) -> Asked:
     """Return what a request for a completion asks for; arguments and errors as for a chat."""
-    prompt = body.get("prompt")
-    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
-        prompt = prompt[0]
-    if isinstance(prompt, list):
-        if len(prompt) > 1 and all(isinstance(text, str) for text in prompt):
-            raise BadRequestError("prompt: one text for each request, or the tokens of one", "prompt")
-        if not prompt or not all(type(token) is int and 0 <= token < limits.vocabulary for token in prompt):
-            raise BadRequestError(f"prompt: a token is a whole number below {limits.vocabulary}", "prompt")
-        prompt = tuple(prompt)
-    elif not isinstance(prompt, str):
-        raise BadRequestError("prompt must be text, or a list of tokens", "prompt")
+    prompts = _prompts(body, limits)
     if body.get("suffix"):
         raise BadRequestError("suffix is not supported by this server", "suffix")
     told = _number(body, "logprobs", 0, _MOST_LOGPROBS, whole=True) if "logprobs" in body else None
     echo = _flag(body, "echo")
     if echo and told is not None:
         raise BadRequestError("logprobs of what is echoed are not given", "logprobs")
-    return Asked(chat=False, prompt=prompt, logprobs=told, echo=echo, afresh=seed_is_own, **_common(body, limits))
+    made = _common(body, limits)
+    if len(prompts) * made["count"] > _MOST_INPUTS:
+        raise BadRequestError(f"n times the number of prompts must be at most {_MOST_INPUTS}", "prompt")
+    return Asked(chat=False, prompts=prompts, logprobs=told, echo=echo, afresh=seed_is_own, **made)
 
 
 def given_tokens(body: Mapping[str, Any], limits: Limits) -> list[int]:

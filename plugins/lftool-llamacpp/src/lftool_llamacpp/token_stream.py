@@ -24,8 +24,8 @@ class ServedModel(Protocol):
     def chats(self) -> bool:
         """Whether there is a chat template; else what is said is completed as it is."""
 
-    def prompt_tokens(self, asked: Asked) -> tuple[list[int], tuple[str, ...]]:
-        """Return the tokens of what is asked, and strings that end an answer besides those that it names."""
+    def prompt_tokens(self, asked: Asked) -> tuple[list[list[int]], tuple[str, ...]]:
+        """Return the tokens of each prompt, and strings that end an answer besides those that the request names."""
 
     def generate(
         self, tokens: Sequence[int], asked: Asked, seed: int | None, check: Callable[[], None]

@@ -1016,7 +1016,7 @@ def toolkit_editor(history):
         reserve_space_for_menu=0,
         key_bindings=keys,
         multiline=True,
-        prompt_continuation="... ",
+        prompt_continuation=lambda width, line, wrapped: " " * width if wrapped else "... ",
     )
     return session.prompt
 

@@ -80,15 +80,16 @@ def command(
     options = QualityOptions(targets=targets, text=text, context=context, build=build)
     ports = open_ports(found, threads=jobs)
     measured = apart(lambda: measure_bundles(found, ports, options), ports)
+    model = f"{found.recipe.bundle.name} {found.recipe.bundle.version}"
     if html is not None:
-        write_durably(html, _report(measured, text.name).page().encode(), "extract")
+        write_durably(html, _report(measured, model, text.name).page().encode(), "extract")
     if as_json:
         plain = [_as_json(item) for item in measured]
         print_json(plain[0] if len(targets) == 1 else {"targets": plain})
     elif len(measured) == 1:
         _show(measured[0], text.name)
     else:
-        _show_all(_report(measured, text.name), measured)
+        _show_all(_report(measured, model, text.name), measured)
     if html is not None:
         note(f"wrote {html}")
 
@@ -139,7 +140,7 @@ def _show_all(report: Report, measured: Sequence[MeasuredQuality]) -> None:
             say(str(item.statement))
 
 
-def _report(measured: Sequence[MeasuredQuality], text: str) -> Report:
+def _report(measured: Sequence[MeasuredQuality], model: str, text: str) -> Report:
     from lftool.api import EmbeddingFigures
     from lftool.cli.quality_report import Report, Row
 
@@ -163,14 +164,14 @@ def _report(measured: Sequence[MeasuredQuality], text: str) -> Report:
     notes = (f"{figures.tool}, on {figures.machine}",)
     if isinstance(figures, EmbeddingFigures):
         return Report(
-            title=f"{figures.texts} lines of {text} embedded",
+            title=f"{model}: {figures.texts} lines of {text} embedded",
             columns=("cosine, mean", "least"),
             charts=("1 - mean cosine to the unquantised vectors", "1 - least cosine"),
             rows=tuple(rows),
             notes=(*notes, unquantised),
         )
     return Report(
-        title=f"{figures.tokens} tokens of {text} predicted, context {figures.context}",
+        title=f"{model}: {figures.tokens} tokens of {text} predicted, context {figures.context}",
         columns=("perplexity", "change", "KL divergence", "same top token"),
         charts=("rise of perplexity, per cent", "mean KL divergence, nats"),
         rows=tuple(rows),
