@@ -48,6 +48,7 @@ class Chat:
 class ChatTests:
     """Inherit, and give it a fixture `bundle`: the model to talk to."""
 
+    engine: tuple[str, ...] = ()
     prompt = "> "
     continuation = r"\. "
 
@@ -58,7 +59,7 @@ class ChatTests:
 
         def start(*options: str, columns: int = 80) -> Chat:
             variables = project.environment
-            command = [sys.executable, "-m", "lftool.cli.entry", "run", bundle, *options]
+            command = [sys.executable, "-m", "lftool.cli.entry", "run", bundle, *self.engine, *options]
             opened.append(Terminal(command, project.root, variables, columns))
             return Chat(opened[-1], project.home / "state" / "lftool", self.prompt)
 

@@ -29,6 +29,7 @@ OURS = {
     "lftool-strict",
     "lftool-cuda",
     "lftool-rocm",
+    "lftool-xllamacpp",
     "lftool-metal",
 }
 

@@ -9,11 +9,12 @@ import pytest
 from tests.architecture.test_layers import imports
 
 from lftool.api import BackendType, RuntimeType, SourceType
-from lftool.host.published import BACKENDS, SCHEMES
+from lftool.host.published import BACKENDS, ENGINES, SCHEMES
 from lftool.host.registry import Registry
+from lftool.ops.run.backends import known_backends
 from lftool_llamacpp.flavours import REQUESTS
 
-PLUGINS = ("cuda", "hf", "llamacpp", "metal", "oci", "rocm", "s3", "strict")
+PLUGINS = ("cuda", "hf", "llamacpp", "metal", "oci", "rocm", "s3", "strict", "xllamacpp")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,16 @@ def project_of(repository, name: str) -> dict:
 
 
 def test_the_backends_that_can_be_installed_are_those_of_the_plugins(registry):
-    assert {item.record.name: item.origin.distribution for item in registry.all(BackendType)} == BACKENDS
+    found = {name: registry.backend(name).origin.distribution for name in known_backends(registry)}
+    assert found == BACKENDS
+
+
+def test_the_engines_that_can_be_installed_are_those_of_the_plugins(repository, registry):
+    extras = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for item in registry.all(BackendType):
+        (first, *_) = extras[ENGINES[item.record.engine] if item.record.name == "cpu" else item.record.name]
+        assert re.match(r"[\w-]+", first)[0] == item.origin.distribution
+    assert {item.record.engine for item in registry.all(BackendType)} == set(ENGINES)
 
 
 def test_the_schemes_that_can_be_installed_are_those_of_the_plugins(registry):
@@ -53,7 +63,7 @@ def test_a_plugin_that_takes_from_another_asks_for_that_very_version(repository,
     folder = repository / "plugins" / f"lftool-{name}" / "src"
     taken = {module.partition(".")[0] for path in folder.rglob("*.py") for module, _ in imports(path, repository)}
     others = sorted(taken - {"lftool", f"lftool_{name}"})
-    needed = project_of(repository, name)["dependencies"]
+    needed = [re.sub(r"\[.*?\]", "", needed) for needed in project_of(repository, name)["dependencies"]]
     for other in others:
         plugin = other.removeprefix("lftool_")
         assert f"lftool-{plugin}=={project_of(repository, plugin)['version']}" in needed

@@ -96,5 +96,5 @@ def test_every_package_is_exact_and_pinned_by_hash(path):
 def test_every_package_says_that_it_is_typed(repository):
     packages = [repository / "toolchain" / "lftool", *repository.glob("plugins/*/src/*")]
     found = [path for path in packages if (path / "__init__.py").exists()]
-    assert len(found) == 9
+    assert len(found) == 10
     assert [path.name for path in found if not (path / "py.typed").exists()] == []

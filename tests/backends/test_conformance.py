@@ -1,4 +1,4 @@
-"""The four backends do what every backend must."""
+"""The backends do what every backend must."""
 
 from __future__ import annotations
 
@@ -68,6 +68,12 @@ class Runs(BackendConformance):
 
 class TestCPU(Runs):
     name = "cpu"
+    probe = Probe(available=True)
+    needs_device = False
+
+
+class TestXllamacpp(Runs):
+    name, engine = "cpu", "xllamacpp"
     probe = Probe(available=True)
     needs_device = False
 

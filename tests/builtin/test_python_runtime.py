@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "073eaf86bc7002e5d1d32e9a0b1a29311aadbc3b406249c1c968480ffc24079a"
-RUNTIME = "e3f9be79d935d5eebfe3adff86867df475be7f9f3bba77ecafd6f87567b953e9"
+RUNNER = "9f1439f068de0d742e54fbbd59d8ae1409b920b130fb111c7a45ddebaf69bce6"
+RUNTIME = "6aa2dfa3ac03db58d3fd7776576d238465a573c667a091c1e9a74d37c8c4c4ad"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

@@ -297,7 +297,7 @@ def test_allow_list_settles_a_duplicate_name(site, lftool):
 def test_blocked_plugin_that_the_recipe_needs_is_named(site, lftool):
     site.install("demo", source("demo"))
     lftool.project.write_recipe(RECIPE.format(uri="demo:x", more=""))
-    done = lftool("lock", LFTOOL_PLUGINS="cuda,llamacpp,hf,metal,oci,rocm,s3,strict")
+    done = lftool("lock", LFTOOL_PLUGINS="cuda,llamacpp,hf,metal,oci,rocm,s3,strict,xllamacpp")
     assert done == Outcome(
         status=2,
         out="",
@@ -335,6 +335,7 @@ def test_order_does_not_depend_on_sys_path(site, lftool, tmp_path):
         "rocm",
         "s3",
         "strict",
+        "xllamacpp",
     ]
 
 
@@ -355,6 +356,7 @@ def test_one_distribution_twice_on_sys_path_is_one_plugin(site, lftool, tmp_path
         "rocm",
         "s3",
         "strict",
+        "xllamacpp",
     ]
 
 

@@ -7,6 +7,7 @@ import json
 import threading
 
 import pytest
+from llama_cpp.llama_grammar import json_schema_to_gbnf
 from tests.gates import GATE, KEYS
 
 from lftool_llamacpp import application
@@ -22,10 +23,10 @@ from lftool_llamacpp.requests import (
     given_text,
     given_tokens,
 )
-from lftool_llamacpp.token_stream import TokenChance
+from lftool_llamacpp.token_stream import TokenChance, answer
 from lftool_llamacpp.tool_calls import ToolCalling
 
-LIMITS = Limits(vocabulary=100, compiles=lambda grammar: "root" in grammar)
+LIMITS = Limits(vocabulary=100, grammar=json_schema_to_gbnf, compiles=lambda grammar: "root" in grammar)
 USER = [{"role": "user", "content": "hi"}]
 DEEP = {"type": "array", "items": {}}
 for _ in range(40):
@@ -126,7 +127,7 @@ def test_a_request_that_is_wrong_is_refused_before_the_model_sees_it(body):
 
 
 def test_a_schema_that_does_not_compile_is_refused():
-    limits = Limits(vocabulary=100, compiles=lambda _: False)
+    limits = Limits(vocabulary=100, grammar=json_schema_to_gbnf, compiles=lambda _: False)
     with pytest.raises(BadRequestError, match="does not compile"):
         chat_asked({"messages": USER, "response_format": form({"type": "object"})}, limits)
 
@@ -215,6 +216,9 @@ class Model:
             raise RuntimeError("a secret of the prompt: fail")
         return [[1] * (900 if said == "long" else 3)], ()
 
+    def pieces(self, tokens, stops, asked, seed, check):
+        return answer(self, tokens, stops, asked, seed, check)
+
     def generate(self, tokens, asked, seed, check):
         self.begun.set()
         try:
@@ -234,6 +238,9 @@ class Model:
 
     def likely(self, token, count):
         return TokenChance(text=bytes([token]), logprob=-0.5, others=((bytes([token]), -0.5),) * count)
+
+    def text_of(self, tokens):
+        return bytes(tokens).decode()
 
     def tokens_of(self, text, *, special):
         return [*text.encode(), *([0] if special else [])]

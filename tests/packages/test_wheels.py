@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from email.message import Message
     from pathlib import Path
 
-NAMES = ("lftool", "lftool_cuda", "lftool_hf", "lftool_llamacpp", "lftool_metal", "lftool_oci", "lftool_rocm", "lftool_s3", "lftool_strict")  # fmt: skip
+NAMES = ("lftool", "lftool_cuda", "lftool_hf", "lftool_llamacpp", "lftool_metal", "lftool_oci", "lftool_rocm", "lftool_s3", "lftool_strict", "lftool_xllamacpp")  # fmt: skip
 
 
 @pytest.fixture(scope="session")

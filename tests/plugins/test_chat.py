@@ -25,3 +25,9 @@ class TestChat(ChatTests):
     @pytest.fixture
     def bundle(self, project) -> Path:
         return Path(shutil.copyfile(STORY, project.root / "story.gguf"))
+
+
+class TestXllamacpp(TestChat):
+    """The same with another engine."""
+
+    engine = ("--engine", "xllamacpp")

@@ -95,6 +95,7 @@ class LaunchRequest:
         executable: The native runtime of this backend, if this machine has one that may be started.
         probe: What the backend found on this machine; None for a backend that is always available.
         size: How much memory the model takes.
+        runtime: Name and number of the runtime that the bundle begins with; None for a GGUF, which its weights begin.
         serve: Set if the bundle is to be served. Otherwise it answers prompts or chats.
     """
 
@@ -103,6 +104,7 @@ class LaunchRequest:
     executable: Path | None = None
     probe: Probe | None = None
     size: ModelSize = ModelSize(weights=0)
+    runtime: str | None = None
     serve: ServeOptions | None = None
 
 

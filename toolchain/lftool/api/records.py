@@ -202,7 +202,12 @@ class QuantizerType(TransformType):
 class BackendType(ConfigurableRecord):
     """A backend, such as cpu, cuda, rocm or metal.
 
+    Several plugins may provide a backend, each with its own engine. lftool uses the first one, by name, whose module is
+    installed, unless `--engine` names another.
+
     Attributes:
+        engine: Name of what computes, such as `llama-cpp-python`; empty if the backend has no other.
+        module: Module of the engine, which must be installed for `launch` and `load`; empty if there is none to look for.
         loads: Whether its `load` tries models before they are locked.
         preference: If several backends are available, `--backend auto` takes the one with the highest preference. The
             processor has 1, our accelerators have 10.
@@ -210,9 +215,16 @@ class BackendType(ConfigurableRecord):
         factory: Called with the options if the record has an options class, else without arguments.
     """
 
+    engine: str = ""
+    module: str = ""
     loads: bool = False
     preference: int = 0
     factory: Callable[..., Backend]
+
+    @property
+    def key(self) -> str:
+        """Name and engine: several plugins may provide a backend."""
+        return f"{self.name} {self.engine}".rstrip()
 
 
 @frozen(kw_only=True)

@@ -6,6 +6,7 @@ This is the only place in the core that names plugins. A test compares it with t
 from __future__ import annotations
 
 BACKENDS = {"cpu": "lftool-llamacpp", "cuda": "lftool-cuda", "metal": "lftool-metal", "rocm": "lftool-rocm"}
+ENGINES = {"llama-cpp-python": "cpu", "xllamacpp": "xllamacpp"}  # to extras of lftool
 SCHEMES = {"hf": "lftool-hf", "s3": "lftool-s3", "gs": "lftool-s3", "az": "lftool-s3", "oci": "lftool-oci"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import frozen
@@ -114,6 +115,37 @@ class Registry:
                 return registered
         raise self._missing(kind, name, [item.record.name for item in found], error)
 
+    def engines(self, backend: str) -> tuple[Registered[BackendType], ...]:
+        """Return the records of a backend, those whose module is installed first."""
+        found = (item for item in self.all(BackendType) if item.record.name == backend)
+        return tuple(sorted(found, key=lambda item: not is_installed(item.record)))
+
+    def backend(
+        self, name: str, engine: str | None = None, error: type[LftoolError] = UnavailableError
+    ) -> Registered[BackendType]:
+        """Return a backend, with an engine whose module is installed if there is one.
+
+        Args:
+            name: The backend.
+            engine: The engine; None for any.
+            error: Class of what is raised if there is no such backend.
+
+        Raises:
+            LftoolError: Of class `error`; there is no such backend. The message names similar ones.
+            UnavailableError: No installed plugin provides it with that engine.
+        """
+        found = self.engines(name)
+        if not found:
+            valid = sorted({item.record.name for item in self.all(BackendType)})
+            raise self._missing(BackendType, name, valid, error)
+        able = [item for item in found if engine in {None, item.record.engine}]
+        if not able:
+            have = ", ".join(sorted(item.record.engine for item in found if item.record.engine)) or "none by name"
+            raise UnavailableError(
+                f"no installed plugin has the engine {engine!r} for the backend {name}; there is: {have}"
+            )
+        return able[0]
+
     def _by_scheme(self, kind: type[S], scheme: str) -> Registered[S] | None:
         """Return the record of `kind` that opens `scheme`, if there is one.
 
@@ -183,7 +215,7 @@ class Registry:
 
         A recipe may name another machine's backend: weights for it can be locked and packed here.
         """
-        installed = [item.record.name for item in self.all(BackendType)]
+        installed = sorted({item.record.name for item in self.all(BackendType)})
         if name not in installed and name not in BACKENDS:
             valid = sorted({*installed, *BACKENDS})
             raise self._missing(BackendType, name, valid, RecipeError, "installed, or ours to install")
@@ -309,6 +341,11 @@ _NOUNS: dict[type[Record], str] = {
     CommandType: "command",
     Example: "example",
 }
+
+
+def is_installed(record: BackendType) -> bool:
+    """Return whether the module of a backend's engine can be found."""
+    return not record.module or importlib.util.find_spec(record.module) is not None
 
 
 def _noun(kind: type[Record]) -> str:

@@ -26,7 +26,7 @@ import attrs
 import pytest
 from attrs import Factory, frozen
 
-from lftool.api import BackendType, LaunchRequest, ModelSize, Probe, ServeOptions
+from lftool.api import LaunchRequest, ModelSize, Probe, ServeOptions
 from lftool.builtin.python_runtime import PythonRuntime
 from lftool.errors import UnavailableError, UsageError
 from lftool.host.given_options import factory_arguments
@@ -67,13 +67,14 @@ class BackendConformance:
 
     name: ClassVar[str]
     probe: ClassVar[Probe]
+    engine: ClassVar[str | None] = None
     needs_device: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Any]] = {}
 
     @pytest.fixture
     def backend(self, project: ProjectFolder) -> Backend:
         """The backend under test."""
-        record = project.registry().get(BackendType, self.name).record
+        record = project.registry().backend(self.name, self.engine).record
         return record.factory(*factory_arguments(record, self.options, "backend", f"backends.{self.name}", UsageError))
 
     @pytest.fixture
@@ -101,7 +102,7 @@ class BackendConformance:
 
     def test_it_says_what_is_here_or_why_it_is_not(self, project: ProjectFolder, tmp_path: Path) -> None:
         """In a separate process and within its time limit, whatever this machine has."""
-        found = probe_backend(self.name, project.registry(), Store(tmp_path / "store")).probe
+        found = probe_backend(self.name, project.registry(), Store(tmp_path / "store"), self.engine).probe
         assert found.available == bool(found.devices)
         assert bool(found.reason) != found.available
         assert bool(found.fingerprint) == found.available
@@ -111,7 +112,7 @@ class BackendConformance:
     ) -> None:
         """No driver tool can be found."""
         monkeypatch.setenv("PATH", str(tmp_path))
-        found = probe_backend(self.name, project.registry(), Store(tmp_path / "store"))
+        found = probe_backend(self.name, project.registry(), Store(tmp_path / "store"), self.engine)
         assert isinstance(found.probe, Probe)
         assert found.probe.available or found.probe.reason
 

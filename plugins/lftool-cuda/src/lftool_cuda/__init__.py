@@ -34,6 +34,8 @@ def lftool_backends() -> Iterator[BackendType]:
     yield BackendType(
         name="cuda",
         summary="NVIDIA GPUs, through llama.cpp built with CUDA",
+        engine="llama-cpp-python",
+        module="llama_cpp",
         loads=True,
         preference=10,
         factory=lazily("lftool_cuda.backend:CUDABackend"),

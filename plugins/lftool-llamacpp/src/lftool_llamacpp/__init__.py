@@ -122,6 +122,8 @@ def lftool_backends() -> Iterator[BackendType]:
     yield BackendType(
         name="cpu",
         summary="llama-cpp-python on the CPU, weights mapped in place",
+        engine="llama-cpp-python",
+        module="llama_cpp",
         loads=True,
         preference=1,
         factory=lazily("lftool_llamacpp.backend:CPUBackend"),

@@ -194,7 +194,7 @@ class Application:
 
     async def _detokenize(self, scope: Scope, receive: Receive, send: Send) -> None:
         tokens = given_tokens(await self._body(scope, receive), self.limits)
-        text = b"".join(map(self.model.piece, tokens)).decode("utf-8", "replace")
+        text = await asyncio.to_thread(self.model.text_of, tokens)
         await _answer(send, json.dumps({"content": text}).encode())
 
     async def _body(self, scope: Scope, receive: Receive) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lftool_llamacpp.flavours import REQUESTS
 from lftool_llamacpp.offload import fit, sentence
 
 if TYPE_CHECKING:
-    from lftool.api import LaunchRequest, Probe
+    from lftool.api import LaunchRequest, Probe, ServeOptions
 
 SERVER = "lftool_llamacpp.server"
 
@@ -28,11 +28,7 @@ def command(request: LaunchRequest, flags: tuple[str, ...], where: str) -> Launc
         where: What runs where, for people.
     """
     serve = request.serve
-    asked: tuple[str, ...] = () if serve is None else ("--host", serve.host, "--port", str(serve.port))
-    if serve is not None and serve.insecure:
-        asked = (*asked, "--insecure")
-    if serve is not None and serve.embeddings:
-        asked = (*asked, "--embeddings")
+    asked = () if serve is None else server_arguments(serve)
     if request.executable is not None:
         server = () if serve is None else ("--server",)
         argv = (str(request.executable), "--bundle", request.bundle, *server, *asked, *flags)
@@ -40,11 +36,24 @@ def command(request: LaunchRequest, flags: tuple[str, ...], where: str) -> Launc
     if importlib.util.find_spec("llama_cpp") is None:
         raise UnavailableError(
             "neither llama-cpp-python nor a native runtime is installed",
-            hints=("pip install 'lftool[cpu]'", "or compile one: lftool runtime build", "or start the bundle itself"),
+            hints=(
+                "install a ready-made engine: pip install 'lftool[xllamacpp]'",
+                "or llama-cpp-python, which is compiled: pip install 'lftool[cpu]'",
+                "or compile a runtime: lftool runtime build",
+                "or start the bundle itself",
+            ),
         )
     script = str(request.runner)
     runner = (script, request.bundle) if serve is None else ("-m", SERVER, script, request.bundle, *asked)
     return LaunchCommand(argv=(sys.executable, "-I", *runner, *flags), sentence=f"{where}; llama-cpp-python")
+
+
+def server_arguments(serve: ServeOptions) -> tuple[str, ...]:
+    """Return the arguments that servers take: the native one and those in Python."""
+    asked: tuple[str, ...] = ("--host", serve.host, "--port", str(serve.port))
+    if serve.insecure:
+        asked = (*asked, "--insecure")
+    return (*asked, "--embeddings") if serve.embeddings else asked
 
 
 def accelerated(request: LaunchRequest, backend: str, *, shared: bool = True) -> LaunchCommand:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from lftool_llamacpp.conversations import adapted
 from lftool_llamacpp.requests import BadRequestError
-from lftool_llamacpp.token_stream import TokenChance
+from lftool_llamacpp.token_stream import TokenChance, answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lftool_llamacpp.requests import Asked
+    from lftool_llamacpp.token_stream import Piece
 
     Render = Callable[..., Any]
 
@@ -86,6 +87,17 @@ class LoadedModel:
             told = str(error)[:_MOST_TOLD]
             raise BadRequestError(f"the chat template refuses the conversation: {told}", "messages") from None
 
+    def pieces(
+        self,
+        tokens: Sequence[int],
+        stops: tuple[str, ...],
+        asked: Asked,
+        seed: int | None,
+        check: Callable[[], None],
+    ) -> Iterator[Piece]:
+        """Yield one answer piece by piece; the last piece has a `finish`."""
+        return answer(self, tokens, stops, asked, seed, check)
+
     def generate(
         self, tokens: Sequence[int], asked: Asked, seed: int | None, check: Callable[[], None]
     ) -> Iterator[int]:
@@ -124,6 +136,10 @@ class LoadedModel:
             buffer = ctypes.create_string_buffer(-size)
             size = llama_cpp.llama_token_to_piece(vocab, token, buffer, len(buffer), 0, False)  # noqa: FBT003 - as above
         return buffer.raw[:size]
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens."""
+        return b"".join(map(self.piece, tokens)).decode("utf-8", "replace")
 
     def likely(self, token: int, count: int) -> TokenChance:
         """Return how likely the token that came last was, and the `count` likeliest at its place."""

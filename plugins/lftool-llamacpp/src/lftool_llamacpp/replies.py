@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field, frozen
 
 from lftool_llamacpp.requests import Asked, BadRequestError
-from lftool_llamacpp.token_stream import ServedModel, TokenChance, answer
+from lftool_llamacpp.token_stream import ServedModel, TokenChance
 from lftool_llamacpp.tool_calls import CallPiece, CallReader, joined
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Reply:
             for index, (tokens, turn) in enumerate(itertools.product(prompts, range(asked.count))):
                 seed = (first + turn) % _SEEDS
                 last = 0
-                pieces = answer(self.model, tokens, (*asked.stop, *stops), asked, seed, self.check)
+                pieces = self.model.pieces(tokens, (*asked.stop, *stops), asked, seed, self.check)
                 for delta in _deltas(pieces, asked, index, chats=asked.chat and self.model.chats):
                     last = delta.tokens
                     yield delta
@@ -164,7 +164,7 @@ class Reply:
     def _prompt_text(self, index: int) -> str:
         """Return the prompt of a choice."""
         prompt = self.asked.prompts[index // self.asked.count]
-        return prompt if isinstance(prompt, str) else b"".join(map(self.model.piece, prompt)).decode("utf-8", "replace")
+        return prompt if isinstance(prompt, str) else self.model.text_of(prompt)
 
     def _event_choices(self, delta: _Delta) -> Iterator[dict[str, Any]]:
         asked = self.asked

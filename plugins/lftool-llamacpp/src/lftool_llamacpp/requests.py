@@ -71,10 +71,12 @@ class Limits:
 
     Attributes:
         vocabulary: How many tokens it has.
-        compiles: Tells whether llama.cpp takes a grammar.
+        grammar: Returns a JSON Schema, as text, as the engine's grammar. It raises what the engine raises.
+        compiles: Tells whether the engine takes a grammar.
     """
 
     vocabulary: int
+    grammar: Callable[[str], str]
     compiles: Callable[[str], bool]
 
 
@@ -262,13 +264,11 @@ def _check_schema(schema: Any, param: str) -> None:  # noqa: ANN401 - JSON
 
 
 def _grammar_of(schema: Any, limits: Limits, param: str) -> str:  # noqa: ANN401 - JSON
-    """Return a schema as llama.cpp's grammar; one that llama.cpp takes."""
+    """Return a schema as the engine's grammar; one that the engine takes."""
     _check_schema(schema, param)
-    from llama_cpp.llama_grammar import json_schema_to_gbnf
-
     try:
-        grammar: str = json_schema_to_gbnf(json.dumps(schema))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, AssertionError, IndexError) as error:
+        grammar = limits.grammar(json.dumps(schema))
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError) as error:
         told = str(error)[:200] or type(error).__name__
         raise BadRequestError(f"llama.cpp's grammars cannot express the schema: {told}", param) from None
     if not limits.compiles(grammar):

@@ -1,7 +1,8 @@
 """The Python server of a bundle: `python -I -m lftool_llamacpp.server RUNNER BUNDLE [OPTIONS]`.
 
 For machines without a native runtime. The runner's functions have the weights mapped where they lie; what the run contract
-says is put into requests that do not say otherwise. It answers one request at a time.
+says is put into requests that do not say otherwise. It answers one request at a time. Another engine calls `run` with a
+function that loads models its own way.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
+
 from lftool_llamacpp.application import Application
 from lftool_llamacpp.loaded_model import LoadedModel
 from lftool_llamacpp.requests import Limits
+from lftool_llamacpp.token_stream import ServedModel
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,7 +34,29 @@ _MOST_CONNECTIONS = 512
 _MOST_HEAD_BYTES = 64 * 1024
 
 
-def _load(path: str) -> Any:  # noqa: ANN401 - a module that is known at run time
+@frozen(kw_only=True)
+class Served:
+    """A model in memory.
+
+    Attributes:
+        model: Answers requests.
+        kind: What it does: `generates`, `embeds` or `ranks`.
+        template: The chat template; empty for none.
+        limits: What it bounds.
+        embed: Returns the vector of a text and its number of tokens.
+        rank: Returns the score of a document for a query and their number of tokens.
+    """
+
+    model: ServedModel
+    kind: str
+    template: str
+    limits: Limits
+    embed: Callable[[str], tuple[list[float], int]]
+    rank: Callable[[str, str], tuple[float, int]]
+
+
+def load_script(path: str) -> Any:  # noqa: ANN401 - a module that is known at run time
+    """Return the runner, which is a script, as a module."""
     loader = SourceFileLoader("lftool_runner", path)
     spec = spec_from_loader(loader.name, loader)
     assert spec is not None  # noqa: S101 - a loader was given
@@ -53,6 +80,7 @@ def _options(runner: Any) -> argparse.Namespace:  # noqa: ANN401 - as above
 def _limits(model: Any) -> Limits:  # noqa: ANN401 - llama_cpp.Llama
     """Return what a model bounds."""
     import llama_cpp
+    from llama_cpp.llama_grammar import json_schema_to_gbnf
 
     vocabulary = llama_cpp.llama_model_get_vocab(model.model)
 
@@ -63,7 +91,23 @@ def _limits(model: Any) -> Limits:  # noqa: ANN401 - llama_cpp.Llama
         llama_cpp.llama_sampler_free(sampler)
         return True
 
-    return Limits(vocabulary=model.n_vocab(), compiles=compiles)
+    return Limits(vocabulary=model.n_vocab(), grammar=json_schema_to_gbnf, compiles=compiles)
+
+
+def _loaded(runner: Any, bundle: Any, options: argparse.Namespace) -> Served:  # noqa: ANN401 - as above
+    """Return the model, loaded with llama-cpp-python."""
+    model, kind = runner.load(bundle, options, embeddings=options.embeddings)
+    template = model.metadata.get("tokenizer.chat_template", "")
+    loaded = LoadedModel(model, model.chat_formatter, template)
+    runner.interruptible(model, loaded.check)
+    return Served(
+        model=loaded,
+        kind=kind,
+        template=template,
+        limits=_limits(model),
+        embed=partial(runner.embed, model),
+        rank=partial(runner.rank, model),
+    )
 
 
 def _about(bundle: Any, kind: str, context: int) -> dict[str, Any]:  # noqa: ANN401 - the runner's Bundle
@@ -115,9 +159,13 @@ def _impatient(protocol: Any) -> Any:  # noqa: ANN401 - uvicorn's class of conne
     return Impatient
 
 
-def main() -> None:
-    """Serve until told to stop."""
-    runner = _load(sys.argv[1])
+def main(load: Callable[[Any, Any, argparse.Namespace], Served] = _loaded) -> None:
+    """Serve until told to stop.
+
+    Args:
+        load: Loads a model; called with the runner's module, its `Bundle`, and the options.
+    """
+    runner = load_script(sys.argv[1])
     options = _options(runner)
     bundle = runner.Bundle(options.bundle)
     runner.apply_options(bundle, options)
@@ -125,24 +173,21 @@ def main() -> None:
         import uvicorn  # noqa: PLC0415 - not everybody has it
         from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: PLC0415 - as above
     except ImportError as error:
-        sys.stderr.write(f"{bundle.name}: serving with llama-cpp-python needs {error.name}\n")
+        sys.stderr.write(f"{bundle.name}: serving without a native runtime needs {error.name}\n")
         sys.stderr.write("  hint: pip install 'lftool-llamacpp[server]', or compile a runtime: lftool runtime build\n")
         sys.exit(8)
-    model, kind = runner.load(bundle, options, embeddings=options.embeddings)
-    template = model.metadata.get("tokenizer.chat_template", "")
-    if kind == "generates" and not template:
+    served = load(runner, bundle, options)
+    if served.kind == "generates" and not served.template:
         sys.stderr.write(f"{bundle.name}: {runner.NO_TEMPLATE}\n")
     key = os.environ.get("LLAMA_API_KEY") or None
-    loaded = LoadedModel(model, model.chat_formatter, template)
-    runner.interruptible(model, loaded.check)
     application = Application(
-        model=loaded,
+        model=served.model,
         name=bundle.manifest["name"],
         contract=bundle.contract,
-        limits=_limits(model),
-        about=_about(bundle, kind, model.n_ctx()),
-        embed=partial(runner.embed, model) if kind == "embeds" else None,
-        rank=partial(runner.rank, model) if kind == "ranks" else None,
+        limits=served.limits,
+        about=_about(bundle, served.kind, served.model.context),
+        embed=served.embed if served.kind == "embeds" else None,
+        rank=served.rank if served.kind == "ranks" else None,
         key=key,
         local_only=key is None and not options.insecure,
     )
@@ -176,13 +221,13 @@ def main() -> None:
     server.run()
 
 
-def run() -> None:
-    """Serve, and say in one line what went wrong."""
+def run(load: Callable[[Any, Any, argparse.Namespace], Served] = _loaded) -> None:
+    """Serve, and say in one line what went wrong; the argument as of `main`."""
     try:
-        main()
+        main(load)
     except KeyboardInterrupt:
         sys.exit(0)
-    except Exception as error:  # of llama-cpp-python: a model that it does not know
+    except Exception as error:  # of the engine: a model that it does not know
         if os.environ.get("LFTOOL_TRACEBACK"):
             raise
         name = os.environ.get("LFTOOL_BUNDLE", sys.argv[2] if len(sys.argv) > 2 else "bundle")  # noqa: PLR2004 - argv

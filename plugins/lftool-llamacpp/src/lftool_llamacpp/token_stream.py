@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ServedModel(Protocol):
-    """What answers are made of; `LoadedModel` is the real one."""
+    """What answers requests: `LoadedModel` with llama-cpp-python. Other engines bring their own."""
 
     @property
     def context(self) -> int:
@@ -26,6 +26,38 @@ class ServedModel(Protocol):
 
     def prompt_tokens(self, asked: Asked) -> tuple[list[list[int]], tuple[str, ...]]:
         """Return the tokens of each prompt, and strings that end an answer besides those that the request names."""
+
+    def pieces(
+        self,
+        tokens: Sequence[int],
+        stops: tuple[str, ...],
+        asked: Asked,
+        seed: int | None,
+        check: Callable[[], None],
+    ) -> Iterator[Piece]:
+        """Yield one answer piece by piece; the last piece has a `finish`.
+
+        Args:
+            tokens: Of the prompt; at least one, and fewer than the context.
+            stops: Strings that end it.
+            asked: What is asked.
+            seed: Where chance begins; None for anywhere.
+            check: Called before each token; it may raise.
+        """
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens."""
+
+    def tokens_of(self, text: str, *, special: bool) -> list[int]:
+        """Return the tokens of a text; `special` adds what the model wants at its begin and end."""
+
+
+class TokenModel(Protocol):
+    """What makes tokens one by one."""
+
+    @property
+    def context(self) -> int:
+        """How many tokens prompt and answer may have."""
 
     def generate(
         self, tokens: Sequence[int], asked: Asked, seed: int | None, check: Callable[[], None]
@@ -40,9 +72,6 @@ class ServedModel(Protocol):
 
     def likely(self, token: int, count: int) -> TokenChance:
         """Return how likely the token that came last was, and the `count` likeliest at its place."""
-
-    def tokens_of(self, text: str, *, special: bool) -> list[int]:
-        """Return the tokens of a text; `special` adds what the model wants at its begin and end."""
 
 
 @frozen(kw_only=True)
@@ -113,23 +142,14 @@ class _Text:
 
 
 def answer(
-    model: ServedModel,
+    model: TokenModel,
     tokens: Sequence[int],
     stops: tuple[str, ...],
     asked: Asked,
     seed: int | None,
     check: Callable[[], None],
 ) -> Iterator[Piece]:
-    """Yield one answer piece by piece; the last piece has a `finish`.
-
-    Args:
-        model: What makes it.
-        tokens: Of the prompt; at least one, and fewer than the context.
-        stops: Strings that end it.
-        asked: What is asked.
-        seed: Where chance begins.
-        check: Called before each token; it may raise.
-    """
+    """Yield one answer piece by piece, of a model that makes tokens; arguments as of `ServedModel.pieces`."""
     room = model.context - len(tokens)
     most = min(asked.most or room, room)
     text, count = _Text(stops=stops), 0

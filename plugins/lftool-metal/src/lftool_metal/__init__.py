@@ -18,6 +18,8 @@ def lftool_backends() -> Iterator[BackendType]:
     yield BackendType(
         name="metal",
         summary="GPUs of Macs, through llama-cpp-python built with Metal",
+        engine="llama-cpp-python",
+        module="llama_cpp",
         loads=True,
         preference=10,
         factory=lazily("lftool_metal.backend:MetalBackend"),

@@ -28,6 +28,8 @@ def lftool_backends() -> Iterator[BackendType]:
     yield BackendType(
         name="rocm",
         summary="AMD GPUs, through llama.cpp built with HIP",
+        engine="llama-cpp-python",
+        module="llama_cpp",
         loads=True,
         preference=10,
         factory=lazily("lftool_rocm.backend:ROCmBackend"),

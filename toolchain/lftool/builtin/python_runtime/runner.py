@@ -579,14 +579,20 @@ def in_context(stream):
         raise TooLong(int(found[1]), int(found[2]))
 
 
-class Session:
-    """One model and one contract."""
+def load_to_talk(bundle, options):
+    """Return the model, what it does, and what its prompts are read with."""
+    model, kind = load(bundle, options)
+    interruptible(model, lambda: reading.look())
+    reading = Reading(model)
+    return model, kind, reading
 
-    def __init__(self, bundle, options):
+
+class Session:
+    """One model and one contract; `load` loads it: another engine brings its own."""
+
+    def __init__(self, bundle, options, load=load_to_talk):
         contract = self.contract = bundle.contract
-        self.model, self.kind = load(bundle, options)
-        interruptible(self.model, lambda: self.reading.look())
-        self.reading = Reading(self.model)
+        self.model, self.kind, self.reading = load(bundle, options)
         if self.kind == "ranks":
             sys.stderr.write("%s: this model ranks documents; serve it, and ask /v1/rerank\n" % bundle.name)
             sys.exit(2)
@@ -1021,7 +1027,7 @@ def toolkit_editor(history):
     return session.prompt
 
 
-def main():
+def main(load=load_to_talk):
     """Parse arguments and run."""
     parser = argparse.ArgumentParser(
         prog=os.path.basename(bundle_name(sys.argv[1])), description="Run the model in this file.", allow_abbrev=False
@@ -1048,7 +1054,7 @@ def main():
         prompt = prompt[:-1] if prompt.endswith("\n") else prompt
         if not prompt.strip():
             sys.exit("%s: no prompt: give -p, or write one to standard input" % bundle.name)
-    session = Session(bundle, options)
+    session = Session(bundle, options, load)
     if prompt is None and session.kind == "embeds":
         sys.exit("%s: this is an embedding model; give it a text with -p or on standard input" % bundle.name)
     if prompt is None:
@@ -1059,17 +1065,22 @@ def main():
         session.answer(prompt)
 
 
-if __name__ == "__main__":
+def run(load=load_to_talk):
+    """Run, and say in one line what went wrong."""
     try:
-        main()
+        main(load)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
-    except Exception as error:  # of llama-cpp-python: a model it does not know, a prompt too long, a faulty template
+    except Exception as error:  # of the engine: a model it does not know, a prompt too long, a faulty template
         if os.environ.get("LFTOOL_TRACEBACK"):
             raise
         message = str(error).replace(sys.argv[1], bundle_name(sys.argv[1]))
         sys.stderr.write("%s: %s\n" % (bundle_name(sys.argv[1]), message or type(error).__name__))
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    run()

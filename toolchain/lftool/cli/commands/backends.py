@@ -26,7 +26,10 @@ def command(as_json: bool) -> None:
         return
     for item in found:
         probe = item.probe
-        say(f"{item.name:<7}{'available' if probe.available else 'unavailable: ' + probe.reason}")
+        with_engine = f" with {item.engine}" if item.engine else ""
+        say(
+            f"{item.name:<7}{'available' if probe.available else 'unavailable: ' + probe.reason}{with_engine if probe.available else ''}"
+        )
         for device in probe.devices:
             memory = "" if device.memory is None else f", {device.memory / 1e9:.1f} GB"
             free = "" if device.free is None else f", {device.free / 1e9:.1f} GB free"
@@ -36,13 +39,14 @@ def command(as_json: bool) -> None:
         for semantics in item.native:
             say(f"       native runtime {semantics}, compiled")
         if probe.available and not probe.library and not item.native:
-            say("       the installed llama-cpp-python cannot use it")
+            say(f"       {item.engine or 'what is installed'} cannot use it")
 
 
 def _as_json(item: FoundBackend) -> dict[str, Any]:
     probe = item.probe
     return {
         "name": item.name,
+        "engine": item.engine or None,
         "plugin": item.plugin,
         "available": probe.available,
         "reason": probe.reason or None,

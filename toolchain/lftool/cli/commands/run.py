@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--upgrade", is_flag=True, help="Ask again what a URI means; else it stays what it was the first time.")
 @run_options
 @click.option("--backend", metavar="NAME", help="Backend to use; auto: the best available; default: the bundle's.")
+@click.option("--engine", metavar="NAME", help="Engine to use: native, or one that lftool backends lists.")
 @trust_options
 def command(
     what: str,
@@ -32,6 +33,7 @@ def command(
     no_history: bool,
     upgrade: bool,
     backend: str | None,
+    engine: str | None,
     key: tuple[Path, ...],
     trust: Path | None,
     **given: Any,  # noqa: ANN401 - the values of run_options
@@ -58,10 +60,10 @@ def command(
     name, backend = picked.path.name if made.path.is_dir() else made.name, picked.backend
     chatting = prompt is None and sys.stdin is not None and sys.stdin.isatty()
     variables = chat_files(history=not no_history) if chatting else {}
-    ready = prepare_run(picked.path, policy, store, backend, context=given["ctx"], name=name)
+    ready = prepare_run(picked.path, policy, store, backend, context=given["ctx"], name=name, engine=engine)
     for line in (ready.signature, *ready.told):
         note(f"{name}: {line}")
-    if policy is None and backend is None and given["ctx"] is None and ready.steady:
+    if policy is None and backend is engine is given["ctx"] is None and ready.steady:
         remember(ready, ready.files)
     passed = [] if prompt is None else [f"--prompt={prompt}"]  # it may begin with a dash
     passed += [*(["--raw"] if raw else []), *(["--stats"] if stats else []), *arguments(given)]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--upgrade", is_flag=True, help="Ask again what a URI means; else it stays what it was the first time.")
 @run_options
 @click.option("--backend", metavar="NAME", help="Backend to use; auto: the best available; default: the bundle's.")
+@click.option("--engine", metavar="NAME", help="Engine to use: native, or one that lftool backends lists.")
 @trust_options
 def command(
     what: str,
@@ -32,6 +33,7 @@ def command(
     insecure: bool,
     upgrade: bool,
     backend: str | None,
+    engine: str | None,
     key: tuple[Path, ...],
     trust: Path | None,
     **given: Any,  # noqa: ANN401 - the values of run_options
@@ -55,7 +57,7 @@ def command(
     for line in filter(None, (made.told, picked.why)):
         note(line)
     name, backend = picked.path.name if made.path.is_dir() else made.name, picked.backend
-    ready = prepare_run(picked.path, policy, store, backend, options, context=given["ctx"], name=name)
+    ready = prepare_run(picked.path, policy, store, backend, options, context=given["ctx"], name=name, engine=engine)
     require_free(host, port)
     for line in (ready.signature, *ready.told):
         note(f"{name}: {line}")

@@ -40,28 +40,37 @@ class FoundBackend:
 
     Attributes:
         name: The backend.
+        engine: The engine of its plugin; empty if it has no name.
         plugin: The distribution that provides it; None if there is none.
         probe: The result of its probe.
         native: Semantics of this machine's native runtimes for it.
     """
 
     name: str
+    engine: str = ""
     plugin: str | None
     probe: Probe
     native: tuple[str, ...] = ()
 
 
-def probe_backend(name: str, registry: Registry, store: Store) -> FoundBackend:
+def probe_backend(name: str, registry: Registry, store: Store, engine: str | None = None) -> FoundBackend:
     """Let a backend probe this machine in a separate process; an error there becomes the reason for unavailability.
+
+    Args:
+        name: The backend.
+        registry: Has the backends.
+        store: Has this machine's native runtimes.
+        engine: Its engine; None for the one that would be used.
 
     Raises:
         StorageError: The cache cannot be used.
+        UnavailableError: No installed plugin provides it with that engine.
     """
-    registered = next((item for item in registry.all(BackendType) if item.record.name == name), None)
-    if registered is None:
+    if not registry.engines(name):
         plugin = f"the plugin {BACKENDS[name]}" if name in BACKENDS else f"a plugin with the backend {name}"
         missing = Probe(available=False, reason=f"{plugin} is not installed")
         return FoundBackend(name=name, plugin=None, probe=missing, native=_native_here(name, store))
+    registered = registry.backend(name, engine)
     with store.in_use():
         try:
             from lftool.host.isolated import Isolated  # noqa: PLC0415 - a bundle's own backend is not probed
@@ -72,7 +81,13 @@ def probe_backend(name: str, registry: Registry, store: Store) -> FoundBackend:
             probe = Isolated(store.temporary, Workers(), rules).probe_backend(registered)
         except LftoolError as error:
             probe = Probe(available=False, reason=error.message.replace("\n", " "))
-    return FoundBackend(name=name, plugin=registered.origin.distribution, probe=probe, native=_native_here(name, store))
+    return FoundBackend(
+        name=name,
+        engine=registered.record.engine,
+        plugin=registered.origin.distribution,
+        probe=probe,
+        native=_native_here(name, store),
+    )
 
 
 def confinement_here() -> Applied:
@@ -98,8 +113,11 @@ def known_backends(registry: Registry) -> tuple[str, ...]:
 
 
 def probe_all(registry: Registry, store: Store) -> list[FoundBackend]:
-    """Return the probes of all backends, in order of preference."""
-    return [probe_backend(name, registry, store) for name in known_backends(registry)]
+    """Return the probes of all backends with each of their engines, in order of preference."""
+    engines: dict[str, list[str | None]] = {
+        name: [item.record.engine for item in registry.engines(name)] for name in known_backends(registry)
+    }
+    return [probe_backend(name, registry, store, engine) for name in engines for engine in engines[name] or [None]]
 
 
 def device_text(found: FoundBackend) -> str:

@@ -15,7 +15,7 @@ from lftool.errors import PluginError, UnavailableError, UsageError
 from lftool.host.confinement import Confinement, for_running
 from lftool.host.given_options import factory_arguments
 from lftool.host.guarding import guarded
-from lftool.host.published import BACKENDS
+from lftool.host.published import BACKENDS, ENGINES
 from lftool.host.registry import Registered, Registry
 from lftool.ops.run.backends import AUTO, CPU, host_executable, known_backends, native_runtimes, pick, probe_backend
 from lftool.ops.run.integrity import CheckedBundle, check, trusted_signers
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from lftool.api import Probe, ServeOptions
     from lftool.models.policy import TrustPolicy
     from lftool.store.store import Store
+
+
+NATIVE = "native"
 
 
 @frozen(kw_only=True)
@@ -120,12 +123,34 @@ def confined(ready: ReadyToRun) -> tuple[str, ...]:
 
 
 def _executable(
-    backend: str, checked: CheckedBundle, descriptor: int, signers: tuple[str, ...] | None, store: Store
+    backend: str,
+    engine: str | None,
+    checked: CheckedBundle,
+    descriptor: int,
+    signers: tuple[str, ...] | None,
+    store: Store,
 ) -> Path | None:
     """Return the native runtime to start: this machine's, or else the bundle's if a trusted key signed it.
 
     A bundle's code is not started without a trusted signature: passing the integrity check proves no origin.
+
+    Raises:
+        UnavailableError: The native runtime is asked for, and there is none.
     """
+    if engine not in {None, NATIVE}:
+        return None
+    found = _native(backend, checked, descriptor, signers, store)
+    if found is None and engine == NATIVE:
+        raise UnavailableError(
+            f"this machine has no native runtime for the backend {backend}",
+            hints=("compile one: lftool runtime build", "or leave --engine out"),
+        )
+    return found
+
+
+def _native(
+    backend: str, checked: CheckedBundle, descriptor: int, signers: tuple[str, ...] | None, store: Store
+) -> Path | None:
     own = Path(f"/dev/fd/{descriptor}")
     mine = host_executable(backend, store)
     if mine is None and checked.runtime in native_runtimes(backend) and signers and os.access(own, os.X_OK):
@@ -136,6 +161,21 @@ def _executable(
 def _probe(name: str, registry: Registry, store: Store) -> Probe | None:
     """Return a backend's probe result; the processor is not probed, since it is always there."""
     return None if name == CPU else probe_backend(name, registry, store).probe
+
+
+def _registered(registry: Registry, backend: str, engine: str | None) -> Registered[BackendType]:
+    """Return a backend with the engine that is asked for.
+
+    Raises:
+        UnavailableError: It is not installed.
+    """
+    try:
+        return registry.backend(backend, None if engine == NATIVE else engine)
+    except UnavailableError as error:
+        extra = ENGINES.get(engine or "", None if engine else backend if backend in BACKENDS else CPU)
+        hint = "see what there is: lftool backends" if extra is None else f"install one: pip install 'lftool[{extra}]'"
+        hints = (hint, *error.hints)
+        raise UnavailableError(error.message, hints=hints) from None
 
 
 def _chosen(
@@ -158,6 +198,7 @@ def prepare_run(
     serve: ServeOptions | None = None,
     context: int | None = None,
     name: str | None = None,
+    engine: str | None = None,
 ) -> ReadyToRun:
     """Check a bundle and return the process that runs it.
 
@@ -169,6 +210,7 @@ def prepare_run(
         serve: Server options, to serve the bundle.
         context: Tokens of context, in place of the run contract's.
         name: What to call it in messages; its file name by default.
+        engine: What computes: `native`, or the engine of a backend plugin; None for the first that is installed.
 
     Raises:
         IntegrityError: The bundle is corrupted.
@@ -183,19 +225,15 @@ def prepare_run(
         signers = None if policy is None else trusted_signers(descriptor, called, policy)
         registry = Registry.discovered()
         chosen, probe, why = _chosen(backend, checked, signers, registry, store)
-        try:
-            registered = registry.get(BackendType, chosen, UnavailableError)
-        except UnavailableError as error:
-            extra = chosen if chosen in BACKENDS else CPU
-            hints = (f"install one: pip install 'lftool[{extra}]'", *error.hints)
-            raise UnavailableError(error.message, hints=hints) from None
+        registered = _registered(registry, chosen, engine)
         opened = f"/dev/fd/{descriptor}"
         request = LaunchRequest(
             bundle=opened,
             runner=_runner(registry),
-            executable=_executable(chosen, checked, descriptor, signers, store),
+            executable=_executable(chosen, engine, checked, descriptor, signers, store),
             probe=probe,
             size=checked.size if context is None else evolve(checked.size, context=context, asked=True),
+            runtime=checked.runtime,
             serve=serve,
         )
         configuration = read_configuration()

@@ -14,6 +14,7 @@ import attrs
 from lftool.api import BackendType, LoadReport, LoadRequest, Notice
 from lftool.codec.canonical import canonical_json
 from lftool.errors import FormatError, UnavailableError
+from lftool.host.registry import is_installed
 from lftool.pipeline.identity import load_key
 from lftool.pipeline.tools.tool import files_to_plan
 
@@ -31,7 +32,7 @@ def _load(registered: Registered[BackendType], weights: Artifact, context: int |
             report = ports.isolated.load(registered, LoadRequest(weights=files["weights"].path, context=context))
         return canonical_json(attrs.asdict(report))
 
-    key = load_key(plugin, registered.record.name, weights, context)
+    key = load_key(plugin, registered.record.key, weights, context)
     told = json.loads(ports.store.remembered_bytes(key, "report", make))
     return LoadReport(**{**told, "warnings": tuple(told["warnings"])})
 
@@ -69,7 +70,8 @@ def try_loading(weights: Artifact, context: int | None, what: str, ports: Ports)
     """
     if not ports.load:
         return
-    engine = next((found for found in ports.registry.all(BackendType) if found.record.loads), None)
+    able = [found for found in ports.registry.all(BackendType) if found.record.loads]
+    engine = min(able, key=lambda found: not is_installed(found.record), default=None)
     why = "no installed plugin has an engine"
     if engine is not None:
         try:

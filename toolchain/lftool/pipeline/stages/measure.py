@@ -10,7 +10,6 @@ import attrs
 from attrs import frozen
 
 from lftool.api import (
-    BackendType,
     EmbeddingFigures,
     Figures,
     QualityFigures,
@@ -18,7 +17,7 @@ from lftool.api import (
     TensorDone,
 )
 from lftool.codec.canonical import canonical_json
-from lftool.errors import PolicyError, RecipeError, StorageError, UnavailableError
+from lftool.errors import PolicyError, RecipeError, StorageError
 from lftool.models.digest import Artifact, Digest
 from lftool.pipeline.identity import quality_key
 
@@ -169,7 +168,7 @@ def measure_targets(targets: Mapping[str, Artifact], comparison: Comparison, por
 def _measured(
     targets: Mapping[str, Artifact], text: Artifact, comparison: Comparison, ports: Ports
 ) -> dict[str, Figures]:
-    registered = ports.registry.get(BackendType, comparison.backend, UnavailableError)
+    registered = ports.registry.backend(comparison.backend)
     comparison.prepare()
     name, named = comparison.text.name, ", ".join(targets)
     with ports.stage("check", named, f"quality on {name}"):
@@ -201,7 +200,7 @@ def _stored(figures: Figures) -> bytes:
 def _key(
     backend: str, text: Artifact, context: int | None, weights: Artifact, reference: Artifact, ports: Ports
 ) -> Digest:
-    registered = ports.registry.get(BackendType, backend, UnavailableError)
+    registered = ports.registry.backend(backend)
     plugin = "" if registered.origin.is_builtin else ports.registry.digest(registered.origin).hex
     return quality_key(plugin, backend, context, weights, reference, text)
 

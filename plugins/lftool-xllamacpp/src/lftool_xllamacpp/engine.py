@@ -1,0 +1,197 @@
+"""xllamacpp's engine: llama.cpp's server in this process, asked through a socket in a folder that only the user can enter.
+
+Its routes tell more than xllamacpp's own functions: tokens, the progress of a prompt, how likely tokens were. A socket needs no
+port, which a confined process may not have.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xllamacpp
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_SECONDS = 3600.0  # a step of a slow prompt on a slow processor ends within it
+_TEXT_EVENT = b"data: "
+_OK = 200
+_ERROR_LINE = re.compile(r"\A\S+ E (?P<said>.*)\Z")
+_FUNCTION = re.compile(r"\A\w+: (error loading model: )?(\w+: )?")
+_WITHOUT_LIMIT = 1 << 20  # bytes of a log that are kept
+
+
+class EngineError(ValueError):
+    """The engine refuses a request, or cannot load a model."""
+
+
+@frozen(kw_only=True)
+class EngineOptions:
+    """How a model is loaded.
+
+    Attributes:
+        path: The file, which its weights begin.
+        context: Tokens; 0 for as many as the model was trained with.
+        threads: How many; None for the engine's default.
+        pooling: How its vectors are pooled, as llama.h numbers it, for a model that makes vectors; None for text.
+        ranks: Whether it ranks documents.
+        light: Whether weights stay where they are, even where another arrangement is faster.
+    """
+
+    path: str
+    context: int = 0
+    threads: int | None = None
+    pooling: int | None = None
+    ranks: bool = False
+    light: bool = False
+
+    def parameters(self) -> Any:  # noqa: ANN401 - xllamacpp's own
+        """Return it as xllamacpp takes it."""
+        made = xllamacpp.CommonParams()
+        made.model.path = self.path
+        made.n_ctx = self.context
+        made.n_parallel = 1
+        made.warmup = False
+        made.fit_params = False
+        made.ui = False
+        made.cache_ram_mib = 0
+        made.verbosity = 1  # errors
+        # Chat templates are rendered here, within a budget: the engine is kept from reading the model's.
+        made.use_jinja = False
+        made.chat_template = "chatml"
+        made.no_extra_bufts = self.light
+        if self.threads:
+            made.cpuparams.n_threads = made.cpuparams_batch.n_threads = self.threads
+        if self.pooling is not None:
+            made.embedding = True
+            made.pooling_type = xllamacpp.llama_pooling_type(self.pooling)
+            made.n_batch = made.n_ubatch = self.context
+        return made
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP through a socket of this machine."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(_SECONDS)
+        self.sock.connect(str(self._path))
+
+
+@contextlib.contextmanager
+def _kept_log(folder: Path) -> Iterator[Any]:
+    """Yield a file that takes what is written to standard error meanwhile: reasons are logged there, and nowhere else."""
+    before = os.dup(2)
+    with tempfile.TemporaryFile(dir=folder) as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            yield log
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+
+
+def _reason(log: Any) -> str:  # noqa: ANN401 - a file
+    """Return the first error of a log without the name of llama.cpp's function; later ones only repeat that it failed."""
+    log.seek(0)
+    for line in log.read(_WITHOUT_LIMIT).decode(errors="replace").splitlines():
+        found = _ERROR_LINE.match(line)
+        if found:
+            return _FUNCTION.sub("", found["said"])
+    return "it does not say why"
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove the sockets of processes that have ended without doing so."""
+    for path in folder.glob("*.sock"):
+        if path.stem.isdigit() and not Path(f"/proc/{path.stem}").exists():
+            path.unlink(missing_ok=True)
+
+
+class Engine:
+    """A model in memory.
+
+    Args:
+        options: How it is loaded.
+        folder: Where its socket is made; only the user can enter it.
+
+    Raises:
+        EngineError: The model cannot be loaded; the message is the engine's.
+    """
+
+    def __init__(self, options: EngineOptions, folder: Path) -> None:
+        _remove_old(folder)
+        self._path = folder / f"{os.getpid()}.sock"
+        self._path.unlink(missing_ok=True)
+        parameters = options.parameters()
+        parameters.hostnames = [str(self._path)]
+        handlers = {stop: signal.getsignal(stop) for stop in (signal.SIGINT, signal.SIGTERM)}
+        with _kept_log(folder) as log:
+            try:
+                self._server = xllamacpp.Server(parameters)
+            except RuntimeError:
+                raise EngineError(f"llama.cpp cannot load the model: {_reason(log)}") from None
+        for stop, handler in handlers.items():
+            signal.signal(stop, handler)  # the engine takes them for itself
+        atexit.register(self._path.unlink, missing_ok=True)
+
+    def _opened(self, path: str, body: Mapping[str, Any] | None) -> tuple[_Connection, http.client.HTTPResponse]:
+        connection = _Connection(self._path)
+        if body is None:
+            connection.request("GET", path)
+        else:
+            connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+        answer = connection.getresponse()
+        if answer.status != _OK:
+            with contextlib.closing(connection):
+                raise EngineError(_told(answer.read()))
+        return connection, answer
+
+    def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
+        """Return what the engine answers.
+
+        Raises:
+            EngineError: It refuses.
+        """
+        connection, answer = self._opened(path, body)
+        with contextlib.closing(connection):
+            return json.loads(answer.read())
+
+    def events(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the events of an answer; the engine stops where the caller does.
+
+        Raises:
+            EngineError: It refuses, or fails in the middle.
+        """
+        connection, answer = self._opened(path, {**body, "stream": True})
+        with contextlib.closing(connection):
+            for line in answer:
+                if line.startswith((b"data: {", b"error: {")):
+                    event = json.loads(line.partition(b": ")[2])
+                    if "error" in event or line.startswith(b"error"):
+                        raise EngineError(_told(json.dumps(event).encode()))
+                    yield event
+
+
+def _told(data: bytes) -> str:
+    try:
+        found = json.loads(data)
+        error = found.get("error", found)
+        return str(error["message"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "the engine gives no reason"
