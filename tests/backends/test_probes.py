@@ -247,9 +247,18 @@ def test_nothing_that_system_profiler_prints_breaks_the_probe(profile, memory):
     assert not metal.parse(profile, memory, library=False, system="15").available
 
 
-def test_all_four_are_shown_and_the_processor_comes_last(tmp_path):
+SHOWN = [
+    ("cuda", "llama-cpp-python"),
+    ("metal", "llama-cpp-python"),
+    ("rocm", "llama-cpp-python"),
+    ("cpu", "llama-cpp-python"),
+    ("cpu", "xllamacpp"),
+]
+
+
+def test_all_are_shown_with_each_engine_and_the_processor_comes_last(tmp_path):
     found = probe_all(Registry.discovered(), Store(tmp_path))
-    assert [item.name for item in found] == ["cuda", "metal", "rocm", "cpu"]
+    assert [(item.name, item.engine) for item in found] == SHOWN
     assert found[-1].probe.available
     assert all(item.probe.available or item.probe.reason for item in found)
 
@@ -265,7 +274,7 @@ def test_the_command_shows_devices_and_reasons(project):
     assert "cpu    available" in shown
     assert all(f"{name}" in shown for name in ("cuda", "rocm", "metal"))
     listed = project.run("backends", "--json").assert_success().json()["backends"]
-    assert [item["name"] for item in listed] == ["cuda", "metal", "rocm", "cpu"]
+    assert [(item["name"], item["engine"]) for item in listed] == SHOWN
     assert listed[-1]["devices"][0]["memory"] > 0
 
 

@@ -137,23 +137,23 @@ def test_what_is_no_model_has_the_engines_reason(story):
     )
 
 
-def test_no_socket_is_left_and_nobody_else_can_reach_one(story, tmp_path):
-    done = story.spawn(
-        "run", "--engine", "xllamacpp", "dist/story-1-gguf.gguf", "-p", PROMPT, env={"XDG_RUNTIME_DIR": str(tmp_path)}
-    )
-    done.assert_success()
-    (folder,) = tmp_path.iterdir()
+@pytest.mark.parametrize("cache", ["c", "c" * 150], ids=["a short path", "a path too long for sockets"])
+def test_no_socket_is_left_and_nobody_else_can_reach_one(story, tmp_path, cache):
+    asked = ("run", "--engine", "xllamacpp", "dist/story-1-gguf.gguf", "-p", PROMPT)
+    story.spawn(*asked, env={"XDG_CACHE_HOME": str(tmp_path / cache)}).assert_success()
+    folder = tmp_path / cache / "lftool" / "running"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert list(folder.iterdir()) == []
 
 
-def test_a_folder_that_others_can_enter_is_refused(story, tmp_path):
-    (tmp_path / f"lftool-{os.getuid()}").mkdir(mode=0o755)
-    done = story.spawn(
-        "run", "--engine", "xllamacpp", "dist/story-1-gguf.gguf", "-p", PROMPT, env={"XDG_RUNTIME_DIR": str(tmp_path)}
-    )
-    assert done.status == 8
-    assert "is not a folder that only you can enter" in done.err
+def test_what_a_process_that_was_killed_left_is_removed(story):
+    folder = story.home / "cache" / "lftool" / "running"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "999999999.sock").touch()
+    (folder / f"{os.getpid()}.sock").touch()
+    story.spawn("run", "--engine", "xllamacpp", "dist/story-1-gguf.gguf", "-p", PROMPT).assert_success()
+    assert [path.name for path in folder.iterdir()] == [f"{os.getpid()}.sock"]
+    (folder / f"{os.getpid()}.sock").unlink()
 
 
 @pytest.fixture(scope="module")

@@ -96,6 +96,8 @@ class LaunchRequest:
         probe: What the backend found on this machine; None for a backend that is always available.
         size: How much memory the model takes.
         runtime: Name and number of the runtime that the bundle begins with; None for a GGUF, which its weights begin.
+        scratch: A folder that only the user can enter, for what an engine needs while it runs, such as a socket. List it in
+            `LaunchCommand.writes`. None if the cache is read-only.
         serve: Set if the bundle is to be served. Otherwise it answers prompts or chats.
     """
 
@@ -105,6 +107,7 @@ class LaunchRequest:
     probe: Probe | None = None
     size: ModelSize = ModelSize(weights=0)
     runtime: str | None = None
+    scratch: Path | None = None
     serve: ServeOptions | None = None
 
 

@@ -12,6 +12,11 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "lftool"
 
 
+def scratch_root() -> Path:
+    """Return the folder that processes which run bundles may write to: `$XDG_CACHE_HOME/lftool/running`."""
+    return cache_root() / "running"
+
+
 def _state_root() -> Path:
     base = os.environ.get("XDG_STATE_HOME")
     return (Path(base) if base else Path.home() / ".local" / "state") / "lftool"

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -97,6 +98,7 @@ class BackendConformance:
             executable=executable,
             probe=self.probe,
             size=SIZE,
+            scratch=Path(tempfile.gettempdir()),
             serve=serve,
         )
 

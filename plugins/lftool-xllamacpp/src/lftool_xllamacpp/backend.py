@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import stat
 import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -21,24 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lftool.api import Figures, LaunchRequest, LoadReport, LoadRequest, QualityRequest
-
-_PRIVATE = 0o700
-
-
-def sockets() -> Path:
-    """Return the folder of the sockets that processes ask their own engine through; nobody else may enter it.
-
-    Raises:
-        UnavailableError: It belongs to somebody else.
-    """
-    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"lftool-{os.getuid()}"
-    folder.mkdir(mode=_PRIVATE, exist_ok=True)
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != _PRIVATE:
-        raise UnavailableError(
-            f"{folder} is not a folder that only you can enter", hints=("set TMPDIR to another folder",)
-        )
-    return folder
 
 
 class XllamacppBackend:
@@ -74,7 +52,12 @@ class XllamacppBackend:
                     'or build the target with layout = "gguf"',
                 ),
             )
-        folder, told = sockets(), versions()
+        if request.scratch is None:
+            raise UnavailableError(
+                "xllamacpp needs a folder for its socket, and lftool's cache cannot be written",
+                hints=("name another cache: XDG_CACHE_HOME=FOLDER lftool …",),
+            )
+        folder, told = str(request.scratch), versions()
         script = str(request.runner)
         runner: tuple[str, ...] = ("lftool_xllamacpp.talking", script, request.bundle)
         if request.serve is not None:
@@ -82,9 +65,9 @@ class XllamacppBackend:
         own = importlib.util.find_spec("lftool_llamacpp")
         return LaunchCommand(
             argv=(sys.executable, "-I", "-m", *runner),
-            environment={"LFTOOL_SOCKETS": str(folder)},
+            environment={"LFTOOL_SOCKETS": folder},
             reads=tuple((own and own.submodule_search_locations) or ()),
-            writes=(str(folder),),
+            writes=(folder,),
             sentence=f"on the processor; xllamacpp {told[NAME]} (llama.cpp {told['llama.cpp']})",
         )
 

@@ -29,6 +29,7 @@ _TEXT_EVENT = b"data: "
 _OK = 200
 _ERROR_LINE = re.compile(r"\A\S+ E (?P<said>.*)\Z")
 _FUNCTION = re.compile(r"\A\w+: (error loading model: )?(\w+: )?")
+_LONGEST_FOLDER = 80  # bytes: with its name, a socket's path has at most 103 (unix(7), and macOS)
 _WITHOUT_LIMIT = 1 << 20  # bytes of a log that are kept
 
 
@@ -135,6 +136,9 @@ class Engine:
     """
 
     def __init__(self, options: EngineOptions, folder: Path) -> None:
+        if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+            os.chdir(folder)
+            folder = Path()
         _remove_old(folder)
         self._path = folder / f"{os.getpid()}.sock"
         self._path.unlink(missing_ok=True)

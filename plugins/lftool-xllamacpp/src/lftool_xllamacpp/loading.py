@@ -28,10 +28,8 @@ def load(request: LoadRequest) -> LoadReport:
         FormatError: llama.cpp cannot load it; the message ends with what llama.cpp says.
     """
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        # A relative path: a socket's is at most 107 bytes.
-        where = Path(folder).relative_to(Path.cwd())
         try:
-            Engine(EngineOptions(path=str(request.weights), context=_TOKENS, light=True), where)
+            Engine(EngineOptions(path=str(request.weights.absolute()), context=_TOKENS, light=True), Path(folder))
         except EngineError as error:
             raise FormatError(str(error).replace("the model:", "the weights:", 1)) from None
         return LoadReport(tool=f"{NAME} {versions()[NAME]}", warnings=_warnings(request.weights))

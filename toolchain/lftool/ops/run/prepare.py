@@ -21,7 +21,7 @@ from lftool.ops.run.backends import AUTO, CPU, host_executable, known_backends, 
 from lftool.ops.run.integrity import CheckedBundle, check, trusted_signers
 from lftool.ops.user_configuration import read_configuration
 from lftool.pipeline.identity import host_runtime
-from lftool.store.places import chat_history, saved_chats, user_configuration
+from lftool.store.places import chat_history, saved_chats, scratch_root, user_configuration
 from lftool.store.reading import open_for_reading
 
 if TYPE_CHECKING:
@@ -76,6 +76,17 @@ def _runner(registry: Registry) -> Path:
     if runner is None:
         raise UnavailableError("the runtime python has no runner")
     return runner
+
+
+def _scratch() -> Path | None:
+    """Return a folder that only the user can enter; None if it cannot be made."""
+    folder = scratch_root()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError:
+        return None
+    return folder
 
 
 def _modules_of(module: str) -> list[str]:
@@ -234,6 +245,7 @@ def prepare_run(
             probe=probe,
             size=checked.size if context is None else evolve(checked.size, context=context, asked=True),
             runtime=checked.runtime,
+            scratch=_scratch(),
             serve=serve,
         )
         configuration = read_configuration()
