@@ -47,9 +47,22 @@ $(VENV)/ready: $(VENV)/llama-cpp $(VENV)/convert pyproject.toml $(wildcard plugi
 .PHONY: setup
 setup: $(VENV)/ready ## the environment, and nothing else
 
+# What the demo needs, and nothing else: all of it wheels.
+$(VENV)/demo/ready: requirements/demo.lock pyproject.toml $(patsubst %,plugins/lftool-%/pyproject.toml,strict llamacpp xllamacpp)
+	@echo "== lftool with the quantizer strict and the engine xllamacpp, in $(VENV)/demo"
+	@$(PYTHON) -c 'import sys; sys.exit("lftool needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)/demo
+	@$(VENV)/demo/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/demo.lock
+	@$(VENV)/demo/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . $(patsubst %,-e plugins/lftool-%,strict llamacpp xllamacpp)
+	@touch $@
+
 .PHONY: demo
-demo: $(VENV)/ready ## build, verify and run the example
-	@$(BIN)/python tools/demo.py
+demo: $(VENV)/demo/ready ## quantise, sign, verify and run a small real model; no compiler needed
+	@$(VENV)/demo/bin/python tools/demo.py
+
+.PHONY: demo-full
+demo-full: $(VENV)/ready ## the example from safetensors: convert, quantise, pack, sign, run
+	@$(BIN)/python tools/demo.py --full
 
 .PHONY: native
 native: $(VENV)/ready ## the native runtime, compiled once: seven minutes on two cores
@@ -156,7 +169,7 @@ generate: $(VENV)/ready ## rewrite schemas and the CLI reference from the code
 	$(BIN)/python tools/generate.py
 
 .PHONY: pictures
-pictures: demo ## the pictures of README and docs/, from real runs
+pictures: demo-full ## the pictures of README and docs/, from real runs
 	@$(BIN)/python tools/demo.py --picture docs/demo.svg
 	XDG_CACHE_HOME=$$(mktemp -d) $(BIN)/lftool build --project examples/tiny-story --dry-run --graph svg > docs/build-graph.svg
 	@$(BIN)/python tools/chat_picture.py examples/tiny-story/dist/*-q4.llamafile examples/tiny-story/demo.pub docs/chat.png

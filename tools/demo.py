@@ -1,4 +1,7 @@
-"""`make demo`: the main job on the example, each command shown before it runs. `--picture FILE` writes an SVG of it."""
+"""`make demo`: the README's first screen, each command shown before it runs. `--full` starts from safetensors.
+
+`--picture FILE` writes an SVG of the full one.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "tiny-story"
+MODEL = EXAMPLE / "tiny-story-f16.gguf"
+FIRST = ROOT / ".cache" / "demo"
+FIRST_BUNDLE = "dist/tiny-story-0.1.0-q4.gguf"
 BUNDLE = "dist/tiny-story-1.0.0-q4.llamafile"
 NATIVE = ROOT / "examples" / "native"
 NATIVE_BUNDLE = "dist/tiny-story-1.0.0-native.llamafile"
@@ -24,8 +30,20 @@ PUBLIC = "demo.pub"
 PROMPT = "Tell me a story about a fox."
 
 
-def commands(folder: Path = EXAMPLE) -> list[list[str]]:
-    """Return the commands of the demo in a folder that has the example; the key pair is made once."""
+def commands() -> list[list[str]]:
+    """Return the commands of the demo, those of the README's first screen, in a folder that has a model."""
+    return [
+        ["lftool", "keygen", "-o", "release"],
+        ["lftool", "init"],
+        ["lftool", "lock"],
+        ["lftool", "build"],
+        ["lftool", "verify", "--key", "release.pub", FIRST_BUNDLE],
+        ["lftool", "run", "--key", "release.pub", FIRST_BUNDLE, "-p", PROMPT, "--temperature", "0"],
+    ]
+
+
+def full_commands(folder: Path = EXAMPLE) -> list[list[str]]:
+    """Return the commands of the whole example, in its folder; the key pair is made once."""
     found = [] if (folder / "demo.key").exists() else [["lftool", "keygen", "-o", "demo"]]
     return [
         *found,
@@ -50,7 +68,15 @@ def native_commands() -> list[list[str]]:
     ]
 
 
-def run(command: list[str], folder: Path = EXAMPLE) -> str:
+def begun(folder: Path) -> Path:
+    """Return the folder, with a model and nothing else."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shutil.copy(MODEL, folder)
+    return folder
+
+
+def run(command: list[str], folder: Path) -> str:
     """Show and run one command in an example's folder; return what it printed."""
     print(f"\n$ {shlex.join(command)}", flush=True)
     ours = Path(sys.executable).with_name(command[0])
@@ -127,7 +153,7 @@ def watched(command: list[str], folder: Path) -> tuple[list[Text], list[Text]]:
 
 
 def picture(path: Path) -> None:
-    """Run the demo as on a fresh machine, and write an SVG of the terminal: building, when it has got some way, and at its end."""
+    """Run the full demo as on a fresh machine, and write an SVG of the terminal: building, when it has got some way, and at its end."""
     import io  # noqa: PLC0415 - only the picture needs it
     import tempfile  # noqa: PLC0415
 
@@ -139,7 +165,7 @@ def picture(path: Path) -> None:
         os.environ["XDG_CACHE_HOME"] = f"{temporary}/cache"
         folder = Path(temporary, EXAMPLE.name)
         shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("dist", "train", "demo.*"))
-        for command in commands(folder):
+        for command in full_commands(folder):
             moment, end = watched(command, folder)
             console.print(Text("$ ", style="bold green") + Text(shlex.join(command), style="bold"))
             same = sum(1 for one, other in zip(moment, end, strict=False) if one == other)
@@ -149,7 +175,7 @@ def picture(path: Path) -> None:
                     line = line[:begin] + line[begin + len(f"{folder}/") :]  # noqa: PLW2901 - the line to show
                 console.print(line, soft_wrap=True)
             console.print()
-    svg = console.export_svg(title="make demo", unique_id="demo")
+    svg = console.export_svg(title="make demo-full", unique_id="demo")
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # no fonts from other hosts
     path.write_text(svg.replace("Fira Code", "ui-monospace, Menlo, Consolas"))
 
@@ -167,19 +193,29 @@ def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--full", action="store_true")
     parser.add_argument("--native", action="store_true")
     options = parser.parse_args()
     if options.native:
         native()
-        return
-    if options.picture:
+    elif options.picture:
         picture(options.picture)
-    else:
-        for command in commands():
-            run(command)
+    elif options.full:
+        for command in full_commands():
+            run(command, EXAMPLE)
         print(f"\nThe bundle also starts by itself: LFTOOL_PYTHON=.venv/bin/python examples/tiny-story/{BUNDLE}")
         print(
             "A bundle that needs no Python, answering in an empty root: make demo-native (compiles for seven minutes)"
+        )
+    else:
+        folder = begun(FIRST)
+        for command in commands():
+            run(command, folder)
+        print(
+            f"\nAll of it is in {FIRST.relative_to(ROOT)}. Talk to it: .venv/demo/bin/lftool run {FIRST.relative_to(ROOT)}/{FIRST_BUNDLE}"
+        )
+        print(
+            "From safetensors, into bundles that start by themselves: make demo-full (compiles for five to fifteen minutes)"
         )
 
 

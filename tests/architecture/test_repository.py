@@ -69,6 +69,7 @@ def requirement_files() -> list[Path]:
 def test_there_are_requirement_files():
     assert [path.name for path in requirement_files()] == [
         "convert.lock",
+        "demo.lock",
         "dev.lock",
         "docs.lock",
         "llama-cpp.lock",

@@ -3,11 +3,13 @@
 import html
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.pages import two_minutes
 
 from lftool.codec.locks import parse_lock
 
@@ -29,8 +31,13 @@ def shown(repository) -> list[str]:
 
 
 def test_the_demo_in_the_picture_is_the_demo(shown, tmp_path):
-    quoted = [" ".join(command) for command in demo.commands(tmp_path)]
+    quoted = [" ".join(command) for command in demo.full_commands(tmp_path)]
     assert [line.removeprefix("$ ").replace("'", "") for line in shown if line.startswith("$ ")] == quoted
+
+
+def test_the_demo_is_the_first_screen_of_the_readme(repository):
+    written = [shlex.split(step.command) for step in two_minutes(repository, ("console",))]
+    assert [command for command in written if command[0] == "lftool"] == demo.commands()
 
 
 def test_the_bundle_in_the_picture_is_that_of_the_lock(shown, repository):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.engine import Engine, engine_in
-from tests.packages.test_lanes import CPU, compiled
+from tests.packages.test_lanes import READY_MADE, compiled
 from tests.packages.test_wheels import wheels  # noqa: F401 - a fixture
 from tests.pages import Step, follow, tutorial, two_minutes
 
@@ -53,7 +53,7 @@ def fresh(tmp_path_factory) -> Engine:
 def wheelhouse(wheels, tmp_path_factory) -> Path:  # noqa: F811
     """Our wheels, and all that they need, from the index that pip is set up for."""
     folder = tmp_path_factory.mktemp("wheelhouse")
-    for wheel in (*(wheels[name] for name in CPU), compiled()):
+    for wheel in (*(wheels[name] for name in READY_MADE), compiled()):
         shutil.copy(wheel, folder)
     ours = [str(path) for path in sorted(folder.glob("*.whl"))]
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "download", "--only-binary", ":all:"]

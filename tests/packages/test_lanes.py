@@ -20,6 +20,7 @@ from tests.pages import run_tutorial, run_two_minutes
 pytestmark = pytest.mark.wheels
 
 CPU = ("lftool", "lftool_llamacpp", "lftool_strict")
+READY_MADE = (*CPU, "lftool_xllamacpp")  # with an engine that is a wheel
 
 
 def interpreter(version: str) -> Path:
@@ -76,7 +77,6 @@ def test_the_tutorial_works_with_what_pip_installs(wheels, repository, tmp_path,
 
 def test_the_tutorial_works_with_the_oldest_packages_that_are_allowed(wheels, repository, tmp_path):  # noqa: F811
     least = {name: version for wheel in CPU for name, version in oldest(wheels[wheel]).items()}
-    del least["llama-cpp-python"]  # compiled, of one version
     constraints = "".join(f"{name}=={version}\n" for name, version in sorted(least.items()))
     programs = install(tmp_path, "3.11", *(wheels[name] for name in CPU), compiled(), constraints=constraints)
     run_tutorial(repository, tmp_path, programs)
@@ -136,8 +136,8 @@ def test_quantising_needs_no_compiler_and_no_llama_cpp(wheels, repository, tmp_p
     assert subprocess.run(missing, capture_output=True, check=False).returncode == 1
 
 
-def test_the_two_minutes_of_the_readme_work_with_lftool_alone(wheels, repository, tmp_path):  # noqa: F811
-    run_two_minutes(repository, tmp_path, install(tmp_path, "3.11", wheels["lftool"]))
+def test_the_two_minutes_of_the_readme_work_with_the_wheels(wheels, repository, tmp_path):  # noqa: F811
+    run_two_minutes(repository, tmp_path, install(tmp_path, "3.11", *(wheels[name] for name in READY_MADE)))
 
 
 def test_the_example_plugin_is_typed_strictly_against_the_wheels(wheels, repository, tmp_path):  # noqa: F811

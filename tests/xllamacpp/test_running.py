@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,16 +127,46 @@ def test_an_engine_that_is_not_there_is_said(story, engine, told):
     assert (done.status, done.out, done.err) == (8, "", told)
 
 
-def test_what_is_no_model_has_the_engines_reason(story):
+def wrong_model() -> bytes:
+    """A model that says it has more blocks than it has."""
     weights = bytearray((STORY / "tiny-story-f16.gguf").read_bytes())
     at = weights.index(b"llama.block_count") + len("llama.block_count") + 4
     weights[at : at + 4] = (9).to_bytes(4, "little")
-    (story.root / "wrong.gguf").write_bytes(weights)
+    return bytes(weights)
+
+
+def test_what_is_no_model_has_the_engines_reason(story):
+    (story.root / "wrong.gguf").write_bytes(wrong_model())
     done = story.spawn("run", "--engine", "xllamacpp", "wrong.gguf", "-p", PROMPT)
     assert done.status == 1
     assert done.err.splitlines()[-1] == (
         "wrong.gguf: llama.cpp cannot load the model: tensor 'blk.3.attn_norm.weight' not found"
     )
+
+
+_LOAD = """\
+import json, sys
+from pathlib import Path
+from lftool.api import FormatError, LoadRequest
+from lftool_xllamacpp.backend import XllamacppBackend
+try:
+    print(json.dumps(XllamacppBackend().load(LoadRequest(weights=Path(sys.argv[1]))).tool))
+except FormatError as error:
+    print(json.dumps(str(error)))
+"""
+LOADED = {
+    "tiny-story-f16.gguf": f"xllamacpp {versions()['xllamacpp']}",
+    "wrong.gguf": "llama.cpp cannot load the weights: tensor 'blk.3.attn_norm.weight' not found",
+}
+
+
+@pytest.mark.parametrize(("model", "told"), LOADED.items(), ids=LOADED.keys())
+def test_lock_tries_models_with_it(story, tmp_path, model, told):
+    (story.root / "wrong.gguf").write_bytes(wrong_model())
+    command = [sys.executable, "-c", _LOAD, story.root / model]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(done.stdout) == told
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("cache", ["c", "c" * 150], ids=["a short path", "a path too long for sockets"])

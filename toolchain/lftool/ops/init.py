@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from lftool.api import QuantizerType
 from lftool.codec.recipes import parse_recipe
 from lftool.codec.toml_out import toml_string
 from lftool.errors import UsageError
+from lftool.host.registry import is_installed
 from lftool.models.lock import RECIPE_NAME
 from lftool.models.names import check_name
 from lftool.ops.found_model import FoundModel, describe, described_if_possible, models_in
+from lftool.ops.run.backends import CPU
 from lftool.store.durable import storage_errors, write_durably
 from lftool.store.places import user_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from lftool.host.registry import Registry
 
 _HEAD = """\
 # A recipe for lftool. `lftool lock` pins what it names, `lftool build` makes the bundles.
@@ -37,11 +42,13 @@ weights = "base"
 _QUANTIZED = """\
 [targets.{name}]
 quantize = "{type}"
-layout = "llamafile"        # starts by itself; "gguf" is a GGUF that llama.cpp loads by path
+{layout}
 """
+_STARTS = 'layout = "llamafile"        # starts by itself; "gguf" is a GGUF that llama.cpp loads by path'
+_LOADS = 'layout = "gguf"             # llama.cpp loads it by path; "llamafile" starts by itself'
 _AS_GIVEN = """\
 [targets.whole]             # the weights as they are{why}
-layout = "gguf"             # llama.cpp loads it by path; "llamafile" starts by itself
+{layout}
 """
 _NO_QUANTIZER = """\
 # quantize = "Q4_K_M"       # needs a quantizer: pip install 'lftool[quantize]'
@@ -59,8 +66,28 @@ _UNSIGNED = """
 # [sign]
 # key = "env:LFTOOL_SIGNING_KEY"   # or "file:release.key"; make one with `lftool keygen -o release`
 """
+_PYTHON_ENGINE = "llama-cpp-python"
 _CONTEXT = 2048  # of a model that was trained with more
 _SHOWN = 5  # names of models, where there are several
+
+
+@frozen(kw_only=True)
+class Tools:
+    """What is installed, as far as a recipe depends on it.
+
+    Attributes:
+        quantizes: Whether there is a quantizer. Without one, a recipe packs the weights unchanged.
+        starts: Whether bundles that start by themselves can do so here.
+    """
+
+    quantizes: bool
+    starts: bool
+
+    @classmethod
+    def of(cls, registry: Registry) -> Tools:
+        """Return what a registry has. Bundles that start by themselves need the engine of runtime python/1."""
+        engines = [item.record.engine for item in registry.engines(CPU) if is_installed(item.record)]
+        return cls(quantizes=bool(registry.all(QuantizerType)), starts=_PYTHON_ENGINE in engines)
 
 
 @frozen(kw_only=True)
@@ -93,19 +120,20 @@ def uri_of(model: Path, folder: Path, roots: Mapping[str, str]) -> str:
     )
 
 
-def _target(model: FoundModel, *, quantizes: bool) -> str:
+def _target(model: FoundModel, tools: Tools) -> str:
     if model.quantized is not None:
-        return _AS_GIVEN.format(why=f": they are quantised already ({model.quantized})")
-    if not quantizes:
-        return _AS_GIVEN.format(why="") + _NO_QUANTIZER
+        return _AS_GIVEN.format(why=f": they are quantised already ({model.quantized})", layout=_LOADS)
+    if not tools.quantizes:
+        return _AS_GIVEN.format(why="", layout=_LOADS) + _NO_QUANTIZER
     # Vectors lose more than texts do: docs/reference/models.md.
-    return _QUANTIZED.format(**({"name": "q4", "type": "Q4_K_M"} if model.talks else {"name": "q8", "type": "Q8_0"}))
+    name, kind = ("q4", "Q4_K_M") if model.talks else ("q8", "Q8_0")
+    return _QUANTIZED.format(name=name, type=kind, layout=_STARTS if tools.starts else _LOADS)
 
 
-def _recipe(model: FoundModel, name: str, uri: str, key: str | None, *, quantizes: bool) -> str:
+def _recipe(model: FoundModel, name: str, uri: str, key: str | None, tools: Tools) -> str:
     license_line = f"license = {toml_string(model.license)}\n" if model.license else '# license = "Apache-2.0"\n'
     text = _HEAD.format(name=toml_string(name), license=license_line, uri=toml_string(uri))
-    text += _target(model, quantizes=quantizes)
+    text += _target(model, tools)
     if model.talks:
         more = model.context is not None and model.context > _CONTEXT
         trained = f"   # tokens; the model was trained with {model.context}, which takes more memory" if more else ""
@@ -126,7 +154,7 @@ def _found(folder: Path) -> tuple[FoundModel, tuple[str, ...]]:
 
 
 def start_project(
-    what: str, name: str | None, *, quantizes: bool, roots: Mapping[str, str] | None = None
+    what: str, name: str | None, tools: Tools, *, roots: Mapping[str, str] | None = None
 ) -> StartedProject:
     """Write a recipe for a model.
 
@@ -134,7 +162,7 @@ def start_project(
         what: A folder, created if missing, in which the only model is taken; or a model: a GGUF, a folder of safetensors
             (then the project is the current folder).
         name: Name of the bundle; None for the model's own name, else the folder's.
-        quantizes: Whether a quantizer is installed. Without one, the recipe packs the weights unchanged.
+        tools: What is installed.
         roots: Folders outside projects that the user has named.
 
     Raises:
@@ -162,7 +190,7 @@ def start_project(
     except ValueError as error:
         raise UsageError(str(error), hints=("give a name: lftool init --name NAME",)) from None
     key = f"file:{keys[0]}" if len(keys) == 1 else None
-    text = _recipe(model, chosen, uri, key, quantizes=quantizes).encode()
+    text = _recipe(model, chosen, uri, key, tools).encode()
     parse_recipe(text, RECIPE_NAME)
     with storage_errors("create", folder):
         folder.mkdir(parents=True, exist_ok=True)

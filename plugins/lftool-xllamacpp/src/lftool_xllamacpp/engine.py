@@ -153,6 +153,7 @@ class Engine:
         for stop, handler in handlers.items():
             signal.signal(stop, handler)  # the engine takes them for itself
         atexit.register(self._path.unlink, missing_ok=True)
+        self.ask("/slots")  # its loop has begun once it answers; before, it could not be ended
 
     def _opened(self, path: str, body: Mapping[str, Any] | None) -> tuple[_Connection, http.client.HTTPResponse]:
         connection = _Connection(self._path)

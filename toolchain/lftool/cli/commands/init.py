@@ -19,13 +19,11 @@ def command(what: str, name: str | None) -> None:
     only model the recipe names. Name, licence and context come from the model. Weights that are quantised already are
     packed as they are. A single signing key in the folder is used.
     """
-    from lftool.api import QuantizerType
     from lftool.host.registry import Registry
-    from lftool.ops.init import start_project
+    from lftool.ops.init import Tools, start_project
     from lftool.ops.user_configuration import read_configuration
 
-    quantizes = bool(Registry.discovered().all(QuantizerType))
-    started = start_project(what, name, quantizes=quantizes, roots=read_configuration().roots)
+    started = start_project(what, name, Tools.of(Registry.discovered()), roots=read_configuration().roots)
     for line in started.told:
         note(line)
     folder = started.path.parent
