@@ -7,6 +7,7 @@ the first of them only.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import tempfile
 import time
@@ -18,11 +19,16 @@ from mutmut.state import state
 from lftool.codec.converter import converter
 
 _LONGEST_RUN = 300  # seconds
+_LARGEST_FILE = 256 * 1024 * 1024
 _CALLED_BY_FIXTURE: dict[object, set[str]] = {}
 
 
 def pytest_sessionstart() -> None:
-    """Forget what was made by functions before the mutant was put in their place; remove what ended runs have left."""
+    """Forget what was made by functions before the mutant was put in their place; remove what ended runs have left.
+
+    A mutant that copies without end is stopped before the disk is full, which other mutants' tests would notice.
+    """
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_FILE, resource.RLIM_INFINITY))
     converter.cache_clear()
     for folder in Path(tempfile.gettempdir()).glob("pytest-of-*/pytest-[0-9]*"):
         if time.time() - folder.stat().st_mtime > _LONGEST_RUN:
