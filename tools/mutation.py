@@ -135,7 +135,7 @@ def explained() -> dict[Mutant, str]:
 def main() -> None:
     """Run it, print what nobody noticed, fail if that is not what survivors.toml says."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workspace", type=Path)
+    parser.add_argument("workspace", type=lambda text: Path(text).absolute())
     parser.add_argument("names", nargs="*", help="such as 'lftool.trust.*'; all, if none is named")
     arguments = parser.parse_args()
     reasons = explained()
