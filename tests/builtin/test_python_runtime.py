@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "9f1439f068de0d742e54fbbd59d8ae1409b920b130fb111c7a45ddebaf69bce6"
-RUNTIME = "6aa2dfa3ac03db58d3fd7776576d238465a573c667a091c1e9a74d37c8c4c4ad"
+RUNNER = "ca325c5bb4c32adbb28f1931b99a7f69ae2419713f2c4425199576609a120a8f"
+RUNTIME = "70500c6d9dd7777ba714e1227e5b9674a780bb5a9bca8c2a9f0017720beecc86"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -213,6 +214,28 @@ def test_run_says_what_llama_cpp_says_of_a_model_that_it_does_not_load(project):
         1,
         f"{BUNDLE}: llama.cpp cannot load the model: tensor '{NORM}' not found",
     )
+
+
+NEWER = {"general.architecture": "later", "later.block_count": 1}
+
+
+def test_a_model_that_is_newer_than_the_engine_is_not_locked_and_the_hint_says_so(loading):
+    changed(loading.root / "model.gguf", entries=NEWER)
+    done = loading.run("lock")
+    hint = (
+        f"  hint: the model may be newer than llama-cpp-python {version('llama-cpp-python')}: lftool runtime outdated\n"
+    )
+    assert (done.status, done.err) == (4, f"{FAILED}unknown model architecture: 'later'\n{hint}{HINT}")
+
+
+@pytest.mark.parametrize("engine", ["llama-cpp-python", "xllamacpp"])
+def test_run_says_that_the_engine_may_be_older_than_the_model(project, engine):
+    shutil.copyfile(STORY, project.root / "model.gguf")
+    changed(project.root / "model.gguf", entries=NEWER)
+    done = project.spawn("run", "--engine", engine, "model.gguf", "-p", "Hi")
+    said = "model.gguf: llama.cpp cannot load the model: unknown model architecture: 'later'"
+    told = f"{said}; {engine} {version(engine)} may be older than the model"
+    assert (done.status, done.err.splitlines()[-1]) == (1, told)
 
 
 def test_run_names_the_context_that_takes_more_memory_than_there_is(project):

@@ -20,7 +20,7 @@ from lftool.testing import Outcome
 
 # What lftool itself depends on, of requirements/dev.lock.
 _DEPENDENCIES = {
-    "attrs", "cattrs", "cffi", "click", "cryptography", "markdown-it-py", "mdurl", "pluggy", "pycparser", "pygments",
+    "attrs", "cattrs", "cffi", "click", "cryptography", "isal", "markdown-it-py", "mdurl", "pluggy", "pycparser", "pygments",
     "rich", "tomlkit", "typing-extensions", "zstandard",
 }  # fmt: skip
 

@@ -8,7 +8,9 @@ import http.server
 import json
 import threading
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +19,10 @@ from lftool.errors import FetchError, LftoolError, RecipeError, UnavailableError
 from lftool.models.digest import Digest
 from lftool.testing import ProjectFolder, tiny_gguf
 from lftool_llamacpp.package_index import Index, PackageIndexSource, configuration_files, index_url, parse_index
+from lftool_llamacpp.sources import KNOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SDIST = b"a source distribution"
 KEY = "index" + "-url"  # of pip's configuration; lines that set it are looked for
@@ -24,14 +30,15 @@ SUM = hashlib.sha256(SDIST).hexdigest()
 
 
 @contextmanager
-def index(files: list[dict] | bytes, content: bytes = SDIST):
-    """Serve one project, `some-package`, and one file; yield the index's address."""
+def index(files: list[dict] | bytes, content: bytes = SDIST, pages: Mapping[str, bytes] | None = None):
+    """Serve one project, `some-package`, and one file; yield the index's address. `pages` are other projects'."""
     kind = "application/vnd.pypi.simple.v1+json"
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             known = {
-                "/simple/some-package/": files if isinstance(files, bytes) else json.dumps({"files": files}).encode()
+                "/simple/some-package/": files if isinstance(files, bytes) else json.dumps({"files": files}).encode(),
+                **{f"/simple/{name}/": page for name, page in (pages or {}).items()},
             }
             body = known.get(self.path, content if self.path.startswith("/files/") else None)
             self.send_response(200 if body is not None else 404)
@@ -186,3 +193,47 @@ def test_damaged_configuration_is_named_and_not_quoted(tmp_path):
     with pytest.raises(UnavailableError) as caught:
         index_url({"HOME": str(tmp_path), "PIP_CONFIG_FILE": str(path)})
     assert str(caught.value) == f"pip's configuration {path} cannot be read"
+
+
+def listing(*versions: str) -> bytes:
+    return json.dumps({"files": [], "versions": versions}).encode()
+
+
+def engines(tmp_path, pages: dict[str, bytes], *arguments: str):
+    project = ProjectFolder(root=tmp_path, home=tmp_path / "home")
+    with index([], pages=pages) as address:
+        return project.run("runtime", "outdated", *arguments, env={"PIP_INDEX_URL": address})
+
+
+def test_engines_are_compared_with_their_newest_releases(tmp_path):
+    ours, theirs = version("llama-cpp-python"), version("xllamacpp")
+    pages = {"llama-cpp-python": listing("0.3.9", "9.10.0", "9.9.0", "10.0.0rc1", ours), "xllamacpp": listing(theirs)}
+    done = engines(tmp_path, pages).assert_success()
+    assert done.out == (
+        f"llama-cpp-python  {ours}, newest 9.10.0: pip install --upgrade llama-cpp-python\n"
+        f"native            {max(KNOWN)}, newest 9.10.0: it comes with a newer lftool-llamacpp\n"
+        f"xllamacpp         {theirs}, the newest\n"
+    )
+    listed = engines(tmp_path, pages, "--json").assert_success().json()["engines"]
+    assert listed[0] == {
+        "name": "llama-cpp-python",
+        "installed": ours,
+        "newest": "9.10.0",
+        "update": "pip install --upgrade llama-cpp-python",
+    }
+
+
+WRONG = {
+    "no JSON": (b"<html>", "does not list versions as JSON"),
+    "no versions": (b'{"files": []}', "does not list versions as JSON"),
+    "no such version": (listing("one"), "does not list versions as JSON"),
+    "previews only": (listing("1.0rc1"), "has none"),
+}
+
+
+@pytest.mark.parametrize(("page", "told"), WRONG.values(), ids=WRONG.keys())
+def test_an_index_that_lists_no_releases_is_said(tmp_path, page, told):
+    done = engines(tmp_path, {"llama-cpp-python": page, "xllamacpp": page})
+    assert done.status == 1
+    assert done.err.startswith("error: the releases of llama-cpp-python: the index http://127.0.0.1:")
+    assert told in done.err

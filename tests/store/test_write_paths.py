@@ -67,7 +67,7 @@ ALLOWED = {
     # A sync before a stamp is written; nothing is renamed.
     ("store/cas.py", "ContentStore.check", "os.fsync"),
     # /dev/null for what is still to be printed once the reader has gone.
-    ("builtin/python_runtime/runner.py", "", "os.open"),
+    ("builtin/python_runtime/runner.py", "run", "os.open"),
     # Writes the output and the probe's input in a converter's own process; the parent hashes and stores them.
     ("builtin/join.py", "GGUFJoin._join", "open"),
     ("builtin/join.py", "GGUFJoin.probe_inputs", "open"),

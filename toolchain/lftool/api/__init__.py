@@ -111,7 +111,7 @@ if TYPE_CHECKING:
     from lftool.api.checking import Check, CheckContext, Finding
     from lftool.api.exporting import Export, Exporter, ExportRequest
     from lftool.api.figures import EmbeddingFigures, Figures, QualityFigures, QualityRequest
-    from lftool.api.launching import Device, LaunchCommand, LaunchRequest, ModelSize, Probe, ServeOptions
+    from lftool.api.launching import Device, EngineRelease, LaunchCommand, LaunchRequest, ModelSize, Probe, ServeOptions
     from lftool.api.load_report import LoadReport, LoadRequest
     from lftool.api.opened import BundleMember, CommandContext, OpenedBundle
     from lftool.models.policy import P256
@@ -145,6 +145,7 @@ __all__ = [
     "Digest",
     "Does",
     "EmbeddingFigures",
+    "EngineRelease",
     "Event",
     "Example",
     "ExitStatus",
@@ -249,6 +250,7 @@ _LATE = {
     "CheckContext": "lftool.api.checking",
     "CommandContext": "lftool.api.opened",
     "Device": "lftool.api.launching",
+    "EngineRelease": "lftool.api.launching",
     "EmbeddingFigures": "lftool.api.figures",
     "Export": "lftool.api.exporting",
     "ExportRequest": "lftool.api.exporting",

@@ -27,7 +27,7 @@ class Probe:
         reason: Why the backend is not available, in one sentence.
         devices: In the order in which llama.cpp counts them.
         versions: Versions of drivers and libraries.
-        library: Whether the installed llama-cpp-python can compute on this backend.
+        library: Whether the installed engine can compute on this backend.
         fingerprint: One line that changes when anything changes that could affect the results.
     """
 
@@ -37,6 +37,23 @@ class Probe:
     versions: Mapping[str, str] = field(factory=dict)
     library: bool = False
     fingerprint: str = ""
+
+
+@frozen(kw_only=True)
+class EngineRelease:
+    """An engine, and whether there is a newer one.
+
+    Attributes:
+        name: The engine.
+        installed: Its version; None if it is not installed.
+        newest: Version of its newest release that is not a preliminary one.
+        update: What gets that release, as a command or a sentence.
+    """
+
+    name: str
+    installed: str | None
+    newest: str
+    update: str
 
 
 @frozen(kw_only=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lftool.api.figures import Figures, QualityRequest
-    from lftool.api.launching import LaunchCommand, LaunchRequest, Probe
+    from lftool.api.launching import EngineRelease, LaunchCommand, LaunchRequest, Probe
     from lftool.api.load_report import LoadReport, LoadRequest
     from lftool.api.values import (
         InputFile,
@@ -186,6 +186,16 @@ class Backend(Protocol):
         Raises:
             FormatError: The model cannot be loaded. The message quotes the engine.
             UnavailableError: The engine is not installed.
+        """
+
+    def releases(self) -> Sequence[EngineRelease]:
+        """Return the backend's engines with their newest releases; optional.
+
+        Called by `lftool runtime outdated` in its own process, which may use the network.
+
+        Raises:
+            UnavailableError: It is not known where releases are listed.
+            FetchError: The list cannot be read.
         """
 
 

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import threading
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from lftool.formats.gguf_read import GGUFHeader, read_gguf
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import CHUNK_SIZE, CHUNKS_PATH, Member, Prefix, is_large
 from lftool.store.buffers import page_aligned_buffer
+from lftool.store.checksums import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,7 +149,7 @@ def _flat(bundle: Bundle, offset: int, size: int) -> tuple[Artifact, int]:
     while position < offset + size:
         piece = read_exactly(bundle.descriptor, position, min(CHUNK_SIZE, offset + size - position), bundle.name)
         state.update(piece)
-        crc = zlib.crc32(piece, crc)
+        crc = crc32(piece, crc)
         position += len(piece)
     return Artifact(Digest(state.hexdigest()), size), crc
 

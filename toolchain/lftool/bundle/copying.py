@@ -8,7 +8,6 @@ import hashlib
 import os
 import struct
 import threading
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +15,7 @@ from lftool.errors import StorageError
 from lftool.models.manifest import CHUNK_SIZE
 from lftool.store.buffers import page_aligned_buffer
 from lftool.store.cas import CorruptBlobError
+from lftool.store.checksums import crc32
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +99,7 @@ class _Rechecker:
             if hashlib.sha256(view).digest() != self._facts.chunks[index * 32 : index * 32 + 32]:
                 pending.result()
                 self._corrupt(f"bytes {position} to {position + len(view)} have changed")
-            crc = zlib.crc32(view, crc)
+            crc = crc32(view, crc)
             position += len(view)
             index += 1
         if pending is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import zlib
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
@@ -41,6 +40,7 @@ from lftool.models.manifest import (
     BundleManifest,
     is_large,
 )
+from lftool.store.checksums import crc32
 from lftool.store.reading import open_for_reading
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def manifest_entries(
         for member in manifest.members
     ]
     small = [(MANIFEST_PATH, manifest_bytes), *signatures]
-    return entries + [Entry(path=path, size=len(data), crc32=zlib.crc32(data), aligned=False) for path, data in small]
+    return entries + [Entry(path=path, size=len(data), crc32=crc32(data), aligned=False) for path, data in small]
 
 
 def signature_path(data: bytes) -> str:

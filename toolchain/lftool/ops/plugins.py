@@ -228,7 +228,7 @@ def _unusable(plugin: Plugin, record: Record) -> list[Problem]:
     return []
 
 
-_OPTIONAL = ("load", "measure_several")  # of a backend
+_OPTIONAL = ("load", "measure_several", "releases")  # of a backend
 # Protocols whose members a record's object must have. A backend needs `load` only if the record says so.
 _PROTOCOLS: dict[type[Record], type] = {
     SourceType: Source,

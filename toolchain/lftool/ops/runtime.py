@@ -1,4 +1,4 @@
-"""`lftool runtime build`: get the executable of a compiled runtime, as the project's lock pins it or newly compiled."""
+"""`lftool runtime`: get the executable of a compiled runtime, and tell which engines have newer releases."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from lftool.api import BackendType, EngineRelease
+from lftool.errors import UsageError
+from lftool.host.given_options import factory_arguments
+from lftool.host.guarding import guarded
 from lftool.models.digest import Digest
 from lftool.models.lock import Lock, LockedPlugin, LockedRecipe, LockedRuntime, LockedSource
+from lftool.ops.user_configuration import read_configuration
 from lftool.pipeline.identity import host_runtime
 from lftool.pipeline.tools.archives import resolve_archive
 from lftool.pipeline.tools.runtimes import archive_of, compile_runtime, locked_compiled, require_compiled
@@ -17,10 +22,31 @@ from lftool.store.durable import durable_file, storage_errors
 
 if TYPE_CHECKING:
     from lftool.host.origin import Origin
+    from lftool.host.registry import Registry
     from lftool.ops.project import Project
     from lftool.pipeline.ports import Ports
 
 NAME = "native"
+
+
+def releases(registry: Registry) -> tuple[EngineRelease, ...]:
+    """Return the engines of the installed backends with their newest releases, by name.
+
+    Raises:
+        UnavailableError: A plugin does not know where releases are listed.
+        FetchError: The list cannot be read.
+    """
+    options = read_configuration().backends
+    found: dict[str, EngineRelease] = {}
+    for item in registry.all(BackendType):
+        record = item.record
+        where = f"config.toml: $.backends.{record.name}"
+        arguments = factory_arguments(record, options.get(record.name, {}), "backend", where, UsageError)
+        with guarded(item.origin):
+            backend = record.factory(*arguments)
+            if hasattr(backend, "releases"):
+                found |= {release.name: release for release in backend.releases()}
+    return tuple(found[name] for name in sorted(found))
 
 
 @frozen(kw_only=True)

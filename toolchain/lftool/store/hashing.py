@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -12,6 +11,7 @@ from attrs import frozen
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import CHUNK_SIZE
 from lftool.store.buffers import page_aligned_buffer
+from lftool.store.checksums import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -57,7 +57,7 @@ class BlobHasher:
     def _chunk(self, data: bytes | bytearray | memoryview) -> None:
         whole = self._helper.submit(self._whole.update, data)
         self._chunks.append(hashlib.sha256(data).digest())
-        self._crc = zlib.crc32(data, self._crc)
+        self._crc = crc32(data, self._crc)
         self._size += len(data)
         whole.result()
 
@@ -121,4 +121,4 @@ def hash_bytes(data: bytes) -> Blob:
     """Return the name and facts of `data`, without starting a thread."""
     pieces = [data[start : start + CHUNK_SIZE] for start in range(0, len(data), CHUNK_SIZE)]
     chunks = b"".join(hashlib.sha256(piece).digest() for piece in pieces)
-    return Blob(artifact=Artifact.of(data), facts=Facts(crc32=zlib.crc32(data), chunks=chunks))
+    return Blob(artifact=Artifact.of(data), facts=Facts(crc32=crc32(data), chunks=chunks))

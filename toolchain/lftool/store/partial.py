@@ -10,11 +10,11 @@ import contextlib
 import os
 import re
 import time
-import zlib
 from typing import TYPE_CHECKING
 
 from lftool.models.manifest import CHUNK_SIZE
 from lftool.store.buffers import page_aligned_buffer
+from lftool.store.checksums import crc32
 from lftool.store.durable import storage_errors
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class PartialFile:
                     known[int(match[1])] = int(match[2], 16)
         view = page_aligned_buffer(CHUNK_SIZE)
         for index, crc in known.items():
-            if index < self.count and zlib.crc32(self.read(index, view)) == crc:
+            if index < self.count and crc32(self.read(index, view)) == crc:
                 self.missing.discard(index)
 
     def read(self, index: int, buffer: memoryview) -> memoryview:

@@ -8,7 +8,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lftool.api import Device, Probe, UnavailableError
+from attrs import evolve
+from packaging.version import Version
+
+from lftool.api import Device, EngineRelease, Probe, UnavailableError
 from lftool_llamacpp.launching import command
 
 if TYPE_CHECKING:
@@ -28,6 +31,22 @@ def _processor() -> Device:
     memory = {key: int(facts[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable") if key in facts}
     name = facts.get("model name") or platform.processor() or platform.machine()
     return Device(name=name, memory=memory.get("MemTotal"), free=memory.get("MemAvailable"))
+
+
+def release_of(distribution: str) -> EngineRelease:
+    """Return an engine that is a package of its own."""
+    from lftool_llamacpp.package_index import newest_release  # noqa: PLC0415 - it brings an HTTP client
+
+    try:
+        installed = metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        installed = None
+    return EngineRelease(
+        name=distribution,
+        installed=installed,
+        newest=newest_release(distribution),
+        update=f"pip install --upgrade {distribution}",
+    )
 
 
 class CPUBackend:
@@ -73,6 +92,19 @@ class CPUBackend:
         from lftool_llamacpp.loading import load  # noqa: PLC0415 - heavy, child processes only
 
         return load(request)
+
+    def releases(self) -> Sequence[EngineRelease]:
+        """Return llama-cpp-python, and the release of it whose llama.cpp native runtimes are compiled from."""
+        from lftool_llamacpp.sources import KNOWN  # noqa: PLC0415 - only this needs it
+
+        found = release_of("llama-cpp-python")
+        native = evolve(
+            found,
+            name="native",
+            installed=max(KNOWN, key=Version),
+            update="it comes with a newer lftool-llamacpp",
+        )
+        return [found, native]
 
     def launch(self, request: LaunchRequest) -> LaunchCommand:
         """Return the process."""

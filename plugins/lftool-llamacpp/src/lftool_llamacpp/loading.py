@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from lftool.api import LoadRequest
 
 _MIB = 1024 * 1024
+# What llama.cpp says of models that came after it.
+_OF_NEWER_MODELS = ("unknown model architecture", "unknown pre-tokenizer type", "invalid ggml type")
 _MOST_TRIED = 2**20  # tokens: llama.cpp keeps notes on every one. Memory grows in proportion.
 # What llama.cpp says of a context's memory (llama-kv-cache.cpp, llama-memory-recurrent.cpp, llama-context.cpp).
 _CACHE = re.compile(r"\A\w+: size = +([0-9.]+) MiB \(")
@@ -61,6 +63,12 @@ def _template_warnings(model: Any) -> tuple[str, ...]:  # noqa: ANN401 - a point
     return (f"the chat template {wrong}; bundles will complete text (--raw), but not chat",)
 
 
+def _hints(reason: str) -> tuple[str, ...]:
+    if not any(said in reason for said in _OF_NEWER_MODELS):
+        return ()
+    return (f"the model may be newer than llama-cpp-python {version('llama-cpp-python')}: lftool runtime outdated",)
+
+
 def load(request: LoadRequest) -> LoadReport:
     """Load a model without its data.
 
@@ -77,7 +85,7 @@ def load(request: LoadRequest) -> LoadReport:
         parameters.devices = ctypes.cast(devices, ctypes.c_void_p)
         model = llama_cpp.llama_model_load_from_file(os.fsencode(request.weights), parameters)
         if not model:
-            raise FormatError(f"llama.cpp cannot load the weights: {log.reason()}")
+            raise FormatError(f"llama.cpp cannot load the weights: {log.reason()}", hints=_hints(log.reason()))
         context, context_bytes = _context(
             model, request.context or max(0, llama_cpp.llama_model_n_ctx_train(model)), log
         )

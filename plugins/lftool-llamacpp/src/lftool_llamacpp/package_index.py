@@ -18,8 +18,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from attrs import frozen
+from packaging.version import Version
 
-from lftool.api import Digest, FetchError, RecipeError, Resolution, SourceFile, UnavailableError, is_chosen
+from lftool.api import (
+    Digest,
+    FetchError,
+    RecipeError,
+    Resolution,
+    SourceFile,
+    TransientError,
+    UnavailableError,
+    is_chosen,
+)
 from lftool.api.http import HTTPClient
 
 if TYPE_CHECKING:
@@ -104,6 +114,32 @@ def index_url(environment: Mapping[str, str]) -> str:
 def normalised(name: str) -> str:
     """Return a project's name as indexes compare it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def newest_release(name: str) -> str:
+    """Return the newest version of a project on the package index that is not a preliminary one.
+
+    Raises:
+        UnavailableError: No package index is configured.
+        FetchError: The index does not answer, or has no release of it.
+    """
+    index = parse_index(index_url(os.environ))
+    page = f"{index.url}/{normalised(name)}/"
+    client = HTTPClient(f"the releases of {name}", headers=index.headers)
+    try:
+        answer = client.ask(page, headers={"accept": _JSON}, most=_MOST)
+    except TransientError as error:
+        raise FetchError(f"the releases of {name}: {error.message}") from error
+    try:
+        found = [Version(text) for text in json.loads(answer.body)["versions"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FetchError(
+            f"the releases of {name}: the index {page} does not list versions as JSON", hints=("PEP 700",)
+        ) from error
+    released = [version for version in found if not version.is_prerelease]
+    if not released:
+        raise FetchError(f"the releases of {name}: the index {page} has none")
+    return str(max(released))
 
 
 class PackageIndexSource:

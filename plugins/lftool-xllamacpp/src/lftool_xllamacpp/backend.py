@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from lftool.api import LaunchCommand, Probe, UnavailableError
-from lftool_llamacpp.backend import CPUBackend
+from lftool_llamacpp.backend import CPUBackend, release_of
 from lftool_llamacpp.launching import command, server_arguments
 from lftool_xllamacpp.versions import NAME, versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lftool.api import Figures, LaunchRequest, LoadReport, LoadRequest, QualityRequest
+    from lftool.api import EngineRelease, Figures, LaunchRequest, LoadReport, LoadRequest, QualityRequest
 
 
 class XllamacppBackend:
@@ -70,6 +70,10 @@ class XllamacppBackend:
             writes=(folder,),
             sentence=f"on the processor; xllamacpp {told[NAME]} (llama.cpp {told['llama.cpp']})",
         )
+
+    def releases(self) -> Sequence[EngineRelease]:
+        """Return xllamacpp."""
+        return [release_of(NAME)]
 
     def measure(self, request: QualityRequest, progress: Callable[[str, int, int], None]) -> Figures:
         """Refuse: xllamacpp gives no logits.

@@ -15,6 +15,7 @@ import re
 import signal
 import socket
 import tempfile
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ _TEXT_EVENT = b"data: "
 _OK = 200
 _ERROR_LINE = re.compile(r"\A\S+ E (?P<said>.*)\Z")
 _FUNCTION = re.compile(r"\A\w+: (error loading model: )?(\w+: )?")
+# What llama.cpp says of models that came after it.
+_OF_NEWER_MODELS = ("unknown model architecture", "unknown pre-tokenizer type", "invalid ggml type")
 _LONGEST_FOLDER = 80  # bytes: with its name, a socket's path has at most 103 (unix(7), and macOS)
 _WITHOUT_LIMIT = 1 << 20  # bytes of a log that are kept
 
@@ -117,6 +120,13 @@ def _reason(log: Any) -> str:  # noqa: ANN401 - a file
     return "it does not say why"
 
 
+def _explained(reason: str) -> str:
+    """Return a reason, and that the engine may be the cause where llama.cpp does not know something."""
+    if any(said in reason for said in _OF_NEWER_MODELS):
+        return f"{reason}; xllamacpp {metadata.version('xllamacpp')} may be older than the model"
+    return reason
+
+
 def _remove_old(folder: Path) -> None:
     """Remove the sockets of processes that have ended without doing so."""
     for path in folder.glob("*.sock"):
@@ -149,7 +159,7 @@ class Engine:
             try:
                 self._server = xllamacpp.Server(parameters)
             except RuntimeError:
-                raise EngineError(f"llama.cpp cannot load the model: {_reason(log)}") from None
+                raise EngineError(f"llama.cpp cannot load the model: {_explained(_reason(log))}") from None
         for stop, handler in handlers.items():
             signal.signal(stop, handler)  # the engine takes them for itself
         atexit.register(self._path.unlink, missing_ok=True)

@@ -352,6 +352,10 @@ def engine_errors(llama_cpp):
     return errors
 
 
+# What llama.cpp says of models that came after it.
+OF_NEWER_MODELS = ("unknown model architecture", "unknown pre-tokenizer type", "error loading model vocabulary: unknown pre-tokenizer")
+
+
 def why_not_loaded(bundle, errors):
     """Return what llama.cpp says of a model that it does not load, or of a context that it does not make."""
     text, tokens = " ".join(errors), bundle.contract.get("context")
@@ -363,6 +367,10 @@ def why_not_loaded(bundle, errors):
     first = errors[0] if errors else "it does not say why"
     for prefix in ("llama_model_load: ", "error loading model: ", "check_tensor_dims: "):
         first = first[len(prefix) :] if first.startswith(prefix) else first
+    if first.startswith(OF_NEWER_MODELS) or "invalid ggml type" in first:
+        import llama_cpp
+
+        first += "; llama-cpp-python %s may be older than the model" % llama_cpp.__version__
     return "llama.cpp cannot load the model: %s" % first
 
 

@@ -11,7 +11,7 @@ from lftool.cli.shared_options import WholeHelpGroup, json_option, note, print_j
 
 @click.group("runtime", cls=WholeHelpGroup)
 def command() -> None:
-    """Compile a runtime for native bundles."""
+    """Compile a runtime for native bundles; see whether engines have newer releases."""
 
 
 @command.command("build")
@@ -54,3 +54,29 @@ def build(
     say(f"{built.semantics}  sha256 {locked.executable}  {size_text(locked.size or 0)}")
     note(f"compiled with {locked.toolchain}" if not built.pinned else "pinned by lftool.lock")
     note(f"written to {output}" if output is not None else f"kept in {built.path}")
+
+
+@command.command("outdated")
+@json_option
+def outdated(as_json: bool) -> None:
+    """Compare the installed engines, and the llama.cpp that native runtimes are made of, with the newest releases."""
+    from lftool.host.registry import Registry
+    from lftool.ops.runtime import releases
+
+    found = releases(Registry.discovered())
+    if as_json:
+        print_json(
+            {
+                "engines": [
+                    {"name": item.name, "installed": item.installed, "newest": item.newest, "update": item.update}
+                    for item in found
+                ]
+            }
+        )
+        return
+    width = max((len(item.name) for item in found), default=0)
+    for item in found:
+        if item.installed == item.newest:
+            say(f"{item.name:<{width}}  {item.installed}, the newest")
+        else:
+            say(f"{item.name:<{width}}  {item.installed or 'not installed'}, newest {item.newest}: {item.update}")
