@@ -19,6 +19,7 @@ from lftool.host.published import BACKENDS, ENGINES
 from lftool.host.registry import Registered, Registry
 from lftool.ops.run.backends import AUTO, CPU, host_executable, known_backends, native_runtimes, pick, probe_backend
 from lftool.ops.run.integrity import CheckedBundle, check, trusted_signers
+from lftool.ops.run.memory import memory_here, shortage
 from lftool.ops.user_configuration import read_configuration
 from lftool.pipeline.identity import host_runtime
 from lftool.store.places import chat_history, saved_chats, scratch_root, user_configuration
@@ -258,7 +259,10 @@ def prepare_run(
     except BaseException:
         os.close(descriptor)
         raise
-    told = [text for text in (why, command.sentence) if text]
+    several = serve is not None and request.executable is not None
+    served = request.size.served(requests) if several else request.size
+    lacking = shortage(served, memory_here()) if registered.record.name == CPU else ""
+    told = [text for text in (why, command.sentence, lacking) if text]
     return ReadyToRun(
         command=command,
         descriptor=descriptor,
