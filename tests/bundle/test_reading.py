@@ -6,6 +6,7 @@ import pytest
 
 from lftool.bundle import reader
 from lftool.bundle.reader import opened
+from lftool.bundle.structure import CENTRAL_SIZE
 from lftool.errors import FormatError
 from lftool.testing import tiny_gguf
 
@@ -69,3 +70,12 @@ def test_a_document_is_read_up_to_its_limit(release, archive, monkeypatch):
     assert caught.value.message == (
         f"tiny-1-plain.gguf: lftool/recipe.toml has {len(recipe)} bytes, at most {len(recipe) - 1} are allowed"
     )
+
+
+def test_a_member_that_should_be_where_the_file_ends_is_refused(plain, tmp_path):
+    data = bytearray(plain)
+    record = plain.rindex(b"lftool/bundle.json") - CENTRAL_SIZE
+    data[record + 42 : record + 46] = len(data).to_bytes(4, "little")
+    (tmp_path / "bad.gguf").write_bytes(data)
+    told = f"should be at byte {len(data)}, but the file has {len(data)} bytes"
+    assert refusal(tmp_path / "bad.gguf") == (f"bad.gguf: not a bundle: lftool/bundle.json {told}", ())

@@ -205,3 +205,26 @@ def test_a_record_may_end_with_the_directory():
     record[28:32] = bytes(4)  # the lengths of name and extra fields
     (found,) = parse_directory(bytes(record), 1)
     assert (found.path, found.size, found.crc32) == ("", 1, 2)
+
+
+FULL = 2**32 - 1
+
+
+@pytest.mark.parametrize(
+    ("size", "offset", "wide", "expected"),
+    [
+        (FULL, 5, (10, 11), (10, 5)),
+        (7, FULL, (20, 21), (7, 20)),
+        (FULL, FULL, (30,), (FULL, 30)),
+        (FULL, FULL, (40, 41, 42), (40, 42)),
+        (7, 5, (50, 51, 52), (7, 5)),
+    ],
+)
+def test_wide_fields_stand_for_the_full_ones_in_their_order(size, offset, wide, expected):
+    """APPNOTE 4.5.3: size, compressed size, offset, each only where the field of 32 bits is full."""
+    record = bytearray(one()[:46])
+    extra = struct.pack(f"<HH{len(wide)}Q", 1, 8 * len(wide), *wide)
+    record[24:32] = struct.pack("<IHH", size, 0, len(extra))
+    record[42:46] = struct.pack("<I", offset)
+    (found,) = parse_directory(bytes(record) + extra, 1)
+    assert (found.size, found.offset) == expected

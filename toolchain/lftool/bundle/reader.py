@@ -218,7 +218,7 @@ class _Framing:
     def content(self, found: DirectoryEntry, most: int) -> bytes:
         if found.size > most:
             self.fail(f"{found.path} has {found.size} bytes, at most {most} are allowed")
-        if found.offset > self.size:
+        if found.offset >= self.size:
             self.fail(f"{found.path} should be at byte {found.offset}, but the file has {self.size} bytes")
         header = local_header(Entry(path=found.path, size=found.size, crc32=found.crc32, aligned=False))
         return read_exactly(self.descriptor, found.offset + len(header), found.size, self.name)
