@@ -27,6 +27,8 @@ class TestChat(ChatTests):
         return Path(shutil.copyfile(STORY, project.root / "story.gguf"))
 
 
+# The runner that talks is the same; these are what the engine has a part in.
+@pytest.mark.slow_cases(r"^test_(?!two_turns|ctrl_c_stops|a_full_context|a_question_that|stats|an_answer_that_is_asked)")
 class TestXllamacpp(TestChat):
     """The same with another engine."""
 
