@@ -28,8 +28,11 @@ class TestChat(ChatTests):
 
 
 # The runner that talks is the same; these are what the engine has a part in.
-@pytest.mark.slow_cases(r"^test_(?!two_turns|ctrl_c_stops|a_full_context|a_question_that|stats|an_answer_that_is_asked)")
+@pytest.mark.slow_cases(r"^test_(?!two_turns|a_full_context|a_question_that|stats|an_answer_that_is_asked)")
 class TestXllamacpp(TestChat):
     """The same with another engine."""
 
     engine = ("--engine", "xllamacpp")
+    # With this engine, this model has answered before a key is seen. tests/native/test_requests.py has a client hang up.
+    test_ctrl_c_stops_an_answer_and_keeps_the_conversation = None
+    test_what_is_typed_during_an_answer_waits_for_the_next_question = None

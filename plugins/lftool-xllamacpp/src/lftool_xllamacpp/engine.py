@@ -25,6 +25,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+BATCH = 512  # tokens of a prompt that are read at once; behind each, it can be stopped
 _SECONDS = 3600.0  # a step of a slow prompt on a slow processor ends within it
 _TEXT_EVENT = b"data: "
 _OK = 200
@@ -66,6 +67,7 @@ class EngineOptions:
         made.model.path = self.path
         made.n_ctx = self.context
         made.n_parallel = 1
+        made.n_batch = BATCH
         made.warmup = False
         made.fit_params = False
         made.ui = False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define
 
 from lftool_llamacpp.server import load_script
+from lftool_xllamacpp.engine import BATCH
 from lftool_xllamacpp.starting import load
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Reading:
     def step(self, done: int, whole: int) -> None:
         """Show how many tokens of a prompt have been read."""
         self.look()
-        if done < whole and sys.stderr.isatty():
+        if done < whole and whole > BATCH and sys.stderr.isatty():
             self.shown = f"reading the prompt: {100 * done // whole} %"
             sys.stderr.write(f"\r{self.shown}")
             sys.stderr.flush()
