@@ -5,8 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from lftool_llamacpp.requests import BadRequestError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from lftool_llamacpp.requests import Asked
+
+    Render = Callable[..., Any]
+
+_OF_TEMPLATES = ("TemplateError", "TemplateBudgetError")  # the runner's, whatever the conversation is
+_MOST_TOLD = 200  # characters of what a template says
 
 _EXPLAINED = (
     "You may call these functions, which are described as JSON:\n{tools}\n"
@@ -74,3 +83,36 @@ def _explained(messages: list[dict[str, Any]], tools: tuple[Mapping[str, Any], .
     if messages and messages[0]["role"] == "system":
         return [{**messages[0], "content": f"{messages[0]['content']}\n\n{text}"}, *messages[1:]]
     return [{"role": "system", "content": text}, *messages]
+
+
+def _rendered(render: Render, messages: list[dict[str, Any]], tools: Sequence[Mapping[str, Any]]) -> Any:  # noqa: ANN401 - llama-cpp-python's, or another engine's
+    try:
+        return render(messages=messages, tools=tools or None)
+    except ValueError as error:
+        if type(error).__name__ in _OF_TEMPLATES:
+            raise
+        told = str(error)[:_MOST_TOLD]
+        raise BadRequestError(f"the chat template refuses the conversation: {told}", "messages") from None
+
+
+def prompts_of(
+    asked: Asked, template: str, render: Render, tokens_of: Callable[..., list[int]]
+) -> tuple[list[list[int]], tuple[str, ...]]:
+    """Return the tokens of each prompt of a request, and strings that end an answer besides those that it names.
+
+    Args:
+        asked: The request.
+        template: The chat template; empty for none.
+        render: Makes a prompt of a conversation, as llama-cpp-python's chat formatters do.
+        tokens_of: Returns the tokens of a text; with `special`, also what the model wants at its begin and end.
+
+    Raises:
+        BadRequestError: The template refuses the conversation.
+    """
+    if not asked.chat:
+        return [
+            tokens_of(prompt, special=True) if isinstance(prompt, str) else list(prompt) for prompt in asked.prompts
+        ], ()
+    made = _rendered(render, adapted(asked.messages, asked.tools, template), asked.tools)
+    stops = [made.stop] if isinstance(made.stop, str) else made.stop or []
+    return [tokens_of(made.prompt, special=not made.added_special)], tuple(filter(None, stops))

@@ -5,20 +5,15 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any
 
-from lftool_llamacpp.conversations import adapted
-from lftool_llamacpp.requests import BadRequestError
+from lftool_llamacpp.conversations import prompts_of
 from lftool_llamacpp.token_stream import TokenChance, answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from lftool_llamacpp.conversations import Render
     from lftool_llamacpp.requests import Asked
     from lftool_llamacpp.token_stream import Piece
-
-    Render = Callable[..., Any]
-
-_OF_TEMPLATES = ("TemplateError", "TemplateBudgetError")  # the runner's, whatever the conversation is
-_MOST_TOLD = 200  # characters of what a template says
 
 
 def _unchecked() -> None:
@@ -64,28 +59,9 @@ class LoadedModel:
 
     def prompt_tokens(self, asked: Asked) -> tuple[list[list[int]], tuple[str, ...]]:
         """Return the tokens of each prompt, and strings that end an answer besides those that the request names."""
-        stops: list[str] = []
-        if asked.chat:
-            made = self._rendered(adapted(asked.messages, asked.tools, self._template), asked.tools)
-            stops = [made.stop] if isinstance(made.stop, str) else made.stop or []
-            text = made.prompt.encode("utf-8", "replace")
-            prompts = [self._llama.tokenize(text, add_bos=not made.added_special, special=True)]
-        else:
-            prompts = [
-                self.tokens_of(prompt, special=True) if isinstance(prompt, str) else list(prompt)
-                for prompt in asked.prompts
-            ]
+        prompts, stops = prompts_of(asked, self._template, self._render, self.tokens_of)
         first = [max(self._llama.token_bos(), 0)]  # of an empty prompt
-        return [tokens or first for tokens in prompts], tuple(stop for stop in stops if stop)
-
-    def _rendered(self, messages: list[dict[str, Any]], tools: Sequence[Mapping[str, Any]]) -> Any:  # noqa: ANN401 - llama-cpp-python's
-        try:
-            return self._render(messages=messages, tools=tools or None)
-        except ValueError as error:
-            if type(error).__name__ in _OF_TEMPLATES:
-                raise
-            told = str(error)[:_MOST_TOLD]
-            raise BadRequestError(f"the chat template refuses the conversation: {told}", "messages") from None
+        return [tokens or first for tokens in prompts], stops
 
     def pieces(
         self,

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from lftool_llamacpp.conversations import adapted
-from lftool_llamacpp.requests import BadRequestError
+from lftool_llamacpp.conversations import prompts_of
 from lftool_llamacpp.token_stream import Piece, TokenChance
 from lftool_xllamacpp.engine import Engine
 from lftool_xllamacpp.templates import ChatTemplate, Prompt
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 # What llama.cpp's server calls what llama-cpp-python's functions take.
 _NAMES = {"temp": "temperature", "mirostat_mode": "mirostat", "max_tokens": "n_predict"}
-_MOST_TOLD = 200  # characters of what a template says
 
 
 def _unwatched(done: int, whole: int) -> None:
@@ -81,12 +79,7 @@ class Model:
 
     def tokens_of(self, text: str, *, special: bool) -> list[int]:
         """Return the tokens of a text; `special` adds what the model wants at its begin and end."""
-        return self._tokens(text, special=special)
-
-    def _tokens(self, text: str, *, special: bool) -> list[int]:
-        asked = {"content": text, "add_special": special, "parse_special": True}
-        found: list[int] = self.engine.ask("/tokenize", asked)["tokens"]
-        return found
+        return self.tokenize(text.encode("utf-8", "replace"), add_bos=special)
 
     def tokenize(self, text: bytes, *, add_bos: bool = True, special: bool = True) -> list[int]:
         """Return the tokens of a text, as the runner asks for them."""
@@ -100,26 +93,8 @@ class Model:
 
     def prompt_tokens(self, asked: Asked) -> tuple[list[list[int]], tuple[str, ...]]:
         """Return the tokens of each prompt, and strings that end an answer besides those that the request names."""
-        stops: list[str] = []
-        if asked.chat:
-            made = self._rendered(adapted(asked.messages, asked.tools, self.template), asked.tools)
-            stops = [made.stop] if isinstance(made.stop, str) else made.stop or []
-            prompts = [self._tokens(made.prompt, special=not made.added_special)]
-        else:
-            prompts = [
-                self.tokens_of(prompt, special=True) if isinstance(prompt, str) else list(prompt)
-                for prompt in asked.prompts
-            ]
-        return [tokens or self._tokens("", special=True) or [0] for tokens in prompts], tuple(filter(None, stops))
-
-    def _rendered(self, messages: list[dict[str, Any]], tools: Sequence[Mapping[str, Any]]) -> Prompt:
-        try:
-            return self.render(messages=messages, tools=tools or None)
-        except ValueError as error:
-            if type(error).__name__ in {"TemplateError", "TemplateBudgetError"}:  # the runner's
-                raise
-            told = str(error)[:_MOST_TOLD]
-            raise BadRequestError(f"the chat template refuses the conversation: {told}", "messages") from None
+        prompts, stops = prompts_of(asked, self.template, self.render, self.tokens_of)
+        return [tokens or self.tokens_of("", special=True) or [0] for tokens in prompts], stops
 
     def pieces(
         self,
@@ -181,7 +156,7 @@ class Model:
         del stream
         made = self.render(messages=messages, tools=None)
         stops = [made.stop] if isinstance(made.stop, str) else made.stop or []
-        tokens = self._tokens(made.prompt, special=not made.added_special)
+        tokens = self.tokens_of(made.prompt, special=not made.added_special)
         for said, finish in self._answer(tokens, tuple(filter(None, stops)), sampling):
             yield {"choices": [{"delta": {"content": said}, "finish_reason": finish}]}
 
