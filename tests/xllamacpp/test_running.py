@@ -181,11 +181,11 @@ def test_no_socket_is_left_and_nobody_else_can_reach_one(story, tmp_path, cache)
 def test_what_a_process_that_was_killed_left_is_removed(story):
     folder = story.home / "cache" / "lftool" / "running"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "999999999.sock").touch()
-    (folder / f"{os.getpid()}.sock").touch()
+    (folder / "999999999-0.sock").touch()
+    (folder / f"{os.getpid()}-9.sock").touch()
     story.spawn("run", "--engine", "xllamacpp", "dist/story-1-gguf.gguf", "-p", PROMPT).assert_success()
-    assert [path.name for path in folder.iterdir()] == [f"{os.getpid()}.sock"]
-    (folder / f"{os.getpid()}.sock").unlink()
+    assert [path.name for path in folder.iterdir()] == [f"{os.getpid()}-9.sock"]
+    (folder / f"{os.getpid()}-9.sock").unlink()
 
 
 @pytest.fixture(scope="module")

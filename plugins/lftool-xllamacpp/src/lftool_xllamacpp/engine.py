@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import re
@@ -33,6 +34,7 @@ _ERROR_LINE = re.compile(r"\A\S+ E (?P<said>.*)\Z")
 _FUNCTION = re.compile(r"\A\w+: (error loading model: )?(\w+: )?")
 # What llama.cpp says of models that came after it.
 _OF_NEWER_MODELS = ("unknown model architecture", "unknown pre-tokenizer type", "invalid ggml type")
+_NUMBERS = itertools.count()
 _LONGEST_FOLDER = 80  # bytes: with its name, a socket's path has at most 103 (unix(7), and macOS)
 _WITHOUT_LIMIT = 1 << 20  # bytes of a log that are kept
 
@@ -132,7 +134,8 @@ def _explained(reason: str) -> str:
 def _remove_old(folder: Path) -> None:
     """Remove the sockets of processes that have ended without doing so."""
     for path in folder.glob("*.sock"):
-        if path.stem.isdigit() and not Path(f"/proc/{path.stem}").exists():
+        process = path.stem.partition("-")[0]
+        if process.isdigit() and not Path(f"/proc/{process}").exists():
             path.unlink(missing_ok=True)
 
 
@@ -148,11 +151,12 @@ class Engine:
     """
 
     def __init__(self, options: EngineOptions, folder: Path) -> None:
-        if len(os.fsencode(folder)) > _LONGEST_FOLDER:
-            os.chdir(folder)
-            folder = Path()
         _remove_old(folder)
-        self._path = folder / f"{os.getpid()}.sock"
+        if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            atexit.register(os.close, descriptor)
+            folder = Path(f"/proc/self/fd/{descriptor}")
+        self._path = folder / f"{os.getpid()}-{next(_NUMBERS)}.sock"
         self._path.unlink(missing_ok=True)
         parameters = options.parameters()
         parameters.hostnames = [str(self._path)]
@@ -161,6 +165,7 @@ class Engine:
             try:
                 self._server = xllamacpp.Server(parameters)
             except RuntimeError:
+                self._path.unlink(missing_ok=True)
                 raise EngineError(f"llama.cpp cannot load the model: {_explained(_reason(log))}") from None
         for stop, handler in handlers.items():
             signal.signal(stop, handler)  # the engine takes them for itself
