@@ -296,6 +296,19 @@ def test_no_message_shows_where_the_scripts_work(project):
     assert str(project.home) not in done.err
 
 
+def test_without_llama_cpp_python_the_scripts_are_those_of_the_newest_known_release(monkeypatch):
+    versions = importlib.metadata.version
+
+    def without(name):
+        if name == "llama-cpp-python":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return versions(name)
+
+    with_it = HuggingFaceConverter().tool()
+    monkeypatch.setattr(importlib.metadata, "version", without)
+    assert HuggingFaceConverter().tool() == with_it
+
+
 def test_without_torch_it_says_what_to_install(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))

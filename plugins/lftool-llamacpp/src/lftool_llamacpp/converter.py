@@ -16,7 +16,7 @@ from lftool_llamacpp.lora import CONFIG, WEIGHTS, alpha_of
 from lftool_llamacpp.model_files import check_modules, check_weights, read_json
 from lftool_llamacpp.own_types import own_type
 from lftool_llamacpp.probe_files import write_adapter_files, write_probe_files, write_projector_files
-from lftool_llamacpp.sources import source_archive
+from lftool_llamacpp.sources import scripts_version, source_archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,17 +70,13 @@ class _Scripts:
 
     def tool(self) -> ToolIdentity:
         """Return the versions of llama-cpp-python and of what its scripts import, and the archive that they lie in."""
-        if importlib.util.find_spec("llama_cpp") is None:
-            raise UnavailableError(
-                "llama-cpp-python is not installed", hints=("how to install it: lftool help install",)
-            )
         missing = sorted(name for name, module in _NEEDED.items() if importlib.util.find_spec(module) is None)
         if missing:
             raise UnavailableError(
                 f"converting safetensors needs {', '.join(missing)}",
                 hints=("pip install 'lftool[convert]', or point the source at a GGUF file",),
             )
-        version, line = metadata.version("llama-cpp-python"), metadata.version("transformers")
+        version, line = scripts_version(), metadata.version("transformers")
         if not line.startswith(_LINE):
             raise UnavailableError(
                 f"llama.cpp's conversion scripts need transformers {_LINE}x, but {line} is installed:"

@@ -6,7 +6,11 @@ delivers under a name alone proves nothing.
 
 from __future__ import annotations
 
+import contextlib
+from importlib import metadata
 from typing import TYPE_CHECKING
+
+from packaging.version import Version
 
 from lftool.api import Digest, ToolArchive, UnavailableError
 
@@ -14,6 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 KNOWN = {"0.3.36": "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"}
+
+
+def scripts_version() -> str:
+    """Return the release whose scripts convert: the installed llama-cpp-python, else the newest known one.
+
+    The scripts are fetched as source. They need nothing that is compiled.
+    """
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version("llama-cpp-python")
+    return max(KNOWN, key=Version)
 
 
 def source_archive(version: str, members: Sequence[str]) -> ToolArchive:
