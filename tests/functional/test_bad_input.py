@@ -126,7 +126,7 @@ def test_without_plugins_no_quantizer_is_installed(plain_project):
         "  hint: install one: pip install 'lftool[quantize]'\n"
         + "".join(
             f"  hint: plugin '{name}' of lftool-{name} 0.1.0 could not be used: left out by --no-plugins, or an empty LFTOOL_PLUGINS\n"
-            for name in ("cuda", "hf", "llamacpp", "metal", "oci", "rocm", "s3", "strict")
+            for name in ("cuda", "hf", "llamacpp", "metal", "oci", "rocm", "s3", "strict", "xllamacpp")
         ),
         "--no-plugins",
         "lock",
