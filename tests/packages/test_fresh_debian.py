@@ -97,9 +97,10 @@ def test_the_tutorial(shell, repository):
 def test_a_library_that_is_missing_is_named_with_its_package(shell):
     shown = [
         "…",
-        "error: llama-cpp-python cannot load its library: …libgomp.so.1: cannot open shared object file…",
-        "  hint: install what is missing (Debian: apt install libgomp1)",
+        "     note  did not try loading the model: llama-cpp-python cannot load its library: …libgomp.so.1: cannot open"
+        " shared object file: No such file or directory; install what is missing (Debian: apt install libgomp1); …",
         "…",
+        "wrote lftool.lock",
     ]
     steps = [
         Step("rm /usr/lib/*/libgomp.so.1*", None),

@@ -77,7 +77,7 @@ def try_loading(weights: Artifact, context: int | None, what: str, ports: Ports)
         try:
             report = _load(engine, weights, context, ports)
         except UnavailableError as error:
-            why = error.message
+            why = "; ".join((error.message, *error.hints))
         except FormatError as error:
             raise FormatError(
                 f"{what}: {error.message}",
