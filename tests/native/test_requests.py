@@ -11,7 +11,7 @@ import httpx2
 import openai
 import pytest
 from tests.native.conftest import NAME, PROMPT, RECIPE, make_project
-from tests.native.test_serving import KINDS, serving
+from tests.native.test_serving import KINDS, XLLAMACPP, serving
 
 CONTRACT = "context = 512\ntemperature = 0.0\nmax_tokens = 160\n"
 USER = {"role": "user", "content": PROMPT}
@@ -42,9 +42,9 @@ def asking(tmp_path_factory):
     return made
 
 
-@pytest.fixture(scope="module", params=[KINDS[0], *KINDS[2:]])
+@pytest.fixture(scope="module", params=[KINDS[0], KINDS[2], XLLAMACPP])
 def server(request, asking, tmp_path_factory):
-    target = ("gguf", "gguf") if request.param == KINDS[3] else ("native", "llamafile")
+    target = ("gguf", "gguf") if request.param == XLLAMACPP else ("native", "llamafile")
     bundle = asking.root / "dist" / NAME.format(*target)
     with serving(request.param, asking, bundle, log=tmp_path_factory.mktemp("log") / "log") as made:
         yield made

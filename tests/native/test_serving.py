@@ -28,7 +28,8 @@ from tests.native.conftest import NAME, PROMPT, RECIPE, make_project, start
 
 from lftool.testing import FaultProxy, FileServer
 
-KINDS = ("by itself", "lftool serve, native", "lftool serve, llama-cpp-python", "lftool serve, xllamacpp")
+KINDS = ("by itself", "lftool serve, native", "lftool serve, llama-cpp-python")
+XLLAMACPP = "lftool serve, xllamacpp"  # with bundles of layout gguf
 KEY = "a-key-for-tests"
 CONTRACT = 'context = 512\ntemperature = 0.0\nmax_tokens = 24\nsystem = "You tell stories."\nstop = ["who had a fox"]\n'
 
@@ -67,7 +68,7 @@ def command(kind: str, project, bundle: Path) -> tuple[list[str], dict[str, str]
     environment = dict(project.environment)
     if kind == KINDS[2]:  # a cache that knows of no native runtime
         environment["XDG_CACHE_HOME"] = str(project.home / "python-cache")
-    engine = ["--engine", "xllamacpp"] if kind == KINDS[3] else []
+    engine = ["--engine", "xllamacpp"] if kind == XLLAMACPP else []
     return [sys.executable, "-m", "lftool.cli.entry", "serve", str(bundle), *engine], environment
 
 

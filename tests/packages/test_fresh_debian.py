@@ -95,10 +95,11 @@ def test_the_tutorial(shell, repository):
 
 
 def test_a_library_that_is_missing_is_named_with_its_package(shell):
+    why = "llama-cpp-python cannot load its library: …libgomp.so.1: cannot open shared object file: No such file or directory"
+    way = "install what is missing (Debian: apt install libgomp1); …"
     shown = [
         "…",
-        "     note  did not try loading the model: llama-cpp-python cannot load its library: …libgomp.so.1: cannot open"
-        " shared object file: No such file or directory; install what is missing (Debian: apt install libgomp1); …",
+        f"     note  did not try loading the model: {why}; {way}",
         "…",
         "wrote lftool.lock",
     ]

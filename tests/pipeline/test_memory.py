@@ -63,6 +63,7 @@ def test_without_control_groups_there_is_no_limit(tmp_path: Path):
     assert memory_here() > 0
 
 
+@pytest.mark.slow
 def test_run_says_it_before_it_starts(plain_project):
     plain_project.run("lock").assert_success()
     plain_project.run("build").assert_success()
