@@ -120,24 +120,20 @@ class Registry:
         found = (item for item in self.all(BackendType) if item.record.name == backend)
         return tuple(sorted(found, key=lambda item: not is_installed(item.record)))
 
-    def backend(
-        self, name: str, engine: str | None = None, error: type[LftoolError] = UnavailableError
-    ) -> Registered[BackendType]:
+    def backend(self, name: str, engine: str | None = None) -> Registered[BackendType]:
         """Return a backend, with an engine whose module is installed if there is one.
 
         Args:
             name: The backend.
             engine: The engine; None for any.
-            error: Class of what is raised if there is no such backend.
 
         Raises:
-            LftoolError: Of class `error`; there is no such backend. The message names similar ones.
-            UnavailableError: No installed plugin provides it with that engine.
+            UnavailableError: No installed plugin provides it, or none with that engine. The message names what there is.
         """
         found = self.engines(name)
         if not found:
             valid = sorted({item.record.name for item in self.all(BackendType)})
-            raise self._missing(BackendType, name, valid, error)
+            raise self._missing(BackendType, name, valid, UnavailableError)
         able = [item for item in found if engine in {None, item.record.engine}]
         if not able:
             have = ", ".join(sorted(item.record.engine for item in found if item.record.engine)) or "none by name"

@@ -1,6 +1,6 @@
 """CRC-32 as ZIP files have it.
 
-isal computes it ten times faster than zlib, by carry-less multiplication (60 against 6.6 GB/s on an EPYC). zlib stands in
+isal computes it ten times faster than zlib, by carry-less multiplication (60 against 6.6 GiB/s on an EPYC). zlib stands in
 where there is no wheel of it.
 """
 

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from lftool.api import FormatError, LoadReport
 from lftool_llamacpp.engine import llama_cpp
 from lftool_llamacpp.engine_log import EngineLog
+from lftool_llamacpp.newer_models import may_be_newer
 
 if TYPE_CHECKING:
     from lftool.api import LoadRequest
 
 _MIB = 1024 * 1024
-# What llama.cpp says of models that came after it.
-_OF_NEWER_MODELS = ("unknown model architecture", "unknown pre-tokenizer type", "invalid ggml type")
 _MOST_TRIED = 2**20  # tokens: llama.cpp keeps notes on every one. Memory grows in proportion.
 # What llama.cpp says of a context's memory (llama-kv-cache.cpp, llama-memory-recurrent.cpp, llama-context.cpp).
 _CACHE = re.compile(r"\A\w+: size = +([0-9.]+) MiB \(")
@@ -64,7 +63,7 @@ def _template_warnings(model: Any) -> tuple[str, ...]:  # noqa: ANN401 - a point
 
 
 def _hints(reason: str) -> tuple[str, ...]:
-    if not any(said in reason for said in _OF_NEWER_MODELS):
+    if not may_be_newer(reason):
         return ()
     return (f"the model may be newer than llama-cpp-python {version('llama-cpp-python')}: lftool runtime outdated",)
 

@@ -23,20 +23,19 @@ from typing import TYPE_CHECKING, Any
 import xllamacpp
 from attrs import frozen
 
+from lftool_llamacpp.newer_models import may_be_newer
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 BATCH = 512  # tokens of a prompt that are read at once; behind each, it can be stopped
 _SECONDS = 3600.0  # a step of a slow prompt on a slow processor ends within it
-_TEXT_EVENT = b"data: "
 _OK = 200
 _ERROR_LINE = re.compile(r"\A\S+ E (?P<said>.*)\Z")
 _FUNCTION = re.compile(r"\A\w+: (error loading model: )?(\w+: )?")
-# What llama.cpp says of models that came after it.
-_OF_NEWER_MODELS = ("unknown model architecture", "unknown pre-tokenizer type", "invalid ggml type")
 _NUMBERS = itertools.count()
 _LONGEST_FOLDER = 80  # bytes: with its name, a socket's path has at most 103 (unix(7), and macOS)
-_WITHOUT_LIMIT = 1 << 20  # bytes of a log that are kept
+_MOST_LOG_BYTES = 1 << 20  # that are looked at
 
 
 class EngineError(ValueError):
@@ -52,7 +51,6 @@ class EngineOptions:
         context: Tokens; 0 for as many as the model was trained with.
         threads: How many; None for the engine's default.
         pooling: How its vectors are pooled, as llama.h numbers it, for a model that makes vectors; None for text.
-        ranks: Whether it ranks documents.
         light: Whether weights stay where they are, even where another arrangement is faster.
     """
 
@@ -60,7 +58,6 @@ class EngineOptions:
     context: int = 0
     threads: int | None = None
     pooling: int | None = None
-    ranks: bool = False
     light: bool = False
 
     def parameters(self) -> Any:  # noqa: ANN401 - xllamacpp's own
@@ -117,7 +114,7 @@ def _kept_log(folder: Path) -> Iterator[Any]:
 def _reason(log: Any) -> str:  # noqa: ANN401 - a file
     """Return the first error of a log without the name of llama.cpp's function; later ones only repeat that it failed."""
     log.seek(0)
-    for line in log.read(_WITHOUT_LIMIT).decode(errors="replace").splitlines():
+    for line in log.read(_MOST_LOG_BYTES).decode(errors="replace").splitlines():
         found = _ERROR_LINE.match(line)
         if found:
             return _FUNCTION.sub("", found["said"])
@@ -126,7 +123,7 @@ def _reason(log: Any) -> str:  # noqa: ANN401 - a file
 
 def _explained(reason: str) -> str:
     """Return a reason, and that the engine may be the cause where llama.cpp does not know something."""
-    if any(said in reason for said in _OF_NEWER_MODELS):
+    if may_be_newer(reason):
         return f"{reason}; xllamacpp {metadata.version('xllamacpp')} may be older than the model"
     return reason
 
