@@ -28,7 +28,7 @@ def without_compilers(folder: Path) -> str:
     for place in os.environ["PATH"].split(os.pathsep):
         for program in sorted(Path(place).iterdir()) if Path(place).is_dir() else ():
             link = folder / program.name
-            if not _COMPILERS.match(program.name) and not link.exists():
+            if program.is_file() and not _COMPILERS.match(program.name) and not link.is_symlink():
                 link.symlink_to(program.absolute())
     return str(folder)
 
