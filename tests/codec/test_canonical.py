@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 
 import pytest
@@ -46,6 +47,7 @@ UNENCODABLE = {
     "set": ({1}, "set has no canonical form"),
     "integer key": ({1: 2}, "key 1 is not a string"),
     "deep nesting": (nested(34), "nested too deeply"),
+    "deep nesting of objects": (functools.reduce(lambda inner, _: {"a": inner}, range(33), {}), "nested too deeply"),
 }
 
 
@@ -62,8 +64,8 @@ def test_a_lone_surrogate_is_refused():
 
 
 def test_nesting_up_to_the_budget_is_accepted():
-    data = b"[" * 33 + b"]" * 33
-    assert canonical_json(parse_canonical_json(data, "x")) == data
+    for data in (b"[" * 33 + b"]" * 33, b'{"a":' * 32 + b"{}" + b"}" * 32):
+        assert canonical_json(parse_canonical_json(data, "x")) == data
 
 
 UNPARSABLE = {

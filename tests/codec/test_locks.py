@@ -394,19 +394,22 @@ def test_a_slice_keeps_what_decides_bytes_of_converters_and_compiled_runtimes():
         semantics="hf-gguf/1", uses="f16", plan=Digest(ONE), action=Digest(TWO), sha256=Digest(THREE), size=9
     )
     runtime = LockedRuntime(sha256=Digest(ONE), executable=Digest(TWO), size=5, archive=archive)
+    target = VALUE.targets["q4"]
     lock = attrs.evolve(
         VALUE,
         tools={**VALUE.tools, "hf-gguf/1": attrs.evolve(tool, archive=archive, providers={"torch": "2"})},
         convert={"weights": attrs.evolve(conversion, converter_name="llama.cpp")},
         runtimes={"python/1": attrs.evolve(runtime, toolchain="gcc 12")},
+        targets={"q4": attrs.evolve(target, quantize=attrs.evolve(target.quantize, mixture="ggml-mix/1"))},
     )
 
     made = slice_lock(lock, RECIPE, "q4")
 
-    assert (made.tools["hf-gguf/1"], made.convert, made.runtimes) == (
+    assert (made.tools["hf-gguf/1"], made.convert, made.runtimes, made.targets) == (
         tool,
         {"weights": conversion},
         {"python/1": runtime},
+        slice_lock(VALUE, RECIPE, "q4").targets,
     )
 
 

@@ -354,6 +354,8 @@ UNCHANGED = {
     "blank lines": BASE.replace("\n", "\n\n"),
     "carriage returns": BASE.replace("\n", "\r\n"),
     "no [sign]": BASE[: BASE.index("[sign]")],
+    "checks": f'{BASE}\n[[checks]]\nkind = "prompt"\nprompt = "a"\ncontains = "b"\n',
+    "a plugin allowed": f'{BASE}\n[plugins]\nlftool-s3 = ">=1"\n',
     "another key": edited(("env:KEY", "file:other.key")),
     "inline tables": edited((f"[sources.base]\n{URI}\n", "")).replace(
         "[bundle]", 'sources = { base = { uri = "file:model.gguf" } }\n[bundle]'
@@ -476,8 +478,9 @@ layout = "gguf"
     )
 
 
-def test_a_slice_does_not_depend_on_other_targets_sources_or_the_key():
+def test_a_slice_does_not_depend_on_other_targets_sources_plugins_checks_or_the_key():
     other = TWO.replace('"file:other.gguf"', '"file:another.gguf"').replace("env:KEY", "file:x")
+    other += '[[checks]]\nkind = "prompt"\nprompt = "a"\ncontains = "b"\n[plugins]\nlftool-s3 = ">=1"\n'
     other = other.replace('[targets.plain]\nlayout = "gguf"', '[targets.q8]\nlayout = "llamafile"\nquantize = "Q8_0"')
     assert slice_recipe(parse(other), "q4") == slice_recipe(parse(TWO), "q4")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import tomllib
 
 import pytest
@@ -92,14 +93,34 @@ def test_a_value_without_canonical_form_is_refused(value, kind):
         emit_toml({"k": value})
 
 
-def test_a_file_that_cannot_be_read_is_told_with_its_path_and_the_hints(tmp_path):
-    path = tmp_path / "none.toml"
+UNREADABLE = {
+    "no file": (lambda path: None, "cannot read {}: No such file or directory"),
+    "a folder": (lambda path: path.mkdir(), "cannot read {}: Is a directory"),
+    "a FIFO": (os.mkfifo, "{} is not a regular file"),
+    "a byte too many": (lambda path: path.write_bytes(bytes(9)), "{} has more than 8 bytes"),
+    "no size, and too many bytes": (lambda path: path.symlink_to("/proc/self/status"), "{} has more than 8 bytes"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_a_file_that_cannot_be_read_is_told_with_its_path_and_the_hints(tmp_path, make, message):
+    path = tmp_path / "x.toml"
+    make(path)
     with pytest.raises(LockError) as caught:
-        read_bytes(path, "lftool.lock", LockError, ("a hint",))
-    assert (caught.value.message, caught.value.hints) == (
-        f"lftool.lock: cannot read {path}: No such file or directory",
-        ("a hint",),
-    )
+        read_bytes(path, "lftool.lock", LockError, ("a hint",), most=8)
+    assert (caught.value.message, caught.value.hints) == (f"lftool.lock: {message.format(path)}", ("a hint",))
+
+
+def test_a_file_of_as_many_bytes_as_are_allowed_is_read(tmp_path):
+    (tmp_path / "x.toml").write_bytes(b"12345678")
+    assert read_bytes(tmp_path / "x.toml", "x", LockError, most=8) == b"12345678"
+
+
+def test_toml_that_is_refused_comes_with_the_hints():
+    for data in (b"=", b".".join([b"a"] * 65) + b" = 1"):
+        with pytest.raises(LockError) as caught:
+            parse_toml(data, "lftool.lock", LockError, ("a hint",))
+        assert caught.value.hints == ("a hint",)
 
 
 @given(st.binary(max_size=60) | st.text("[]{}=.,\"'\\#\n ab1-:T", max_size=60).map(str.encode))

@@ -94,7 +94,7 @@ def test_an_answer_is_stopped(talking, look, tmp_path):
     bundle = talking.root / "dist" / NAME.format("native", "llamafile")
     for kind in SERVERS:
         with serving(
-            kind, talking, bundle, "--max-tokens", "480", "--temperature", "3", log=tmp_path / "log"
+            kind, talking, bundle, "--max-tokens", "480", "--temperature", "3", "--seed", "1", log=tmp_path / "log"
         ) as server:
             seen = look(server, "stop", "Tell me a long story.")
         assert seen == {"stopped": ["stopped", "stopped"], "left": 0}

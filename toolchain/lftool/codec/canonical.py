@@ -42,7 +42,7 @@ def canonical_json(value: object) -> bytes:
         ValueError: `value` holds a float, a big integer, a lone surrogate or an unknown type.
     """
     _check(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Recipes: parse the text, project the recipe to its canonical form, and slice it by target.
 
-The projection drops comments, layout, `[[checks]]` and `[sign]`; the lock's recipe digest covers its bytes. A slice
+The projection drops comments, layout, `[[checks]]`, `[plugins]` and `[sign]`; the lock's recipe digest covers its bytes. A slice
 is the projection of one target, and itself a valid recipe.
 """
 
@@ -34,11 +34,15 @@ def parse_recipe(data: bytes, what: str) -> Recipe:
     return structure(parse_toml(data, what, RecipeError), Recipe, what, RecipeError)
 
 
+def _building(recipe: Recipe) -> Recipe:
+    return attrs.evolve(recipe, sign=None, checks=(), plugins={})
+
+
 def recipe_projection(recipe: Recipe) -> dict[str, Any]:
     """Return the parts of a recipe that can change a built byte, as plain data."""
     from lftool.codec.converter import to_plain  # noqa: PLC0415 - cattrs is heavy; see the start-up test
 
-    plain: dict[str, Any] = to_plain(attrs.evolve(recipe, sign=None, checks=(), plugins={}))
+    plain: dict[str, Any] = to_plain(_building(recipe))
     return plain
 
 
@@ -53,7 +57,7 @@ def recipe_digest(recipe: Recipe) -> Digest:
 
 
 def slice_recipe(recipe: Recipe, target: str) -> Recipe:
-    """Return the recipe of one target, without other targets, unused sources, `[[checks]]` and `[sign]`."""
+    """Return the recipe of one target, without other targets, unused sources, `[[checks]]`, `[plugins]` and `[sign]`."""
     spec = recipe.targets[target]
     model = recipe.model
     roles = {name for name in (model.weights, model.lora, model.mmproj) if name is not None}
@@ -62,12 +66,10 @@ def slice_recipe(recipe: Recipe, target: str) -> Recipe:
     elif model.imatrix is not None:
         roles.add(model.imatrix)
     return attrs.evolve(
-        recipe,
+        _building(recipe),
         sources={name: source for name, source in recipe.sources.items() if name in roles},
         model=model,
         targets={target: spec},
-        checks=(),
-        sign=None,
     )
 
 

@@ -84,14 +84,12 @@ def read_bytes(
         LftoolError: Of class `error`; the file cannot be read, is not a regular file, or is too large.
     """
     try:
-        with os.fdopen(
-            os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb"
-        ) as file:  # a FIFO must not hang us
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a FIFO must not hang us
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise error(f"{what}: {path} is not a regular file", hints=hints)
-            if status.st_size > most:
-                raise error(f"{what}: {path} has {status.st_size} bytes, at most {most} are allowed", hints=hints)
-            return file.read(most)
+            data: bytes = file.read(most + 1)  # its size may be 0 in /proc, and wrong while it is written
+            if len(data) > most:
+                raise error(f"{what}: {path} has more than {most} bytes", hints=hints)
+            return data
     except OSError as problem:
         raise error(f"{what}: cannot read {path}: {problem.strerror}", hints=hints) from None

@@ -28,7 +28,7 @@ def decode_utf8(data: bytes, what: str, error: type[LftoolError] = FormatError) 
 
     if data.startswith(_BOM):
         refuse("it begins with a byte order mark (BOM)")
-    if data.startswith(_UTF16) or (len(data) > 1 and 0 in data[:2] and data[:2] != b"\0\0"):
+    if data.startswith(_UTF16) or (len(data) > 1 and data[:2].count(0) == 1):
         refuse("it is UTF-16, and UTF-8 is expected")
     try:
         return data.decode()

@@ -109,14 +109,14 @@ async function ask(question) {
   show(article("You", true).said, question);
   const turn = article(about.name || "Model", false);
   turn.made.setAttribute("aria-busy", "true");
-  running = new AbortController();
+  const stop = running = new AbortController();
   busy(true);
   let text = "", why = "", asked = false;
   try {
     const answer = await fetch("/v1/chat/completions", {
       method: "POST",
       headers: headers(),
-      signal: running.signal,
+      signal: stop.signal,
       body: JSON.stringify({ messages, stream: true, stream_options: { include_usage: true } }),
     });
     if (answer.status === 401) {
@@ -125,6 +125,7 @@ async function ask(question) {
     }
     if (!answer.ok) throw new Error(await problem(answer));
     for await (const event of events(answer.body)) {
+      stop.signal.throwIfAborted(); // a short answer comes whole, and nothing is left to abort
       if (event.error) throw new Error(event.error.message);
       const choice = event.choices && event.choices[0];
       if (choice && choice.delta && choice.delta.content) {
