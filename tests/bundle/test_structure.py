@@ -192,6 +192,7 @@ def one() -> bytes:
         (one() + b"\0", 1, "the directory holds more than the end record says"),
         (one()[:40], 1, "the directory holds fewer records than the end record says"),
         (one()[:-1] + b"\xe9", 1, "a member path is not ASCII"),
+        (one()[:30] + struct.pack("<H", 11) + one()[32:] + bytes(11), 1, "a record's extra field does not fit"),
     ],
 )
 def test_a_directory_that_does_not_add_up_is_refused(data, count, message):

@@ -211,20 +211,17 @@ def parse_directory(data: bytes, count: int) -> list[DirectoryEntry]:
         crc, size, names, extras, offset = fields[7], fields[9], fields[10], fields[11], fields[16]
         start = position + CENTRAL_SIZE
         name, extra = data[start : start + names], data[start + names : start + names + extras]
-        wide = (
-            list(struct.unpack(f"<{(len(extra) - 4) // 8}Q", extra[4 : 4 + (len(extra) - 4) // 8 * 8]))
-            if len(extra) > _EXTRA_HEADER
-            else []
-        )
+        try:
+            wide = [value for (value,) in struct.iter_unpack("<Q", extra[_EXTRA_HEADER:])]
+        except struct.error:
+            raise ValueError("a record's extra field does not fit") from None
         if size == _MAX32 and len(wide) > 1:
             size, wide = wide[0], wide[2:]
         if offset == _MAX32 and wide:
             offset = wide[0]
-        try:
-            path = name.decode("ascii")
-        except UnicodeDecodeError:
-            raise ValueError("a member path is not ASCII") from None
-        found.append(DirectoryEntry(path=path, size=size, crc32=crc, offset=offset))
+        if not name.isascii():
+            raise ValueError("a member path is not ASCII")
+        found.append(DirectoryEntry(path=name.decode(), size=size, crc32=crc, offset=offset))
         position = start + names + extras
     if position != len(data):
         raise ValueError("the directory holds more than the end record says")
