@@ -45,7 +45,7 @@ def test_a_fifo_in_the_place_of_a_file_hangs_nobody(plain_project, name):
 def test_a_recipe_that_is_too_large_is_not_parsed(plain_project):
     plain_project.write_recipe("#" * MOST_RECIPE_BYTES + "\n")
     done = plain_project.run("lock")
-    assert (done.status, "at most 1048576 are allowed" in done.err) == (2, True)
+    assert (done.status, "at most 1048576 bytes are allowed" in done.err) == (2, True)
 
 
 @pytest.mark.usefixtures("quick")
@@ -56,7 +56,7 @@ def test_a_file_of_the_users_that_is_too_large_is_not_parsed(plain_project, name
     plain_project.write_recipe(plain_project.recipe.read_text().replace("file:model.gguf", "http://127.0.0.1:1/x.gguf"))
     (plain_project.root / "x").write_bytes(b"x")
     done = plain_project.run("run", "x") if name == "trust.toml" else plain_project.run("lock")
-    assert (done.status, "at most 1048576 are allowed" in done.err) == (status, True), done.err
+    assert (done.status, "at most 1048576 bytes are allowed" in done.err) == (status, True), done.err
 
 
 @pytest.mark.usefixtures("quick")
@@ -64,7 +64,7 @@ def test_a_lock_that_is_too_large_is_not_read(plain_project):
     with plain_project.lock.open("wb") as file:
         file.truncate(MOST_LOCK_BYTES + 1)
     done = plain_project.run("build")
-    assert (done.status, "at most 268435456 are allowed" in done.err) == (3, True)
+    assert (done.status, "at most 268435456 bytes are allowed" in done.err) == (3, True)
 
 
 DEEP = ".".join(["a"] * 200)
@@ -251,5 +251,5 @@ def test_an_answer_does_not_steer_a_terminal(monkeypatch):
 
 def test_a_file_is_not_read_past_its_budget(tmp_path):
     (tmp_path / "f").write_bytes(b"x" * 11)
-    with pytest.raises(LftoolError, match="at most 10 are allowed"):
+    with pytest.raises(LftoolError, match="at most 10 bytes are allowed"):
         read_bytes(tmp_path / "f", "f", RecipeError, most=10)

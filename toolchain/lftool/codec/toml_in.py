@@ -89,7 +89,7 @@ def read_bytes(
                 raise error(f"{what}: {path} is not a regular file", hints=hints)
             data: bytes = file.read(most + 1)  # its size may be 0 in /proc, and wrong while it is written
             if len(data) > most:
-                raise error(f"{what}: {path} has more than {most} bytes", hints=hints)
+                raise error(f"{what}: {path} is too large: at most {most} bytes are allowed", hints=hints)
             return data
     except OSError as problem:
         raise error(f"{what}: cannot read {path}: {problem.strerror}", hints=hints) from None

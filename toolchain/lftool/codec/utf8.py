@@ -33,5 +33,5 @@ def decode_utf8(data: bytes, what: str, error: type[LftoolError] = FormatError) 
     try:
         return data.decode()
     except UnicodeDecodeError as problem:
-        line = data.count(b"\n", 0, problem.start) + 1
+        line = data[: problem.start].count(b"\n") + 1
         refuse(f"byte 0x{data[problem.start]:02x} in line {line} is not UTF-8; the file may be Latin-1 or Windows-1252")
