@@ -29,13 +29,13 @@ LEFT_OUT = (
     "tests/bundle/test_writing.py::test_the_example_has_the_same_sha256_on_every_build",
     "tests/codec/test_schemas.py::test_the_command_prints_the_committed_schema",
 )
-# The profile `ci` comes with hypothesis: the same examples every time.
+# tests/mutation/mutant_run.py has the profile: the same examples every time.
 SETTINGS = """
 [tool.mutmut]
 source_paths = ["src"]
 only_mutate = {only}
 also_copy = {copied}
-pytest_add_cli_args = ["-m", "not slow", "-p", "no:cacheprovider", "-p", "tests.mutation.mutant_run", "--hypothesis-profile=ci"]
+pytest_add_cli_args = ["-m", "not slow", "-p", "no:cacheprovider", "-p", "tests.mutation.mutant_run", "--hypothesis-profile=mutants"]
 pytest_add_cli_args_test_selection = {selection}
 process_isolation = "forkserver"
 type_check_command = [{python}, "-m", "mypy", "--output", "json", "--no-warn-unused-ignores", "-p", "lftool.bundle", "-p", "lftool.trust", "-p", "lftool.codec"]

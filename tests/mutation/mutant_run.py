@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 from mutmut.state import state
 
 from lftool.codec.converter import converter
@@ -21,6 +22,9 @@ from lftool.codec.converter import converter
 _LONGEST_RUN = 300  # seconds
 _LARGEST_FILE = 5 << 30  # bytes; the tests make sparse files of 4 GiB
 _CALLED_BY_FIXTURE: dict[object, set[str]] = {}
+
+# Nobody reads the example that failed, and looking for a smaller one takes longer than the tests.
+settings.register_profile("mutants", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate))
 
 
 def pytest_sessionstart() -> None:
