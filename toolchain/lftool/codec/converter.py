@@ -90,9 +90,7 @@ def _overrides(cls: type, converter: Converter | None = None) -> dict[str, Any]:
 
 
 def _structure_class(cls: type, converter: Converter) -> Callable[[Any, Any], Any]:
-    structure: Callable[[Any, Any], Any] = make_dict_structure_fn(
-        cls, converter, _cattrs_forbid_extra_keys=True, **_overrides(cls, converter)
-    )
+    structure: Callable[[Any, Any], Any] = make_dict_structure_fn(cls, converter, **_overrides(cls, converter))
     constants = {
         attribute.metadata.get("key", attribute.name): attribute.metadata["const"]
         for attribute in attrs.fields(cls)
@@ -100,7 +98,7 @@ def _structure_class(cls: type, converter: Converter) -> Callable[[Any, Any], An
     }
 
     rest = next((attribute.name for attribute in attrs.fields(cls) if attribute.metadata.get("rest")), None)
-    known = {attribute.metadata.get("key", attribute.name) for attribute in attrs.fields(cls)} - {rest}
+    known = {attribute.name for attribute in attrs.fields(cls)} - {rest}  # such a class renames none
 
     def strict(value: Any, type_: Any) -> Any:  # noqa: ANN401 - cattrs' signature
         if not isinstance(value, Mapping):
@@ -119,7 +117,7 @@ def _structure_class(cls: type, converter: Converter) -> Callable[[Any, Any], An
 
 
 def _structure_tuple(type_: Any, converter: Converter) -> Callable[[Any, Any], Any]:  # noqa: ANN401 - cattrs' signature
-    inner_type = types.GenericAlias(list, type_.__args__[:1])
+    inner_type = types.GenericAlias(list, type_.__args__[0])
     inner = converter.get_structure_hook(inner_type)
 
     def structure(value: Any, _type: Any) -> Any:  # noqa: ANN401 - cattrs' signature

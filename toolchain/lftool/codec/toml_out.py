@@ -84,4 +84,4 @@ def emit_toml(table: Mapping[str, Any], *, comment: str = "") -> bytes:
     """
     head = [f"# {line}" for line in comment.splitlines()]
     lines = [*head, *([""] if head else []), *_table(table, ())]
-    return ("\n".join(lines).strip("\n") + "\n").encode()
+    return ("\n".join(lines).strip() + "\n").encode()
