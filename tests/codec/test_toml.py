@@ -98,7 +98,10 @@ UNREADABLE = {
     "a folder": (lambda path: path.mkdir(), "cannot read {}: Is a directory"),
     "a FIFO": (os.mkfifo, "{} is not a regular file"),
     "a byte too many": (lambda path: path.write_bytes(bytes(9)), "{} is too large: at most 8 bytes are allowed"),
-    "no size, and too many bytes": (lambda path: path.symlink_to("/proc/self/status"), "{} is too large: at most 8 bytes are allowed"),
+    "no size, and too many bytes": (
+        lambda path: path.symlink_to("/proc/self/status"),
+        "{} is too large: at most 8 bytes are allowed",
+    ),
 }
 
 
