@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent))
+from building import fingerprint_row, small_row, whole_rows
 from chart import chart
 from confining import lock_row, quantise_row
 from fetching import fetch_rows
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--size-gib", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--only", choices=["quantise", "grid", "stream", "native", "confine", "serve"], help="only these rows"
+        "--only", choices=["quantise", "grid", "build", "stream", "native", "confine", "serve"], help="only these rows"
     )
     parser.add_argument("--model", type=Path, help="a GGUF of a real model, for the rows that serve one")
     parser.add_argument("--chart", type=Path, help="also draw the table, as an SVG")
@@ -90,6 +91,9 @@ def main() -> None:
     if options.only == "grid":
         with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
             finish(grid_rows(Path(name), template, min(3, options.rounds)), GIBIBYTE // 8, options.chart)
+        return
+    if options.only == "build":
+        finish(build_rows(options, served), GIBIBYTE // 2, options.chart)
         return
     if options.only == "native":
         finish(native_rows(options, template), int(options.size_gib * GIBIBYTE), options.chart)
@@ -116,7 +120,8 @@ def main() -> None:
         rows += [bench.first_token(), bench.memory()]
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
         rows.append(clients_row(Path(name), served, options.rounds))
-    finish([*rows, *fetched, *quantised, *confined, *native_rows(options, template)], bench.size, options.chart)
+    built = build_rows(options, served)
+    finish([*rows, *fetched, *quantised, *built, *confined, *native_rows(options, template)], bench.size, options.chart)
 
 
 def confined_rows(options: argparse.Namespace) -> list[Row]:
@@ -126,6 +131,15 @@ def confined_rows(options: argparse.Namespace) -> list[Row]:
         with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
             rows.append(row(Path(name), options.rounds))
     return rows
+
+
+def build_rows(options: argparse.Namespace, model: Path) -> list[Row]:
+    """Measure whole builds, a small model and fingerprints."""
+    rounds = min(3, options.rounds)
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
+        rows = whole_rows(Path(name), rounds)
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
+        return [*rows, small_row(Path(name), model, rounds), fingerprint_row(rounds)]
 
 
 def native_rows(options: argparse.Namespace, template: Path) -> list[Row]:
