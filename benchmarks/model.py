@@ -31,7 +31,9 @@ def _array(data: bytes, value: GGUFArray) -> tuple[Any, ...]:
     return struct.unpack_from(f"<{value.count}{kind}", data, value.start)
 
 
-def write_model(path: Path, example: Path, size: int, seed: int = 1) -> None:
+def write_model(
+    path: Path, example: Path, size: int, seed: int = 1, *, width: int = WIDTH, feed_forward: int = FEED_FORWARD
+) -> None:
     """Write a model of about `size` bytes of F16 weights."""
     data = example.read_bytes()
     with example.open("rb") as file:
@@ -39,32 +41,32 @@ def write_model(path: Path, example: Path, size: int, seed: int = 1) -> None:
     metadata = {
         key: _array(data, value) if isinstance(value, GGUFArray) else value for key, value in header.metadata.items()
     }
-    per_layer = 4 * WIDTH * WIDTH + 3 * WIDTH * FEED_FORWARD
+    per_layer = 4 * width * width + 3 * width * feed_forward
     layers = max(1, round(size / 2 / per_layer))
     metadata |= {
         "llama.block_count": layers,
-        "llama.embedding_length": WIDTH,
-        "llama.feed_forward_length": FEED_FORWARD,
+        "llama.embedding_length": width,
+        "llama.feed_forward_length": feed_forward,
         "llama.attention.head_count": 16,
         "llama.attention.head_count_kv": 16,
-        "llama.attention.key_length": WIDTH // 16,
-        "llama.attention.value_length": WIDTH // 16,
-        "llama.rope.dimension_count": WIDTH // 16,
+        "llama.attention.key_length": width // 16,
+        "llama.attention.value_length": width // 16,
+        "llama.rope.dimension_count": width // 16,
     }
     vocabulary = metadata["llama.vocab_size"]
     assert isinstance(vocabulary, int)
     shapes: list[tuple[str, tuple[int, ...]]] = [
-        ("token_embd.weight", (WIDTH, vocabulary)),
-        ("output.weight", (WIDTH, vocabulary)),
-        ("output_norm.weight", (WIDTH,)),
+        ("token_embd.weight", (width, vocabulary)),
+        ("output.weight", (width, vocabulary)),
+        ("output_norm.weight", (width,)),
     ]
     for layer in range(layers):
         shapes += [
-            (f"blk.{layer}.{name}.weight", (WIDTH, WIDTH)) for name in ("attn_q", "attn_k", "attn_v", "attn_output")
+            (f"blk.{layer}.{name}.weight", (width, width)) for name in ("attn_q", "attn_k", "attn_v", "attn_output")
         ]
-        shapes += [(f"blk.{layer}.{name}.weight", (WIDTH, FEED_FORWARD)) for name in ("ffn_gate", "ffn_up")]
-        shapes += [(f"blk.{layer}.ffn_down.weight", (FEED_FORWARD, WIDTH))]
-        shapes += [(f"blk.{layer}.{name}.weight", (WIDTH,)) for name in ("attn_norm", "ffn_norm")]
+        shapes += [(f"blk.{layer}.{name}.weight", (width, feed_forward)) for name in ("ffn_gate", "ffn_up")]
+        shapes += [(f"blk.{layer}.ffn_down.weight", (feed_forward, width))]
+        shapes += [(f"blk.{layer}.{name}.weight", (width,)) for name in ("attn_norm", "ffn_norm")]
     tensors, sizes = [], []
     for name, dimensions in shapes:
         kind = "F16" if len(dimensions) > 1 else "F32"
@@ -79,6 +81,6 @@ def write_model(path: Path, example: Path, size: int, seed: int = 1) -> None:
             else:
                 values = generator.standard_normal(int(np.prod(tensor.dimensions)), dtype=np.float32)
                 if tensor.name == "output.weight":  # never a control or byte token: a first token must show
-                    values[: _FIRST_TEXT_TOKEN * WIDTH] = 0
+                    values[: _FIRST_TEXT_TOKEN * width] = 0
                 out.write((values * np.float32(0.02)).astype("<f2").tobytes())
             out.write(bytes(padding(count, 32)))

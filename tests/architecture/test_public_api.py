@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
 import inspect
@@ -47,6 +48,25 @@ def public_things() -> dict[str, object]:
                     if not method.startswith("_") and (inspect.isfunction(thing) or isinstance(thing, property))
                 }
     return found
+
+
+@pytest.mark.parametrize("module", [lftool.api, lftool.api.gguf], ids=lambda module: module.__name__)
+def test_names_that_come_late_come_from_where_type_checkers_find_them(module):
+    imports = ast.parse(inspect.getsource(module))
+    seen = {
+        node.module: {name.name for name in node.names}
+        for block in imports.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+    }
+    assert {place: set(names) for place, names in module._MODULES.items()} == seen
+    assert {name for names in seen.values() for name in names} == set(module.__all__) - {"LFTOOL_API_VERSION"}
+
+
+def test_a_name_that_the_api_lacks_is_an_attribute_error():
+    with pytest.raises(AttributeError, match=r"^module 'lftool\.api\.gguf' has no attribute 'nothing'$"):
+        _ = lftool.api.gguf.nothing
 
 
 def error_classes() -> list[type[LftoolError]]:

@@ -7,7 +7,7 @@ import pytest
 from lftool.api import ModelSize
 from lftool.api.gguf import GGUFHeader, GGUFTensor
 from lftool.bundle.model_size import model_size
-from lftool.formats.ggml_types import BY_NAME
+from lftool.formats.ggml_types import GGML_TYPES
 from lftool.formats.gguf_read import read_gguf
 from lftool.models.run_contract import RunContract
 from lftool.testing import tiny_gguf
@@ -41,7 +41,9 @@ def test_without_one_requests_share_the_length_of_the_model(header):
 def size_of(contract: RunContract | None = None, blocks: tuple[str, ...] = ("blk.0.a",), **keys: object) -> ModelSize:
     """The size of a model with tensors of 10 bytes, and these keys of its architecture."""
     metadata = {"general.architecture": "small", **{f"small.{key.replace('__', '.')}": keys[key] for key in keys}}
-    tensors = tuple(GGUFTensor(name=name, dimensions=(10,), type=BY_NAME["I8"], offset=0, size=10) for name in blocks)
+    tensors = tuple(
+        GGUFTensor(name=name, dimensions=(10,), type=GGML_TYPES["I8"], offset=0, size=10) for name in blocks
+    )
     header = GGUFHeader(version=3, alignment=32, metadata=metadata, tensors=tensors, data_offset=0, size=0, extents={})
     return model_size(header, contract or RunContract())
 

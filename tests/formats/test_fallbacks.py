@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from lftool.formats.fallbacks import Outcome, outcome
-from lftool.formats.ggml_types import BY_NAME
+from lftool.formats.ggml_types import GGML_TYPES
 from lftool.formats.gguf_read import GGUFTensor
 
 
 def tensor(name: str, *dimensions: int, kind: str = "F16") -> GGUFTensor:
-    size = BY_NAME[kind].block_bytes
+    size = GGML_TYPES[kind].block_bytes
     for length in dimensions:
         size *= length
-    return GGUFTensor(name=name, dimensions=dimensions, type=BY_NAME[kind], offset=0, size=size)
+    return GGUFTensor(name=name, dimensions=dimensions, type=GGML_TYPES[kind], offset=0, size=size)
 
 
 def test_rows_that_blocks_divide_fall_back_on_nothing():
@@ -69,7 +69,7 @@ def test_what_keeps_its_type_counts_as_it_is():
 
 def test_what_is_quantised_already_is_told_apart():
     found = outcome(
-        [GGUFTensor(name="a", dimensions=(256, 2), type=BY_NAME["Q4_1"], offset=0, size=320)], {"a": "Q8_0"}, "Q8_0"
+        [GGUFTensor(name="a", dimensions=(256, 2), type=GGML_TYPES["Q4_1"], offset=0, size=320)], {"a": "Q8_0"}, "Q8_0"
     )
     assert (found.requantized, found.before, found.after, found.changed) == (("Q4_1",), 320, 544, 1)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lftool.errors import FormatError
 from lftool.formats import gguf_read as gguf
-from lftool.formats.ggml_types import BY_NAME
+from lftool.formats.ggml_types import GGML_TYPES
 from lftool.formats.gguf_read import GGUFArray, GGUFHeader, GGUFTensor, read_gguf
 
 U8, U32, I32, F32, BOOL, STRING, ARRAY, U64 = 0, 4, 5, 6, 7, 8, 9, 10
@@ -93,8 +93,8 @@ def test_a_sound_file_gives_everything_its_header_says():
             "a.tokens": GGUFArray(element_type=STRING, count=2, start=tokens, end=tokens + 22),
         },
         tensors=(
-            GGUFTensor(name="first", dimensions=(8, 2), type=BY_NAME["F32"], offset=0, size=64),
-            GGUFTensor(name="second", dimensions=(4,), type=BY_NAME["F32"], offset=64, size=16),
+            GGUFTensor(name="first", dimensions=(8, 2), type=GGML_TYPES["F32"], offset=0, size=64),
+            GGUFTensor(name="second", dimensions=(4,), type=GGML_TYPES["F32"], offset=64, size=16),
         ),
         data_offset=GOOD_DATA,
         size=len(GOOD),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lftool.formats.ggml_types import BY_NAME
+from lftool.formats.ggml_types import GGML_TYPES
 from lftool.formats.gguf_read import MAX_NAME_BYTES, GGUFArray, read_gguf
 from lftool.formats.gguf_write import TensorData, gguf_header, write_gguf
 from lftool.testing import tiny_gguf
@@ -56,7 +56,7 @@ METADATA = st.dictionaries(
 
 @st.composite
 def tensor_data(draw, name):
-    kind = BY_NAME[draw(st.sampled_from(["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "MXFP4"]))]
+    kind = GGML_TYPES[draw(st.sampled_from(["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "MXFP4"]))]
     row = kind.block_elements * draw(st.integers(1, 3))
     rest = draw(st.lists(st.integers(1, 3), max_size=3))
     size = row // kind.block_elements * kind.block_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from lftool.api import Notice, TensorType, TransformPlan
-from lftool.formats.ggml_types import BY_NAME
+from lftool.formats.ggml_types import GGML_TYPES
 from lftool.formats.gguf_read import GGUFTensor
 from lftool.pipeline.stages.outcomes import tell_outcome
 
@@ -28,7 +28,7 @@ class Header:
 
 
 def told(before: str, after: str) -> list[tuple[str, bool]]:
-    kind = BY_NAME[before]
+    kind = GGML_TYPES[before]
     size = 256 * 4096 // kind.block_elements * kind.block_bytes
     header = Header((GGUFTensor(name="a", dimensions=(256, 4096), type=kind, offset=0, size=size),))
     ports = Ports()

@@ -19,102 +19,101 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api.credentials import Anonymous, Credential, Credentials
-from lftool.api.events import BytesFetched, Event, Notice, StageFinished, StageStarted, TensorDone, WorkStopped
-from lftool.api.files import ProjectFiles, local_file, local_files
-from lftool.api.hookspecs import HOOKS, hookimpl
-from lftool.api.lazy import Lazy, lazily
-from lftool.api.protocols import (
-    Backend,
-    CompiledRuntime,
-    Layout,
-    Observer,
-    Progress,
-    RemoteStore,
-    Runtime,
-    Signer,
-    Source,
-    Transform,
-    Verifier,
-)
-from lftool.api.records import (
-    BackendType,
-    CheckType,
-    CommandType,
-    ConfigurableRecord,
-    ConverterType,
-    Example,
-    ExporterType,
-    LayoutType,
-    ObserverType,
-    QuantizerType,
-    Record,
-    RemoteStoreType,
-    RuntimeType,
-    SignerType,
-    SourceType,
-    TransformType,
-    VerifierType,
-)
-from lftool.api.values import (
-    InputFile,
-    InputWarning,
-    LayoutInputs,
-    LayoutPlan,
-    PlannedMember,
-    PlannedPrefix,
-    RemoteStoreContext,
-    Resolution,
-    RuntimeMember,
-    RuntimeParts,
-    SignerContext,
-    SourceContext,
-    SourceFile,
-    SourceRequest,
-    StoredObject,
-    TensorType,
-    ToolArchive,
-    ToolIdentity,
-    TransformPlan,
-    TransformSpec,
-)
-from lftool.codec.canonical import canonical_json
-from lftool.codec.utf8 import decode_utf8
-from lftool.errors import (
-    ChangedError,
-    ExitStatus,
-    FetchError,
-    FormatError,
-    IntegrityError,
-    LftoolError,
-    LockError,
-    NotReproducibleError,
-    PluginError,
-    PolicyError,
-    RangeError,
-    RecipeError,
-    StorageError,
-    TransientError,
-    TrustError,
-    UnavailableError,
-    UsageError,
-)
-from lftool.formats.model_kind import Does
-from lftool.models.digest import Artifact, Digest
-from lftool.models.globs import is_chosen
-from lftool.models.lock import check_relative_path
-from lftool.models.manifest import RUNNER_PATH, WEIGHTS_PATH
-from lftool.models.terminal import Style, folded, has_colors, styled, verbosity
-from lftool.models.terminal_text import printable
+from lftool.api.late import late
 
 if TYPE_CHECKING:
     from lftool.api.checking import Check, CheckContext, Finding
+    from lftool.api.credentials import Anonymous, Credential, Credentials
+    from lftool.api.events import BytesFetched, Event, Notice, StageFinished, StageStarted, TensorDone, WorkStopped
     from lftool.api.exporting import Export, Exporter, ExportRequest
     from lftool.api.figures import EmbeddingFigures, Figures, QualityFigures, QualityRequest
+    from lftool.api.files import ProjectFiles, local_file, local_files
+    from lftool.api.hookspecs import HOOKS
     from lftool.api.launching import Device, EngineRelease, LaunchCommand, LaunchRequest, ModelSize, Probe, ServeOptions
+    from lftool.api.lazy import Lazy, lazily
     from lftool.api.load_report import LoadReport, LoadRequest
+    from lftool.api.marker import hookimpl
     from lftool.api.opened import BundleMember, CommandContext, OpenedBundle
+    from lftool.api.placing import LayoutInputs, LayoutPlan, PlannedMember, PlannedPrefix, RuntimeMember, RuntimeParts
+    from lftool.api.protocols import (
+        Backend,
+        CompiledRuntime,
+        Layout,
+        Observer,
+        Progress,
+        RemoteStore,
+        Runtime,
+        Signer,
+        Source,
+        Transform,
+        Verifier,
+    )
+    from lftool.api.records import (
+        BackendType,
+        CheckType,
+        CommandType,
+        ConfigurableRecord,
+        ConverterType,
+        Example,
+        ExporterType,
+        LayoutType,
+        ObserverType,
+        QuantizerType,
+        Record,
+        RemoteStoreType,
+        RuntimeType,
+        SignerType,
+        SourceType,
+        TransformType,
+        VerifierType,
+    )
+    from lftool.api.sourcing import (
+        RemoteStoreContext,
+        Resolution,
+        SignerContext,
+        SourceContext,
+        SourceFile,
+        SourceRequest,
+        StoredObject,
+    )
+    from lftool.api.transforms import (
+        InputFile,
+        InputWarning,
+        TensorType,
+        ToolArchive,
+        ToolIdentity,
+        TransformPlan,
+        TransformSpec,
+    )
+    from lftool.codec.canonical import canonical_json
+    from lftool.codec.utf8 import decode_utf8
+    from lftool.errors import (
+        ChangedError,
+        ExitStatus,
+        FetchError,
+        FormatError,
+        IntegrityError,
+        LftoolError,
+        LockError,
+        NotReproducibleError,
+        PluginError,
+        PolicyError,
+        RangeError,
+        RecipeError,
+        StorageError,
+        TransientError,
+        TrustError,
+        UnavailableError,
+        UsageError,
+    )
+    from lftool.formats.model_kind import Does
+    from lftool.models.digest import Artifact, Digest
+    from lftool.models.globs import is_chosen
+    from lftool.models.lock import check_relative_path
+    from lftool.models.manifest import RUNNER_PATH, WEIGHTS_PATH
     from lftool.models.policy import P256
+    from lftool.models.terminal import Style, folded, has_colors, styled, verbosity
+    from lftool.models.terminal_text import printable
 
 LFTOOL_API_VERSION = (2, 0)
 
@@ -242,40 +241,122 @@ __all__ = [
     "verbosity",
 ]
 
-# Modules of names that few commands need. Importing them with the others takes as long as a small command.
-_LATE = {
-    "P256": "lftool.models.policy",
-    "BundleMember": "lftool.api.opened",
-    "Check": "lftool.api.checking",
-    "CheckContext": "lftool.api.checking",
-    "CommandContext": "lftool.api.opened",
-    "Device": "lftool.api.launching",
-    "EngineRelease": "lftool.api.launching",
-    "EmbeddingFigures": "lftool.api.figures",
-    "Export": "lftool.api.exporting",
-    "ExportRequest": "lftool.api.exporting",
-    "Exporter": "lftool.api.exporting",
-    "Figures": "lftool.api.figures",
-    "Finding": "lftool.api.checking",
-    "LaunchCommand": "lftool.api.launching",
-    "LaunchRequest": "lftool.api.launching",
-    "LoadReport": "lftool.api.load_report",
-    "LoadRequest": "lftool.api.load_report",
-    "ModelSize": "lftool.api.launching",
-    "OpenedBundle": "lftool.api.opened",
-    "Probe": "lftool.api.launching",
-    "QualityFigures": "lftool.api.figures",
-    "QualityRequest": "lftool.api.figures",
-    "ServeOptions": "lftool.api.launching",
+# Module to its names.
+_MODULES = {
+    "lftool.api.checking": ("Check", "CheckContext", "Finding"),
+    "lftool.api.credentials": ("Anonymous", "Credential", "Credentials"),
+    "lftool.api.events": (
+        "BytesFetched",
+        "Event",
+        "Notice",
+        "StageFinished",
+        "StageStarted",
+        "TensorDone",
+        "WorkStopped",
+    ),
+    "lftool.api.exporting": ("Export", "ExportRequest", "Exporter"),
+    "lftool.api.figures": ("EmbeddingFigures", "Figures", "QualityFigures", "QualityRequest"),
+    "lftool.api.files": ("ProjectFiles", "local_file", "local_files"),
+    "lftool.api.hookspecs": ("HOOKS",),
+    "lftool.api.marker": ("hookimpl",),
+    "lftool.api.launching": (
+        "Device",
+        "EngineRelease",
+        "LaunchCommand",
+        "LaunchRequest",
+        "ModelSize",
+        "Probe",
+        "ServeOptions",
+    ),
+    "lftool.api.lazy": ("Lazy", "lazily"),
+    "lftool.api.load_report": ("LoadReport", "LoadRequest"),
+    "lftool.api.opened": ("BundleMember", "CommandContext", "OpenedBundle"),
+    "lftool.api.placing": (
+        "LayoutInputs",
+        "LayoutPlan",
+        "PlannedMember",
+        "PlannedPrefix",
+        "RuntimeMember",
+        "RuntimeParts",
+    ),
+    "lftool.api.protocols": (
+        "Backend",
+        "CompiledRuntime",
+        "Layout",
+        "Observer",
+        "Progress",
+        "RemoteStore",
+        "Runtime",
+        "Signer",
+        "Source",
+        "Transform",
+        "Verifier",
+    ),
+    "lftool.api.records": (
+        "BackendType",
+        "CheckType",
+        "CommandType",
+        "ConfigurableRecord",
+        "ConverterType",
+        "Example",
+        "ExporterType",
+        "LayoutType",
+        "ObserverType",
+        "QuantizerType",
+        "Record",
+        "RemoteStoreType",
+        "RuntimeType",
+        "SignerType",
+        "SourceType",
+        "TransformType",
+        "VerifierType",
+    ),
+    "lftool.api.sourcing": (
+        "RemoteStoreContext",
+        "Resolution",
+        "SignerContext",
+        "SourceContext",
+        "SourceFile",
+        "SourceRequest",
+        "StoredObject",
+    ),
+    "lftool.api.transforms": (
+        "InputFile",
+        "InputWarning",
+        "TensorType",
+        "ToolArchive",
+        "ToolIdentity",
+        "TransformPlan",
+        "TransformSpec",
+    ),
+    "lftool.codec.canonical": ("canonical_json",),
+    "lftool.codec.utf8": ("decode_utf8",),
+    "lftool.errors": (
+        "ChangedError",
+        "ExitStatus",
+        "FetchError",
+        "FormatError",
+        "IntegrityError",
+        "LftoolError",
+        "LockError",
+        "NotReproducibleError",
+        "PluginError",
+        "PolicyError",
+        "RangeError",
+        "RecipeError",
+        "StorageError",
+        "TransientError",
+        "TrustError",
+        "UnavailableError",
+        "UsageError",
+    ),
+    "lftool.formats.model_kind": ("Does",),
+    "lftool.models.digest": ("Artifact", "Digest"),
+    "lftool.models.globs": ("is_chosen",),
+    "lftool.models.lock": ("check_relative_path",),
+    "lftool.models.manifest": ("RUNNER_PATH", "WEIGHTS_PATH"),
+    "lftool.models.policy": ("P256",),
+    "lftool.models.terminal": ("Style", "folded", "has_colors", "styled", "verbosity"),
+    "lftool.models.terminal_text": ("printable",),
 }
-
-
-def __getattr__(name: str) -> object:
-    """Import a name on first use."""
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - as the docstring says
-
-    found: object = getattr(import_module(_LATE[name]), name)
-    globals()[name] = found
-    return found
+__getattr__ = late(__name__, _MODULES)

@@ -10,14 +10,14 @@ import re
 import warnings
 from typing import TYPE_CHECKING
 
-from lftool.api.values import InputWarning
+from lftool.api.transforms import InputWarning
 from lftool.errors import FormatError, RecipeError
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterable, Mapping, Sequence
 
-    from lftool.api.values import TensorType
+    from lftool.api.transforms import TensorType
     from lftool.formats.gguf_read import GGUFHeader
 
 _FLOATS = ("F32", "F16", "BF16")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from lftool.api.coverage import check_coverage
-from lftool.api.mixture_options import MixtureOptions
-from lftool.formats.file_types import FILE_TYPES
-from lftool.formats.ggml_types import BY_NAME as GGML_TYPES
-from lftool.formats.gguf_read import GGUFArray, GGUFHeader, GGUFTensor, padding, read_gguf
-from lftool.formats.gguf_write import TensorData, copied_header, metadata_entry, write_gguf
-from lftool.formats.imatrix import read_imatrix
-from lftool.formats.model_kind import ENCODERS, ModelKind, model_kind
-from lftool.formats.probe_model import write_probe_imatrix, write_probe_model
-from lftool.formats.safetensors import SafetensorsTensor, read_safetensors
+from typing import TYPE_CHECKING
+
+from lftool.api.late import late
+
+if TYPE_CHECKING:
+    from lftool.api.coverage import check_coverage
+    from lftool.api.mixture_options import MixtureOptions
+    from lftool.formats.file_types import FILE_TYPES
+    from lftool.formats.ggml_types import GGML_TYPES
+    from lftool.formats.gguf_read import GGUFArray, GGUFHeader, GGUFTensor, padding, read_gguf
+    from lftool.formats.gguf_write import TensorData, copied_header, metadata_entry, write_gguf
+    from lftool.formats.imatrix import read_imatrix
+    from lftool.formats.model_kind import ENCODERS, ModelKind, model_kind
+    from lftool.formats.probe_model import write_probe_imatrix, write_probe_model
+    from lftool.formats.safetensors import SafetensorsTensor, read_safetensors
 
 __all__ = [
     "ENCODERS",
@@ -36,3 +41,18 @@ __all__ = [
     "write_probe_imatrix",
     "write_probe_model",
 ]
+
+# Module to its names.
+_MODULES = {
+    "lftool.api.coverage": ("check_coverage",),
+    "lftool.api.mixture_options": ("MixtureOptions",),
+    "lftool.formats.file_types": ("FILE_TYPES",),
+    "lftool.formats.ggml_types": ("GGML_TYPES",),
+    "lftool.formats.gguf_read": ("GGUFArray", "GGUFHeader", "GGUFTensor", "padding", "read_gguf"),
+    "lftool.formats.gguf_write": ("TensorData", "copied_header", "metadata_entry", "write_gguf"),
+    "lftool.formats.imatrix": ("read_imatrix",),
+    "lftool.formats.model_kind": ("ENCODERS", "ModelKind", "model_kind"),
+    "lftool.formats.probe_model": ("write_probe_imatrix", "write_probe_model"),
+    "lftool.formats.safetensors": ("SafetensorsTensor", "read_safetensors"),
+}
+__getattr__ = late(__name__, _MODULES)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 hookspec = pluggy.HookspecMarker("lftool")
-hookimpl = pluggy.HookimplMarker("lftool")
 
 # Hook name to the record type that the hook yields.
 HOOKS: dict[str, type[Record]] = {

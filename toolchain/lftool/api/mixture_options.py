@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 from attrs.validators import in_, optional
 
-from lftool.formats.ggml_types import BY_NAME
+from lftool.formats.ggml_types import GGML_TYPES
 
 if TYPE_CHECKING:
-    from lftool.api.values import TransformSpec
+    from lftool.api.transforms import TransformSpec
 
 
 @frozen(kw_only=True)
@@ -24,11 +24,11 @@ class MixtureOptions:
     leave_output_tensor: bool = field(default=False, metadata={"doc": "Keep the type of `output.weight`."})
     output_tensor_type: str | None = field(
         default=None,
-        validator=optional(in_(BY_NAME)),
+        validator=optional(in_(GGML_TYPES)),
         metadata={"doc": "Type of `output.weight`, or of the embeddings that serve as it."},
     )
     token_embedding_type: str | None = field(
-        default=None, validator=optional(in_(BY_NAME)), metadata={"doc": "Type of the token embeddings."}
+        default=None, validator=optional(in_(GGML_TYPES)), metadata={"doc": "Type of the token embeddings."}
     )
 
     def parameters(self, spec: TransformSpec, *, imatrix: bool, allow_requantize: bool = False) -> dict[str, Any]:

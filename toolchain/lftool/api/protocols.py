@@ -14,19 +14,9 @@ if TYPE_CHECKING:
     from lftool.api.figures import Figures, QualityRequest
     from lftool.api.launching import EngineRelease, LaunchCommand, LaunchRequest, Probe
     from lftool.api.load_report import LoadReport, LoadRequest
-    from lftool.api.values import (
-        InputFile,
-        LayoutInputs,
-        LayoutPlan,
-        Resolution,
-        RuntimeParts,
-        SourceFile,
-        SourceRequest,
-        StoredObject,
-        ToolIdentity,
-        TransformPlan,
-        TransformSpec,
-    )
+    from lftool.api.placing import LayoutInputs, LayoutPlan, RuntimeParts
+    from lftool.api.sourcing import Resolution, SourceFile, SourceRequest, StoredObject
+    from lftool.api.transforms import InputFile, ToolIdentity, TransformPlan, TransformSpec
 
 Progress = Callable[[str, int, int], None]
 Observer = Callable[[Event], None]

@@ -3,6 +3,8 @@
 A name can be locked; "whichever plugin registered last" cannot. Names are lower-case terms of the field.
 """
 
+# ruff: noqa: TC004 - nothing resolves the annotations of records
+
 from __future__ import annotations
 
 import re
@@ -15,27 +17,27 @@ from attrs import field, frozen
 from attrs.validators import ge, in_
 
 from lftool.api.lazy import Lazy
-from lftool.api.protocols import (
-    Backend,
-    CompiledRuntime,
-    Layout,
-    Observer,
-    RemoteStore,
-    Runtime,
-    Signer,
-    Source,
-    Transform,
-    Verifier,
-)
-from lftool.api.values import RemoteStoreContext, SignerContext, SourceContext
 from lftool.formats.model_kind import Does
 from lftool.models.globs import parse_glob
 
 if TYPE_CHECKING:
     from attrs import Attribute
 
-    from lftool.api.checking import Check  # noqa: TC004 - nothing resolves the annotations of records
-    from lftool.api.exporting import Exporter  # noqa: TC004 - as above
+    from lftool.api.checking import Check
+    from lftool.api.exporting import Exporter
+    from lftool.api.protocols import (
+        Backend,
+        CompiledRuntime,
+        Layout,
+        Observer,
+        RemoteStore,
+        Runtime,
+        Signer,
+        Source,
+        Transform,
+        Verifier,
+    )
+    from lftool.api.sourcing import RemoteStoreContext, SignerContext, SourceContext
 
 # Formats that lftool recognises in a source without a plugin.
 KNOWN_FORMATS = ("gguf", "gguf-split", "safetensors", "peft")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool.formats.ggml_types import BY_NAME
+from lftool.formats.ggml_types import GGML_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -52,9 +52,9 @@ class Outcome:
 def _block_of(produces: str) -> int:
     """Return the number of elements in a block of a file type; 1 if it names no GGML type."""
     for name in (produces, produces.rpartition("_")[0]):
-        if name in BY_NAME:
-            return BY_NAME[name].block_elements
-    return BY_NAME["IQ2_S"].block_elements if produces.startswith("IQ") else 1  # mixtures of several
+        if name in GGML_TYPES:
+            return GGML_TYPES[name].block_elements
+    return GGML_TYPES["IQ2_S"].block_elements if produces.startswith("IQ") else 1  # mixtures of several
 
 
 def outcome(tensors: Iterable[GGUFTensor], planned: Mapping[str, str], produces: str) -> Outcome:
@@ -69,7 +69,7 @@ def outcome(tensors: Iterable[GGUFTensor], planned: Mapping[str, str], produces:
         produces: The requested file type.
     """
     there = list(tensors)
-    made = {tensor.name: BY_NAME[planned[tensor.name]] for tensor in there if planned.get(tensor.name) in BY_NAME}
+    made = {tensor.name: GGML_TYPES[planned[tensor.name]] for tensor in there if planned.get(tensor.name) in GGML_TYPES}
     changed = [tensor for tensor in there if tensor.name in made and made[tensor.name] != tensor.type]
     block = _block_of(produces)
     names = {tensor.name for tensor in there}

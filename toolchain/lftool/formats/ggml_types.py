@@ -57,4 +57,4 @@ _TABLE = (
 )
 
 BY_NUMBER = {kind.number: kind for kind in _TABLE}
-BY_NAME = {kind.name: kind for kind in _TABLE}
+GGML_TYPES = {kind.name: kind for kind in _TABLE}

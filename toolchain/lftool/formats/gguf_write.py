@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from attrs import frozen
 
-from lftool.formats.ggml_types import BY_NAME
+from lftool.formats.ggml_types import GGML_TYPES
 from lftool.formats.gguf_read import DEFAULT_ALIGNMENT, MAGIC, MAX_NAME_BYTES, GGUFTensor, padding
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def gguf_header(metadata: Mapping[str, WritableValue], tensors: Sequence[TensorD
     """
     entries = [metadata_entry(key, value) for key, value in metadata.items()]
     infos = [
-        (tensor.name, tensor.dimensions, BY_NAME[tensor.type].number, size)
+        (tensor.name, tensor.dimensions, GGML_TYPES[tensor.type].number, size)
         for tensor, size in zip(tensors, sizes, strict=True)
     ]
     return _assembled(entries, infos, _alignment(metadata))

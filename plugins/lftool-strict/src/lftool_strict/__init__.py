@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import QuantizerType, hookimpl
-from lftool.api.gguf import MixtureOptions
-from lftool_strict.mixture import MIXTURE
-from lftool_strict.quantizer import OFFERED, StrictQuantizer
+from lftool.api import hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from lftool.api import QuantizerType
 
 LFTOOL_API = (2, 0)
 
@@ -21,6 +20,12 @@ LFTOOL_API = (2, 0)
 @hookimpl
 def lftool_quantizers() -> Iterator[QuantizerType]:
     """Blocks in SIMD lanes; the types of tensors as llama.cpp chooses them."""
+    # Here: whoever imports a module of this package does not need them.
+    from lftool.api import QuantizerType  # noqa: PLC0415
+    from lftool.api.gguf import MixtureOptions  # noqa: PLC0415
+    from lftool_strict.mixture import MIXTURE  # noqa: PLC0415
+    from lftool_strict.quantizer import OFFERED, StrictQuantizer  # noqa: PLC0415
+
     yield QuantizerType(
         name="strict",
         summary="llama.cpp's arithmetic, one rounding per operation, in lftool's own kernels",
