@@ -10,6 +10,7 @@ import pytest
 import lftool.api
 import lftool.api.gguf
 import lftool.api.http
+import lftool.builtin
 import lftool.testing
 from lftool.api import HOOKS
 from lftool.api.gguf import FILE_TYPES
@@ -107,8 +108,22 @@ def test_every_public_name_is_documented():
 def test_every_option_and_file_type_of_the_quantizer_is_documented():
     text = (REFERENCE / "recipe.md").read_text()
     assert set(keys_of(Options)) <= set(_FIRST_CELL.findall(text))
-    listed = text.partition("Its file types:")[2].partition(". ")[0].replace("\n", " ")
+    listed = text.partition("Their file types:")[2].partition(". ")[0].replace("\n", " ")
     assert sorted(FILE_TYPES) == sorted(name.strip() for name in listed.split(","))
+
+
+_CHECK_ROW = re.compile(r"^\| `(\w+)` \| [^|]+ \| (?P<kinds>[a-z, -]+) \|", re.MULTILINE)
+
+
+def test_every_key_of_a_check_stands_beside_its_kinds():
+    text = (REFERENCE / "recipe.md").read_text().partition("What must hold for the bundles.")[2]
+    documented: dict[str, set[str]] = {}
+    for key, kinds in _CHECK_ROW.findall(text.partition("\n## ")[0]):
+        for kind in kinds.split(", "):
+            documented.setdefault(kind, set()).add(key)
+    del documented["all"]
+    made = {record.name: set(keys_of(record.options.resolve())) for record in lftool.builtin.lftool_checks()}
+    assert documented == made
 
 
 def test_every_variable_is_documented():

@@ -173,7 +173,7 @@ def test_a_check_that_asks_for_text_is_an_error(made, check):
     done = project.run("check", Q8)
     with_check(project, "")
     assert done.status == 8, done
-    assert "needs a model that generates text, and this one embeds text" in done.out
+    assert "needs a model that generates text, but this one embeds text" in done.out
 
 
 def test_quality_is_the_cosine_to_the_unquantised_vectors(made):

@@ -20,7 +20,7 @@ def test_a_model_that_fits_is_not_mentioned():
     assert shortage(ModelSize(weights=GB, cache=(1000,), context=1000), GB + 10**6) == ""
 
 
-SLOW = "there are 2.0 GB. It may fail, or be very slow"
+SLOW = "the limit here is 2.0 GB. The model may fail or be very slow"
 SHORT = {
     "weights": (
         ModelSize(weights=3 * GB),

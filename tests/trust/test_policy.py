@@ -203,7 +203,7 @@ def test_a_statement_about_another_u_is_found_by_full(policy, statement, sign, r
     with pytest.raises(IntegrityError) as caught:
         verify_bundle(path, attrs.evolve(options, full=True), today=DAY)
     assert (caught.value.message, caught.value.exit_status) == (
-        f"again.gguf: the signature names U {wrong}, the file gives {statement.unsigned}",
+        f"again.gguf: the signature is about an unsigned bundle with sha256 {wrong}, but this one has {statement.unsigned}",
         4,
     )
 

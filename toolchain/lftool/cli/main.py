@@ -19,14 +19,14 @@ from lftool.models.terminal import COLOR, VERBOSITY
 # below lftool.cli.commands.
 GROUPS: dict[str, dict[str, str]] = {
     "Run models": {
-        "run": "Run a model: a bundle, a GGUF, or one to fetch.",
+        "run": "Run a model: a bundle, a GGUF, or a URI.",
         "serve": "Serve a model over HTTP.",
     },
     "Build bundles": {
         "init": "Write a starter recipe.",
         "lock": "Pin what the recipe names.",
         "build": "Build bundles from recipe and lock.",
-        "pack": "Make a bundle of a model without a recipe.",
+        "pack": "Make a bundle from a model, with no recipe.",
         "fetch": "Fetch what the lock pins.",
         "outdated": "Show which locked refs have moved.",
         "vendor": "Write what a locked build needs into a folder or archive.",
@@ -40,7 +40,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Ship bundles": {
         "keygen": "Make a key pair for signing.",
         "sign": "Add a signature to a finished bundle.",
-        "export": "Write a bundle as an image, or manifests that run one.",
+        "export": "Write a bundle as a container image, or manifests that run the image.",
         "extract": "Write the parts of a bundle as files.",
     },
     "This machine": {
@@ -121,7 +121,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Plugins add commands: `lftool plugins list`. Exit statuses are the same in every command: `lftool help exit-codes`.",
+    epilog="Plugins can add commands: see `lftool plugins list`. Every command uses the same exit statuses: see `lftool help exit-codes`.",
 )
 @click.version_option(__version__, "--version", message="lftool %(version)s")
 @click.option("--traceback", is_flag=True, help="Show a traceback when a command fails.")

@@ -36,7 +36,10 @@ _OPTIONS: tuple[tuple[str, click.ParamType[Any], str, str], ...] = (
 def run_options(command: F) -> F:
     """Add the options; each is None unless given, and `arguments` makes them arguments of the process."""
     command = click.option(
-        "--think/--no-think", "think", default=None, help="Have the model think first, or answer at once, if it can."
+        "--think/--no-think",
+        "think",
+        default=None,
+        help="Have the model think before it answers, or not, if its chat template supports this.",
     )(command)
     for flag, kind, metavar, text in reversed(_OPTIONS):
         command = click.option(flag, type=kind, metavar=metavar, help=text)(command)

@@ -44,7 +44,10 @@ bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 def trust_options(command: F) -> F:
     """Add `--key` and `--trust`."""
     command = click.option(
-        "--trust", type=click.Path(path_type=Path), metavar="FILE", help="Trust policy: keys, names, validity."
+        "--trust",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Trust policy file: who may sign what, and when.",
     )(command)
     return click.option(
         "--key",

@@ -112,7 +112,7 @@ def uri_of(model: Path, folder: Path, roots: Mapping[str, str]) -> str:
         if path.is_relative_to(root):
             return f"file://{name}/{path.relative_to(root).as_posix()}"
     raise UsageError(
-        f"{model} lies outside the project, and a recipe names files in its folder or in a root of yours",
+        f"{model} lies outside the project, but a recipe can only name files in its own folder or in one of your roots",
         hints=(
             f"copy it, or link it without a copy: ln {model} .",
             f'or name its folder in {user_configuration()}: [roots] models = "{path.parent}"; then run this again',

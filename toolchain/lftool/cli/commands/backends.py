@@ -39,7 +39,7 @@ def command(as_json: bool) -> None:
         for semantics in item.native:
             say(f"       native runtime {semantics}, compiled")
         if probe.available and not probe.library and not item.native:
-            say(f"       {item.engine or 'what is installed'} cannot use it")
+            say(f"       {item.engine or 'the installed software'} cannot use it")
 
 
 def _as_json(item: FoundBackend) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class _Exporters(click.Group):
 
 @click.group("export", cls=_Exporters)
 def command() -> None:
-    """Write a bundle as an image, or manifests that run one. Plugins add more."""
+    """Write a bundle as a container image, or manifests that run the image. Plugins add more."""
 
 
 def _command(registered: Registered[ExporterType]) -> click.Command:

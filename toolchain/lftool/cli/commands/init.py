@@ -15,9 +15,9 @@ from lftool.cli.shared_options import note
 def command(what: str, name: str | None) -> None:
     """Write a starter recipe that locks and builds at once.
 
-    X is a model (a GGUF, or a folder of safetensors), or a folder for the project (default: the current one), whose
-    only model the recipe names. Name, licence and context come from the model. Weights that are quantised already are
-    packed as they are. A single signing key in the folder is used.
+    X is a model (a GGUF or a folder of safetensors), or a project folder with one model in it (default: the current
+    folder). Name, licence and context come from the model. Weights that are already quantised are packed as they are.
+    If the folder has exactly one signing key, the recipe uses it.
     """
     from lftool.host.registry import Registry
     from lftool.ops.init import Tools, start_project

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     "--editable",
     multiple=True,
     metavar="DISTRIBUTION",
-    help="Pin a plugin that you are developing as editable: editing it does not invalidate the lock. May be repeated.",
+    help="Pin a plugin as editable while you develop it: editing it does not invalidate the lock. May be repeated.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the changes without writing them.")
 @json_option

@@ -18,13 +18,15 @@ from lftool.cli.shared_options import chosen_sign_key, json_option, print_json, 
     type=click.Path(path_type=Path),
     default=Path(),
     metavar="PATH",
-    help="A folder, or the file of the only bundle; default: the current folder.",
+    help="Output folder, or the output file if there is only one bundle; default: the current folder.",
 )
 @click.option(
     "--quantize", multiple=True, metavar="TYPE", help="Quantise to this type; may be repeated, one bundle each."
 )
 @click.option("--layout", default="gguf", show_default=True, help="gguf, or llamafile, which starts by itself.")
-@click.option("--upgrade", is_flag=True, help="Ask again what a URI means; else it stays what it was the first time.")
+@click.option(
+    "--upgrade", is_flag=True, help="If X is a URI, look it up again; default: keep what was pinned the first time."
+)
 @click.option("--init", "keep", is_flag=True, help="Leave the recipe and the lock in the current folder.")
 @sign_key_option
 @json_option
@@ -39,9 +41,9 @@ def command(
     sign_key: Path | None,
     as_json: bool,
 ) -> None:
-    """Make a bundle of the model X: a GGUF, a folder of safetensors, or a URI such as hf://org/repo:Q4_K_M.
+    """Make a bundle from the model X: a GGUF, a folder of safetensors, or a URI such as hf://org/repo:Q4_K_M.
 
-    The lock of what X meant is kept in the cache: the same command makes the same bundle again.
+    The cache keeps a lock of X, so the same command makes the same bundle again.
     """
     from lftool.ops.named_bundle import PackOptions, pack
     from lftool.ops.project import open_ports

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @click.argument("what", metavar="X")
-@click.option("-p", "--prompt", help="Answer this and exit; default: standard input, or a chat.")
+@click.option(
+    "-p", "--prompt", help="Answer this prompt and exit; default: read standard input, or chat on a terminal."
+)
 @click.option("--raw", is_flag=True, help="Complete the text as given, without the chat template.")
 @click.option("--stats", is_flag=True, help="In a chat: show tokens and seconds after each answer.")
 @click.option("--no-history", is_flag=True, help="In a chat: do not keep what you type.")
-@click.option("--upgrade", is_flag=True, help="Ask again what a URI means; else it stays what it was the first time.")
+@click.option(
+    "--upgrade", is_flag=True, help="If X is a URI, look it up again; default: keep what was pinned the first time."
+)
 @run_options
 @click.option("--backend", metavar="NAME", help="Backend to use; auto: the best available; default: the bundle's.")
 @click.option("--engine", metavar="NAME", help="Engine to use: native, or one that lftool backends lists.")
@@ -38,10 +42,10 @@ def command(
     trust: Path | None,
     **given: Any,  # noqa: ANN401 - the values of run_options
 ) -> None:
-    """Run the model X, in place: a bundle, whose integrity is always checked first, or a folder of bundles.
+    """Run the model X in place: a bundle (its integrity is always checked first) or a folder of bundles.
 
-    X may also be a GGUF, a folder of safetensors, or a URI such as hf://org/repo:Q4_K_M: it is fetched once, by digest.
-    Such a model has no signature.
+    X may also be a GGUF, a folder of safetensors, or a URI such as hf://org/repo:Q4_K_M, which is fetched once and
+    pinned by digest. Such models have no signature.
     """
     from lftool.cli.chat_files import chat_files
     from lftool.cli.handover import start

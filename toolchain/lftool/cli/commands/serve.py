@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65_535), metavar="N", help="Port.")
 @click.option("--api-key", metavar="KEY", help="Key that clients must send; safer in the variable LLAMA_API_KEY.")
 @click.option("--insecure", is_flag=True, help="Serve other machines without a key.")
-@click.option("--upgrade", is_flag=True, help="Ask again what a URI means; else it stays what it was the first time.")
+@click.option(
+    "--upgrade", is_flag=True, help="If X is a URI, look it up again; default: keep what was pinned the first time."
+)
 @run_options
 @click.option("--backend", metavar="NAME", help="Backend to use; auto: the best available; default: the bundle's.")
 @click.option("--engine", metavar="NAME", help="Engine to use: native, or one that lftool backends lists.")
@@ -38,7 +40,9 @@ def command(
     trust: Path | None,
     **given: Any,  # noqa: ANN401 - the values of run_options
 ) -> None:
-    """Serve the model X, as `lftool run` takes it: the OpenAI-compatible API, /health and /metrics. Ctrl-C or SIGTERM stops it."""
+    """Serve the model X over the OpenAI-compatible API, with /health and /metrics. Ctrl-C or SIGTERM stops the server.
+
+    X is the same as for `lftool run`."""
     from lftool.api import ServeOptions
     from lftool.cli.handover import start
     from lftool.host.registry import Registry

@@ -69,7 +69,9 @@ class Verification:
 def _check_unsigned_subject(report: SignatureReport, unsigned: Artifact, name: str) -> None:
     for result in report.of("trusted"):
         if result.unsigned != unsigned.sha256:
-            raise IntegrityError(f"{name}: the signature names U {result.unsigned}, the file gives {unsigned.sha256}")
+            raise IntegrityError(
+                f"{name}: the signature is about an unsigned bundle with sha256 {result.unsigned}, but this one has {unsigned.sha256}"
+            )
 
 
 def verify_descriptor(
@@ -116,7 +118,9 @@ def verify_descriptor(
             )
         stated = trusted_quality(bundle, options.quality, options.policy, today)
         if unsigned is not None and stated.unsigned != unsigned.sha256:
-            raise IntegrityError(f"{options.quality}: it names U {stated.unsigned}, the file gives {unsigned.sha256}")
+            raise IntegrityError(
+                f"{options.quality}: it is about an unsigned bundle with sha256 {stated.unsigned}, but this one has {unsigned.sha256}"
+            )
         quality = stated.predicate
     return bundle, Verification(
         path=path,

@@ -113,7 +113,7 @@ def _unsuitable(check: PlannedCheck, does: Does) -> str:
         return ""
     needed = " or ".join(_ABILITIES.get(kind, kind) for kind in check.registered.record.of)
     instead = _INSTEAD.get(does, "")
-    return f"a check of kind {check.spec.kind!r} needs a model that {needed}, and this one {_ABILITIES[does]}{instead}"
+    return f"a check of kind {check.spec.kind!r} needs a model that {needed}, but this one {_ABILITIES[does]}{instead}"
 
 
 def _applying(project: Project, manifest: BundleManifest, name: str, ports: Ports) -> list[PlannedCheck]:

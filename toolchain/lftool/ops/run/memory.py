@@ -59,4 +59,4 @@ def shortage(size: ModelSize, memory: int) -> str:
     if cache:
         told += f", a context of {size.context} tokens {cache / 1e9:.1f} GB"
     way = "give a smaller --ctx, or use smaller weights" if cache > memory // 4 else "use smaller weights"
-    return f"{told}; there are {memory / 1e9:.1f} GB. It may fail, or be very slow: {way}"
+    return f"{told}; the limit here is {memory / 1e9:.1f} GB. The model may fail or be very slow: {way}"
