@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import pytest
 
 from lftool.api import LayoutPlan, PlannedMember, PlannedPrefix
-from lftool.bundle import writer
+from lftool.bundle import reader, writer
 from lftool.bundle.contents import check_contents, check_flat_digests, unsigned_artifact
 from lftool.bundle.reader import opened
+from lftool.bundle.structure import END_SIZE
 from lftool.bundle.writer import BundleWriter, Identity, chunk_table, make_manifest
 from lftool.errors import FormatError
 from lftool.models.digest import Artifact
+from lftool.models.manifest import is_large
 from lftool.models.run_contract import RunContract
 from lftool.store.hashing import hash_bytes
 
@@ -140,6 +143,43 @@ def test_a_signature_has_at_most_what_a_reader_takes(tmp_path, plan, documents, 
         assert bundle.signatures == (bytes(64 * 1024),)
     with pytest.raises(FormatError, match=r"^a signature of 65537 bytes: a bundle holds at most 65536 for each$"):
         written(tmp_path / "bundle", manifest, blobs, [bytes(64 * 1024 + 1)])
+
+
+READER_LIMITS = {
+    "MAX_DIRECTORY": lambda bundle: bundle.size - bundle.arrangement.directory_offset - END_SIZE,
+    "MAX_MEMBERS": lambda bundle: len(bundle.arrangement.members),
+    "MAX_SIGNATURES": lambda bundle: len(bundle.signatures),
+    "MAX_SMALL_MEMBER": lambda bundle: max(item.size for item in bundle.manifest.members if not is_large(item.role)),
+}
+
+
+@pytest.mark.parametrize(("limit", "amount"), READER_LIMITS.items(), ids=READER_LIMITS.keys())
+def test_a_reader_takes_as_much_as_its_limit(tmp_path, plan, documents, blobs, monkeypatch, limit, amount):
+    written(tmp_path / "bundle", make_manifest(IDENTITY, plan, documents, blobs), blobs, [b"one", b"two"])
+    with opened(tmp_path / "bundle") as bundle:
+        most = amount(bundle)
+    monkeypatch.setattr(reader, limit, most)
+    with opened(tmp_path / "bundle"):
+        pass
+    monkeypatch.setattr(reader, limit, most - 1)
+    with pytest.raises(FormatError, match=f"{most - 1}"), opened(tmp_path / "bundle"):
+        pass
+
+
+def test_there_are_at_most_as_many_signatures_as_a_reader_takes(tmp_path, plan, documents, blobs):
+    manifest = make_manifest(IDENTITY, plan, documents, blobs)
+    many = [b"%d" % number for number in range(65)]
+    written(tmp_path / "bundle", manifest, blobs, many[:64])
+    with pytest.raises(FormatError, match=r"^65 signatures: a bundle holds at most 64$"):
+        written(tmp_path / "bundle", manifest, blobs, many)
+
+
+def test_a_file_that_is_read_in_short_pieces_is_read_whole(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"0123456789")
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda descriptor, size, offset: real(descriptor, min(size, 3), offset))
+    with (tmp_path / "file").open("rb") as file:
+        assert reader.read_exactly(file.fileno(), 1, 8, "file") == b"12345678"
 
 
 def test_a_build_can_stop_between_two_pieces(tmp_path, plan, documents, blobs):

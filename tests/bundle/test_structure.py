@@ -179,6 +179,10 @@ def test_parse_directory_of_changed_bytes_answers_or_raises_value_error(prefix_s
     assert len(found) == len(placed)
 
 
+def test_an_archive_of_nothing_has_an_end_record_alone():
+    assert parse_end(arrange(0, []).directory, END_SIZE) == (0, 0, 0)
+
+
 def one() -> bytes:
     return arrange(10, [Entry(path="a", size=1, crc32=2, aligned=False)]).directory[:-END_SIZE]
 

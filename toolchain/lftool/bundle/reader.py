@@ -135,7 +135,7 @@ def read_exactly(descriptor: int, offset: int, size: int, what: str) -> bytes:
     pieces = []
     while size:
         try:
-            piece = os.pread(descriptor, min(size, 1 << 24), offset)
+            piece = os.pread(descriptor, size, offset)
         except OSError as error:
             raise StorageError(f"cannot read {what}: {error.strerror}") from error
         if not piece:

@@ -150,8 +150,7 @@ def signed_tail(manifest: BundleManifest, manifest_bytes: bytes, signatures: Ite
             raise FormatError(f"a signature of {len(data)} bytes: a bundle holds at most {MAX_SIGNATURE} for each")
     arrangement = arrange(manifest.prefix.size, manifest_entries(manifest, manifest_bytes, members))
     placed = {item.entry.path: item for item in arrangement.members}
-    headers = [placed[path].header for path, _ in members]
-    tail = b"".join(header + data for header, (_, data) in zip(headers, members, strict=True))
+    tail = b"".join(placed[path].header + data for path, data in members)
     return arrangement.directory_offset - len(tail), tail + arrangement.directory, arrangement.size
 
 

@@ -42,7 +42,8 @@ def command(
 ) -> None:
     """Serve the model X over the OpenAI-compatible API, with /health and /metrics. Ctrl-C or SIGTERM stops the server.
 
-    X is the same as for `lftool run`."""
+    X is the same as for `lftool run`.
+    """
     from lftool.api import ServeOptions
     from lftool.cli.handover import start
     from lftool.host.registry import Registry
