@@ -33,6 +33,27 @@ def test_what_is_there_is_taken_and_nothing_else() -> None:
     )
 
 
+def test_every_fact_of_a_model_and_of_its_base_has_its_name() -> None:
+    own = {name: f"own {name}" for name in ("name", "organization", "license", "repo_url")}
+    base = {name: f"base {name}" for name in ("name", "organization", "version", "repo_url")}
+    metadata = {f"general.{name}": value for name, value in own.items()}
+    metadata |= {f"general.base_model.0.{name}": value for name, value in base.items()}
+    assert model_card(header({**metadata, "general.base_model.count": 1})) == ModelCard(facts=own, bases=(base,))
+
+
+def test_a_card_in_plain_data_lists_its_base_models() -> None:
+    card = ModelCard(facts={"name": "a"}, bases=({"name": "b"}, {"name": "c"}))
+    assert card.plain() == {"name": "a", "baseModels": [{"name": "b"}, {"name": "c"}]}
+
+
+def test_base_models_stay_while_the_card_is_within_its_bound(monkeypatch) -> None:
+    metadata = {"general.base_model.count": 3} | {f"general.base_model.{index}.name": "x" for index in range(3)}
+    size = len(canonical_json(model_card(header(metadata)).plain()))
+    for bound, left in ((size, 3), (size - 1, 2)):
+        monkeypatch.setattr("lftool.bundle.model_card._MOST_BYTES", bound)
+        assert len(model_card(header(metadata)).bases) == left
+
+
 def test_values_of_another_type_and_empty_ones_are_left_out() -> None:
     metadata = {
         "general.name": 5,

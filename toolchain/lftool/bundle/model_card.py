@@ -47,7 +47,7 @@ def model_card(header: GGUFHeader) -> ModelCard:
     Cuts texts at 256 characters, and drops the last base models if the card would become too long.
     """
     count = header.metadata.get("general.base_model.count")
-    indices = range(min(count, _MOST_BASES)) if type(count) is int and count > 0 else range(0)
+    indices = range(min(count, _MOST_BASES)) if type(count) is int else range(0)
     names = ("name", "organization", "version", "repo_url")
     bases = [_facts(header, f"general.base_model.{index}", names) for index in indices]
     facts = _facts(header, "general", ("name", "organization", "license", "repo_url"))

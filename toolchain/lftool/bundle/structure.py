@@ -92,7 +92,7 @@ class Arrangement:
 
 def local_header(entry: Entry) -> bytes:
     """Return the local file header of `entry`; ZIP64 only when the size needs it."""
-    name = entry.path.encode("ascii")
+    name = entry.path.encode()
     wide = entry.size >= _MAX32
     extra = struct.pack("<HHQQ", _ZIP64_TAG, 16, entry.size, entry.size) if wide else b""
     size = _MAX32 if wide else entry.size
@@ -104,7 +104,7 @@ def local_header(entry: Entry) -> bytes:
 
 
 def _central_record(entry: Entry, offset: int) -> bytes:
-    name = entry.path.encode("ascii")
+    name = entry.path.encode()
     wide, far = entry.size >= _MAX32, offset >= _MAX32
     values = [entry.size, entry.size] * wide + [offset] * far
     extra = struct.pack(f"<HH{len(values)}Q", _ZIP64_TAG, 8 * len(values), *values) if values else b""
