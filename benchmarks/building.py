@@ -68,7 +68,9 @@ def whole_rows(folder: Path, rounds: int) -> list[Row]:
     (folder / "lftool.toml").write_text(RECIPE)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment |= {"XDG_CACHE_HOME": str(cache), "XDG_CONFIG_HOME": str(folder / "config")}
-    used(LFTOOL, "lock", cwd=folder, env=environment)
+    for command in (("lock",), ("build", "--no-sign")):  # the first build writes what comes out into the lock
+        used(LFTOOL, *command, cwd=folder, env=environment)
+    shutil.rmtree(folder / "dist")
     ours, peer = [], []
     for _ in range(max(3, rounds)):
         output = folder / "peer.gguf"

@@ -15,11 +15,10 @@ from lftool.errors import FormatError, IntegrityError, StorageError
 from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import CHUNK_SIZE
 from lftool.store.hashing import hash_bytes
+from lftool.store.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from lftool.store.store import Store
 
 DATA = b"twelve bytes"
 WANTED = Artifact.of(DATA)
@@ -258,21 +257,52 @@ def test_check_of_a_blob_that_is_not_there_is_a_storage_error(store):
     assert caught.value.message == f"cannot read {store.blobs.path(WANTED)}: {os.strerror(errno.ENOENT)}"
 
 
-def test_require_reads_an_unchanged_blob_once(store, settled):
-    """The stamp answers the second time: facts that were lost meanwhile stay lost."""
-    artifact = store.blobs.put_bytes(DATA, "it")
-    store.blobs.require(artifact, "it")
+def reads(store, artifact) -> bool:
+    """Whether `require` reads the blob: then facts that were lost are there again."""
     facts_path(store, artifact).unlink()
     assert store.blobs.require(artifact, "it") == store.blobs.path(artifact)
-    assert not facts_path(store, artifact).exists()
+    return facts_path(store, artifact).exists()
 
 
-def test_require_reads_a_blob_again_as_long_as_it_is_too_young_for_a_stamp(store, clock):
+def another(store) -> Store:
+    """The same store in another process, which has seen nothing yet."""
+    return Store(store.root)
+
+
+def test_a_blob_that_this_process_wrote_is_not_read_again(store):
     artifact = store.blobs.put_bytes(DATA, "it")
-    store.blobs.require(artifact, "it")
-    facts_path(store, artifact).unlink()
-    store.blobs.require(artifact, "it")
-    assert facts_path(store, artifact).exists()
+    assert not reads(store, artifact)
+
+
+def test_a_blob_that_this_process_read_is_not_read_again(store):
+    other = another(store)
+    artifact = store.blobs.put_bytes(DATA, "it")
+    assert [reads(other, artifact), other.blobs.check(artifact).artifact, reads(other, artifact)] == [
+        True,
+        artifact,
+        False,
+    ]
+
+
+def test_another_process_reads_an_unchanged_blob_once(store, settled):
+    artifact = store.blobs.put_bytes(DATA, "it")
+    another(store).blobs.require(artifact, "it")
+    assert not reads(another(store), artifact)
+
+
+def test_another_process_reads_a_blob_that_is_too_young_for_a_stamp(store, clock):
+    artifact = store.blobs.put_bytes(DATA, "it")
+    another(store).blobs.require(artifact, "it")
+    assert reads(another(store), artifact)
+
+
+def test_a_blob_that_was_put_in_place_of_the_one_seen_is_read(store):
+    artifact = store.blobs.put_bytes(DATA, "it")
+    path = store.blobs.path(artifact)
+    copy = path.with_name("copy")
+    copy.write_bytes(b"other bytes!")
+    copy.replace(path)
+    assert not store.blobs.is_sound(artifact)
 
 
 def test_is_sound_is_true_of_a_sound_blob_only(store, flip):

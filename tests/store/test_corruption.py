@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lftool.models.digest import Artifact, Digest
-from lftool.store.stamps import _identity
+from lftool.store.stamps import identity
 from lftool.store.store import Store
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def claim_checked(project: ProjectFolder, artifact: Artifact) -> None:
     status = blob(project, artifact).stat()
     path = stamps._path(status, "blob")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"stamp": _identity(status), "facts": {"sha256": artifact.sha256.hex}}))
+    path.write_text(json.dumps({"stamp": identity(status), "facts": {"sha256": artifact.sha256.hex}}))
     assert Store(project.cache).blobs.is_sound(artifact)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from lftool.models.manifest import CHUNK_SIZE
 from lftool.store.cloning import clone_or_copy
 from lftool.store.durable import durable_file, storage_errors, write_durably
 from lftool.store.hashing import Blob, BlobHasher, Facts, hash_pieces, read_chunks
+from lftool.store.stamps import identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -57,6 +59,8 @@ class ContentStore:
         self._temporary = temporary
         self._quarantine = quarantine
         self._stamps = stamps
+        # What this process wrote and hashed, or read and checked: too young for a stamp, which outlives the process.
+        self._seen: dict[Artifact, dict[str, int]] = {}
 
     def path(self, artifact: Artifact) -> Path:
         """Return the path of the artifact, present or not."""
@@ -110,7 +114,7 @@ class ContentStore:
             if sha256 is not None and blob.artifact.sha256 != sha256:
                 raise IntegrityError(f"{what}: expected sha256 {sha256}, got {blob.artifact.sha256}")
             out.commit(self.path(blob.artifact))
-        self._write_facts(blob)
+        self._wrote(blob)
         return blob.artifact
 
     def put_bytes(self, data: bytes, what: str) -> Artifact:
@@ -137,7 +141,7 @@ class ContentStore:
                 blob = hash_pieces(read_chunks(made))
                 written.result()
             out.commit(self.path(blob.artifact))
-        self._write_facts(blob)
+        self._wrote(blob)
         return blob.artifact
 
     def put_copy(self, source: Path, expected: Artifact) -> None:
@@ -155,7 +159,7 @@ class ContentStore:
                 blob = hash_pieces(read_chunks(made))
             expected.require(blob.artifact, str(source))
             out.commit(self.path(expected))
-        self._write_facts(blob)
+        self._wrote(blob)
 
     def adopt(self, path: Path, artifact: Artifact) -> None:
         """Move a file that has just been hashed into the store as the blob of that name.
@@ -175,6 +179,12 @@ class ContentStore:
             path.chmod(0o444)
             destination.parent.mkdir(parents=True, exist_ok=True)
             path.replace(destination)
+
+    def _wrote(self, blob: Blob) -> None:
+        """Note that a blob was hashed, written and synced by this process."""
+        self._write_facts(blob)
+        with contextlib.suppress(OSError):
+            self._seen[blob.artifact] = identity(self.path(blob.artifact).stat())
 
     def _write_facts(self, blob: Blob) -> None:
         data = blob.facts.crc32.to_bytes(_CRC_BYTES, "big") + blob.facts.chunks
@@ -216,11 +226,13 @@ class ContentStore:
             except IntegrityError as error:
                 raise CorruptBlobError(artifact, error.message) from None
         self._write_facts(blob)
+        if identity(before) == identity(after):
+            self._seen[artifact] = identity(after)
         self._stamps.remember(before, after, _KIND, {"sha256": artifact.sha256.hex})
         return blob
 
     def require(self, artifact: Artifact, what: str) -> Path:
-        """Return the path of a blob whose content is checked: now, or earlier under an unchanged stamp.
+        """Return the path of a blob whose content is checked: now, or earlier if the file has not changed since.
 
         Raises:
             CorruptBlobError: The content is wrong; the blob has been quarantined.
@@ -231,9 +243,10 @@ class ContentStore:
             status = path.stat()
         except OSError:
             raise MissingBlobError(artifact, f"{what} is not in the store ({path})") from None
-        known = self._stamps.recall(status, _KIND)
-        if status.st_size != artifact.size or known is None or known.get("sha256") != artifact.sha256.hex:
-            self.check(artifact)
+        if self._seen.get(artifact) != identity(status):
+            known = self._stamps.recall(status, _KIND)
+            if status.st_size != artifact.size or known is None or known.get("sha256") != artifact.sha256.hex:
+                self.check(artifact)
         self.touch(artifact)
         return path
 

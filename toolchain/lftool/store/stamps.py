@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _SETTLED_NS = 2_000_000_000
 
 
-def _identity(status: os.stat_result) -> dict[str, int]:
+def identity(status: os.stat_result) -> dict[str, int]:
+    """Return what tells a file, and one state of it, from all others."""
     return {
         "dev": status.st_dev,
         "ino": status.st_ino,
@@ -58,7 +59,7 @@ class Stamps:
             kept = json.loads(self._path(status, kind).read_bytes())
         except (OSError, ValueError, RecursionError):
             return None
-        if not isinstance(kept, dict) or kept.get("stamp") != _identity(status):
+        if not isinstance(kept, dict) or kept.get("stamp") != identity(status):
             return None
         facts = kept.get("facts")
         if not isinstance(facts, dict) or not all(isinstance(value, str) for value in facts.values()):
@@ -67,12 +68,12 @@ class Stamps:
 
     def remember(self, before: os.stat_result, after: os.stat_result, kind: str, facts: Mapping[str, str]) -> None:
         """Remember `facts` about a file that was read between the two stats; does nothing if that is unsafe."""
-        if _identity(before) != _identity(after) or not _is_settled(after, time.time_ns()):
+        if identity(before) != identity(after) or not _is_settled(after, time.time_ns()):
             return
         from lftool.errors import StorageError  # noqa: PLC0415 - recalling imports little: see lftool.cli.quickstart
         from lftool.store.durable import write_durably  # noqa: PLC0415 - as above
 
-        data = json.dumps({"stamp": _identity(after), "facts": dict(facts)}, sort_keys=True).encode()
+        data = json.dumps({"stamp": identity(after), "facts": dict(facts)}, sort_keys=True).encode()
         try:
             write_durably(self._path(after, kind), data, "stamp", mode=0o600, temporary=self._temporary)
         except StorageError:
