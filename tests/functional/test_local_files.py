@@ -33,6 +33,13 @@ def test_what_was_locked_is_not_built_in_the_place_of_what_is_there(changed, com
     assert [path.read_bytes() for path in (changed.root / "dist").iterdir()] == before
 
 
+def test_a_change_is_seen_although_the_store_has_lost_what_was_locked(changed):
+    """A shared store, or another tool's, could replace it; the file beside the recipe counts."""
+    shutil.rmtree(changed.cache / "cas-v1")
+    done = changed.run("build")
+    assert (done.status, done.err.endswith(f"{CHANGED}\n  hint: {HINT}\n")) == (4, True)
+
+
 def test_locking_keeps_the_pin_and_warns(changed):
     before = changed.lock.read_bytes()
     done = changed.run("lock").assert_success()

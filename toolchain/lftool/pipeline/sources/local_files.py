@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from typing import TYPE_CHECKING
@@ -11,9 +12,12 @@ from lftool.errors import IntegrityError, StorageError
 from lftool.models.digest import Artifact, Digest
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     from lftool.api import ProjectFiles
     from lftool.models.lock import Lock, LockedFile
     from lftool.pipeline.model.parts import ModelParts
+    from lftool.pipeline.ports import Ports
     from lftool.store.store import Store
 
 _SCHEME = "file:"
@@ -35,7 +39,28 @@ def _artifact(uri: str, file: LockedFile, files: ProjectFiles, store: Store) -> 
         return Artifact(found, after.st_size)
 
 
-def changed_files(parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store) -> list[IntegrityError]:
+def is_local(uri: str) -> bool:
+    """Return whether a source's files lie in the project or in one of the user's roots."""
+    return uri.startswith(_SCHEME)
+
+
+@contextlib.contextmanager
+def stamping(uri: str, file: LockedFile, ports: Ports) -> Iterator[None]:
+    """Remember the digest of a local file that the block reads whole, and finds to be the pinned one."""
+
+    def status() -> os.stat_result:
+        with local_file(uri, file.path, ports.files) as opened:
+            return os.fstat(opened.fileno())
+
+    before = status()
+    yield
+    if file.size >= _WORTH_REMEMBERING:
+        ports.store.stamps.remember(before, status(), _KIND, {"sha256": file.sha256.hex})
+
+
+def changed_files(
+    parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store, read: Collection[tuple[str, LockedFile]] = ()
+) -> list[IntegrityError]:
     """Return an error for each file of a `file:` source that a stage reads and that differs from the lock.
 
     Missing files are skipped: the store may have them, and otherwise fetching reports them.
@@ -45,6 +70,7 @@ def changed_files(parts: ModelParts, lock: Lock, files: ProjectFiles, store: Sto
         lock: The recipe's lock.
         files: Opens files in the project and the user's roots.
         store: Remembers digests by stamp, so that only files touched since are read again.
+        read: Names of sources and their files that will be read and compared in any case.
 
     Raises:
         RecipeError: A source leads outside the project.
@@ -52,7 +78,7 @@ def changed_files(parts: ModelParts, lock: Lock, files: ProjectFiles, store: Sto
     found = []
     for name, file in sorted(parts.needed_files, key=lambda each: (each[0], each[1].path)):
         uri = lock.sources[name].uri
-        if not uri.startswith(_SCHEME):
+        if not is_local(uri) or (name, file) in read:
             continue
         try:
             file.artifact.require(_artifact(uri, file, files, store), f"source {name!r}, file {file.path}")
@@ -64,7 +90,9 @@ def changed_files(parts: ModelParts, lock: Lock, files: ProjectFiles, store: Sto
     return found
 
 
-def require_unchanged(parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store) -> None:
-    """Raise IntegrityError if a file of a `file:` source that a stage reads differs from the lock."""
-    for error in changed_files(parts, lock, files, store):
+def require_unchanged(
+    parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store, read: Collection[tuple[str, LockedFile]] = ()
+) -> None:
+    """Raise IntegrityError if a file of a `file:` source that a stage reads differs from the lock; see `changed_files`."""
+    for error in changed_files(parts, lock, files, store, read):
         raise error
