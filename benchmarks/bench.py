@@ -90,7 +90,7 @@ def main() -> None:
         return
     if options.only == "grid":
         with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
-            finish(grid_rows(Path(name), template, min(3, options.rounds)), GIBIBYTE // 8, options.chart)
+            finish(grid_rows(Path(name), template, min(2, options.rounds)), GIBIBYTE // 2, options.chart)
         return
     if options.only == "build":
         finish(build_rows(options, served), GIBIBYTE // 2, options.chart)
