@@ -10,7 +10,7 @@ import pytest
 from tests.chat_models import give_template
 from tests.hostile.test_chat_templates import CALLS_ITSELF, GROWS, LOOPS
 from tests.native.conftest import NAME, PROMPT, RECIPE, make_project, start
-from tests.native.test_serving import KINDS, serving
+from tests.native.test_serving import KINDS, XLLAMACPP, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,11 +44,11 @@ def hostile(tmp_path_factory):
 
 
 def bundle_of(project, kind: str) -> Path:
-    name = ("python", "llamafile") if kind == KINDS[2] else ("native", "llamafile")
+    name = {KINDS[2]: ("python", "llamafile"), XLLAMACPP: ("gguf", "gguf")}.get(kind, ("native", "llamafile"))
     return project.root / "dist" / NAME.format(*name)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=[*KINDS, XLLAMACPP])
 def server(request, hostile, tmp_path_factory):
     log = tmp_path_factory.mktemp("log") / "log"
     with serving(request.param, hostile, bundle_of(hostile, request.param), log=log) as made:
@@ -61,7 +61,7 @@ def chat(server, text: str) -> int:
 
 
 # As above.
-@pytest.mark.slow_cases(r"\[(lftool serve, (native-(grows|loops)|llama-cpp-python-grows)|by itself-grows)")
+@pytest.mark.slow_cases(r"\[(lftool serve, (native-(grows|loops)|llama-cpp-python-grows|xllamacpp-(grows|loops))|by itself-grows)")
 @pytest.mark.parametrize("said", ["loops", "grows", "calls itself"])
 def test_a_server_gives_it_up_and_goes_on(server, said):
     begun = time.monotonic()
@@ -93,6 +93,13 @@ def test_the_native_chat_gives_it_up(hostile, said, why):
 def test_lftool_run_with_llama_cpp_python_gives_it_up(hostile, said):
     environment = {"XDG_CACHE_HOME": str(hostile.home / "python-cache")}
     done = hostile.spawn("run", bundle_of(hostile, KINDS[2]), "-p", said, env=environment)
+    assert done.status == 1, done
+
+
+@pytest.mark.slow_cases(r"\[(grows|loops)")
+@pytest.mark.parametrize("said", ["loops", "grows", "calls itself"])
+def test_lftool_run_with_xllamacpp_gives_it_up(hostile, said):
+    done = hostile.spawn("run", "--engine", "xllamacpp", bundle_of(hostile, XLLAMACPP), "-p", said)
     assert done.status == 1, done
 
 
