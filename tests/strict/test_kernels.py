@@ -20,7 +20,7 @@ def needed(name: str) -> np.ndarray | None:
     return None if KERNELS[name].plain else importance()
 
 
-@pytest.mark.slow_cases(r"\[large-|negative zeros-.*-imatrix")
+@pytest.mark.slow_cases(r"\[large-|negative zeros-.*-imatrix|\[(?!bell-).*-IQ[123]")
 @pytest.mark.parametrize(("name", "matters"), WITH)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_blocks_are_those_of_ggml(calls, ggml, is_valid, family, name, matters):
