@@ -127,7 +127,7 @@ def test_a_kind_that_is_not_for_such_models_is_refused(site, lftool, plain_proje
     done = lftool("check", bundle_of(lftool, plain_project))
     assert (
         done.status,
-        "a check of kind 'own' needs a model that ranks documents, and this one generates text" in done.out,
+        "a check of kind 'own' needs a model that ranks documents, but this one generates text" in done.out,
     ) == (
         8,
         True,

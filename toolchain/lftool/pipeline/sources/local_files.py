@@ -25,8 +25,13 @@ _KIND = "local-file"
 _WORTH_REMEMBERING = 1024 * 1024  # a smaller file is hashed faster than a stamp is written
 
 
+def _status(uri: str, file: LockedFile, files: ProjectFiles) -> os.stat_result:
+    with local_file(uri, file.path, files) as opened:
+        return os.fstat(opened.fileno())
+
+
 def _artifact(uri: str, file: LockedFile, files: ProjectFiles, store: Store) -> Artifact:
-    """Return a file's current digest and size. A file of another size is not read, since it clearly differs."""
+    """Return a file's current digest and size."""
     with local_file(uri, file.path, files) as opened:
         before = os.fstat(opened.fileno())
         known = store.stamps.recall(before, _KIND) if before.st_size >= _WORTH_REMEMBERING else None
@@ -47,15 +52,10 @@ def is_local(uri: str) -> bool:
 @contextlib.contextmanager
 def stamping(uri: str, file: LockedFile, ports: Ports) -> Iterator[None]:
     """Remember the digest of a local file that the block reads whole, and finds to be the pinned one."""
-
-    def status() -> os.stat_result:
-        with local_file(uri, file.path, ports.files) as opened:
-            return os.fstat(opened.fileno())
-
-    before = status()
+    before = _status(uri, file, ports.files)
     yield
     if file.size >= _WORTH_REMEMBERING:
-        ports.store.stamps.remember(before, status(), _KIND, {"sha256": file.sha256.hex})
+        ports.store.stamps.remember(before, _status(uri, file, ports.files), _KIND, {"sha256": file.sha256.hex})
 
 
 def changed_files(
@@ -78,9 +78,11 @@ def changed_files(
     found = []
     for name, file in sorted(parts.needed_files, key=lambda each: (each[0], each[1].path)):
         uri = lock.sources[name].uri
-        if not is_local(uri) or (name, file) in read:
+        if not is_local(uri):
             continue
         try:
+            if (name, file) in read and _status(uri, file, files).st_size == file.size:
+                continue
             file.artifact.require(_artifact(uri, file, files, store), f"source {name!r}, file {file.path}")
         except (OSError, StorageError):
             continue
