@@ -305,27 +305,6 @@ def test_fingerprint_that_changes_is_exit_8(shop, tmp_path):
     )
 
 
-def test_an_output_that_the_lock_names_needs_no_fingerprint(shop, tmp_path):
-    counter = tmp_path / "probes"
-    counter.write_text("")
-    shop.lock_then(probe=f"{COUNTING.format(path=str(counter))}; data = bytes([turn])")
-    shop.lftool("build").assert_success()
-    shutil.rmtree(shop.project.cache)
-    shop.lftool("build", "--locked").assert_success()
-    assert len(counter.read_text()) == 1
-
-
-def test_a_fingerprint_that_changed_explains_an_output_that_differs(shop, tmp_path):
-    counter = tmp_path / "probes"
-    counter.write_text("")
-    turn = COUNTING.format(path=str(counter))
-    shop.lock_then(probe=f"{turn}; data = bytes([turn])", run=f"{turn}; output.write_bytes(data[:-1] + bytes([turn]))")
-    shop.lftool("build").assert_success()
-    shutil.rmtree(shop.project.cache)
-    done = shop.lftool("build")
-    assert (done.status, done.err.splitlines()[0][:53]) == (8, "error: copier 1.0 does not reproduce copy/1 for COPY:")
-
-
 def test_worker_sees_nothing_of_the_users_environment(shop):
     """Variables of the coverage tool apart, which measures workers too."""
     shop.lock_then(

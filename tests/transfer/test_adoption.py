@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from lftool.models.digest import Digest
@@ -45,21 +43,6 @@ def test_a_file_of_another_tool_is_taken_and_never_fetched(remote, proxy, whose,
     assert proxy.requests == []
     assert (remote.root / BUNDLE).read_bytes().startswith(large_model())
     assert path.read_bytes() == large_model()
-
-
-def test_a_local_file_comes_first(project):
-    """It may have changed; another tool's copy would hide that."""
-    (project.root / "model.gguf").write_bytes(large_model())
-    project.write_recipe(RECIPE.format(uri="file:model.gguf", options=""))
-    project.run("lock").assert_success()
-    shutil.rmtree(project.cache)
-    path = project.home / next(iter(PLACES.values()))
-    path.parent.mkdir(parents=True)
-    path.write_bytes(large_model())
-    assert "taken from" not in project.run("build").assert_success().err
-    shutil.rmtree(project.cache)
-    (project.root / "model.gguf").unlink()
-    assert "taken from" in project.run("build").assert_success().err
 
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())

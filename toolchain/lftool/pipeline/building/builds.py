@@ -13,7 +13,7 @@ from lftool.models.lock import Lock
 from lftool.models.recipe import Recipe
 from lftool.pipeline.graph.executor import THREADS, Executor, Work
 from lftool.pipeline.graph.graphs import Present, build_graph, fuse, prune, rebuild
-from lftool.pipeline.graph.steps import Convert, Fetch, Graph, Product, Quantize, file_product
+from lftool.pipeline.graph.steps import Convert, Graph, Product, Quantize, file_product
 from lftool.pipeline.model.parts import WEIGHTS, ModelParts
 from lftool.pipeline.stages.bundling import Bundling
 from lftool.pipeline.stages.finished import BuiltBundle, signed_with
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from lftool.models.digest import Artifact, Digest
-    from lftool.models.lock import LockedFile
     from lftool.pipeline.graph.steps import Measure
     from lftool.pipeline.ports import Ports
     from lftool.pipeline.stages.signature import SigningKey
@@ -66,11 +65,6 @@ class BuildPlan:
 
     whole: Graph
     left: Graph
-
-    @property
-    def fetched(self) -> list[tuple[str, LockedFile]]:
-        """The files that it brings into the store, each with the name of its source."""
-        return [(step.source, step.file) for step in self.left.steps if isinstance(step, Fetch) and not step.cached]
 
 
 def plan_build(request: BuildRequest, ports: Ports, wanted: Collection[Product] = ()) -> BuildPlan:
@@ -128,15 +122,16 @@ def _present(request: BuildRequest, ports: Ports) -> Present:
 
 
 def run_build(
-    request: BuildRequest, plan: BuildPlan, key: SigningKey | None, ports: Ports, executor: Executor = THREADS
+    request: BuildRequest, key: SigningKey | None, ports: Ports, executor: Executor = THREADS
 ) -> list[BuiltBundle]:
-    """Build bundles as planned, and return them in the order of the targets.
+    """Build bundles and return them in the order of the targets.
 
     Raises:
         NotReproducibleError: A stage made other bytes than the lock names.
         PolicyError: A check failed; then no bundle is made.
         LftoolError: Whatever a stage raises; existing files stay unchanged.
     """
+    plan = plan_build(request, ports)
     recipe, lock, parts = request.recipe, request.lock, request.parts
     bundling = Bundling(recipe=recipe, lock=lock, parts=parts, output=request.output, key=key, ports=ports)
     with bundling:

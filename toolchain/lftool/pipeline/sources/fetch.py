@@ -11,7 +11,7 @@ import attrs
 from attrs import define, field, frozen
 
 from lftool.api import BytesFetched, Notice, Source, SourceFile, SourceRequest
-from lftool.errors import FetchError, IntegrityError, StorageError
+from lftool.errors import IntegrityError
 from lftool.host.guarding import checked_pieces, guarded
 from lftool.host.registry import Registered
 from lftool.models.digest import Artifact, Digest
@@ -19,7 +19,6 @@ from lftool.models.recipe import SourceSpec
 from lftool.pipeline.identity import fetch_key
 from lftool.pipeline.pinned import require_pinned_plugin
 from lftool.pipeline.ports import Ports
-from lftool.pipeline.sources.local_files import is_local, stamping
 from lftool.pipeline.sources.opening import open_source
 from lftool.transfer.adoption import adopt
 from lftool.transfer.engine import Transfer
@@ -69,8 +68,7 @@ class SourceReader:
             if not held:  # no locks here: no other process may continue the file that we begin
                 wanted = attrs.evolve(wanted, key=Digest.of(secrets.token_bytes(32)))
             there = expected or _came_before(identity, file, revision, ports)
-            # A local file is read even then: it may differ from what another process has fetched meanwhile.
-            if there is not None and not self.registered.record.local and ports.store.blobs.is_sound(there):
+            if there is not None and ports.store.blobs.is_sound(there):
                 return there
             transfer = Transfer(wanted, remote, ports.store, rules, listener)
             try:
@@ -180,9 +178,9 @@ def fetch_detail(path: str, size: int) -> str:
 def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports, *, pinned: bool = True) -> Artifact:
     """Make sure that a pinned file of source `name` is in the store and intact; fetches a corrupted blob again.
 
-    Checks other tools' files on this machine first, then the remote store, then the source; for a local file, the source
-    first, since it may have changed. The request is in the lock, the options are the recipe's. If `pinned` is false, the
-    lock is still being made, and the digest comes from the source.
+    Checks other tools' files on this machine first, then the remote store, then the source. The request is in the lock,
+    the options are the recipe's. If `pinned` is false, the lock is still being made, and the digest comes from the
+    source.
 
     Raises:
         IntegrityError: The source delivers other bytes than the pinned ones.
@@ -192,9 +190,6 @@ def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports, *, pin
     ports.check_cancelled()
     if ports.store.blobs.is_sound(wanted.artifact):
         return wanted.artifact
-    if is_local(lock.sources[name].uri):
-        with contextlib.suppress(FetchError, StorageError), stamping(lock.sources[name].uri, wanted, ports):
-            return _from_source(lock, name, wanted, ports, pinned=pinned)
     whose = adopt(wanted.artifact, ports.store.blobs)
     if whose is not None:
         ports.emit(Notice(text=f"source {name!r}, file {wanted.path}: taken from {whose}"))
@@ -203,10 +198,6 @@ def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports, *, pin
         listener = FetchListener(source=name, path=wanted.path, ports=ports)
         if ports.remote_store.fetch(wanted.artifact, listener):
             return wanted.artifact
-    return _from_source(lock, name, wanted, ports, pinned=pinned)
-
-
-def _from_source(lock: Lock, name: str, wanted: LockedFile, ports: Ports, *, pinned: bool) -> Artifact:
     locked = lock.sources[name]
     options = ports.source_options.get(name, {})
     spec = SourceSpec(uri=locked.uri, include=locked.include, exclude=locked.exclude, options=options)

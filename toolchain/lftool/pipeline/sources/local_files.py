@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 from typing import TYPE_CHECKING
@@ -12,12 +11,9 @@ from lftool.errors import IntegrityError, StorageError
 from lftool.models.digest import Artifact, Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
     from lftool.api import ProjectFiles
     from lftool.models.lock import Lock, LockedFile
     from lftool.pipeline.model.parts import ModelParts
-    from lftool.pipeline.ports import Ports
     from lftool.store.store import Store
 
 _SCHEME = "file:"
@@ -25,13 +21,8 @@ _KIND = "local-file"
 _WORTH_REMEMBERING = 1024 * 1024  # a smaller file is hashed faster than a stamp is written
 
 
-def _status(uri: str, file: LockedFile, files: ProjectFiles) -> os.stat_result:
-    with local_file(uri, file.path, files) as opened:
-        return os.fstat(opened.fileno())
-
-
 def _artifact(uri: str, file: LockedFile, files: ProjectFiles, store: Store) -> Artifact:
-    """Return a file's current digest and size."""
+    """Return a file's current digest and size. A file of another size is not read, since it clearly differs."""
     with local_file(uri, file.path, files) as opened:
         before = os.fstat(opened.fileno())
         known = store.stamps.recall(before, _KIND) if before.st_size >= _WORTH_REMEMBERING else None
@@ -44,23 +35,7 @@ def _artifact(uri: str, file: LockedFile, files: ProjectFiles, store: Store) -> 
         return Artifact(found, after.st_size)
 
 
-def is_local(uri: str) -> bool:
-    """Return whether a source's files lie in the project or in one of the user's roots."""
-    return uri.startswith(_SCHEME)
-
-
-@contextlib.contextmanager
-def stamping(uri: str, file: LockedFile, ports: Ports) -> Iterator[None]:
-    """Remember the digest of a local file that the block reads whole, and finds to be the pinned one."""
-    before = _status(uri, file, ports.files)
-    yield
-    if file.size >= _WORTH_REMEMBERING:
-        ports.store.stamps.remember(before, _status(uri, file, ports.files), _KIND, {"sha256": file.sha256.hex})
-
-
-def changed_files(
-    parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store, read: Collection[tuple[str, LockedFile]] = ()
-) -> list[IntegrityError]:
+def changed_files(parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store) -> list[IntegrityError]:
     """Return an error for each file of a `file:` source that a stage reads and that differs from the lock.
 
     Missing files are skipped: the store may have them, and otherwise fetching reports them.
@@ -70,7 +45,6 @@ def changed_files(
         lock: The recipe's lock.
         files: Opens files in the project and the user's roots.
         store: Remembers digests by stamp, so that only files touched since are read again.
-        read: Names of sources and their files that will be read and compared in any case.
 
     Raises:
         RecipeError: A source leads outside the project.
@@ -78,11 +52,9 @@ def changed_files(
     found = []
     for name, file in sorted(parts.needed_files, key=lambda each: (each[0], each[1].path)):
         uri = lock.sources[name].uri
-        if not is_local(uri):
+        if not uri.startswith(_SCHEME):
             continue
         try:
-            if (name, file) in read and _status(uri, file, files).st_size == file.size:
-                continue
             file.artifact.require(_artifact(uri, file, files, store), f"source {name!r}, file {file.path}")
         except (OSError, StorageError):
             continue
@@ -92,9 +64,7 @@ def changed_files(
     return found
 
 
-def require_unchanged(
-    parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store, read: Collection[tuple[str, LockedFile]] = ()
-) -> None:
-    """Raise IntegrityError if a file of a `file:` source that a stage reads differs from the lock; see `changed_files`."""
-    for error in changed_files(parts, lock, files, store, read):
+def require_unchanged(parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store) -> None:
+    """Raise IntegrityError if a file of a `file:` source that a stage reads differs from the lock."""
+    for error in changed_files(parts, lock, files, store):
         raise error

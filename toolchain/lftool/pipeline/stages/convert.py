@@ -46,25 +46,10 @@ class Conversion:
     pinned: LockedTool
     action: Digest
 
-    def _require_fingerprint(self, ports: Ports) -> None:
+    def require_fingerprint(self, ports: Ports) -> None:
+        """Raise UnavailableError unless the tool produces the pinned bits."""
         record = self.tool.registered.record
         require_pinned_fingerprint(self.tool, record.semantics, self.use, self.pinned, ports)
-
-    def prepare(self, pins: Pins, ports: Ports) -> None:
-        """Raise UnavailableError if the tool produces other bits, and the lock names no output that would show it."""
-        if pins.expected(self.step, self.action) is None:
-            self._require_fingerprint(ports)
-
-    def accept(self, made: Artifact, pins: Pins, ports: Ports) -> None:
-        """Check an output against the pins: the output itself if the lock names it, else the tool's fingerprint.
-
-        Raises:
-            UnavailableError: The tool produces other bits.
-            NotReproducibleError: It produces the pinned bits elsewhere, but the output is not the one that the lock names.
-        """
-        if pins.expected(self.step, self.action) != made:
-            self._require_fingerprint(ports)
-        pins.accept(self.step, self.action, made)
 
     def locked(self, made: Artifact) -> LockedConvert:
         """Return its lock entry."""
@@ -125,9 +110,9 @@ def convert(step: Convert, pins: Pins, threads: int, ports: Ports) -> LockedConv
     with ports.store.doing(wanted.action):
         made = made_before(wanted, pins, ports)
         if made is None:
-            wanted.prepare(pins, ports)
+            wanted.require_fingerprint(ports)
             made = _run(wanted, threads, ports)
-            wanted.accept(made, pins, ports)
+            pins.accept(step, wanted.action, made)
             ports.records.put(wanted.action, {WEIGHTS: made})
     return wanted.locked(made)
 

@@ -88,31 +88,16 @@ class Quantization:
             size=made.size if made else None,
         )
 
-    def _require_fingerprint(self, ports: Ports) -> None:
-        semantics = self.tool.registered.record.semantics
-        require_pinned_fingerprint(self.tool, semantics, self.use, self.pinned, ports)
-
     def executing(self, pins: Pins, ports: Ports) -> Tool:
-        """Return the tool that runs it: an accelerator whose fingerprint is the pinned one, or the original tool.
-
-        Raises:
-            UnavailableError: The tool produces other bits, and the lock names no output that would show it.
-        """
-        if self.step.locked is None or self.step.locked.output is None:
-            self._require_fingerprint(ports)
-        expected = self.pinned.fingerprints[self.use]
-        return accelerated(self.tool, self.step.backend, self.use, expected, pins.lock, ports)
-
-    def accept(self, action: Digest, made: Artifact, pins: Pins, ports: Ports) -> None:
-        """Check an output against the pins: the output itself if the lock names it, else the tool's fingerprint.
+        """Return the tool that runs it: an accelerator, or the original tool if its fingerprint is the pinned one.
 
         Raises:
             UnavailableError: The tool produces other bits.
-            NotReproducibleError: It produces the pinned bits elsewhere, but the output is not the one that the lock names.
         """
-        if pins.expected(self.step, action) != made:
-            self._require_fingerprint(ports)
-        pins.accept(self.step, action, made)
+        semantics = self.tool.registered.record.semantics
+        require_pinned_fingerprint(self.tool, semantics, self.use, self.pinned, ports)
+        expected = self.pinned.fingerprints[self.use]
+        return accelerated(self.tool, self.step.backend, self.use, expected, pins.lock, ports)
 
     def detail(self, made: Artifact) -> str:
         """Return a description of the resulting weights."""
@@ -233,7 +218,7 @@ def quantize(
             with ports.stage("quantize", step.targets[0], step.detail, cached=True):
                 return wanted.locked(weights, known.output)
         made = _run(wanted, wanted.executing(pins, ports), weights, threads, ports)
-        wanted.accept(action, made, pins, ports)
+        pins.accept(step, action, made)
         ports.records.put(action, {WEIGHTS: made})
     return wanted.locked(weights, made)
 

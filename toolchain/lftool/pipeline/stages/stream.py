@@ -86,7 +86,7 @@ def stream(
         done = {item.name: _done(item, ports) for item in step.quantizes}
         left = [item for item in step.quantizes if done[item.name] is None]
         if left or step.convert.locked is None:
-            wanted.prepare(pins, ports)
+            wanted.require_fingerprint(ports)
             made, found = _Streaming(wanted, left, imatrix, pins, ports).run()
             done |= {item.name: stage for item, stage in zip(left, found, strict=True)}
             return wanted.locked(made), [stage for stage in done.values() if stage is not None]
@@ -161,11 +161,11 @@ class _Streaming:
         with self.ports.stage("convert", wanted.step.role, detail) as running:
             weights, made, asked = self._pass()
             running.detail = f"{weights.size / 1e6:.1f} MB"
-        wanted.accept(weights, self.pins, self.ports)
+        self.pins.accept(wanted.step, wanted.action, weights)
         self.ports.records.put(wanted.action, {WEIGHTS: weights})
         for item, output in zip(asked, made, strict=True):
             action = item.action(weights)
-            item.accept(action, output, self.pins, self.ports)
+            self.pins.accept(item.step, action, output)
             self.ports.records.put(action, {WEIGHTS: output})
             item.remember(item.inputs(weights))
         return weights, [item.locked(weights, output) for item, output in zip(asked, made, strict=True)]
