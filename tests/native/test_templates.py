@@ -61,7 +61,9 @@ def chat(server, text: str) -> int:
 
 
 # As above.
-@pytest.mark.slow_cases(r"\[(lftool serve, (native-(grows|loops)|llama-cpp-python-grows|xllamacpp-(grows|loops))|by itself-grows)")
+@pytest.mark.slow_cases(
+    r"\[(lftool serve, (native-(grows|loops)|llama-cpp-python-grows|xllamacpp-(grows|loops))|by itself-grows)"
+)
 @pytest.mark.parametrize("said", ["loops", "grows", "calls itself"])
 def test_a_server_gives_it_up_and_goes_on(server, said):
     begun = time.monotonic()
