@@ -10,6 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from confining import RECIPE
 from equality import F16
 from model import write_model
 from packing import GIBIBYTE, LFTOOL, ROOT
@@ -21,19 +22,6 @@ if TYPE_CHECKING:
 
 WALL, CPU = 6, 7  # how many times faster than llama.cpp's quantiser alone
 IQ1_S = 10
-RECIPE = """\
-[bundle]
-name = "bench"
-version = "1"
-[sources.base]
-uri = "file:model.gguf"
-[model]
-weights = "base"
-[targets.q4]
-quantize = "Q4_K_M"
-layout = "gguf"
-runtime = "none"
-"""
 
 FINGERPRINT = """
 import sys, tempfile

@@ -31,7 +31,6 @@ def test_it_compiles_without_a_warning(compiler, sources, name):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.slow
 def test_bundles_that_are_nearly_right_are_read_or_refused(compiler, sources, plain_project, tmp_path):
     project = plain_project
     project.write_recipe(f'{PLAIN_RECIPE}[targets.started]\nlayout = "llamafile"\n')
