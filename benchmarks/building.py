@@ -71,7 +71,8 @@ def whole_rows(folder: Path, rounds: int) -> list[Row]:
         shutil.rmtree(folder / "dist")
     return [
         Row(
-            name=f"`lftool build --locked` of 0.5 GiB of F16 to a Q4_K_M bundle, empty cache, {what}",
+            name=f"whole build of 0.5 GiB of F16 to Q4_K_M, {what}",
+            note="`lftool build --locked`, empty cache",
             ours=tuple(one[index] for one in ours),
             peer=tuple(one[index] for one in peer),
             peer_name=f"llama_model_quantize alone, {threads} threads",
