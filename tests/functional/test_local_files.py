@@ -158,3 +158,23 @@ def test_a_file_that_no_stage_reads_may_change(folder):
     (folder.root / "model" / "notes.txt").write_text("two")
     folder.run("lock", "--check").assert_success()
     folder.run("build").assert_success()
+
+
+def test_a_change_is_seen_while_the_file_is_copied(changed):
+    """Nothing that was locked or made is left: the file is read once, and compared on its way into the store."""
+    shutil.rmtree(changed.cache)
+    shutil.rmtree(changed.root / "dist")
+    done = changed.run("build")
+    assert done.status == 4
+    assert "error: source 'base', file model.gguf: expected sha256 " in done.err
+    assert done.err.endswith(f"{CHANGED}\n  hint: {HINT}\n")
+
+
+def test_a_file_of_another_size_is_not_copied(locked_project):
+    tiny_gguf(locked_project.root / "model.gguf", width=64)
+    shutil.rmtree(locked_project.cache)
+    done = locked_project.run("build")
+    assert done.status == 4
+    assert "error: source 'base', file model.gguf: expected sha256 " in done.err
+    assert done.err.endswith(f"{CHANGED}\n  hint: {HINT}\n")
+    assert list((locked_project.cache / "cas-v1").rglob("*")) == []

@@ -102,6 +102,21 @@ def test_put_again_replaces_a_corrupted_blob(store, flip):
     assert store.blobs.path(WANTED).read_bytes() == DATA
 
 
+def test_a_blob_that_is_not_packed_gets_its_facts_when_somebody_asks(store):
+    store.blobs.put_unpacked([memoryview(b"twelve"), memoryview(b" bytes")], "it", WANTED)
+    assert files(store) == [f"cas-v1/{HEX[:2]}/{HEX[2:]}"]
+    assert store.blobs.require(WANTED, "it").read_bytes() == DATA
+    assert store.blobs.facts(WANTED) == hash_bytes(DATA).facts
+
+
+def test_a_blob_that_is_not_packed_is_compared_too(store):
+    other = Artifact.of(b"other  bytes")
+    with pytest.raises(IntegrityError) as caught:
+        store.blobs.put_unpacked([memoryview(DATA)], "source 'base'", other)
+    assert caught.value.message == (f"source 'base': expected sha256 {other.sha256} (12 bytes), got {HEX} (12 bytes)")
+    assert files(store) == []
+
+
 def test_nothing_but_an_empty_blob_is_an_empty_blob(store):
     empty = store.blobs.put([], "nothing")
     assert empty == Artifact.of(b"")

@@ -18,10 +18,38 @@ from lftool_strict.lanes.machine import Machine, object_code, optimised, this_ma
 
 # What x86-64 processors have in common, step by step; a later machine executes the code of an earlier one.
 OLDER = {
-    "x86-64": {"cpu": "x86-64", "width": 8, "half_precision": False, "rounding": False, "permutes": False},
-    "nehalem": {"cpu": "nehalem", "width": 8, "half_precision": False, "rounding": True, "permutes": False},
-    "haswell": {"cpu": "haswell", "width": 16, "half_precision": True, "rounding": True, "permutes": True},
-    "haswell, 8 lanes": {"cpu": "haswell", "width": 8, "half_precision": True, "rounding": True, "permutes": True},
+    "x86-64": {
+        "cpu": "x86-64",
+        "width": 8,
+        "half_precision": False,
+        "rounding": False,
+        "neighbours": 8,
+        "permutes": False,
+    },
+    "nehalem": {
+        "cpu": "nehalem",
+        "width": 8,
+        "half_precision": False,
+        "rounding": True,
+        "neighbours": 8,
+        "permutes": False,
+    },
+    "haswell": {
+        "cpu": "haswell",
+        "width": 16,
+        "half_precision": True,
+        "rounding": True,
+        "neighbours": 8,
+        "permutes": True,
+    },
+    "haswell, 8 lanes": {
+        "cpu": "haswell",
+        "width": 8,
+        "half_precision": True,
+        "rounding": True,
+        "neighbours": 8,
+        "permutes": True,
+    },
 }
 SLOW = {"nehalem", "haswell, 8 lanes"}
 ARM = Machine(

@@ -9,7 +9,7 @@ import pytest
 
 from lftool_strict.kernels.codebooks import points
 from lftool_strict.kernels.neighbours import GRIDS, ON_GRID, Grid, tables
-from lftool_strict.lanes.nearest import STEP
+from lftool_strict.lanes.nearest import UNIT
 
 
 def levels_of(values: np.ndarray, grid: Grid) -> np.ndarray:
@@ -35,10 +35,10 @@ def test_a_point_has_the_nearest_points_of_the_grid(name):
     every = list(itertools.product(range(grid.levels), repeat=grid.dimensions))
     for levels in every[:: 37 if grid.dimensions == 8 else 11]:
         point = sum(level << (grid.bits * axis) for axis, level in enumerate(levels))
-        start, steps = (int(values[point]) >> 8) * STEP, int(values[point]) & 255
+        start, units = (int(values[point]) >> 8) * UNIT, int(values[point]) & 255
         wanted = expected(point, grid, known)
-        padded = wanted + wanted[-1:] * (steps * STEP - len(wanted))
-        assert (steps, values[start : start + steps * STEP].tolist()) == (
-            max(grid.least, -(-len(wanted) // STEP)),
-            padded,
+        length = -(-units // 2) * 2 * UNIT
+        assert (units, values[start : start + length].tolist()) == (
+            max(grid.least, -(-len(wanted) // UNIT)),
+            wanted + wanted[-1:] * (length - len(wanted)),
         )

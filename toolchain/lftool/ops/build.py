@@ -171,7 +171,6 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
         lock = _fresh_lock(project, ports, options)
         stack.enter_context(naming_missing_plugins(lock))
         request = _request(project, lock, targets, options)
-        require_unchanged(request.parts, lock, ports.files, ports.store)
         _editable(lock, ports, locked=options.locked)
         if options.locked:
             _require_outputs(lock, targets)
@@ -179,7 +178,10 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
         key = open_key(project.recipe.sign, options.sign_key, ports) if signing and project.recipe.sign else None
         ports.records.rebuild = options.rebuild
         recall_outputs(lock, targets, ports)
-        built = run_build(request, key, ports, options.executor)
+        plan = plan_build(request, ports)
+        compared = plan.fetched if ports.remote_store is None else frozenset()
+        require_unchanged(request.parts, lock, ports.files, ports.store, but=compared)
+        built = run_build(request, plan, key, ports, options.executor)
         if not options.locked:
             _record(project, lock, built, ports)
     if key is None:

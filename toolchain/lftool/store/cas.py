@@ -12,7 +12,7 @@ from lftool.models.digest import Artifact, Digest
 from lftool.models.manifest import CHUNK_SIZE
 from lftool.store.cloning import clone_or_copy
 from lftool.store.durable import durable_file, storage_errors, write_durably
-from lftool.store.hashing import Blob, BlobHasher, Facts, hash_pieces, read_chunks
+from lftool.store.hashing import Blob, BlobHasher, Facts, hash_pieces, name_of, read_chunks
 from lftool.store.stamps import identity
 
 if TYPE_CHECKING:
@@ -79,12 +79,13 @@ class ContentStore:
 
     def put(
         self,
-        pieces: Iterable[bytes],
+        pieces: Iterable[bytes | memoryview],
         what: str,
         *,
         expected: Artifact | None = None,
         size: int | None = None,
         sha256: Digest | None = None,
+        sync: bool = True,
     ) -> Artifact:
         """Store a stream, hashing it while writing.
 
@@ -94,6 +95,7 @@ class ContentStore:
             expected: The required digest and size; a byte too many ends the transfer immediately.
             size: The required size, if the digest is unknown.
             sha256: The required digest, if the size is unknown.
+            sync: Whether it must survive a power cut; what can be fetched again need not (docs/adr/0008).
 
         Raises:
             IntegrityError: The size or digest is wrong; nothing is stored.
@@ -113,7 +115,7 @@ class ContentStore:
                 raise IntegrityError(f"{what}: {blob.artifact.size} bytes arrived, the source announced {size}")
             if sha256 is not None and blob.artifact.sha256 != sha256:
                 raise IntegrityError(f"{what}: expected sha256 {sha256}, got {blob.artifact.sha256}")
-            out.commit(self.path(blob.artifact))
+            out.commit(self.path(blob.artifact), sync=sync)
         self._wrote(blob)
         return blob.artifact
 
@@ -161,6 +163,25 @@ class ContentStore:
             out.commit(self.path(expected))
         self._wrote(blob)
 
+    def put_unpacked(self, pieces: Iterable[memoryview], what: str, expected: Artifact) -> None:
+        """Store a stream that no bundle will contain: its facts are left to `facts`, which would read it again.
+
+        It is not synced (docs/adr/0008).
+
+        Args:
+            pieces: The content.
+            what: Description for messages.
+            expected: The required digest and size.
+
+        Raises:
+            IntegrityError: The size or digest is wrong; nothing is stored.
+            StorageError: It could not be written; nothing is stored.
+        """
+        with durable_file(self._temporary, "blob") as out:
+            expected.require(name_of(pieces, out.file.write), what)
+            out.commit(self.path(expected), sync=False)
+        self._saw(expected)
+
     def adopt(self, path: Path, artifact: Artifact) -> None:
         """Move a file that has just been hashed into the store as the blob of that name.
 
@@ -181,10 +202,13 @@ class ContentStore:
             path.replace(destination)
 
     def _wrote(self, blob: Blob) -> None:
-        """Note that a blob was hashed, written and synced by this process."""
+        """Note that a blob was hashed and written by this process."""
         self._write_facts(blob)
+        self._saw(blob.artifact)
+
+    def _saw(self, artifact: Artifact) -> None:
         with contextlib.suppress(OSError):
-            self._seen[blob.artifact] = identity(self.path(blob.artifact).stat())
+            self._seen[artifact] = identity(self.path(artifact).stat())
 
     def _write_facts(self, blob: Blob) -> None:
         data = blob.facts.crc32.to_bytes(_CRC_BYTES, "big") + blob.facts.chunks

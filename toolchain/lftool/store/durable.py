@@ -79,22 +79,24 @@ class DurableFile:
         self._label = label
         self.committed = False
 
-    def commit(self, destination: Path, *, mode: int = 0o444, replace: bool = True) -> None:
+    def commit(self, destination: Path, *, mode: int = 0o444, replace: bool = True, sync: bool = True) -> None:
         """Give the file its name, replacing any existing file.
 
         Args:
             destination: The name.
             mode: Permissions.
             replace: Whether a file of that name may exist.
+            sync: Whether content and name must survive a power cut.
 
         Raises:
             UsageError: `replace` is false and the file exists; it is unchanged.
             StorageError: The file could not be written; any existing file is unchanged.
         """
         with storage_errors("write", destination), self._reopened(mode) as handle:
-            failpoint(self._label, "before-fsync")
-            os.fsync(handle)
-            failpoint(self._label, "after-fsync")
+            if sync:
+                failpoint(self._label, "before-fsync")
+                os.fsync(handle)
+                failpoint(self._label, "after-fsync")
             destination.parent.mkdir(parents=True, exist_ok=True)
             failpoint(self._label, "before-rename")
             if replace:
@@ -106,7 +108,8 @@ class DurableFile:
                     raise UsageError(f"{destination} already exists") from None
             self.committed = True
             failpoint(self._label, "after-rename")
-            sync_directory(destination.parent, self._label)
+            if sync:
+                sync_directory(destination.parent, self._label)
 
     @contextlib.contextmanager
     def _reopened(self, mode: int) -> Iterator[int]:

@@ -117,6 +117,18 @@ def hash_pieces(
         return hasher.finish()
 
 
+def name_of(pieces: Iterable[bytes | memoryview], sink: Callable[[bytes | memoryview], object]) -> Artifact:
+    """Return the name of the bytes in `pieces` without their facts; hashes each piece while `sink` gets it."""
+    state, size = hashlib.sha256(), 0
+    with ThreadPoolExecutor(1, thread_name_prefix="hash") as helper:
+        for piece in pieces:
+            hashed = helper.submit(state.update, piece)
+            sink(piece)
+            size += len(piece)
+            hashed.result()
+    return Artifact(Digest(state.hexdigest()), size)
+
+
 def hash_bytes(data: bytes) -> Blob:
     """Return the name and facts of `data`, without starting a thread."""
     pieces = [data[start : start + CHUNK_SIZE] for start in range(0, len(data), CHUNK_SIZE)]

@@ -128,6 +128,7 @@ class Transfer:
                     expected=self._expected(),
                     size=self._wanted.size,
                     sha256=self._wanted.sha256,
+                    sync=False,
                 )
             except TransientError as error:
                 failed += 1

@@ -11,9 +11,10 @@ from attrs import frozen
 from lftool.api import LayoutType
 from lftool.models.lock import Lock
 from lftool.models.recipe import Recipe
+from lftool.pipeline.building.ahead import fingerprints_ahead
 from lftool.pipeline.graph.executor import THREADS, Executor, Work
 from lftool.pipeline.graph.graphs import Present, build_graph, fuse, prune, rebuild
-from lftool.pipeline.graph.steps import Convert, Graph, Product, Quantize, file_product
+from lftool.pipeline.graph.steps import Convert, Fetch, Graph, Product, Quantize, file_product
 from lftool.pipeline.model.parts import WEIGHTS, ModelParts
 from lftool.pipeline.stages.bundling import Bundling
 from lftool.pipeline.stages.finished import BuiltBundle, signed_with
@@ -65,6 +66,11 @@ class BuildPlan:
 
     whole: Graph
     left: Graph
+
+    @property
+    def fetched(self) -> frozenset[Artifact]:
+        """The files that are still to be fetched."""
+        return frozenset(step.output for step in self.left if isinstance(step, Fetch) and not step.cached)
 
 
 def plan_build(request: BuildRequest, ports: Ports, wanted: Collection[Product] = ()) -> BuildPlan:
@@ -122,23 +128,30 @@ def _present(request: BuildRequest, ports: Ports) -> Present:
 
 
 def run_build(
-    request: BuildRequest, key: SigningKey | None, ports: Ports, executor: Executor = THREADS
+    request: BuildRequest, plan: BuildPlan, key: SigningKey | None, ports: Ports, executor: Executor = THREADS
 ) -> list[BuiltBundle]:
     """Build bundles and return them in the order of the targets.
+
+    Args:
+        request: The build.
+        plan: Its plan.
+        key: Signs the bundles; None leaves them unsigned.
+        ports: Store, registry, child processes.
+        executor: Runs the steps.
 
     Raises:
         NotReproducibleError: A stage made other bytes than the lock names.
         PolicyError: A check failed; then no bundle is made.
         LftoolError: Whatever a stage raises; existing files stay unchanged.
     """
-    plan = plan_build(request, ports)
     recipe, lock, parts = request.recipe, request.lock, request.parts
     bundling = Bundling(recipe=recipe, lock=lock, parts=parts, output=request.output, key=key, ports=ports)
     with bundling:
         pins = LockedPins(lock=lock, ports=ports)
         stages = Stages(recipe=recipe, parts=parts, pins=pins, ports=ports, bundling=bundling)
         work = Work(graph=plan.left, whole=plan.whole, performer=stages, ports=ports)
-        executor.run(work)
+        with fingerprints_ahead(plan.left, pins, ports):
+            executor.run(work)
     return [work.made[Product("bundle", target)] for target in request.targets]
 
 

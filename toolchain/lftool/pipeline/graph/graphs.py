@@ -119,7 +119,18 @@ def build_graph(
         )
         if signed and recipe.sign is not None:
             steps.append(Sign(targets=(target,), target=target, key=recipe.sign.key))
-    return with_targets(share(steps))
+    return _with_packed(with_targets(share(steps)))
+
+
+def _with_packed(graph: Graph) -> Graph:
+    """Return the graph with `packed` of every fetch set."""
+    packed = {product for step in graph if isinstance(step, Pack) for product in (step.weights, *step.beside)}
+    return Graph(
+        steps=tuple(
+            attrs.evolve(step, packed=not packed.isdisjoint(step.makes)) if isinstance(step, Fetch) else step
+            for step in graph
+        )
+    )
 
 
 def _quantize(

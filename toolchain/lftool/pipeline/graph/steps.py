@@ -180,13 +180,18 @@ class Compile(Step):
 
 @frozen(kw_only=True)
 class Fetch(Step):
-    """Brings a pinned file of a source into the store."""
+    """Brings a pinned file of a source into the store.
+
+    Attributes:
+        packed: Whether a bundle contains the file as it is.
+    """
 
     stage = "fetch"
     share = "network"
 
     source: str
     file: LockedFile
+    packed: bool = False
 
     @property
     def makes(self) -> tuple[Product, ...]:

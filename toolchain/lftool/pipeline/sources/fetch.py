@@ -19,6 +19,7 @@ from lftool.models.recipe import SourceSpec
 from lftool.pipeline.identity import fetch_key
 from lftool.pipeline.pinned import require_pinned_plugin
 from lftool.pipeline.ports import Ports
+from lftool.pipeline.sources.local_files import take_local
 from lftool.pipeline.sources.opening import open_source
 from lftool.transfer.adoption import adopt
 from lftool.transfer.engine import Transfer
@@ -175,12 +176,21 @@ def fetch_detail(path: str, size: int) -> str:
     return f"{path}, {size / 1e6:.1f} MB"
 
 
-def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports, *, pinned: bool = True) -> Artifact:
+def fetch_locked(
+    lock: Lock, name: str, wanted: LockedFile, ports: Ports, *, pinned: bool = True, packed: bool = True
+) -> Artifact:
     """Make sure that a pinned file of source `name` is in the store and intact; fetches a corrupted blob again.
 
-    Checks other tools' files on this machine first, then the remote store, then the source. The request is in the lock,
-    the options are the recipe's. If `pinned` is false, the lock is still being made, and the digest comes from the
-    source.
+    Checks other tools' files on this machine first, then the remote store, then the source; a file of the project comes
+    first, unless there is a remote store. The request is in the lock, the options are the recipe's.
+
+    Args:
+        lock: The lock.
+        name: Name of the source.
+        wanted: The file.
+        ports: Store, and where else it may be.
+        pinned: Whether the digest is the lock's; otherwise the lock is still being made, and it comes from the source.
+        packed: Whether a bundle will contain the file.
 
     Raises:
         IntegrityError: The source delivers other bytes than the pinned ones.
@@ -189,6 +199,8 @@ def fetch_locked(lock: Lock, name: str, wanted: LockedFile, ports: Ports, *, pin
     """
     ports.check_cancelled()
     if ports.store.blobs.is_sound(wanted.artifact):
+        return wanted.artifact
+    if pinned and take_local(name, lock.sources[name].uri, wanted, ports, packed=packed):
         return wanted.artifact
     whose = adopt(wanted.artifact, ports.store.blobs)
     if whose is not None:

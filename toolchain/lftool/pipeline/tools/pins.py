@@ -75,7 +75,7 @@ class LockedPins:
             with ports.stage("fetch", name, step.file.path, cached=True):
                 return
         with ports.stage("fetch", name, fetch_detail(step.file.path, step.file.size)):
-            fetch_locked(self.lock, name, step.file, ports)
+            fetch_locked(self.lock, name, step.file, ports, packed=step.packed)
 
     def compile(self, step: Compile) -> None:
         """Bring a runtime into the store. May raise as `require_compiled` does."""

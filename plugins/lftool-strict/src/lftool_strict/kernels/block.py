@@ -9,7 +9,7 @@ from attrs import frozen
 
 from lftool_strict.lanes.program import Array, Program
 from lftool_strict.lanes.tiles import SOURCE_BYTES, lane_pointers, load_tile, store_tile
-from lftool_strict.lanes.values import BYTE, Value
+from lftool_strict.lanes.values import BYTE, INT, Value
 
 if TYPE_CHECKING:
     from lftool_strict.lanes.machine import Machine
@@ -140,7 +140,7 @@ def _smaller(program: Program, left: Value, right: Value) -> Value:
 
 def _row_sigma(program: Program, position: Value) -> Value:
     row = position // program.arguments["per_row"]
-    return Value(program, program.builder.load(program.builder.gep(program.arguments["extra"].ir, [row.ir])))
+    return Value(program, program.builder.load(program.builder.gep(program.arguments["extra"].ir, row.ir)))
 
 
 def _magnitude(block: Block) -> Value:
@@ -186,8 +186,8 @@ def sigma_program(kind: str, machine: Machine) -> str:
         mean = total.get() / program.spread(count)
         for lane, position in enumerate(positions):
             place = program.builder.gep(
-                program.builder.bitcast(given["output"].ir, given["extra"].ir.type), [position.ir]
+                program.builder.bitcast(given["output"].ir, given["extra"].ir.type), position.ir
             )
-            one = program.builder.extract_element(mean.ir, program.i32(lane).ir.constant[0])
+            one = program.builder.extract_element(mean.ir, INT(lane))
             program.builder.store(one, place)
     return program.finish()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from lftool_strict.kernels.codebooks import points
-from lftool_strict.lanes.nearest import STEP
+from lftool_strict.lanes.nearest import UNIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ class Grid:
         bits: Bits of a weight's level.
         levels: Levels that occur.
         distances: How many of the smallest distances count.
-        least: `STEP`s of the shortest list; what is fastest was measured.
+        least: `UNIT`s of the shortest list; what is fastest was measured.
     """
 
     name: str
@@ -60,9 +60,9 @@ GRIDS = {
 class Tables:
     """Neighbours as kernels read them, in 32-bit integers.
 
-    The first integers belong to the points: where a point's list begins, in `STEP`s from the begin of the tables, times
-    256, plus the number of its `STEP`s. An integer of a list has the point's levels in its low 16 bits, above them its
-    number in the grid, and `ON_GRID` if the list is its own.
+    The first integers belong to the points: where a point's list begins, in `UNIT`s from the begin of the tables, times
+    256, plus the number of its `UNIT`s. An integer of a list has the point's levels in its low 16 bits, above them its
+    number in the grid, and `ON_GRID` if the list is its own. The last one is repeated up to a multiple of two `UNIT`s.
     """
 
     values: mmap.mmap  # aligned to a page, so that lists do not cross cache lines
@@ -112,9 +112,9 @@ def _tables(grid: Grid) -> Tables:
             total = sum(far[axis][level] for axis, level in enumerate(levels))
             near = _nearest(total.to_bytes(len(known), "little"), grid.distances)
             found = [number << _INDEX | known[number] for number in near]
-        start, steps = len(values) // STEP, max(grid.least, _padded(len(found)) // STEP)
-        values[point] = start << 8 | steps
-        values.extend(found + found[-1:] * (steps * STEP - len(found)))
+        start, units = len(values) // UNIT, max(grid.least, -(-len(found) // UNIT))
+        values[point] = start << 8 | units
+        values.extend(found + found[-1:] * (_padded(units * UNIT) - len(found)))
     memory = mmap.mmap(-1, len(values) * values.itemsize)
     memory.write(values.tobytes())
     return Tables(values=memory)
@@ -125,7 +125,7 @@ def _level(point: int, axis: int, grid: Grid) -> int:
 
 
 def _padded(count: int) -> int:
-    return -(-count // STEP) * STEP
+    return -(-count // (2 * UNIT)) * 2 * UNIT
 
 
 def _nearest(distances: bytes, count: int) -> Iterator[int]:

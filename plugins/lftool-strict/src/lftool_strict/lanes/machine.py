@@ -37,7 +37,8 @@ class Machine:
         width: Lanes of a program for it.
         half_precision: Whether it converts binary16 in hardware.
         rounding: Whether it rounds to integers in hardware.
-        permutes: Whether it picks from eight numbers in one instruction (AVX2).
+        neighbours: How many neighbours of a point it compares at a time: 8, or 16.
+        permutes: Whether it picks from that many numbers in one instruction (AVX2, AVX-512).
     """
 
     triple: str
@@ -46,6 +47,7 @@ class Machine:
     width: int
     half_precision: bool
     rounding: bool
+    neighbours: int = 8
     permutes: bool = False
 
     @property
@@ -69,17 +71,25 @@ def this_machine() -> Machine:
         width=16 if features.get("avx2") else 8,
         half_precision=arm or bool(features.get("f16c")),
         rounding=arm or bool(features.get("sse4.1")),
+        neighbours=16 if features.get("avx512f") else 8,
         permutes=bool(features.get("avx2")),
     )
 
 
 def _target(machine: Machine) -> llvm.TargetMachine:
     target = llvm.Target.from_triple(machine.triple)
-    return target.create_target_machine(cpu=machine.cpu, features=machine.features, opt=2, reloc="pic")
+    return target.create_target_machine(cpu=machine.cpu, features=machine.features, opt=1, reloc="pic")
 
 
-def optimised(assembly: str, machine: Machine) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
-    """Return the module after LLVM's own passes; without fast-math flags they change no rounding."""
+def optimised(assembly: str, machine: Machine, *, briefly: bool = False) -> tuple[llvm.ModuleRef, llvm.TargetMachine]:
+    """Return the module after LLVM's own passes; without fast-math flags they change no rounding.
+
+    Args:
+        assembly: The program.
+        machine: The processor.
+        briefly: Only make registers of variables. Code for processors becomes no faster by the other passes, which take a
+            third of the time that it takes to compile.
+    """
     target = _target(machine)
     module = llvm.parse_assembly(assembly)
     module.triple = machine.triple
@@ -89,10 +99,11 @@ def optimised(assembly: str, machine: Machine) -> tuple[llvm.ModuleRef, llvm.Tar
     builder = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options())
     passes = llvm.create_new_function_pass_manager()
     passes.add_sroa_pass()
-    passes.add_instruction_combine_pass()
-    passes.add_new_gvn_pass()
-    passes.add_aggressive_dce_pass()
-    passes.add_simplify_cfg_pass()
+    if not briefly:
+        passes.add_instruction_combine_pass()
+        passes.add_new_gvn_pass()
+        passes.add_aggressive_dce_pass()
+        passes.add_simplify_cfg_pass()
     for function in module.functions:
         if not function.is_declaration:
             passes.run(function, builder)
@@ -101,7 +112,7 @@ def optimised(assembly: str, machine: Machine) -> tuple[llvm.ModuleRef, llvm.Tar
 
 def object_code(assembly: str, machine: Machine) -> bytes:
     """Return an object file of the program for `machine`."""
-    module, target = optimised(assembly, machine)
+    module, target = optimised(assembly, machine, briefly=True)
     code: bytes = target.emit_object(module)
     return code
 

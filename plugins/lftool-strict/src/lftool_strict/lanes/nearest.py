@@ -1,4 +1,4 @@
-"""Find the nearest neighbours of points, for one lane after the other: eight neighbours at a time in a vector.
+"""Find the nearest neighbours of points, for one lane after the other: eight or sixteen neighbours at a time in a vector.
 
 The arithmetic is that of iq2_find_best_neighbour and its kin in ggml-quants.c: `(w * diff) * diff` with
 `diff = scale * q - x`, summed from the first weight to the last; the first of the smallest wins. A weight has few levels,
@@ -7,30 +7,35 @@ so its terms are made once, and a neighbour picks them: the same numbers, added 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-from llvmlite import ir
-
+from lftool_strict.lanes.ir import Builder, FunctionType, IntType, VectorType, VoidType, vector
 from lftool_strict.lanes.values import BYTE, FLOAT, INT, LONG, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from lftool_strict.lanes.ir import Function, Phi, Ref
     from lftool_strict.lanes.program import Array, Program
 
-STEP = 8  # neighbours that are looked at together
+UNIT = 8  # neighbours; what tables count in
 NOT_FOUND = -(1 << 31)  # every distance is infinite
 _FLOAT_MAX_BITS = 0x7F7FFFFF
-_FLOATS, _INTEGERS = ir.VectorType(FLOAT, STEP), ir.VectorType(INT, STEP)
-_PAIRS_OF_BITS = 2
+_PERMUTATIONS = {  # by neighbours and bits
+    (8, 2): "llvm.x86.avx.vpermilvar.ps.256",
+    (8, 3): "llvm.x86.avx2.permps",
+    (16, 2): "llvm.x86.avx512.vpermilvar.ps.512",
+    (16, 3): "llvm.x86.avx512.permvar.sf.512",
+}
 
 
-def _constant(numbers: Sequence[int]) -> Any:  # noqa: ANN401 - llvmlite has no types
-    return ir.Constant(_INTEGERS, list(numbers))
+def _constant(numbers: Sequence[int]) -> Ref:
+    return vector(INT, numbers)
 
 
-def _reals(numbers: Sequence[float]) -> Any:  # noqa: ANN401 - as above
-    return ir.Constant(_FLOATS, [FLOAT(number) for number in numbers])
+def _reals(numbers: Sequence[float]) -> Ref:
+    return vector(FLOAT, numbers)
 
 
 class Finder:
@@ -44,7 +49,7 @@ class Finder:
         bits: Bits of a weight's level: 2 or 3.
         values: What a weight is at each level, for a scale of 1; equally far from each other.
         count: Points of a lane.
-        least: Steps of the shortest list, at most four.
+        least: `UNIT`s of the shortest list, at most four.
         shifted: Whether the values of each point are moved.
     """
 
@@ -60,13 +65,15 @@ class Finder:
         shifted: bool = False,
     ) -> None:
         self._program, self._dimensions, self._bits = program, dimensions, bits
-        self._values, self._count, self._least, self._shifted = values, count, least, shifted
+        self._step = program.machine.neighbours
+        self._values, self._count, self._shifted = values, count, shifted
+        self._least = -(-least * UNIT // self._step)
+        self._floats, self._integers = VectorType(FLOAT, self._step), VectorType(INT, self._step)
         bytes_, floats, integers = BYTE.as_pointer(), FLOAT.as_pointer(), INT.as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [bytes_, integers, FLOAT, floats, floats, floats, integers])
-        self.function = ir.Function(program.module, kind, f"{program.name}_nearest")
-        self.function.linkage = "internal"
-        self.function.attributes.add("noinline")
-        self._build: Any = ir.IRBuilder(self.function.append_basic_block("entry"))
+        kind = FunctionType(VoidType(), (bytes_, integers, FLOAT, floats, floats, floats, integers))
+        self.function = program.module.function(kind, f"{program.name}_nearest")
+        self.function.linkage, self.function.attributes = "internal", "noinline"
+        self._build = Builder(self.function.append_basic_block("entry"))
         self._permute = self._instruction()
         self._write()
 
@@ -99,52 +106,64 @@ class Finder:
         build = self._build
         tables, points, scale, shifts, x, w, entries = self.function.args
         numbers = build.bitcast(tables, INT.as_pointer())
-        scales = self._splat(scale)
-        product = None if self._shifted else build.fmul(scales, self._levels(None))
+        scales = build.spread(scale, self._step)
+        product = None if self._shifted else self._product(scales, None)
         head, after = self.function.append_basic_block("point"), self.function.append_basic_block("after")
         before = build.block
         build.branch(head)
         build.position_at_end(head)
         number = build.phi(LONG)
         number.add_incoming(LONG(0), before)
-        lane = build.mul(number, LONG(self._program.width))
-        first = build.mul(lane, LONG(self._dimensions))
-        where = build.load(build.gep(numbers, [build.zext(build.load(build.gep(points, [lane])), LONG)]))
-        shift = self._splat(build.load(build.gep(shifts, [lane]))) if self._shifted else None
-        terms = self._terms(scales, product, shift, build.gep(x, [first]), build.gep(w, [first]))
-        self._search(numbers, where, terms, build.gep(entries, [lane]))
-        following = build.add(number, LONG(1))
+        lane = build.binary("mul", number, LONG(self._program.width))
+        first = build.binary("mul", lane, LONG(self._dimensions))
+        where = build.load(build.gep(numbers, build.zext(build.load(build.gep(points, lane)), LONG)))
+        shift = build.spread(build.load(build.gep(shifts, lane)), self._step) if self._shifted else None
+        terms = self._terms(
+            scales, shift, product or self._product(scales, shift), build.gep(x, first), build.gep(w, first)
+        )
+        self._search(numbers, where, terms, build.gep(entries, lane))
+        following = build.binary("add", number, LONG(1))
         number.add_incoming(following, build.block)
         build.cbranch(build.icmp_signed("<", following, LONG(self._count)), head, after)
         build.position_at_end(after)
         build.ret_void()
 
-    def _terms(self, scales: Any, product: Any, shift: Any, x: Any, w: Any) -> list[Any]:  # noqa: ANN401 - llvmlite
-        """Return for each weight what to ask for a neighbour's term: a table of terms, or what makes one."""
-        build, stride = self._build, self._program.width
-        if self._permute is not None and product is None:
-            product = build.fmul(scales, self._levels(shift))
-        found = []
+    def _product(self, scales: Ref, shift: Ref | None) -> Ref | None:
+        """Return what weights are at the levels, times the scale; None if no instruction picks from it."""
+        return None if self._permute is None else self._build.binary("fmul", scales, self._levels(shift))
+
+    def _terms(self, scales: Ref, shift: Ref | None, product: Ref | None, x: Ref, w: Ref) -> list[Callable[[Ref], Ref]]:
+        """Return for each weight what makes the terms of neighbours from their levels: by picking them, if possible."""
+        build, pick = self._build, self._permute
+        found: list[Callable[[Ref], Ref]] = []
         for axis in range(self._dimensions):
-            place = [LONG(axis * stride)]
-            xs, ws = self._splat(build.load(build.gep(x, place))), self._splat(build.load(build.gep(w, place)))
-            if self._permute is None:
-                found.append((scales, shift, xs, ws))
-                continue
-            off = build.fsub(product, xs)
-            found.append(build.fmul(build.fmul(ws, off), off))
+            place = LONG(axis * self._program.width)
+            xs, ws = (build.spread(build.load(build.gep(numbers, place)), self._step) for numbers in (x, w))
+            if pick is None or product is None:
+                found.append(partial(self._term, scales, shift, xs, ws))
+            else:
+                found.append(partial(self._picked, pick, self._square(product, xs, ws)))
         return found
 
-    def _search(self, numbers: Any, where: Any, terms: list[Any], into: Any) -> None:  # noqa: ANN401 - llvmlite
+    def _picked(self, pick: Function, terms: Ref, codes: Ref) -> Ref:
+        return self._build.call(pick, [terms, codes])
+
+    def _square(self, product: Ref, xs: Ref, ws: Ref) -> Ref:
+        off = self._build.binary("fsub", product, xs)
+        return self._build.binary("fmul", self._build.binary("fmul", ws, off), off)
+
+    def _search(self, numbers: Ref, where: Ref, terms: Sequence[Callable[[Ref], Ref]], into: Ref) -> None:
         """Find the nearest of a list.
 
         Its first steps are taken always: most lists are short, and a branch that goes now this way and now that one costs
         more than a step.
         """
         build, append = self._build, self.function.append_basic_block
-        first = build.shl(build.zext(build.lshr(where, INT(8)), LONG), LONG(3))
-        steps = build.zext(build.and_(where, INT(255)), LONG)
-        beginning = build.gep(numbers, [first])
+        first = build.binary("mul", build.zext(build.binary("lshr", where, INT(8)), LONG), LONG(UNIT))
+        units = build.zext(build.binary("and", where, INT(255)), LONG)
+        more = self._step // UNIT
+        steps = units if more == 1 else build.binary("udiv", build.binary("add", units, LONG(more - 1)), LONG(more))
+        beginning = build.gep(numbers, first)
         each = [self._distances(beginning, LONG(step), terms) for step in range(self._least)]
         start = each[0]
         for bits in each[1:]:
@@ -153,28 +172,29 @@ class Finder:
         least = build.extract_element(smallest, INT(0))
         found_in = INT(0)
         for step, bits in enumerate(each):
-            mask = build.zext(build.bitcast(build.icmp_signed("==", bits, smallest), ir.IntType(STEP)), INT)
-            found_in = build.or_(found_in, build.shl(mask, INT(STEP * step)))
-        at = build.cttz(found_in, ir.Constant(ir.IntType(1), 0))
+            mask = build.zext(build.bitcast(build.icmp_signed("==", bits, smallest), IntType(self._step)), INT)
+            found_in = build.binary("or", found_in, build.binary("shl", mask, INT(self._step * step)))
+        at = build.count_zeros(found_in)
         entry = build.block
         before, loop, ended, done = append("long"), append("more"), append("several"), append("done")
         build.cbranch(build.icmp_signed(">", steps, LONG(self._least)), before, done)
         build.position_at_end(before)
-        begun, begun_places = each[0], _constant(range(STEP))
+        begun, begun_places = each[0], _constant(range(self._step))
         for number, bits in enumerate(each[1:], 1):
-            places_here = _constant(range(STEP * number, STEP * (number + 1)))
+            places_here = _constant(range(self._step * number, self._step * (number + 1)))
             begun_places = build.select(build.icmp_signed("<", bits, begun), places_here, begun_places)
             begun = build.select(build.icmp_signed("<", bits, begun), bits, begun)
         build.branch(loop)
         build.position_at_end(loop)
-        step, best, places = build.phi(LONG), build.phi(_INTEGERS), build.phi(_INTEGERS)
-        bits = self._distances(beginning, step, terms)
+        at_step, best, places = build.phi(LONG), build.phi(self._integers), build.phi(self._integers)
+        bits = self._distances(beginning, at_step, terms)
         nearer = build.icmp_signed("<", bits, best)
-        here = build.add(self._splat(build.trunc(build.shl(step, LONG(3)), INT)), _constant(range(STEP)))
+        passed = build.spread(build.trunc(build.binary("mul", at_step, LONG(self._step)), INT), self._step)
+        here = build.binary("add", passed, _constant(range(self._step)))
         better, moved = build.select(nearer, bits, best), build.select(nearer, here, places)
-        following = build.add(step, LONG(1))
+        following = build.binary("add", at_step, LONG(1))
         for phi, first_one, next_one in (
-            (step, LONG(self._least), following),
+            (at_step, LONG(self._least), following),
             (best, start, better),
             (places, begun_places, moved),
         ):
@@ -185,7 +205,7 @@ class Finder:
         nearest = self._spread_least(better)
         fewest = build.extract_element(nearest, INT(0))
         equal = build.icmp_signed("==", better, nearest)
-        first_of = self._spread_least(build.select(equal, moved, _constant([0x7FFFFFFF] * STEP)))
+        first_of = self._spread_least(build.select(equal, moved, _constant([0x7FFFFFFF] * self._step)))
         place = build.extract_element(first_of, INT(0))
         build.branch(done)
         build.position_at_end(done)
@@ -193,62 +213,55 @@ class Finder:
         for phi, short, long in ((distance, least, fewest), (chosen, at, place)):
             phi.add_incoming(short, entry)
             phi.add_incoming(long, ended)
-        found = build.load(build.gep(beginning, [build.zext(chosen, LONG)]))
+        found = build.load(build.gep(beginning, build.zext(chosen, LONG)))
         none = build.icmp_signed(">=", distance, INT(_FLOAT_MAX_BITS))
         build.store(build.select(none, INT(NOT_FOUND), found), into)
 
-    def _distances(self, beginning: Any, step: Any, terms: list[Any]) -> Any:  # noqa: ANN401 - llvmlite
-        """Return the bits of eight distances: sums of squares are not below zero, so bits are ordered like them."""
+    def _distances(self, beginning: Ref, step: Ref | Phi, terms: Sequence[Callable[[Ref], Ref]]) -> Ref:
+        """Return the bits of distances: sums of squares are not below zero, so bits are ordered like them."""
         build = self._build
-        place = build.bitcast(build.gep(beginning, [build.shl(step, LONG(3))]), _INTEGERS.as_pointer())
-        neighbours = build.load(place, align=4)
-        total = None
+        place = build.gep(beginning, build.binary("mul", step, LONG(self._step)))
+        neighbours = build.load(build.bitcast(place, self._integers.as_pointer()), align=4)
+        total: Ref | None = None
         for axis, term in enumerate(terms):
-            code = build.lshr(neighbours, _constant([self._bits * axis] * STEP)) if axis else neighbours
-            made = self._term(term, code)
-            total = made if total is None else build.fadd(total, made)
-        return build.bitcast(total, _INTEGERS)
+            codes = (
+                build.binary("lshr", neighbours, _constant([self._bits * axis] * self._step)) if axis else neighbours
+            )
+            made = term(codes)
+            total = made if total is None else build.binary("fadd", total, made)
+        assert total is not None  # noqa: S101 - a point has weights
+        return build.bitcast(total, self._integers)
 
-    def _term(self, term: Any, code: Any) -> Any:  # noqa: ANN401 - llvmlite
+    def _term(self, scales: Ref, shift: Ref | None, xs: Ref, ws: Ref, codes: Ref) -> Ref:
         build = self._build
-        if self._permute is not None:
-            return build.call(self._permute, [term, code])
-        scales, shift, xs, ws = term
-        level = build.and_(code, _constant([(1 << self._bits) - 1] * STEP))
-        real = build.sitofp(level, _FLOATS)
+        levels = build.binary("and", codes, _constant([(1 << self._bits) - 1] * self._step))
+        value = build.sitofp(levels, self._floats)
         rise = self._values[1] - self._values[0]
         if rise != 1:
-            real = build.fmul(real, _reals([rise] * STEP))
-        value = build.fadd(real, _reals([self._values[0]] * STEP))
-        off = build.fsub(build.fmul(scales, value if shift is None else build.fadd(value, shift)), xs)
-        return build.fmul(build.fmul(ws, off), off)
+            value = build.binary("fmul", value, _reals([rise] * self._step))
+        value = build.binary("fadd", value, _reals([self._values[0]] * self._step))
+        if shift is not None:
+            value = build.binary("fadd", value, shift)
+        return self._square(build.binary("fmul", scales, value), xs, ws)
 
-    def _levels(self, shift: Any) -> Any:  # noqa: ANN401 - llvmlite
+    def _levels(self, shift: Ref | None) -> Ref:
         """Return what weights are at the levels, as the instruction that picks wants them."""
         each = 1 << self._bits
-        spread = [self._values[min(level, len(self._values) - 1)] for level in range(each)] * (STEP // each)
-        return _reals(spread) if shift is None else self._build.fadd(_reals(spread), shift)
+        spread = [self._values[min(level, len(self._values) - 1)] for level in range(each)] * (self._step // each)
+        return _reals(spread) if shift is None else self._build.binary("fadd", _reals(spread), shift)
 
-    def _splat(self, value: Any) -> Any:  # noqa: ANN401 - llvmlite
-        build = self._build
-        undefined = ir.Constant(ir.VectorType(value.type, STEP), ir.Undefined)
-        one = build.insert_element(undefined, value, INT(0))
-        return build.shuffle_vector(one, undefined, _constant([0] * STEP))
-
-    def _spread_least(self, integers: Any) -> Any:  # noqa: ANN401 - llvmlite
-        """Return the smallest of eight integers in all places."""
-        build, distance = self._build, STEP // 2
+    def _spread_least(self, integers: Ref) -> Ref:
+        """Return the smallest of integers in all places."""
+        build, distance = self._build, self._step // 2
         while distance:
-            other = build.shuffle_vector(integers, integers, _constant([at ^ distance for at in range(STEP)]))
+            other = build.shuffle_vector(integers, integers, _constant([at ^ distance for at in range(self._step)]))
             integers = build.select(build.icmp_signed("<", other, integers), other, integers)
             distance //= 2
         return integers
 
-    def _instruction(self) -> Any:  # noqa: ANN401 - llvmlite
+    def _instruction(self) -> Function | None:
         """Return an instruction that picks from the levels of a weight; None if the processor has none."""
         if not self._program.machine.permutes:
             return None
-        name = "llvm.x86.avx.vpermilvar.ps.256" if self._bits == _PAIRS_OF_BITS else "llvm.x86.avx2.permps"
-        module = self._program.module
-        kind = ir.FunctionType(_FLOATS, [_FLOATS, _INTEGERS])
-        return module.globals.get(name) or ir.Function(module, kind, name)
+        kind = FunctionType(self._floats, (self._floats, self._integers))
+        return self._program.module.function(kind, _PERMUTATIONS[self._step, self._bits])

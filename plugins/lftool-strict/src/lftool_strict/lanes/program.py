@@ -7,15 +7,26 @@ is a loop at run time. What would be a branch on data is a `select` per lane, an
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from llvmlite import ir
-
+from lftool_strict.lanes.ir import (
+    ArrayType,
+    Builder,
+    FunctionType,
+    IntType,
+    Module,
+    Ref,
+    VectorType,
+    VoidType,
+    undefined,
+    vector,
+)
 from lftool_strict.lanes.values import BYTE, FLOAT, INT, LONG, Number, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from lftool_strict.lanes.ir import FloatType, Type
     from lftool_strict.lanes.machine import Machine
 
 _ALIGNMENT = 64
@@ -26,16 +37,15 @@ ARGUMENTS = ("source", "importance", "extra", "output", "begin", "end", "per_row
 class Array:
     """Scratch memory of the running function: `length` vectors."""
 
-    def __init__(self, program: Program, kind: ir.Type, length: int) -> None:
+    def __init__(self, program: Program, kind: FloatType | IntType, length: int) -> None:
         self._program, self._kind, self._length = program, kind, length
-        self._pointer = program.reserve(ir.ArrayType(ir.VectorType(kind, program.width), length))
+        self._pointer = program.reserve(ArrayType(VectorType(kind, program.width), length))
 
     def __len__(self) -> int:
         return self._length
 
-    def _place(self, index: Value | int) -> Any:  # noqa: ANN401 - llvmlite has no types
-        at = self._program.index(index).ir
-        return self._program.builder.gep(self._pointer, [ir.Constant(LONG, 0), at], inbounds=True)
+    def _place(self, index: Value | int) -> Ref:
+        return self._program.builder.gep(self._pointer, self._program.index(index).ir)
 
     def __getitem__(self, index: Value | int) -> Value:
         return Value(self._program, self._program.builder.load(self._place(index)))
@@ -47,14 +57,14 @@ class Array:
         """Return the vectors from `start` on, without copying."""
         return Part(self, start, length)
 
-    def place(self, index: Value | int, lane: Value) -> Any:  # noqa: ANN401 - llvmlite has no types
+    def place(self, index: Value | int, lane: Value) -> Ref:
         """Return a pointer to one lane of vector `index`; the same lane of the next vector is `width` numbers on."""
         program = self._program
         numbers = program.builder.bitcast(self._pointer, self._kind.as_pointer())
         at = program.index(index) * program.width + lane
-        return program.builder.gep(numbers, [at.ir], inbounds=True)
+        return program.builder.gep(numbers, at.ir)
 
-    def at(self, index: Value | int, lane: Value) -> Any:  # noqa: ANN401 - as above
+    def at(self, index: Value | int, lane: Value) -> Ref:
         """Return the number in one lane of vector `index`."""
         return self._program.builder.load(self.place(index, lane))
 
@@ -107,12 +117,12 @@ class Program:
 
     def __init__(self, name: str, machine: Machine, *, exact: bool = False) -> None:
         self.name, self.machine, self.width, self.exact = name, machine, machine.width, exact
-        self.module = ir.Module(name)
-        pointer = BYTE.as_pointer()
-        kinds = [pointer, FLOAT.as_pointer(), FLOAT.as_pointer(), pointer, LONG, LONG, LONG, INT.as_pointer()]
-        self.function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), kinds), name)
-        self._entry = ir.IRBuilder(self.function.append_basic_block("entry"))
-        self.builder = ir.IRBuilder(self.function.append_basic_block("body"))
+        self.module = Module(name)
+        pointer, floats = BYTE.as_pointer(), FLOAT.as_pointer()
+        kinds = (pointer, floats, floats, pointer, LONG, LONG, LONG, INT.as_pointer())
+        self.function = self.module.function(FunctionType(VoidType(), kinds), name)
+        self._entry = Builder(self.function.append_basic_block("entry"))
+        self.builder = Builder(self.function.append_basic_block("body"))
         self.arguments = {
             name: Value(self, argument) for name, argument in zip(ARGUMENTS, self.function.args, strict=True)
         }
@@ -129,20 +139,17 @@ class Program:
         """Add the flags of all lanes to those of the caller."""
         build, place = self.builder, self.arguments["flags"].ir
         found = self.intrinsic("vector.reduce.or", flags, INT)
-        build.store(build.or_(build.load(place), found.ir), place)
+        build.store(build.binary("or", build.load(place), found.ir), place)
 
-    def reserve(self, kind: ir.Type) -> Any:  # noqa: ANN401 - llvmlite has no types
+    def reserve(self, kind: Type) -> Ref:
         """Return a pointer to stack memory for one `kind`."""
-        pointer = self._entry.alloca(kind)
-        pointer.align = _ALIGNMENT
-        return pointer
+        return self._entry.alloca(kind, _ALIGNMENT)
 
     # constants
 
-    def splat(self, number: Number, kind: ir.Type) -> Value:
+    def splat(self, number: Number, kind: FloatType | IntType) -> Value:
         """Return a constant in all lanes."""
-        one = ir.Constant(kind, float(number) if kind == FLOAT else int(number))
-        return Value(self, ir.Constant(ir.VectorType(kind, self.width), [one] * self.width))
+        return Value(self, vector(kind, [number] * self.width))
 
     def f32(self, number: float) -> Value:
         """Return a binary32 constant in all lanes."""
@@ -158,52 +165,38 @@ class Program:
 
     def index(self, number: Value | int) -> Value:
         """Return a 64-bit scalar."""
-        return number if isinstance(number, Value) else Value(self, ir.Constant(LONG, number))
+        return number if isinstance(number, Value) else Value(self, LONG(number))
 
     def like(self, other: Value | Number, model: Value) -> Value:
         """Return `other` as a value of the type of `model`."""
         if isinstance(other, Value):
             return other
         kind = model.ir.type
-        if isinstance(kind, ir.VectorType):
-            return self.splat(other, kind.element)
-        return Value(self, ir.Constant(kind, float(other) if kind == FLOAT else int(other)))
+        return self.splat(other, kind.element) if isinstance(kind, VectorType) else Value(self, kind(other))
 
     def spread(self, scalar: Value) -> Value:
         """Return a vector with `scalar` in all lanes."""
-        return self.gather([scalar] * self.width) if self.width == 1 else self._broadcast(scalar)
-
-    def _broadcast(self, scalar: Value) -> Value:
-        kind = ir.VectorType(scalar.ir.type, self.width)
-        one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), scalar.ir, ir.Constant(INT, 0))
-        mask = ir.Constant(ir.VectorType(INT, self.width), [0] * self.width)
-        return Value(self, self.builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), mask))
+        return Value(self, self.builder.spread(scalar.ir, self.width))
 
     def gather(self, scalars: Sequence[Value]) -> Value:
         """Return a vector of one scalar per lane."""
-        kind = ir.VectorType(scalars[0].ir.type, self.width)
-        whole: Any = ir.Constant(kind, ir.Undefined)
+        whole = undefined(VectorType(scalars[0].ir.type, self.width))
         for lane, scalar in enumerate(scalars):
-            whole = self.builder.insert_element(whole, scalar.ir, ir.Constant(INT, lane))
+            whole = self.builder.insert_element(whole, scalar.ir, INT(lane))
         return Value(self, whole)
 
-    def table(self, numbers: Sequence[float]) -> Any:  # noqa: ANN401 - handed to `look_up` only
+    def table(self, numbers: Sequence[float]) -> Ref:
         """Return constants that `look_up` reads at run time."""
-        kind = ir.ArrayType(FLOAT, len(numbers))
-        table = ir.GlobalVariable(self.module, kind, f"{self.name}.table{self._tables}")
         self._tables += 1
-        table.global_constant, table.linkage = True, "internal"
-        table.initializer = ir.Constant(kind, [ir.Constant(FLOAT, float(number)) for number in numbers])
-        return table
+        return self.module.table(FLOAT, numbers, f"{self.name}.table{self._tables - 1}")
 
-    def look_up(self, table: Any, index: Value) -> Value:  # noqa: ANN401 - from `table`
+    def look_up(self, table: Ref, index: Value) -> Value:
         """Return entry `index`, a scalar, in all lanes."""
-        place = self.builder.gep(table, [ir.Constant(LONG, 0), index.ir], inbounds=True)
-        return self.spread(Value(self, self.builder.load(place)))
+        return self.spread(Value(self, self.builder.load(self.builder.gep(table, index.ir))))
 
     # memory and control
 
-    def array(self, length: int, kind: ir.Type = FLOAT) -> Array:
+    def array(self, length: int, kind: FloatType | IntType = FLOAT) -> Array:
         """Return scratch memory for `length` vectors."""
         return Array(self, kind, length)
 
@@ -220,9 +213,9 @@ class Program:
         build.branch(head)
         build.position_at_end(head)
         counter = build.phi(LONG)
-        counter.add_incoming(ir.Constant(LONG, 0), before)
-        yield Value(self, counter)
-        following = build.add(counter, ir.Constant(LONG, 1))
+        counter.add_incoming(LONG(0), before)
+        yield Value(self, counter.ref)
+        following = build.binary("add", counter, LONG(1))
         counter.add_incoming(following, build.block)
         build.cbranch(build.icmp_signed("<", following, self.index(count).ir), head, after)
         build.position_at_end(after)
@@ -231,9 +224,10 @@ class Program:
     def if_any(self, mask: Value) -> Iterator[None]:
         """Do what is written in the block if any lane of `mask` is set; it is done in all lanes then."""
         build = self.builder
-        bits = build.bitcast(mask.ir, ir.IntType(self.width))
+        whole = IntType(self.width)
+        bits = build.bitcast(mask.ir, whole)
         inside, after = self.function.append_basic_block("some"), self.function.append_basic_block("none")
-        build.cbranch(build.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(self.width), 0)), inside, after)
+        build.cbranch(build.icmp_unsigned("!=", bits, whole(0)), inside, after)
         build.position_at_end(inside)
         yield
         build.branch(after)
@@ -247,14 +241,10 @@ class Program:
             yes = self.like(yes, no) if isinstance(no, Value) else self.f32(yes)
         return Value(self, self.builder.select(mask.ir, yes.ir, self.like(no, yes).ir))
 
-    def intrinsic(self, name: str, value: Value, result: ir.Type | None = None) -> Value:
+    def intrinsic(self, name: str, value: Value, result: Type | None = None) -> Value:
         """Return what an LLVM intrinsic of one vector makes of it; `result` is the vector's own type by default."""
         kind = value.ir.type
-        letter = "f" if value.is_float else "i"
-        full = f"llvm.{name}.v{self.width}{letter}32"
-        function = self.module.globals.get(full) or ir.Function(
-            self.module, ir.FunctionType(result or kind, [kind]), full
-        )
+        function = self.module.function(FunctionType(result or kind, (kind,)), f"llvm.{name}.{kind.letter}")
         return Value(self, self.builder.call(function, [value.ir]))
 
     def absolute(self, value: Value) -> Value:
@@ -277,27 +267,27 @@ class Program:
 
     def bits(self, value: Value) -> Value:
         """Return the bits of floats as integers."""
-        return Value(self, self.builder.bitcast(value.ir, ir.VectorType(INT, self.width)))
+        return Value(self, self.builder.bitcast(value.ir, VectorType(INT, self.width)))
 
     def from_bits(self, value: Value) -> Value:
         """Return the floats that integers are the bits of."""
-        return Value(self, self.builder.bitcast(value.ir, ir.VectorType(FLOAT, self.width)))
+        return Value(self, self.builder.bitcast(value.ir, VectorType(FLOAT, self.width)))
 
     def to_float(self, value: Value) -> Value:
         """Return 32-bit integers as floats."""
-        return Value(self, self.builder.sitofp(value.ir, ir.VectorType(FLOAT, self.width)))
+        return Value(self, self.builder.sitofp(value.ir, VectorType(FLOAT, self.width)))
 
     def to_int(self, value: Value) -> Value:
         """Return floats as 32-bit integers, rounded to zero; they must be in range."""
-        return Value(self, self.builder.fptosi(value.ir, ir.VectorType(INT, self.width)))
+        return Value(self, self.builder.fptosi(value.ir, VectorType(INT, self.width)))
 
     def to_byte(self, value: Value) -> Value:
         """Return the low 8 bits of integers."""
-        return Value(self, self.builder.trunc(value.ir, ir.VectorType(BYTE, self.width)))
+        return Value(self, self.builder.trunc(value.ir, VectorType(BYTE, self.width)))
 
     def widen(self, value: Value) -> Value:
         """Return bytes as 32-bit integers, zeros in front; masks become 0 and 1."""
-        return Value(self, self.builder.zext(value.ir, ir.VectorType(INT, self.width)))
+        return Value(self, self.builder.zext(value.ir, VectorType(INT, self.width)))
 
     def minimum(self, left: Value, right: Value | float) -> Value:
         """Return the smaller; `right` where they are equal or unordered."""

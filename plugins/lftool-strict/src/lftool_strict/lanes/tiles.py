@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from llvmlite import ir
-
+from lftool_strict.lanes.ir import VectorType, vector
 from lftool_strict.lanes.values import BYTE, FLOAT, HALF, INT, SHORT, Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lftool_strict.lanes.ir import FloatType, IntType, Ref
     from lftool_strict.lanes.program import Array, Program
 
 SOURCE_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 
 
-def _interleave(program: Program, left: Any, right: Any) -> tuple[Any, Any]:  # noqa: ANN401 - llvmlite has no types
+def _interleave(program: Program, left: Ref, right: Ref) -> tuple[Ref, Ref]:
     width = program.width
     build = program.builder
     halves = []
     for start in (0, width // 2):
         mask = [index for lane in range(start, start + width // 2) for index in (lane, width + lane)]
-        constant = ir.Constant(ir.VectorType(INT, width), mask)
-        halves.append(build.shuffle_vector(left, right, constant))
+        halves.append(build.shuffle_vector(left, right, vector(INT, mask)))
     return halves[0], halves[1]
 
 
-def transpose(program: Program, rows: Sequence[Any]) -> list[Any]:
+def transpose(program: Program, rows: Sequence[Ref]) -> list[Ref]:
     """Return the columns of `width` vectors: interleaving rows i and i + width/2, log2(width) times."""
     found = list(rows)
     half = program.width // 2
@@ -41,19 +40,19 @@ def lane_pointers(program: Program, base: Value, positions: Sequence[Value], str
     """Return one byte pointer per lane, `stride` bytes times the lane's position behind `base`."""
     build = program.builder
     start = build.bitcast(base.ir, BYTE.as_pointer())
-    return [Value(program, build.gep(start, [(position * stride).ir])) for position in positions]
+    return [Value(program, build.gep(start, (position * stride).ir)) for position in positions]
 
 
-def _vector(program: Program, pointer: Value, offset: Value, kind: ir.Type) -> Any:  # noqa: ANN401 - as above
+def _vector(program: Program, pointer: Value, offset: Value, kind: FloatType | IntType) -> Ref:
     build = program.builder
-    place = build.gep(pointer.ir, [offset.ir])
-    return build.load(build.bitcast(place, ir.VectorType(kind, program.width).as_pointer()), align=1)
+    place = build.gep(pointer.ir, offset.ir)
+    return build.load(build.bitcast(place, VectorType(kind, program.width).as_pointer()), align=1)
 
 
-def _to_float(program: Program, raw: Any, kind: str) -> Any:  # noqa: ANN401 - as above
+def _to_float(program: Program, raw: Ref, kind: str) -> Ref:
     """Return binary32 of a vector of source elements; every value of F16 and BF16 is one of binary32."""
     build, width = program.builder, program.width
-    floats, integers = ir.VectorType(FLOAT, width), ir.VectorType(INT, width)
+    floats, integers = VectorType(FLOAT, width), VectorType(INT, width)
     if kind == "F32":
         return raw
     if kind == "F16" and program.machine.half_precision:
@@ -69,16 +68,16 @@ def load_floats(program: Program, base: Value, offset: Value, kind: str) -> Valu
     return Value(program, _to_float(program, _vector(program, base, offset, _raw(program, kind)), kind))
 
 
-def store_vector(program: Program, base: Value, offset: Value, value: Value, kind: ir.Type) -> None:
+def store_vector(program: Program, base: Value, offset: Value, value: Value, kind: FloatType | IntType) -> None:
     """Write 32-bit integers one behind the other, cut to `kind`."""
     build = program.builder
-    whole = ir.VectorType(kind, program.width)
+    whole = VectorType(kind, program.width)
     out = value.ir if value.ir.type == whole else build.trunc(value.ir, whole)
-    place = build.bitcast(build.gep(base.ir, [offset.ir]), whole.as_pointer())
+    place = build.bitcast(build.gep(base.ir, offset.ir), whole.as_pointer())
     build.store(out, place, align=1)
 
 
-def _raw(program: Program, kind: str) -> ir.Type:
+def _raw(program: Program, kind: str) -> FloatType | IntType:
     return {"F32": FLOAT, "F16": HALF if program.machine.half_precision else SHORT, "BF16": SHORT}[kind]
 
 
@@ -119,7 +118,7 @@ def store_tile(program: Program, block: Array, pointers: Sequence[Value], size: 
     def chunk(start: Value) -> None:
         rows = transpose(program, [block[start + byte].ir for byte in range(width)])
         for pointer, row in zip(pointers, rows, strict=True):
-            place = build.gep(pointer.ir, [start.ir])
+            place = build.gep(pointer.ir, start.ir)
             build.store(row, build.bitcast(place, row.type.as_pointer()), align=1)
 
     with program.loop(size // width) as number:

@@ -6,29 +6,28 @@ written. Nothing here contracts, reassociates or replaces a division.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from llvmlite import ir
+from lftool_strict.lanes.ir import FloatType, IntType, VectorType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from lftool_strict.lanes.ir import Builder, Ref, Type
 
-FLOAT = ir.FloatType()
-HALF = ir.HalfType()
-BOOL, BYTE, SHORT, INT, LONG = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+FLOAT, HALF = FloatType("float", "f32"), FloatType("half", "f16")
+BYTE, SHORT, INT, LONG = (IntType(bits) for bits in (8, 16, 32, 64))
 
 Number = float | int
 
 
-def element(kind: ir.Type) -> ir.Type:
+def element(kind: Type) -> Type:
     """Return the type of one lane of a vector, or the scalar type itself."""
-    return kind.element if isinstance(kind, ir.VectorType) else kind
+    return kind.element if isinstance(kind, VectorType) else kind
 
 
 class Emitter(Protocol):
     """What values are added to: a program, as its values see it."""
 
-    builder: Any
+    builder: Builder
 
     def like(self, other: Value | Number, model: Value) -> Value:
         """Return `other` as a value of the type of `model`."""
@@ -40,7 +39,7 @@ class Value:
     __slots__ = ("ir", "program")
     __hash__ = None  # type: ignore[assignment]  # comparisons make masks
 
-    def __init__(self, program: Emitter, value: Any) -> None:  # noqa: ANN401 - llvmlite has no types
+    def __init__(self, program: Emitter, value: Ref) -> None:
         self.program = program
         self.ir = value
 
@@ -52,8 +51,10 @@ class Value:
     def _binary(self, other: Value | Number, floats: str, integers: str, *, swap: bool = False) -> Value:
         right = self.program.like(other, self)
         left, right = (right, self) if swap else (self, right)
-        build: Callable[[Any, Any], Any] = getattr(self.program.builder, floats if self.is_float else integers)
-        return Value(self.program, build(left.ir, right.ir))
+        operator = floats if self.is_float else integers
+        if not operator:
+            raise TypeError(f"there is no such operation on {self.ir.type.text}")
+        return Value(self.program, self.program.builder.binary(operator, left.ir, right.ir))
 
     def __add__(self, other: Value | Number) -> Value:
         return self._binary(other, "fadd", "add")
@@ -74,34 +75,34 @@ class Value:
         return self._binary(other, "fmul", "mul", swap=True)
 
     def __truediv__(self, other: Value | Number) -> Value:
-        return self._binary(other, "fdiv", "unavailable")
+        return self._binary(other, "fdiv", "")
 
     def __rtruediv__(self, other: Number) -> Value:
-        return self._binary(other, "fdiv", "unavailable", swap=True)
+        return self._binary(other, "fdiv", "", swap=True)
 
     def __floordiv__(self, other: Value | Number) -> Value:
         """Integers only; of numbers that are not negative."""
-        return self._binary(other, "unavailable", "udiv")
+        return self._binary(other, "", "udiv")
 
     def __mod__(self, other: Value | Number) -> Value:
         """Integers only; of numbers that are not negative."""
-        return self._binary(other, "unavailable", "urem")
+        return self._binary(other, "", "urem")
 
     def __and__(self, other: Value | Number) -> Value:
-        return self._binary(other, "unavailable", "and_")
+        return self._binary(other, "", "and")
 
     def __or__(self, other: Value | Number) -> Value:
-        return self._binary(other, "unavailable", "or_")
+        return self._binary(other, "", "or")
 
     def __xor__(self, other: Value | Number) -> Value:
-        return self._binary(other, "unavailable", "xor")
+        return self._binary(other, "", "xor")
 
     def __lshift__(self, other: Number) -> Value:
-        return self._binary(other, "unavailable", "shl")
+        return self._binary(other, "", "shl")
 
     def __rshift__(self, other: Number) -> Value:
         """Shift zeros in from the left."""
-        return self._binary(other, "unavailable", "lshr")
+        return self._binary(other, "", "lshr")
 
     def __invert__(self) -> Value:
         return Value(self.program, self.program.builder.not_(self.ir))
