@@ -92,10 +92,15 @@ class Call:
 
 
 class Watch:
-    """Ends a worker that takes too long or makes no progress; meanwhile reports what is being waited for."""
+    """Ends a worker that takes too long or makes no progress; meanwhile reports what is being waited for.
+
+    Attributes:
+        call: The call of now.
+        late: Why the worker was ended: "idle", "seconds", or "".
+    """
 
     def __init__(self, call: Call, process: subprocess.Popen[str], rules: WorkerRules) -> None:
-        self._call = call
+        self.call = call
         self._process = process
         self._rules = rules
         self._begun = self._seen = time.monotonic()
@@ -114,26 +119,26 @@ class Watch:
 
     def _look(self) -> None:
         said = 0.0
-        while not self._ended.wait(min(_LOOK_SECONDS, self._call.seconds or _LOOK_SECONDS)):
+        while not self._ended.wait(min(_LOOK_SECONDS, self.call.seconds or _LOOK_SECONDS)):
             now = time.monotonic()
             idle = now - self._seen
-            if self._call.seconds is not None and now - self._begun > self._call.seconds:
+            if self.call.seconds is not None and now - self._begun > self.call.seconds:
                 self._kill("seconds")
                 return
-            if self._call.idle_seconds is None:
+            if self.call.idle_seconds is None:
                 continue
-            if idle > self._call.idle_seconds:
+            if idle > self.call.idle_seconds:
                 self._kill("idle")
                 return
             if idle < self._rules.waiting_seconds:
                 said = 0.0
             elif idle - said >= self._rules.waiting_seconds:
                 said = idle
-                what = f"{self._call.registered.origin}, {self._call.method}"
+                what = f"{self.call.registered.origin}, {self.call.method}"
                 self._rules.notify(Notice(text=f"waiting for {what}: no progress for {idle:.0f} s"))
 
     def __enter__(self) -> Self:
-        if self._call.seconds is not None or self._call.idle_seconds is not None:
+        if self.call.seconds is not None or self.call.idle_seconds is not None:
             self._thread.start()
         return self
 

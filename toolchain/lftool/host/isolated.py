@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -33,10 +34,12 @@ from lftool.host.calls import Call, Watch
 from lftool.host.confinement import for_inputs
 from lftool.host.wire import Task, decode_plan, encode_inputs, encode_spec
 from lftool.host.workers import WorkerRules, Workers
+from lftool.models.digest import Artifact, Digest
 from lftool.store.durable import scratch_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import subprocess
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from io import FileIO
 
     from lftool.api import RuntimeType, TransformType
@@ -50,6 +53,27 @@ _MOST_NAMED = 3
 
 def _files(inputs: Mapping[str, InputFile]) -> dict[str, Path]:
     return {f"the {role}" if role in {"weights", "imatrix"} else role: item.path for role, item in inputs.items()}
+
+
+def _archive(spec: TransformSpec) -> dict[str, Path]:
+    return {} if spec.archive is None else {"the archive of the tool": spec.archive}
+
+
+def _run_arguments(
+    spec: TransformSpec, options: dict[str, Any], inputs: dict[str, InputFile], output: Path, threads: int
+) -> dict[str, Any]:
+    return {
+        "spec": encode_spec(spec, options),
+        "inputs": encode_inputs(inputs),
+        "output": str(output),
+        "threads": threads,
+        "archive": None if spec.archive is None else str(spec.archive),
+    }
+
+
+def _artifact(path: Path) -> Artifact:
+    with path.open("rb") as file:
+        return Artifact(Digest(hashlib.file_digest(file, "sha256").hexdigest()), path.stat().st_size)
 
 
 def _on_gpu(registered: Registered[Any]) -> bool:
@@ -104,6 +128,12 @@ class Isolated:
         progress: Callable[[str, int, int], None] | None = None,
         handed: Sequence[FileIO] = (),
     ) -> Any:  # noqa: ANN401 - plain data
+        with self._asking(call, handed) as ask:
+            return ask(call.method, arguments, progress)
+
+    @contextlib.contextmanager
+    def _asking(self, call: Call, handed: Sequence[FileIO] = ()) -> Iterator[Callable[..., Any]]:
+        """Start a worker; yield what calls a method with arguments, several times if need be, and returns its result."""
         registered, confinement = call.registered, call.confinement
         hook = next(name for name, kind in HOOKS.items() if type(registered.record) is kind)
         with (
@@ -111,39 +141,58 @@ class Isolated:
             self._workers.start(scratch, handed) as process,
             Watch(call, process, self._rules) as watch,
         ):
-            assert process.stdin is not None  # noqa: S101 - both are pipes
-            assert process.stdout is not None  # noqa: S101
             if confinement is not None:
                 confinement = attrs.evolve(confinement, writes=(*confinement.writes, str(scratch)))
-            task = Task(
-                module=registered.origin.module,
-                kind=hook,
-                name=registered.record.key,
-                method=call.method,
-                arguments=arguments,
-                confinement=None if confinement is None else confinement.plain(),
-                site=registered.origin.site,
-            )
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(json.dumps(attrs.asdict(task)) + "\n")
-                process.stdin.flush()
-            for line in process.stdout:
-                message = json.loads(line)
-                watch.progress()
-                if message["kind"] == "progress":
-                    if progress:
-                        progress(message["tensor"], message["index"], message["count"])
-                elif message["kind"] == "notice":
-                    self._rules.notify(Notice(text=message["text"], warning=True))
-                elif message["kind"] == "result":
-                    return message["value"]
-                else:
-                    raise self._full(call) or call.error(message)
-            if watch.late == "idle":
-                raise call.stopped("time")
-            if watch.late:
-                raise PluginError(f"{registered.origin}: {call.method} did not end within {call.seconds:g} seconds")
-            raise self._full(call) or call.died(process, scratch)
+
+            def ask(
+                method: str, arguments: dict[str, Any], progress: Callable[[str, int, int], None] | None = None
+            ) -> Any:  # noqa: ANN401 - plain data
+                task = Task(
+                    module=registered.origin.module,
+                    kind=hook,
+                    name=registered.record.key,
+                    method=method,
+                    arguments=arguments,
+                    confinement=None if confinement is None else confinement.plain(),
+                    site=registered.origin.site,
+                )
+                watch.call = attrs.evolve(call, method=method)
+                return self._answer(process, task, watch, scratch, progress)
+
+            yield ask
+
+    def _answer(
+        self,
+        process: subprocess.Popen[str],
+        task: Task,
+        watch: Watch,
+        scratch: Path,
+        progress: Callable[[str, int, int], None] | None,
+    ) -> Any:  # noqa: ANN401 - plain data
+        """Hand a task to a worker and return its result."""
+        assert process.stdin is not None  # noqa: S101 - both are pipes
+        assert process.stdout is not None  # noqa: S101
+        call = watch.call
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(attrs.asdict(task)) + "\n")
+            process.stdin.flush()
+        for line in process.stdout:
+            message = json.loads(line)
+            watch.progress()
+            if message["kind"] == "progress":
+                if progress:
+                    progress(message["tensor"], message["index"], message["count"])
+            elif message["kind"] == "notice":
+                self._rules.notify(Notice(text=message["text"], warning=True))
+            elif message["kind"] == "result":
+                return message["value"]
+            else:
+                raise self._full(call) or call.error(message)
+        if watch.late == "idle":
+            raise call.stopped("time")
+        if watch.late:
+            raise PluginError(f"{call.registered.origin}: {call.method} did not end within {call.seconds:g} seconds")
+        raise self._full(call) or call.died(process, scratch)
 
     def _full(self, call: Call) -> StorageError | None:
         """Return the error for a full disk, if it is full; libraries report that in their own words or not at all."""
@@ -158,6 +207,40 @@ class Isolated:
     def _options(self, registered: Registered[BackendType]) -> dict[str, Any]:
         """Return the user's options for a backend."""
         return canonical_options(self._rules.backends.get(registered.record.name, {}))
+
+    def run_fixed(
+        self,
+        registered: Registered[TransformType],
+        use: str,
+        spec: TransformSpec,
+        options: dict[str, Any],
+        folder: Path,
+        output: Path,
+        threads: int,
+        complete: Callable[[TransformSpec, dict[str, InputFile]], TransformSpec],
+    ) -> None:
+        """Let a transform write its fixed input for `use`, and its output for that, in one process.
+
+        Args:
+            registered: The transform.
+            use: What the input is for.
+            spec: What to make of it.
+            options: As written in the recipe.
+            folder: Where to write the input.
+            output: Where to write the output.
+            threads: Number of threads.
+            complete: Adds to the spec what follows from the input.
+
+        Raises:
+            LftoolError: Whatever the plugin raised; a PluginError if it died.
+        """
+        if not output.exists():
+            output.touch()  # as in `run`
+        call = self._bounded(registered, "run", reads=_archive(spec), writes=[folder, output], gpu=_on_gpu(registered))
+        with self._asking(call) as ask:
+            found = ask("probe_inputs", {"use": use, "folder": str(folder)})
+            inputs = {role: InputFile(path=Path(path), artifact=_artifact(Path(path))) for role, path in found.items()}
+            ask("run", _run_arguments(complete(spec, inputs), options, inputs, output, threads))
 
     def probe_inputs(self, registered: Registered[TransformType], use: str, folder: Path) -> dict[str, Path]:
         """Let a transform write its fixed input for `use` to a folder, and return role to file.
@@ -211,18 +294,11 @@ class Isolated:
         Raises:
             LftoolError: Whatever the plugin raised; a PluginError if it died.
         """
-        arguments = {
-            "spec": encode_spec(spec, options),
-            "inputs": encode_inputs(inputs),
-            "output": str(output),
-            "threads": threads,
-            "archive": None if spec.archive is None else str(spec.archive),
-        }
         if not output.exists():
             output.touch()  # write access can only be granted for an existing file
-        reads = {**_files(inputs), **({} if spec.archive is None else {"the archive of the tool": spec.archive})}
+        reads = {**_files(inputs), **_archive(spec)}
         call = self._bounded(registered, "run", reads=reads, writes=[output], gpu=_on_gpu(registered))
-        self._call(call, arguments, progress, handed=handed)
+        self._call(call, _run_arguments(spec, options, inputs, output, threads), progress, handed=handed)
 
     def measure(
         self,

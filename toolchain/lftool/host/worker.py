@@ -1,6 +1,6 @@
-"""The child process that runs plugin code: `python -m lftool.host.worker`, one task on standard input.
+"""The child process that runs plugin code: `python -m lftool.host.worker`, tasks on standard input.
 
-It loads only the plugin that the task names. Output of native code goes to standard error; the wire is a copy of
+It loads only the plugin that the tasks name, and is confined by the first. Output of native code goes to standard error; the wire is a copy of
 standard output that native code does not know. When the parent dies, standard input ends and so does this process.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import select
 import signal
 import sys
 import threading
@@ -136,20 +137,26 @@ def _pass_on_warnings(wire: Wire) -> None:
 
 
 def main() -> None:
-    """Read one task, carry it out, and report the result."""
+    """Read tasks, carry them out, and report the results, until there are no more."""
     wire = Wire(os.fdopen(os.dup(1), "w"), threading.Lock())
     os.dup2(2, 1)
-    task = json.loads(sys.stdin.readline())
-    # Libraries that ask a question read an empty input; the parent's pipe only shows when the parent is gone.
-    pipe, nobody = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    # Libraries that ask a question read an empty input.
+    tasks, nobody = os.fdopen(os.dup(0)), os.open(os.devnull, os.O_RDONLY)
     os.dup2(nobody, 0)
     sys.stdin = os.fdopen(nobody)
+    task = json.loads(tasks.readline())
     if task["site"] and task["site"] not in sys.path:
         sys.path.append(task["site"])  # may come from PYTHONPATH, which this process ignores; last, for this plugin
     if task["confinement"] is not None:  # before anything else runs, so that it applies to later threads
         confine(task["confinement"])
     _pass_on_warnings(wire)
-    threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
+    threading.Thread(target=_die_with_parent, args=(tasks.fileno(),), daemon=True).start()
+    while _carried_out(task, wire):
+        task = json.loads(tasks.readline())  # the parent ends this process instead, if there is none
+
+
+def _carried_out(task: dict[str, Any], wire: Wire) -> bool:
+    """Carry out a task and report its result; return whether it succeeded."""
     try:
         result = perform(task, wire)
     except LftoolError as error:
@@ -159,10 +166,12 @@ def main() -> None:
     except BaseException as error:  # noqa: BLE001 - the parent names the plugin and shows the trace on request
         if _exceeds_file_size(error):
             wire.send(kind="limit", limit="file size")
-            return
+            return False
         wire.send(kind="crash", message=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
     else:
         wire.send(kind="result", value=result)
+        return True
+    return False
 
 
 def _exceeds_file_size(error: BaseException | None) -> bool:
@@ -175,8 +184,9 @@ def _exceeds_file_size(error: BaseException | None) -> bool:
 
 
 def _die_with_parent(pipe: int) -> None:
-    while os.read(pipe, 1):
-        pass
+    gone = select.poll()
+    gone.register(pipe, 0)  # hanging up is always reported
+    gone.poll()
     os.killpg(0, signal.SIGKILL)  # this process leads its group, so its children die too
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,23 +107,20 @@ def _make_fixed(tool: Tool, use: str, ports: Ports) -> Artifact:
         name = tool.registered.record.name
         ports.emit(Notice(text=f"trying the converter {name!r} on small models for its fingerprint, once per version"))
     with scratch_directory(ports.store.temporary) as folder:
-        paths = ports.isolated.probe_inputs(tool.registered, asked.name, folder)
-        inputs = {role: InputFile(path=path, artifact=_artifact(path)) for role, path in paths.items()}
-        spec = TransformSpec(produces=asked.produces, name="fingerprint", archive=tool.archive)
         mixture = mixture_of(tool, ports)
-        if mixture is not None:
-            spec = spec_to_run(tool, spec, ports.isolated.plan(mixture.registered, spec, options, inputs))
+
+        def complete(spec: TransformSpec, inputs: dict[str, InputFile]) -> TransformSpec:
+            if mixture is None:
+                return spec
+            return spec_to_run(tool, spec, ports.isolated.plan(mixture.registered, spec, options, inputs))
+
+        spec = TransformSpec(produces=asked.produces, name="fingerprint", archive=tool.archive)
         return ports.store.blobs.put_with(
-            lambda path: ports.isolated.run(
-                tool.registered, spec, options, inputs, path, ports.threads, lambda *_: None
+            lambda path: ports.isolated.run_fixed(
+                tool.registered, asked.name, spec, options, folder, path, ports.threads, complete
             ),
             lambda _: None,
         )
-
-
-def _artifact(path: Path) -> Artifact:
-    with path.open("rb") as file:
-        return Artifact(Digest(hashlib.file_digest(file, "sha256").hexdigest()), path.stat().st_size)
 
 
 def mixture_of(tool: Tool, ports: Ports) -> Tool | None:

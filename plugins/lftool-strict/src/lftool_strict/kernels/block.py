@@ -146,16 +146,11 @@ def _row_sigma(program: Program, position: Value) -> Value:
 def _magnitude(block: Block) -> Value:
     """Return the bits of the largest magnitude of each lane's weights; as integers they are ordered like the floats."""
     program = block.p
-    largest = program.variable(program.i32(0))
-    step = min(block.kernel.elements, 32)
-    with program.loop(block.kernel.elements // step) as group:
-        part = block.x.part(group * step, step)
-        found = largest.get()
-        for index in range(step):
-            bits = Value(program, program.builder.bitcast(part[index].ir, found.ir.type)) & 0x7FFFFFFF
-            found = program.maximum(found, bits)
-        largest.set(found)
-    return largest.get()
+
+    def step(index: Value | int, found: Value) -> tuple[Value]:
+        return (program.maximum(found, program.bits(block.x[index]) & 0x7FFFFFFF),)
+
+    return program.fold(block.kernel.elements, (program.i32(0),), step)[0]
 
 
 def sigma_program(kind: str, machine: Machine) -> str:

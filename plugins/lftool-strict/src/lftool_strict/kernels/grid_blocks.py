@@ -79,21 +79,25 @@ def _close_gaps(p: Program, found: Found, values: Array, each: int) -> None:
 
     It does not move on in its output where a group is zero. The scales and the highest bits of points stay in place.
     """
-    groups, ranks = len(found.live), _ranks(p, found)
-    skipped = p.i32(0)
-    for group in range(groups):
-        skipped = skipped | p.widen(found.live[group] == 0)
+    groups, ranks = len(found.live), p.array(len(found.live), INT)
+    for group, rank in enumerate(_ranks(p, found)):
+        ranks[group] = rank
+    (skipped,) = p.fold(groups, (p.i32(0),), lambda group, so_far: (so_far | p.widen(found.live[group] == 0),))
     with p.if_any(skipped != 0):
         moved = p.array(groups * each, INT)
-        for slot in range(groups):
-            for at in range(each):
-                value = p.i32(0)
-                for group in range(slot, groups):
-                    here = (ranks[group] == slot) & (found.live[group] != 0)
-                    value = p.select(here, values[group * each + at], value)
-                moved[slot * each + at] = value
-        for at in range(groups * each):
+        with p.loop(groups) as slot, p.loop(each) as at:
+            place = p.number(slot)
+
+            def move(group: Value | int, value: Value) -> tuple[Value]:
+                here = (ranks[group] == place) & (found.live[group] != 0)
+                return (p.select(here, values[p.index(group) * each + at], value),)
+
+            (moved[slot * each + at],) = p.fold(groups, (p.i32(0),), move)
+
+        def put_back(at: Value | int) -> None:
             values[at] = moved[at]
+
+        p.each(groups * each, put_back)
 
 
 def _pack_iq3_s(block: Block, found: Found) -> None:

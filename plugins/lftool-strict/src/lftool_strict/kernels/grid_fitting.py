@@ -108,13 +108,19 @@ class Group:
         else:
             if form.plain is None:
                 raise ValueError("an importance matrix is needed")
-            w = p.array(len(x))
-            for index in range(len(x)):
-                w[index] = form.plain(p, x[index], sigma)
-        roots, reach = p.array(len(x)), p.f32(0.0)
-        for index in range(len(x)):
+            w, plain = p.array(len(x)), form.plain
+
+            def weigh(index: Value | int) -> None:
+                w[index] = plain(p, x[index], sigma)
+
+            p.each(len(x), weigh)
+        roots = p.array(len(x))
+
+        def measure(index: Value | int, reach: Value) -> tuple[Value]:
             roots[index] = p.sqrt(w[index])
-            reach = p.maximum(p.absolute(x[index]), reach)
+            return (p.maximum(p.absolute(x[index]), reach),)
+
+        (reach,) = p.fold(len(x), (p.f32(0.0),), measure)
         return cls(p.array(len(x)), w, roots, reach)
 
 
@@ -129,10 +135,11 @@ class Found:
     live: Array
 
 
-def _magnitudes(p: Program, form: Form, x: Vectors, group: Group) -> list[Value]:
+def _magnitudes(p: Program, form: Form, x: Vectors, group: Group) -> Array:
     """Set the magnitudes of a group; return its signs, eight to an integer."""
-    found = []
-    for first in range(0, len(x), 8):
+    found = p.array(len(x) // 8, INT)
+    with p.loop(len(found)) as eight:
+        first = eight * 8
         bits, odd = p.i32(0), p.i32(0)
         for index in range(8):
             negative = ~(x[first + index] >= 0.0)
@@ -154,14 +161,14 @@ def _magnitudes(p: Program, form: Form, x: Vectors, group: Group) -> list[Value]
                 group.x[first + index] = p.select(flips, -value, value)
                 bits = bits ^ (p.widen(flips) << index)
             bits = bits & 127
-        found.append(bits)
+        found[eight] = bits
     return found
 
 
 def _levels_to_points(block: Block, form: Form, group: Group, inverse: Value, points: Points) -> None:
     """Round every magnitude to a level, and set the points that the levels make."""
     p, grid = block.p, form.grid
-    for number in range(form.group // grid.dimensions):
+    with p.loop(form.group // grid.dimensions) as number:
         point = p.i32(0)
         for axis in range(grid.dimensions):
             value = group.x[number * grid.dimensions + axis]
@@ -173,8 +180,8 @@ def _levels_to_points(block: Block, form: Form, group: Group, inverse: Value, po
 def _sums(block: Block, form: Form, group: Group, entries: Array, finder: Finder) -> tuple[Value, Value]:
     """Return the sums of a least-squares fit of a scale to points."""
     p, grid = block.p, form.grid
-    qx, q2 = p.f32(0.0), p.f32(0.0)
-    for number in range(form.group // grid.dimensions):
+
+    def step(number: Value | int, qx: Value, q2: Value) -> tuple[Value, Value]:
         entry = entries[number]
         for axis in range(grid.dimensions):
             index = number * grid.dimensions + axis
@@ -182,6 +189,9 @@ def _sums(block: Block, form: Form, group: Group, entries: Array, finder: Finder
             w = group.w[index]
             qx = qx + w * group.x[index] * q
             q2 = q2 + w * q * q
+        return qx, q2
+
+    qx, q2 = p.fold(form.group // grid.dimensions, (p.f32(0.0), p.f32(0.0)), step, 8 // grid.dimensions)
     return qx, q2
 
 
@@ -189,9 +199,9 @@ def _fit(block: Block, form: Form, group: Group, live: Value, finder: Finder) ->
     """Return the scale of a group and the entries of its points; and the lanes that count."""
     p, count = block.p, form.group // form.grid.dimensions
     points, kept = Points.of(p, count), p.array(count, INT)
-    top = group.x[0]
-    for index in range(1, form.group):
-        top = p.select(top > group.x[index], top, group.x[index])
+    (top,) = p.fold(
+        form.group, (group.x[0],), lambda index, top: (p.select(top > group.x[index], top, group.x[index]),)
+    )
     live = live & (~(top < binary32(form.least)) if form.least else top != 0.0)
     if form.searched:
         start, _ = positive_scale_search(p, group.x, group.w, form.top + 2)
@@ -272,7 +282,8 @@ def write_block(block: Block, form: Form, pack: Callable[[Block, Found], None]) 
         scale, entries, live = _fit(block, form, group, everywhere, finder)
         negative = scale < 0.0
         scale = p.select(live, p.select(negative, -scale, scale), 0.0)
-        for eight, bits in enumerate(signs):
+        for eight in range(len(signs)):
+            bits = signs[eight]
             turned = p.select(negative, ~bits & (127 if form.even else 255), bits)
             found.signs[number * (form.group // 8) + eight] = p.select(live, turned, 0)
         for point in range(per_group):

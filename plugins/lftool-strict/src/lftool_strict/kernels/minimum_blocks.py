@@ -21,6 +21,7 @@ from lftool_strict.lanes.values import BYTE, INT
 
 if TYPE_CHECKING:
     from lftool_strict.kernels.block import Block
+    from lftool_strict.kernels.search import Vectors
     from lftool_strict.lanes.program import Program
     from lftool_strict.lanes.values import Value
 
@@ -89,9 +90,12 @@ def _search(block: Block, size: int, plain: Steps, important: Steps) -> Groups:
         else:
             w = p.array(size)
             average = None if size == 16 else p.sqrt(sum_of_squares(p, x) / float(size))
-            for index in range(size):
+
+            def weigh(index: Value | int, x: Vectors = x, w: Array = w, average: Value | None = average) -> None:
                 magnitude = p.absolute(x[index])
                 w[index] = magnitude if average is None else average + magnitude
+
+            p.each(size, weigh)
             found = scale_min_search(block, x, w, plain)
         groups.keep(group, found, p)
     return groups
@@ -112,17 +116,21 @@ def _requantise(
     x = block.x.part(group * size, size)
     out = levels.part(group * size, size)
     gone = d == 0.0
-    largest = p.f32(0.0)
-    for index in range(size):
-        largest = p.maximum(largest, p.absolute(x[index] + minimum))
+    (largest,) = p.fold(size, (p.f32(0.0),), lambda index, so_far: (p.maximum(so_far, p.absolute(x[index] + minimum)),))
     block.require_range(largest / p.absolute(d), ~gone)
-    for index in range(size):
+
+    def quantise(index: Value | int) -> None:
         out[index] = p.to_byte(p.to_int(level(p, (x[index] + minimum) / d, 0, limit)))
+
+    p.each(size, quantise)
     with p.if_any(gone):
         found = groups.found(group, limit)
-        for index in range(size):
+
+        def keep(index: Value | int) -> None:
             kept = p.to_byte(p.to_int(found.levels(p, x[index])))
             out[index] = p.select(gone, kept, out[index])
+
+        p.each(size, keep)
 
 
 def _k45(block: Block, bits: int) -> None:

@@ -35,15 +35,21 @@ def pack_nibbles(block: Block, levels: Array, start: int) -> None:
     p = block.p
     with p.loop(4) as pair:
         low, high = levels.part(pair * 64, 32), levels.part(pair * 64 + 32, 32)
-        for index in range(32):
-            block.put(pair * 32 + (start + index), (low[index] & 0xF) | (high[index] << 4))
+
+        def pack(index: Value | int) -> None:
+            block.put(pair * 32 + start + index, (low[index] & 0xF) | (high[index] << 4))
+
+        p.each(32, pack)
 
 
 def pack_pairs(block: Block, levels: Array, start: int) -> None:
     """Pack 2-bit levels as Q2_K and Q3_K do: four of 32 apart in a byte."""
     p = block.p
     with p.loop(2) as half:
-        for index in range(32):
-            one = [levels[half * 128 + (index + 32 * j)] for j in range(4)]
+
+        def pack(index: Value | int) -> None:
+            one = [levels[half * 128 + 32 * j + index] for j in range(4)]
             byte = one[0] | (one[1] << 2) | (one[2] << 4) | (one[3] << 6)
-            block.put(half * 32 + (start + index), byte)
+            block.put(half * 32 + start + index, byte)
+
+        p.each(32, pack)

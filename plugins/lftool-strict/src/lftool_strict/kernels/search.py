@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lftool_strict.lanes.program import Program, Variable
 
 GROUP_MAX_EPS = 1e-15
+HOT = 16  # steps written in a row where most of the time is spent
 
 
 def binary32(number: float) -> float:
@@ -37,7 +38,7 @@ class Vectors(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Value: ...
+    def __getitem__(self, index: Value | int) -> Value: ...
 
 
 def eps(p: Program) -> Value:
@@ -47,11 +48,13 @@ def eps(p: Program) -> Value:
 
 def largest(p: Program, x: Vectors) -> tuple[Value, Value]:
     """Return the value of largest magnitude, the first of equals, and its magnitude."""
-    top, magnitude = p.f32(0.0), p.f32(0.0)
-    for index in range(len(x)):
+
+    def step(index: Value | int, top: Value, magnitude: Value) -> tuple[Value, Value]:
         size = p.absolute(x[index])
         larger = size > magnitude
-        top, magnitude = p.select(larger, x[index], top), p.select(larger, size, magnitude)
+        return p.select(larger, x[index], top), p.select(larger, size, magnitude)
+
+    top, magnitude = p.fold(len(x), (p.f32(0.0), p.f32(0.0)), step)
     return top, magnitude
 
 
@@ -92,16 +95,18 @@ def scale_search(p: Program, x: Vectors, w: Vectors, limit: int) -> Scale:
     zero = magnitude < eps(p)
     n = len(x)
     weighted = p.array(n)
-    for index in range(n):
+
+    def weigh(index: Value | int) -> None:
         weighted[index] = w[index] * x[index]
 
-    def sums(inverse: Value) -> tuple[Value, Value]:
-        lx, l2 = p.f32(0.0), p.f32(0.0)
-        for index in range(n):
+    p.each(n, weigh)
+
+    def sums(inverse: Value) -> list[Value]:
+        def step(index: Value | int, lx: Value, l2: Value) -> tuple[Value, Value]:
             found = level(p, inverse * x[index], -limit, limit - 1)
-            lx = lx + weighted[index] * found
-            l2 = l2 + w[index] * found * found
-        return lx, l2
+            return lx + weighted[index] * found, l2 + w[index] * found * found
+
+        return p.fold(n, (p.f32(0.0), p.f32(0.0)), step)
 
     first = p.f32(-limit) / top
     lx, l2 = sums(first)
@@ -160,29 +165,31 @@ class Steps:
 def scale_min_search(block: Block, x: Vectors, w: Vectors, steps: Steps) -> ScaleMin:
     """make_qkx2_quants and make_qkx3_quants: weighted least squares of a scale and a minimum that is not positive."""
     p, n, limit = block.p, len(x), steps.limit
-    low = high = x[0]
-    sum_w = w[0]
-    sum_x = sum_w * x[0]
-    for index in range(1, n):
-        low = p.select(x[index] < low, x[index], low)
-        high = p.select(x[index] > high, x[index], high)
-        sum_w = sum_w + w[index]
-        sum_x = sum_x + w[index] * x[index]
+
+    def first_step(index: Value | int, low: Value, high: Value, sum_w: Value, sum_x: Value) -> tuple[Value, ...]:
+        at, weight = x[index], w[index]
+        return p.select(at < low, at, low), p.select(at > high, at, high), sum_w + weight, sum_x + weight * at
+
+    # -0.0 + w is w, also where w is -0.0.
+    low, high, sum_w, sum_x = p.fold(n, (x[0], x[0], p.f32(-0.0), p.f32(-0.0)), first_step)
     least = low
     low = p.select(low > 0.0, 0.0, low)
     flat = high == low
     aux = p.array(n)
 
     def error(scale: Value, minimum: Value) -> Value:
-        total = p.f32(0.0)
-        for index in range(n):
+        def step(index: Value | int, total: Value) -> tuple[Value]:
             off = scale * aux[index] + minimum - x[index]
-            total = total + w[index] * (p.absolute(off) if steps.mad else off * off)
-        return total
+            return (total + w[index] * (p.absolute(off) if steps.mad else off * off),)
+
+        return p.fold(n, (p.f32(0.0),), step, HOT)[0]
 
     inverse = p.f32(limit) / (high - low)
-    for index in range(n):
+
+    def note(index: Value | int) -> None:
         aux[index] = level(p, inverse * (x[index] - low), 0, limit)
+
+    p.each(n, note)
     block.require_range(p.absolute(inverse) * (high - low), ~flat)
     first = p.f32(1.0) / inverse
     best = p.variable(error(first, low))
@@ -194,14 +201,14 @@ def scale_min_search(block: Block, x: Vectors, w: Vectors, steps: Steps) -> Scal
         inverse = p.look_up(table, step) / (high - lowest)
         reach = p.maximum(p.absolute(high - lowest), p.absolute(least - lowest))
         block.require_range(p.absolute(inverse) * reach, ~flat)
-        sum_l, sum_l2, sum_xl = p.f32(0.0), p.f32(0.0), p.f32(0.0)
-        for index in range(n):
+
+        def fit(index: Value | int, sum_l: Value, sum_l2: Value, sum_xl: Value) -> tuple[Value, Value, Value]:
             found = level(p, inverse * (x[index] - lowest), 0, limit)
             aux[index] = found
             weighted = w[index] * found
-            sum_l = sum_l + weighted
-            sum_l2 = sum_l2 + weighted * found
-            sum_xl = sum_xl + weighted * x[index]
+            return sum_l + weighted, sum_l2 + weighted * found, sum_xl + weighted * x[index]
+
+        sum_l, sum_l2, sum_xl = p.fold(n, [p.f32(0.0)] * 3, fit, HOT)
         determinant = sum_w * sum_l2 - sum_l * sum_l
         fitted = (sum_l2 * sum_x - sum_l * sum_xl) / determinant
         clipped = fitted > 0.0
@@ -231,41 +238,46 @@ def positive_scale_search(p: Program, x: Vectors, w: Vectors, limit: int) -> tup
     Levels wrap to 8 bits where ggml stores them in `uint8_t`: negative inputs are rare, and come out as there.
     """
     n = len(x)
-    top = p.f32(0.0)
-    for index in range(n):
-        top = p.maximum(top, x[index])
+    (top,) = p.fold(n, (p.f32(0.0),), lambda index, top: (p.maximum(top, x[index]),))
     zero = top < eps(p)
     inverse = p.f32(limit) / top
     first = p.f32(1.0) / inverse
-    total = p.f32(0.0)
-    for index in range(n):
+
+    def first_error(index: Value | int, total: Value) -> tuple[Value]:
         wrapped = nearest(p, inverse * x[index]) & 0xFF
         off = x[index] - first * p.to_float(wrapped)
-        total = total + w[index] * off * off
+        return (total + w[index] * off * off,)
+
+    (total,) = p.fold(n, (p.f32(0.0),), first_error)
     best, kept = p.variable(total), p.variable(inverse)
     steps = [step for step in range(-4, 5) if step]
     table = p.table([binary32(binary32(binary32(0.1) * step) + limit) for step in steps])
     with p.loop(len(steps)) as step:
         inverse = p.look_up(table, step) / top
         scale = p.f32(1.0) / inverse
-        total = p.f32(0.0)
-        for index in range(n):
+
+        def error(index: Value | int, total: Value) -> tuple[Value]:
             off = x[index] - scale * p.to_float(p.minimum(nearest(p, inverse * x[index]), limit))
-            total = total + w[index] * off * off
+            return (total + w[index] * off * off,)
+
+        (total,) = p.fold(n, (p.f32(0.0),), error)
         better = total < best.get()
         best.set_where(better, total)
         kept.set_where(better, inverse)
     levels = p.array(n, INT)
-    lx, l2 = p.f32(0.0), p.f32(0.0)
-    for index in range(n):
-        found = p.minimum(nearest(p, kept.get() * x[index]), limit)
+    inverse = kept.get()
+
+    def take(index: Value | int, lx: Value, l2: Value) -> tuple[Value, Value]:
+        found = p.minimum(nearest(p, inverse * x[index]), limit)
         levels[index] = found & 0xFF
         real = p.to_float(found)
-        lx = lx + w[index] * x[index] * real
-        l2 = l2 + w[index] * real * real
+        return lx + w[index] * x[index] * real, l2 + w[index] * real * real
+
+    lx, l2 = p.fold(n, (p.f32(0.0), p.f32(0.0)), take)
     sum_lx, sum_l2 = p.variable(lx), p.variable(l2)
     with improving(p, ~zero) as changed:
-        for index in range(n):
+
+        def improve(index: Value | int) -> None:
             weighted = w[index] * x[index]
             old = p.to_float(levels[index])
             lx = sum_lx.get() - weighted * old
@@ -279,5 +291,7 @@ def positive_scale_search(p: Program, x: Vectors, w: Vectors, limit: int) -> tup
             sum_lx.set_where(better, new_lx)
             sum_l2.set_where(better, new_l2)
             changed.set(changed.get() | p.widen(better))
+
+        p.each(n, improve, 2)
     scale = p.select(sum_l2.get() > 0.0, sum_lx.get() / sum_l2.get(), 0.0)
     return p.select(zero, 0.0, scale), [p.select(zero, 0, levels[index]) for index in range(n)]

@@ -58,13 +58,19 @@ def _signed_levels(block: Block, groups: Signed, group: Value, d: Value, levels:
     x, out = block.x.part(group * 16, 16), levels.part(group * 16, 16)
     gone = d == 0.0
     block.require_range(groups.magnitudes[group] / p.absolute(d), ~gone)
-    for index in range(16):
+
+    def quantise(index: Value | int) -> None:
         out[index] = p.to_byte(p.to_int(level(p, x[index] / d, -limit, limit - 1)) + limit)
+
+    p.each(16, quantise)
     with p.if_any(gone):
         found = groups.found(group, limit)
-        for index in range(16):
+
+        def keep(index: Value | int) -> None:
             kept = p.to_byte(p.to_int(found.levels(p, x[index])))
             out[index] = p.select(gone, kept, out[index])
+
+        p.each(16, keep)
 
 
 def write_q6_k(block: Block) -> None:
@@ -86,11 +92,15 @@ def write_q6_k(block: Block) -> None:
     inverse = p.f32(-128.0) / top
     d_half = p.select(empty, 0, to_half(p, p.f32(1.0) / inverse))
     rounded = p.array(16)
-    for j in range(16):
+    d = half_to_float(p, d_half)
+
+    def round_scale(j: Value | int) -> None:
         scale = p.select(empty, 0, p.minimum(nearest(p, inverse * groups.scales[j]), 127))
-        block.put(192 + j, scale)
+        block.put(192 + p.index(j), scale)
         # Stored in 8 bits: -128 to 127 are what it can be.
-        rounded[j] = half_to_float(p, d_half) * p.to_float(scale)
+        rounded[j] = d * p.to_float(scale)
+
+    p.each(16, round_scale)
     block.put_half(208, d_half)
     levels = p.array(_QK, BYTE)
     with p.loop(16) as group:
@@ -100,12 +110,15 @@ def write_q6_k(block: Block) -> None:
         with p.loop(_QK) as at:
             levels[at] = p.select(empty, nothing, levels[at])
     with p.loop(2) as half:
-        for index in range(32):
-            q = [levels[half * 128 + (index + 32 * j)] for j in range(4)]
+
+        def pack(index: Value | int) -> None:
+            q = [levels[half * 128 + 32 * j + index] for j in range(4)]
             block.put(half * 64 + index, (q[0] & 0xF) | (q[2] << 4))
-            block.put(half * 64 + (index + 32), (q[1] & 0xF) | (q[3] << 4))
+            block.put(half * 64 + 32 + index, (q[1] & 0xF) | (q[3] << 4))
             high = (q[0] >> 4) | ((q[1] >> 4) << 2) | ((q[2] >> 4) << 4) | ((q[3] >> 4) << 6)
-            block.put(half * 32 + (128 + index), high)
+            block.put(half * 32 + 128 + index, high)
+
+        p.each(32, pack)
 
 
 def _q3_search(block: Block, x: Part, groups: Signed, group: Value, kept: Array) -> None:

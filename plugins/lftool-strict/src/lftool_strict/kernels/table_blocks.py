@@ -48,14 +48,13 @@ def _iq4_scale(block: Block, x: Vectors, w: Vectors) -> Value:
     p = block.p
     top, magnitude = largest(p, x)
 
-    def sums(inverse: Value) -> tuple[Value, Value]:
-        qx, q2 = p.f32(0.0), p.f32(0.0)
-        for index in range(len(x)):
+    def sums(inverse: Value) -> list[Value]:
+        def step(index: Value | int, qx: Value, q2: Value) -> tuple[Value, Value]:
             value = _iq4_value(p, inverse * x[index])
             weighted = w[index] * value
-            qx = qx + weighted * x[index]
-            q2 = q2 + weighted * value
-        return qx, q2
+            return qx + weighted * x[index], q2 + weighted * value
+
+        return p.fold(len(x), (p.f32(0.0), p.f32(0.0)), step)
 
     qx, q2 = sums(p.f32(1.0) / (-top / float(_IQ4[0])))
     start = p.select(q2 > 0.0, qx / q2, 0.0)
@@ -80,8 +79,11 @@ def _iq4_scales(block: Block) -> Array:
             w = important_weights(block, x, block.importance.part(group * 32, 32), sigma)
         else:
             w = p.array(32)
-            for index in range(32):
+
+            def weigh(index: Value | int, x: Vectors = x, w: Array = w) -> None:
                 w[index] = x[index] * x[index]
+
+            p.each(32, weigh)
         scales[group] = _iq4_scale(block, x, w)
     return scales
 
@@ -120,9 +122,12 @@ def write_iq4_xs(block: Block) -> None:
         block.put(4 + j, (six[2 * j] & 0xF) | ((six[2 * j + 1] & 0xF) << 4))
     with p.loop(8) as group:
         x, by = block.x.part(group * 32, 32), inverses[group]
-        for index in range(16):
+
+        def pack(index: Value | int, x: Vectors = x, by: Value = by, group: Value = group) -> None:
             low, high = (_iq4_index(p, by * x[place]) for place in (index, index + 16))
-            block.put(group * 16 + (8 + index), low | (high << 4))
+            block.put(group * 16 + 8 + index, low | (high << 4))
+
+        p.each(16, pack)
 
 
 def _log2_carries() -> list[tuple[int, int]]:
@@ -181,8 +186,10 @@ def write_mxfp4(block: Block) -> None:
             best, least = p.select(nearer, index, best), p.select(nearer, error, least)
         return best
 
-    for index in range(16):
-        block.put(1 + index, index_of(block.x[index]) | (index_of(block.x[index + 16]) << 4))
+    def pack(index: Value | int) -> None:
+        block.put(p.index(index) + 1, index_of(block.x[index]) | (index_of(block.x[index + 16]) << 4))
+
+    p.each(16, pack, 4)
 
 
 def _trits(block: Block) -> Array:

@@ -63,23 +63,34 @@ class Sorted:
         """Sort a group."""
         count = len(x)
         made = cls(p.array(count), p.array(count), p.array(count, INT))
-        for index in range(count):
-            made.x[index], made.w[index], made.number[index] = x[index], w[index], p.i32(index)
-        for low, high in _comparators(count):
+
+        def take(index: Value | int) -> None:
+            made.x[index], made.w[index], made.number[index] = x[index], w[index], p.number(index)
+
+        p.each(count, take)
+        pairs = list(_comparators(count))
+        table = p.places([place for pair in pairs for place in pair])
+
+        def compare(index: Value | int) -> None:
+            low, high = (p.place(table, index * 2 + which) for which in range(2))
             one, other = made.x[low], made.x[high]
             first, second = made.number[low], made.number[high]
             swap = (other < one) | ((other == one) & (second < first))
             for values in (made.x, made.w, made.number):
                 a, b = values[low], values[high]
                 values[low], values[high] = p.select(swap, b, a), p.select(swap, a, b)
+
+        p.each(len(pairs), compare, 2)
         return made
 
     def border(self, p: Program, place: Value) -> tuple[Value, Value]:
         """Return the weight at a place and its number; infinity behind the last."""
-        x, number = p.f32(_INFINITY), p.i32(0)
-        for index in range(len(self.x)):
-            here = place == index
-            x, number = p.select(here, self.x[index], x), p.select(here, self.number[index], number)
+
+        def step(index: Value | int, x: Value, number: Value) -> tuple[Value, Value]:
+            here = place == p.number(index)
+            return p.select(here, self.x[index], x), p.select(here, self.number[index], number)
+
+        x, number = p.fold(len(self.x), (p.f32(_INFINITY), p.i32(0)), step)
         return x, number
 
 
@@ -228,10 +239,12 @@ def _fit_group(
 ) -> tuple[Value, Value, list[Value], Value]:
     """Return scale and side of a group, the entries of its points, and the lanes that count."""
     p, count = block.p, form.group
-    top = p.absolute(x[0])
-    for index in range(1, count):
+
+    def larger(index: Value | int, top: Value) -> tuple[Value]:
         size = p.absolute(x[index])
-        top = p.select(top > size, top, size)
+        return (p.select(top > size, top, size),)
+
+    (top,) = p.fold(count, (p.absolute(x[0]),), larger)
     live = ~(top < binary32(form.least))
     found = Sorted.of(p, x, w)
     best = Best.of(p, top)
@@ -242,32 +255,32 @@ def _fit_group(
     negative = scale < 0.0
     points, scales, shifts = p.array(form.points, INT), p.array(1), p.array(form.points)
     given = p.array(count)
-    for number in range(form.points):
-        point = p.i32(0)
+    with p.loop(form.points) as number:
+        point, start = p.i32(0), p.number(number * _GRID.dimensions)
         for axis in range(_GRID.dimensions):
             index = number * _GRID.dimensions + axis
             value = given[index] = x[index]
-            below = [(value < at) | ((value == at) & (p.i32(index) < other)) for at, other in (first, second)]
+            below = [(value < at) | ((value == at) & (start + axis < other)) for at, other in (first, second)]
             level = p.select(below[0], p.i32(0), p.select(below[1], p.i32(1), p.i32(2)))
             point = point | (p.select(negative, p.i32(2) - level, level) << (_GRID.bits * axis))
         points[number] = point
     scale = p.select(negative, -scale, scale)
     side = p.select(negative, p.i32(3 if form.halves else 1) - side, side)
     scales[0] = scale
-    for number in range(form.points):
-        shifts[number] = form.shift(p, side, number)
+    for each in range(form.points):
+        shifts[each] = form.shift(p, side, each)
     entries = p.array(form.points, INT)
     finder.find(points, scales, shifts, given, w, entries)
     qx, q2, beside = p.f32(0.0), p.f32(0.0), p.i32(0)
-    for number in range(form.points):
-        entry = entries[number]
+    for each in range(form.points):
+        entry = entries[each]
         block.report((entry == NOT_FOUND) & live, OVERFLOW)
         beside = beside | (~entry & ON_GRID)
         for axis in range(_GRID.dimensions):
-            index = number * _GRID.dimensions + axis
-            q = _value(p, finder, entry, axis, shifts[number])
-            qx = qx + w[index] * q * x[index]
-            q2 = q2 + w[index] * q * q
+            place = each * _GRID.dimensions + axis
+            q = _value(p, finder, entry, axis, shifts[each])
+            qx = qx + w[place] * q * x[place]
+            q2 = q2 + w[place] * q * q
     fits = (beside != 0) & (qx > 0.0) & (q2 > 0.0)
     scale = p.select(live, p.select(fits, qx / q2, scale), 0.0)
     kept = [p.select(live, entries[number], 0) for number in range(form.points)]

@@ -24,11 +24,12 @@ from lftool_strict.lanes.ir import (
 from lftool_strict.lanes.values import BYTE, FLOAT, INT, LONG, Number, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lftool_strict.lanes.ir import FloatType, Type
     from lftool_strict.lanes.machine import Machine
 
+WRITTEN = 8  # steps of a loop that are written in a row
 _ALIGNMENT = 64
 _MAGIC = 12582912.0  # 1.5 * 2**23: the sum has no bits behind the point
 ARGUMENTS = ("source", "importance", "extra", "output", "begin", "end", "per_row", "flags")
@@ -69,6 +70,11 @@ class Array:
         return self._program.builder.load(self.place(index, lane))
 
 
+def _sum(start: Value | int, index: Value | int) -> Value | int:
+    """Return a sum of places; of two numbers, a number."""
+    return index + start if isinstance(index, Value) else start + index
+
+
 class Part:
     """Some consecutive vectors of an array."""
 
@@ -78,11 +84,11 @@ class Part:
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Value:
-        return self._array[self._start + index]
+    def __getitem__(self, index: Value | int) -> Value:
+        return self._array[_sum(self._start, index)]
 
-    def __setitem__(self, index: int, value: Value) -> None:
-        self._array[self._start + index] = value
+    def __setitem__(self, index: Value | int, value: Value) -> None:
+        self._array[_sum(self._start, index)] = value
 
 
 class Variable:
@@ -163,6 +169,10 @@ class Program:
         """Return the low 32 bits of a 64-bit scalar."""
         return Value(self, self.builder.trunc(number.ir, INT))
 
+    def number(self, index: Value | int) -> Value:
+        """Return a 64-bit scalar, or a number, as 32-bit integers in all lanes."""
+        return self.spread(self.short(index)) if isinstance(index, Value) else self.i32(index)
+
     def index(self, number: Value | int) -> Value:
         """Return a 64-bit scalar."""
         return number if isinstance(number, Value) else Value(self, LONG(number))
@@ -189,6 +199,15 @@ class Program:
         """Return constants that `look_up` reads at run time."""
         self._tables += 1
         return self.module.table(FLOAT, numbers, f"{self.name}.table{self._tables - 1}")
+
+    def places(self, numbers: Sequence[int]) -> Ref:
+        """Return constants that `place` reads at run time."""
+        self._tables += 1
+        return self.module.table(LONG, numbers, f"{self.name}.table{self._tables - 1}")
+
+    def place(self, table: Ref, index: Value | int) -> Value:
+        """Return entry `index` of `places`, to index an array with."""
+        return Value(self, self.builder.load(self.builder.gep(table, self.index(index).ir)))
 
     def look_up(self, table: Ref, index: Value) -> Value:
         """Return entry `index`, a scalar, in all lanes."""
@@ -219,6 +238,44 @@ class Program:
         counter.add_incoming(following, build.block)
         build.cbranch(build.icmp_signed("<", following, self.index(count).ir), head, after)
         build.position_at_end(after)
+
+    def fold(
+        self, count: int, start: Sequence[Value], step: Callable[..., Sequence[Value]], written: int = WRITTEN
+    ) -> list[Value]:
+        """Return what `step(index, *values)` makes of the values, from the first index to the last.
+
+        Args:
+            count: Steps in all.
+            start: The values to begin with.
+            step: Writes one step; its index is a number, or a scalar of the running loop.
+            written: Steps that are written in a row and repeated at run time: more take longer to compile.
+        """
+        if count <= written:
+            values = list(start)
+            for index in range(count):
+                values = list(step(index, *values))
+            return values
+        repeated, rest = divmod(count, written)
+        kept = [self.variable(value) for value in start]
+        with self.loop(repeated) as turn:
+            values = [one.get() for one in kept]
+            for index in range(written):
+                values = list(step(turn * written + index, *values))
+            for one, value in zip(kept, values, strict=True):
+                one.set(value)
+        values = [one.get() for one in kept]
+        for index in range(count - rest, count):
+            values = list(step(index, *values))
+        return values
+
+    def each(self, count: int, step: Callable[[Value | int], None], written: int = WRITTEN) -> None:
+        """Do `step(index)` from the first index to the last; see `fold`."""
+
+        def one(index: Value | int) -> Sequence[Value]:
+            step(index)
+            return ()
+
+        self.fold(count, (), one, written)
 
     @contextmanager
     def if_any(self, mask: Value) -> Iterator[None]:
