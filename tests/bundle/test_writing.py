@@ -178,6 +178,30 @@ def test_a_blob_that_changed_since_its_facts_were_noted(tmp_path, position):
     )
 
 
+@pytest.mark.parametrize("position", [0, CHUNK + 9])
+def test_a_blob_that_a_bundle_begins_with_and_that_changed(tmp_path, position):
+    """Its own digest runs along: the CRC-32 shows an accident, the digest anything."""
+    data = content(CHUNK + 10)
+    made = hash_bytes(data)
+    changed = data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+    blob = tmp_path / "blob"
+    blob.write_bytes(changed)
+    facts = hash_bytes(changed).facts  # as if the CRC-32 were the same
+    for given, why in ((made.facts, "its CRC-32 has changed"), (facts, "it has changed")):
+        with (tmp_path / "out").open("w+b") as out, pytest.raises(CorruptBlobError) as caught:
+            copy_blob(blob, made.artifact, given, out.fileno(), 0, hashlib.sha256(), first=True)
+        assert caught.value.message == f"the cached blob {made.artifact.sha256} was corrupted: {why}"
+
+
+def test_a_blob_that_a_bundle_begins_with_is_copied_and_hashed(tmp_path):
+    data = content(CHUNK + 10)
+    (tmp_path / "blob").write_bytes(data)
+    made, running = hash_bytes(data), hashlib.sha256()
+    with (tmp_path / "out").open("w+b") as out:
+        copy_blob(tmp_path / "blob", made.artifact, made.facts, out.fileno(), 0, running, first=True)
+    assert ((tmp_path / "out").read_bytes(), running.hexdigest()) == (data, made.artifact.sha256.hex)
+
+
 def test_a_blob_that_was_cut_since_its_facts_were_noted(tmp_path):
     data = content(1000)
     made = hash_bytes(data)

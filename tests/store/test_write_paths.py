@@ -35,6 +35,7 @@ ALLOWED = {
     ("host/workers.py", "Workers.start", "open"),
     # An empty file for a worker to write; in the store it is there already, made by a durable write.
     ("host/isolated.py", "Isolated.run", "touch"),
+    ("host/isolated.py", "Isolated.run_fixed", "touch"),
     # The identity of this process in a namespace of its own; files of the kernel's.
     ("host/confining.py", "_map_ids", "open"),
     # The pipe to the parent process, not a file.
@@ -46,6 +47,8 @@ ALLOWED = {
     ("builtin/python_runtime/runner.py", "Chat._save", "os.open"),
     # The reader of standard output has gone: what is still to be written goes nowhere.
     ("cli/main.py", "_run", "open"),
+    # Content of a durable file that has no name yet, early; it is synced again before it gets one.
+    ("bundle/copying.py", "_copy", "os.fdatasync"),
     # Weights of a bundle on their way into the store: the durable file that they are written to has no name yet.
     ("bundle/extraction.py", "copy_weights", "open"),
     # What a server that is being checked printed; it has no name, and goes with its descriptor.

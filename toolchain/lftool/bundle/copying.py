@@ -74,12 +74,16 @@ def _copy_through_memory(source: int, destination: int, size: int, offset: int, 
 
 
 class _Rechecker:
-    """Reads a blob once: updates the running hash of the bundle, and re-checks the chunk digests and CRC-32."""
+    """Reads a blob once: updates the running hash of the bundle, and re-checks the blob's digests and CRC-32.
 
-    def __init__(self, source: int, artifact: Artifact, facts: BlobFacts) -> None:
+    Where the bundle begins with the blob, the running hash is the blob's; else every chunk is hashed once more.
+    """
+
+    def __init__(self, source: int, artifact: Artifact, facts: BlobFacts, *, first: bool) -> None:
         self._source = source
         self._artifact = artifact
         self._facts = facts
+        self._first = first
 
     def run(self, running: Any, helper: ThreadPoolExecutor) -> None:  # noqa: ANN401 - hashlib has no public type
         crc = 0
@@ -96,7 +100,7 @@ class _Rechecker:
             if pending is not None:
                 pending.result()
             pending = helper.submit(running.update, view)
-            if hashlib.sha256(view).digest() != self._facts.chunks[index * 32 : index * 32 + 32]:
+            if not self._first and hashlib.sha256(view).digest() != self._facts.chunks[index * 32 : index * 32 + 32]:
                 pending.result()
                 self._corrupt(f"bytes {position} to {position + len(view)} have changed")
             crc = crc32(view, crc)
@@ -106,12 +110,23 @@ class _Rechecker:
             pending.result()
         if crc != self._facts.crc32:
             self._corrupt("its CRC-32 has changed")
+        if self._first and running.hexdigest() != self._artifact.sha256.hex:
+            self._corrupt("it has changed")
 
     def _corrupt(self, why: str) -> None:
         raise CorruptBlobError(self._artifact, f"the cached blob {self._artifact.sha256} was corrupted: {why}")
 
 
-def copy_blob(blob: Path, artifact: Artifact, facts: BlobFacts, destination: int, offset: int, running: Any) -> None:  # noqa: ANN401 - hashlib has no public type
+def copy_blob(
+    blob: Path,
+    artifact: Artifact,
+    facts: BlobFacts,
+    destination: int,
+    offset: int,
+    running: Any,  # noqa: ANN401 - hashlib has no public type
+    *,
+    first: bool = False,
+) -> None:
     """Copy a blob to `offset` of the open file `destination`, and update the hash `running` with its bytes.
 
     Args:
@@ -120,7 +135,8 @@ def copy_blob(blob: Path, artifact: Artifact, facts: BlobFacts, destination: int
         facts: The blob's expected CRC-32 and chunk digests.
         destination: File descriptor of the bundle that is being written.
         offset: Where to write the blob, in bytes.
-        running: A hashlib object.
+        running: A hashlib object for SHA-256.
+        first: Whether it has hashed nothing yet.
 
     Raises:
         CorruptBlobError: The blob does not match `artifact` or `facts`.
@@ -132,7 +148,7 @@ def copy_blob(blob: Path, artifact: Artifact, facts: BlobFacts, destination: int
         with ThreadPoolExecutor(2) as pool:
             copying = pool.submit(_copy, source, destination, artifact.size, offset, stop)
             try:
-                _Rechecker(source, artifact, facts).run(running, pool)
+                _Rechecker(source, artifact, facts, first=first).run(running, pool)
             except BaseException:
                 stop.set()
                 raise
@@ -144,3 +160,5 @@ def copy_blob(blob: Path, artifact: Artifact, facts: BlobFacts, destination: int
 def _copy(source: int, destination: int, size: int, offset: int, stop: threading.Event) -> None:
     if not _share_extents(source, destination, size, offset):
         _copy_range(source, destination, size, offset, stop)
+    if size > CHUNK_SIZE:  # the disk writes while the rest is hashed; committing the file syncs it in any case
+        os.fdatasync(destination)

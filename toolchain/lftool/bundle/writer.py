@@ -135,6 +135,10 @@ class _Pulsing:
         self.pulse()
         self.state.update(data)
 
+    def hexdigest(self) -> str:
+        digest: str = self.state.hexdigest()
+        return digest
+
 
 def signed_tail(manifest: BundleManifest, manifest_bytes: bytes, signatures: Iterable[bytes]) -> tuple[int, bytes, int]:
     """Return what follows the body of a bundle: where it begins, signature members and directory, and the file's size.
@@ -189,7 +193,7 @@ class BundleWriter:
         self._manifest_bytes = emit_manifest(self.manifest)
         self._state = hashlib.sha256()
         arrangement = self._arrange(())
-        self._copy(self.manifest.prefix.artifact, out, 0)
+        self._copy(self.manifest.prefix.artifact, out, 0, first=True)
         contents: Mapping[str, Member] = {member.path: member for member in self.manifest.members}
         for item in arrangement.members:
             self._write(bytes(item.gap) + item.header, out, item.header_offset - item.gap)
@@ -202,11 +206,11 @@ class BundleWriter:
         unsigned.update(arrangement.directory)
         return Artifact(Digest(unsigned.hexdigest()), arrangement.size)
 
-    def _copy(self, artifact: Artifact, out: OutputFile, offset: int) -> None:
+    def _copy(self, artifact: Artifact, out: OutputFile, offset: int, *, first: bool = False) -> None:
         out.file.flush()
         facts = self.blobs.facts(artifact)
         hasher = _Pulsing(self._state, self.pulse)
-        copy_blob(self.blobs.path(artifact), artifact, facts, out.file.fileno(), offset, hasher)
+        copy_blob(self.blobs.path(artifact), artifact, facts, out.file.fileno(), offset, hasher, first=first)
 
     def _write(self, data: bytes, out: OutputFile, offset: int) -> None:
         out.file.seek(offset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -212,10 +213,11 @@ class ContentStore:
 
     def _write_facts(self, blob: Blob) -> None:
         data = blob.facts.crc32.to_bytes(_CRC_BYTES, "big") + blob.facts.chunks
+        data += hashlib.sha256(data).digest()  # a bundle's table of chunks is made of them
         write_durably(self._facts_path(blob.artifact), data, "facts", mode=0o600, temporary=self._temporary)
 
     def facts(self, artifact: Artifact) -> Facts:
-        """Return the CRC-32 and chunk digests of a blob, from the file next to it or by reading the blob.
+        """Return the CRC-32 and chunk digests of a blob, from the file next to it, if that is sound, or by reading the blob.
 
         Raises:
             IntegrityError: The blob does not match its name.
@@ -226,8 +228,9 @@ class ContentStore:
             data = self._facts_path(artifact).read_bytes()
         except OSError:
             data = b""
-        if len(data) == _CRC_BYTES + chunks * _DIGEST_BYTES:
-            return Facts(crc32=int.from_bytes(data[:_CRC_BYTES], "big"), chunks=data[_CRC_BYTES:])
+        content, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+        if len(content) == _CRC_BYTES + chunks * _DIGEST_BYTES and hashlib.sha256(content).digest() == digest:
+            return Facts(crc32=int.from_bytes(content[:_CRC_BYTES], "big"), chunks=content[_CRC_BYTES:])
         return self.check(artifact).facts
 
     def check(self, artifact: Artifact) -> Blob:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,6 +89,8 @@ class StrictQuantizer:
 
     def tool(self) -> ToolIdentity:
         """Return the versions of this plugin and of llvmlite, and the library that compiles the kernels."""
+        from importlib import metadata  # noqa: PLC0415 - slow to import, and child processes do not need it
+
         spec = importlib.util.find_spec("llvmlite")
         folder = Path(spec.origin).parent / "binding" if spec and spec.origin else Path()
         files = sorted(path for path in folder.glob("*llvmlite*") if path.is_file())
