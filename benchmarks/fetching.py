@@ -146,7 +146,7 @@ def fetch_rows(folder: Path, template: Path, rounds: int) -> list[Row]:
             ours=tuple(ours),
             peer=tuple(peer),
             peer_name="curl to a file, then openssl dgst -sha256",
-            budget=1.0,
+            budget=0.95,
         ),
         Row(
             name="fetch 1 GiB from a Hugging Face endpoint",

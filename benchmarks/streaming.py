@@ -16,7 +16,7 @@ from rows import Row
 if TYPE_CHECKING:
     from lftool.pipeline.ports import Ports
 
-TIMES_FASTER = 5
+TIMES_FASTER = 6
 RECIPE = """
 [bundle]
 name = "bench"
