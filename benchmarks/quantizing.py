@@ -21,7 +21,7 @@ GIBIBYTE = 1024**3
 BUDGETS = {"Q4_K_M": 6, "Q5_K_M": 6, "Q6_K": 5, "IQ4_XS": 6, "Q8_0": 2, "Q4_0": 2}
 
 # The same, with an importance matrix: types that are made of points of a grid.
-GRID_BUDGETS = {"IQ2_XXS": 10, "IQ2_XS": 10, "IQ2_S": 10, "IQ3_XXS": 10, "IQ3_S": 10, "IQ1_S": 6, "IQ1_M": 6}
+GRID_BUDGETS = {"IQ2_XXS": 9.5, "IQ2_XS": 10, "IQ2_S": 10, "IQ3_XXS": 9.5, "IQ3_S": 10, "IQ1_S": 6, "IQ1_M": 6}
 
 PEER = """
 import ctypes, hashlib, sys
