@@ -48,7 +48,9 @@ ALLOWED = {
     # The reader of standard output has gone: what is still to be written goes nowhere.
     ("cli/main.py", "_run", "open"),
     # Content of a durable file that has no name yet, early; it is synced again before it gets one.
-    ("bundle/copying.py", "_copy", "os.fdatasync"),
+    ("bundle/copying.py", "_copy", "os.fsync"),
+    # A layer in the scratch folder of an export, early; the whole folder is synced before it gets its name.
+    ("builtin/container.py", "_write_layer", "os.fsync"),
     # Weights of a bundle on their way into the store: the durable file that they are written to has no name yet.
     ("bundle/extraction.py", "copy_weights", "open"),
     # What a server that is being checked printed; it has no name, and goes with its descriptor.

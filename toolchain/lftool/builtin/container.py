@@ -143,6 +143,8 @@ def _write_layer(request: ExportRequest, folder: Path) -> Artifact:
         _copy(descriptor, out.fileno(), request.bundle.size, len(header))
         out.seek(0, os.SEEK_END)
         out.write(padding)
+        out.flush()
+        os.fsync(out.fileno())  # the disk writes while the rest is hashed; the core syncs the image in any case
         found = hashed.result()
     unnamed.rename(folder / found.hex)
     return Artifact(found, len(header) + request.bundle.size + len(padding))

@@ -161,4 +161,4 @@ def _copy(source: int, destination: int, size: int, offset: int, stop: threading
     if not _share_extents(source, destination, size, offset):
         _copy_range(source, destination, size, offset, stop)
     if size > CHUNK_SIZE:  # the disk writes while the rest is hashed; committing the file syncs it in any case
-        os.fdatasync(destination)
+        os.fsync(destination)
