@@ -107,7 +107,7 @@ class Transform(Protocol):
     def probe_inputs(self, use: str, folder: Path) -> Mapping[str, Path]:
         """Write a fixed small input and return role to file. The sha256 of `run`'s output for it is the fingerprint.
 
-        Transforms with the same semantics write the same input.
+        Transforms with the same semantics write the same input. `run` follows in the same process, on another object.
 
         Args:
             use: What is made, such as a file type, followed by `+imatrix` if an importance matrix is used.

@@ -6,7 +6,6 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-from lftool.errors import LftoolError
 from lftool.pipeline.graph.steps import Fetch, Quantize
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def fingerprints_ahead(graph: Graph, pins: Pins, ports: Ports) -> Iterator[None]
         from lftool.pipeline.tools.tool import fingerprint  # noqa: PLC0415 - most builds quantise nothing
 
         for step in steps:
-            with contextlib.suppress(LftoolError, KeyboardInterrupt):  # the latter when the build is cancelled
+            with contextlib.suppress(Exception, KeyboardInterrupt):  # the latter when the build is cancelled
                 if step.locked is not None:
                     fingerprint(pins.quantizer(step), step.locked.uses, ports)
 
