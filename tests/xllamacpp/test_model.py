@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import math
 import time
@@ -18,7 +19,7 @@ from lftool.builtin.python_runtime import PythonRuntime
 from lftool_llamacpp.requests import BadRequestError
 from lftool_llamacpp.server import load_script
 from lftool_xllamacpp import talking
-from lftool_xllamacpp.engine import Engine, EngineError, EngineOptions
+from lftool_xllamacpp.engine import Engine, EngineError, EngineOptions, reason
 from lftool_xllamacpp.loading import load as load_without_data
 from lftool_xllamacpp.model import Model, renderer
 from lftool_xllamacpp.starting import load
@@ -193,6 +194,33 @@ def test_an_adapter_in_a_bundle_is_refused(runner):
     bundle.adapter = 5
     with pytest.raises(SystemExit, match="does not take the LoRA adapter"):
         load(runner, bundle, argparse.Namespace(threads=1, think=None))
+
+
+class Written(io.BytesIO):
+    """A log that gets more every time it is read."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        super().__init__()
+        self.pieces = list(pieces)
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.pieces:
+            self.seek(0, io.SEEK_END)
+            self.write(self.pieces.pop(0))
+            self.seek(0)
+        return super().read(size)
+
+
+def test_a_reason_that_is_logged_late_is_waited_for():
+    """llama.cpp logs in a thread of its own: line by line, or half a line, and perhaps after it has failed."""
+    log = Written(
+        b"", b"0.0 I llama: so far so good\n", b"0.1 E llama_model_load: error loading", b" model: bad\n0.2 E failed\n"
+    )
+    assert reason(log) == "bad"
+
+
+def test_nobody_waits_for_a_reason_for_ever():
+    assert reason(Written(b"0.0 I llama: nothing is wrong\n"), patience=0.05) == "it does not say why"
 
 
 def test_a_model_is_tried_without_its_data(tmp_path, monkeypatch):

@@ -16,9 +16,10 @@ import re
 import signal
 import socket
 import tempfile
+import time
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import xllamacpp
 from attrs import frozen
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
 BATCH = 512  # tokens of a prompt that are read at once; behind each, it can be stopped
 _SECONDS = 3600.0  # a step of a slow prompt on a slow processor ends within it
 _OK = 200
-_ERROR_LINE = re.compile(r"\A\S+ E (?P<said>.*)\Z")
+_ERROR_LINE = re.compile(r"\A\S+ E (?P<said>.*?)\r?\n\Z")
 _FUNCTION = re.compile(r"\A\w+: (error loading model: )?(\w+: )?")
 _NUMBERS = itertools.count()
 _LONGEST_FOLDER = 80  # bytes: with its name, a socket's path has at most 103 (unix(7), and macOS)
 _MOST_LOG_BYTES = 1 << 20  # that are looked at
+_LOG_SECONDS, _LOOK_SECONDS = 2.0, 0.01
 
 
 class EngineError(ValueError):
@@ -111,14 +113,25 @@ def _kept_log(folder: Path) -> Iterator[Any]:
             os.close(before)
 
 
-def _reason(log: Any) -> str:  # noqa: ANN401 - a file
-    """Return the first error of a log without the name of llama.cpp's function; later ones only repeat that it failed."""
-    log.seek(0)
-    for line in log.read(_MOST_LOG_BYTES).decode(errors="replace").splitlines():
-        found = _ERROR_LINE.match(line)
-        if found:
-            return _FUNCTION.sub("", found["said"])
-    return "it does not say why"
+def reason(log: BinaryIO, patience: float = _LOG_SECONDS) -> str:
+    """Return the first error of a log without the name of llama.cpp's function; later ones only repeat that it failed.
+
+    A thread of llama.cpp's writes the log, and may do so only after the call has failed.
+
+    Args:
+        log: The file that it writes to.
+        patience: How long to wait for an error, in seconds.
+    """
+    end = time.monotonic() + patience
+    while True:
+        log.seek(0)
+        for line in log.read(_MOST_LOG_BYTES).splitlines(keepends=True):
+            found = _ERROR_LINE.match(line.decode(errors="replace"))
+            if found:
+                return _FUNCTION.sub("", found["said"])
+        if time.monotonic() > end:
+            return "it does not say why"
+        time.sleep(_LOOK_SECONDS)
 
 
 def _explained(reason: str) -> str:
@@ -163,7 +176,7 @@ class Engine:
                 self._server = xllamacpp.Server(parameters)
             except RuntimeError:
                 self._path.unlink(missing_ok=True)
-                raise EngineError(f"llama.cpp cannot load the model: {_explained(_reason(log))}") from None
+                raise EngineError(f"llama.cpp cannot load the model: {_explained(reason(log))}") from None
         for stop, handler in handlers.items():
             signal.signal(stop, handler)  # the engine takes them for itself
         atexit.register(self._path.unlink, missing_ok=True)
