@@ -17,7 +17,8 @@ from lftool.errors import FormatError
 from lftool.models.digest import Artifact
 from lftool.models.manifest import is_large
 from lftool.models.run_contract import RunContract
-from lftool.store.hashing import hash_bytes
+from lftool.store.cas import CorruptBlobError
+from lftool.store.hashing import Blob, Facts, hash_bytes
 
 DOCUMENTS = {
     "lftool/recipe.toml": "recipe",
@@ -48,6 +49,15 @@ class Files:
 
     def facts(self, artifact: Artifact):
         return self._hashed[artifact].facts
+
+    def change(self, artifact: Artifact) -> None:
+        """Change the last byte of a blob, as if its CRC-32 stayed the same."""
+        data = self.path(artifact).read_bytes()
+        data = data[:-1] + bytes([data[-1] ^ 1])
+        self.path(artifact).write_bytes(data)
+        made = self._hashed[artifact]
+        facts = Facts(crc32=hash_bytes(data).facts.crc32, chunks=made.facts.chunks)
+        self._hashed[artifact] = Blob(artifact=artifact, facts=facts)
 
 
 @pytest.fixture
@@ -164,6 +174,19 @@ def test_a_reader_takes_as_much_as_its_limit(tmp_path, plan, documents, blobs, m
     monkeypatch.setattr(reader, limit, most - 1)
     with pytest.raises(FormatError, match=f"{most - 1}"), opened(tmp_path / "bundle"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("role", "why"), [("runtime", "it has changed"), ("license", "bytes 0 to 4 have changed")], ids=["first", "later"]
+)
+def test_a_blob_that_changed_is_found_where_the_bundle_begins_and_later(tmp_path, plan, documents, blobs, role, why):
+    """What a bundle begins with is hashed once, as part of the bundle; what comes later, by chunk as well."""
+    artifacts = {member.role: member.artifact for member in plan.members} | {plan.prefix.role: plan.prefix.artifact}
+    manifest = make_manifest(IDENTITY, plan, documents, blobs)
+    blobs.change(artifacts[role])
+    with pytest.raises(CorruptBlobError) as caught:
+        written(tmp_path / "bundle", manifest, blobs)
+    assert caught.value.message == f"the cached blob {artifacts[role].sha256} was corrupted: {why}"
 
 
 def test_there_are_at_most_as_many_signatures_as_a_reader_takes(tmp_path, plan, documents, blobs):
