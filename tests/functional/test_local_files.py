@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import shutil
 import tomllib
+from types import SimpleNamespace
 
+import attrs
 import pytest
 
+from lftool.api import ProjectFiles
+from lftool.models.digest import Digest
+from lftool.models.lock import LockedFile
+from lftool.pipeline.sources.local_files import changed_files
+from lftool.store.store import Store
 from lftool.testing import tiny_gguf
 
 CHANGED = "; it has changed since it was locked"
@@ -178,3 +185,17 @@ def test_a_file_of_another_size_is_not_copied(locked_project):
     assert "error: source 'base', file model.gguf: expected sha256 " in done.err
     assert done.err.endswith(f"{CHANGED}\n  hint: {HINT}\n")
     assert list((locked_project.cache / "cas-v1").rglob("*")) == []
+
+
+def test_of_two_equal_files_the_one_that_is_not_copied_is_compared_too(tmp_path):
+    """The store needs one of them; the other may have changed all the same."""
+    for name in ("one", "two"):
+        (tmp_path / name).write_bytes(b"equal")
+    file = LockedFile(path="one", size=5, sha256=Digest.of(b"equal"))
+    other = attrs.evolve(file, path="two")
+    parts = SimpleNamespace(needed_files=[("base", file), ("lora", other)])
+    lock = SimpleNamespace(sources={"base": SimpleNamespace(uri="file:one"), "lora": SimpleNamespace(uri="file:two")})
+    files, store = ProjectFiles(project=tmp_path), Store(tmp_path / "cache")
+    (tmp_path / "two").write_bytes(b"other")
+    (error,) = changed_files(parts, lock, files, store, but=[("base", file)])
+    assert error.message.startswith("source 'lora', file two: expected sha256 ")

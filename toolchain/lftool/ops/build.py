@@ -179,7 +179,7 @@ def build_project(project: Project, ports: Ports, options: BuildOptions) -> list
         ports.records.rebuild = options.rebuild
         recall_outputs(lock, targets, ports)
         plan = plan_build(request, ports)
-        compared = plan.fetched if ports.remote_store is None else frozenset()
+        compared = plan.fetched if ports.remote_store is None else []
         require_unchanged(request.parts, lock, ports.files, ports.store, but=compared)
         built = run_build(request, plan, key, ports, options.executor)
         if not options.locked:

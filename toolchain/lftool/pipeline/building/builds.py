@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from lftool.models.digest import Artifact, Digest
+    from lftool.models.lock import LockedFile
     from lftool.pipeline.graph.steps import Measure
     from lftool.pipeline.ports import Ports
     from lftool.pipeline.stages.signature import SigningKey
@@ -68,9 +69,9 @@ class BuildPlan:
     left: Graph
 
     @property
-    def fetched(self) -> frozenset[Artifact]:
-        """The files that are still to be fetched."""
-        return frozenset(step.output for step in self.left if isinstance(step, Fetch) and not step.cached)
+    def fetched(self) -> list[tuple[str, LockedFile]]:
+        """The files that are still to be fetched, each with the name of its source; of equal files, only the first."""
+        return [(step.source, step.file) for step in self.left if isinstance(step, Fetch) and not step.cached]
 
 
 def plan_build(request: BuildRequest, ports: Ports, wanted: Collection[Product] = ()) -> BuildPlan:

@@ -198,9 +198,10 @@ def fetch_locked(
         UnavailableError: Offline, or the installed source plugin is not the pinned one.
     """
     ports.check_cancelled()
-    if ports.store.blobs.is_sound(wanted.artifact):
-        return wanted.artifact
+    # First, even if another process has stored the blob meanwhile: a build leaves the comparison to this.
     if pinned and take_local(name, lock.sources[name].uri, wanted, ports, packed=packed):
+        return wanted.artifact
+    if ports.store.blobs.is_sound(wanted.artifact):
         return wanted.artifact
     whose = adopt(wanted.artifact, ports.store.blobs)
     if whose is not None:

@@ -30,7 +30,7 @@ _WORTH_REMEMBERING = 1024 * 1024  # a smaller file is hashed faster than a stamp
 
 
 def _artifact(uri: str, file: LockedFile, files: ProjectFiles, store: Store) -> Artifact:
-    """Return a file's current digest and size. A file of another size is not read, since it clearly differs."""
+    """Return a file's current digest and size, as remembered if it has not changed since."""
     with local_file(uri, file.path, files) as opened:
         before = os.fstat(opened.fileno())
         known = store.stamps.recall(before, _KIND) if before.st_size >= _WORTH_REMEMBERING else None
@@ -103,7 +103,7 @@ def _pieces(source: str, file: LockedFile, opened: BinaryIO, ports: Ports) -> It
 
 
 def changed_files(
-    parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store, but: Collection[Artifact] = ()
+    parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store, but: Collection[tuple[str, LockedFile]] = ()
 ) -> list[IntegrityError]:
     """Return an error for each file of a `file:` source that a stage reads and that differs from the lock.
 
@@ -114,7 +114,7 @@ def changed_files(
         lock: The recipe's lock.
         files: Opens files in the project and the user's roots.
         store: Remembers digests by stamp, so that only files touched since are read again.
-        but: Files that are left out, as `take_local` will compare them.
+        but: Names of sources and files that are left out, as `take_local` will compare them.
 
     Raises:
         RecipeError: A source leads outside the project.
@@ -122,7 +122,7 @@ def changed_files(
     found = []
     for name, file in sorted(parts.needed_files, key=lambda each: (each[0], each[1].path)):
         uri = lock.sources[name].uri
-        if not uri.startswith(_SCHEME) or file.artifact in but:
+        if not uri.startswith(_SCHEME) or (name, file) in but:
             continue
         try:
             file.artifact.require(_artifact(uri, file, files, store), _name(name, file))
@@ -134,7 +134,7 @@ def changed_files(
 
 
 def require_unchanged(
-    parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store, but: Collection[Artifact] = ()
+    parts: ModelParts, lock: Lock, files: ProjectFiles, store: Store, but: Collection[tuple[str, LockedFile]] = ()
 ) -> None:
     """Raise IntegrityError if a file of a `file:` source that a stage reads, `but` some, differs from the lock."""
     for error in changed_files(parts, lock, files, store, but):
