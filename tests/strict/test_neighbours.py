@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from lftool_strict.kernels.codebooks import points
+from lftool.api.gguf import grid_points as points
 from lftool_strict.kernels.neighbours import GRIDS, ON_GRID, Grid, tables
 from lftool_strict.lanes.nearest import UNIT
 

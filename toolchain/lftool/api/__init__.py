@@ -24,6 +24,7 @@ from lftool.api.late import late
 if TYPE_CHECKING:
     from lftool.api.checking import Check, CheckContext, Finding
     from lftool.api.credentials import Anonymous, Credential, Credentials
+    from lftool.api.deriving import Arithmetic, DeriveRequest, DeriveResult, Distance, Fit, TensorBytes
     from lftool.api.events import BytesFetched, Event, Notice, StageFinished, StageStarted, TensorDone, WorkStopped
     from lftool.api.exporting import Export, Exporter, ExportRequest
     from lftool.api.figures import EmbeddingFigures, Figures, QualityFigures, QualityRequest
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from lftool.api.protocols import (
         Backend,
         CompiledRuntime,
+        Deriver,
         Layout,
         Observer,
         Progress,
@@ -124,6 +126,7 @@ __all__ = [
     "RUNNER_PATH",
     "WEIGHTS_PATH",
     "Anonymous",
+    "Arithmetic",
     "Artifact",
     "Backend",
     "BackendType",
@@ -140,8 +143,12 @@ __all__ = [
     "ConverterType",
     "Credential",
     "Credentials",
+    "DeriveRequest",
+    "DeriveResult",
+    "Deriver",
     "Device",
     "Digest",
+    "Distance",
     "Does",
     "EmbeddingFigures",
     "EngineRelease",
@@ -155,6 +162,7 @@ __all__ = [
     "FetchError",
     "Figures",
     "Finding",
+    "Fit",
     "FormatError",
     "InputFile",
     "InputWarning",
@@ -211,6 +219,7 @@ __all__ = [
     "StorageError",
     "StoredObject",
     "Style",
+    "TensorBytes",
     "TensorDone",
     "TensorType",
     "ToolArchive",
@@ -245,6 +254,7 @@ __all__ = [
 _MODULES = {
     "lftool.api.checking": ("Check", "CheckContext", "Finding"),
     "lftool.api.credentials": ("Anonymous", "Credential", "Credentials"),
+    "lftool.api.deriving": ("Arithmetic", "DeriveRequest", "DeriveResult", "Distance", "Fit", "TensorBytes"),
     "lftool.api.events": (
         "BytesFetched",
         "Event",
@@ -282,6 +292,7 @@ _MODULES = {
     "lftool.api.protocols": (
         "Backend",
         "CompiledRuntime",
+        "Deriver",
         "Layout",
         "Observer",
         "Progress",

@@ -9,6 +9,8 @@ from lftool.api.late import late
 if TYPE_CHECKING:
     from lftool.api.coverage import check_coverage
     from lftool.api.mixture_options import MixtureOptions
+    from lftool.formats.codebooks import grid_points
+    from lftool.formats.dequantize import Levels, decode_block
     from lftool.formats.file_types import FILE_TYPES
     from lftool.formats.ggml_types import GGML_TYPES
     from lftool.formats.gguf_read import GGUFArray, GGUFHeader, GGUFTensor, padding, read_gguf
@@ -25,12 +27,15 @@ __all__ = [
     "GGUFArray",
     "GGUFHeader",
     "GGUFTensor",
+    "Levels",
     "MixtureOptions",
     "ModelKind",
     "SafetensorsTensor",
     "TensorData",
     "check_coverage",
     "copied_header",
+    "decode_block",
+    "grid_points",
     "metadata_entry",
     "model_kind",
     "padding",
@@ -46,6 +51,8 @@ __all__ = [
 _MODULES = {
     "lftool.api.coverage": ("check_coverage",),
     "lftool.api.mixture_options": ("MixtureOptions",),
+    "lftool.formats.codebooks": ("grid_points",),
+    "lftool.formats.dequantize": ("Levels", "decode_block"),
     "lftool.formats.file_types": ("FILE_TYPES",),
     "lftool.formats.ggml_types": ("GGML_TYPES",),
     "lftool.formats.gguf_read": ("GGUFArray", "GGUFHeader", "GGUFTensor", "padding", "read_gguf"),

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from lftool.api.deriving import Arithmetic, DeriveRequest, DeriveResult
     from lftool.api.figures import Figures, QualityRequest
     from lftool.api.launching import EngineRelease, LaunchCommand, LaunchRequest, Probe
     from lftool.api.load_report import LoadReport, LoadRequest
     from lftool.api.placing import LayoutInputs, LayoutPlan, RuntimeParts
     from lftool.api.sourcing import Resolution, SourceFile, SourceRequest, StoredObject
-    from lftool.api.transforms import InputFile, ToolIdentity, TransformPlan, TransformSpec
+    from lftool.api.transforms import InputFile, TensorType, ToolIdentity, TransformPlan, TransformSpec
+    from lftool.models.digest import Artifact
 
 Progress = Callable[[str, int, int], None]
 Observer = Callable[[Event], None]
@@ -135,6 +137,45 @@ class Transform(Protocol):
             output: Path to write.
             threads: How many threads to use.
             progress: Called as progress(tensor, index, count).
+        """
+
+
+class Deriver(Protocol):
+    """Tells what a tensor was made from. A quantizer whose record has `derives` has these methods as well.
+
+    They run as those of `Transform` do: in a separate process with a cleared environment.
+    """
+
+    def arithmetics(self, types: Sequence[str], *, importance: bool) -> Sequence[Arithmetic]:
+        """Return the arithmetics that it knows for some types; the first is that of the record's `semantics`.
+
+        Args:
+            types: Types of tensors.
+            importance: Whether there is an importance matrix.
+        """
+
+    def derive(self, request: DeriveRequest, threads: int) -> DeriveResult:
+        """Compare a tensor with what a base's tensor becomes.
+
+        Called several times in a process. `threads` changes no result.
+
+        Args:
+            request: The tensors.
+            threads: How many threads to use.
+
+        Raises:
+            FormatError: A weight of the base is not finite, a file is shorter than it should be, or the importance matrix
+                was measured with another model.
+            RecipeError: It does not make the type.
+        """
+
+    def derived_header(self, base: Path, types: Sequence[TensorType], file_type: int) -> Artifact:
+        """Return digest and size of the header of a file that `run` makes.
+
+        Args:
+            base: A GGUF, of which only the header is read.
+            types: The type of every tensor, in the order of the output.
+            file_type: Number of the file type, as in `general.file_type`.
         """
 
 

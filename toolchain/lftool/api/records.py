@@ -190,6 +190,7 @@ class QuantizerType(TransformType):
             not raise. It makes the same bits.
         backend: Backend of the targets for which it may replace that quantizer.
         alignment: The only alignment of weights, in bytes, from which it makes sound files; None if it accepts any.
+        derives: Whether its object is a `Deriver` too, which tells what a tensor was made from.
     """
 
     mixture: str | None = None
@@ -198,6 +199,7 @@ class QuantizerType(TransformType):
     accelerates: str | None = None
     backend: str | None = None
     alignment: int | None = None
+    derives: bool = False
 
 
 @frozen(kw_only=True)

@@ -34,6 +34,10 @@ GROUPS: dict[str, dict[str, str]] = {
     "Check bundles": {
         "verify": "Check a bundle and who signed it.",
         "inspect": "Show what is in a bundle.",
+        "rebuild": "Make a bundle again from its own lock, and compare.",
+        "prove": "Check that a GGUF derives from a base model.",
+        "diff": "Show what differs between two models.",
+        "fingerprint": "Print a digest of a model's tensors.",
         "check": "Run the recipe's checks against bundles.",
         "quality": "Measure what quantising costs, and sign the result.",
     },

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,10 @@ import attrs
 
 from lftool.api import (
     HOOKS,
+    Arithmetic,
     BackendType,
+    DeriveRequest,
+    DeriveResult,
     Device,
     EmbeddingFigures,
     Figures,
@@ -25,6 +29,7 @@ from lftool.api import (
     QualityFigures,
     QualityRequest,
     QuantizerType,
+    TensorType,
     TransformPlan,
     TransformSpec,
 )
@@ -32,14 +37,21 @@ from lftool.codec.options import canonical_options
 from lftool.errors import PluginError, StorageError
 from lftool.host.calls import Call, Watch
 from lftool.host.confinement import for_inputs
-from lftool.host.wire import Task, decode_plan, encode_inputs, encode_spec
+from lftool.host.wire import (
+    Task,
+    decode_derive_result,
+    decode_plan,
+    encode_derive_request,
+    encode_inputs,
+    encode_spec,
+)
 from lftool.host.workers import WorkerRules, Workers
 from lftool.models.digest import Artifact, Digest
 from lftool.store.durable import scratch_directory
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from io import FileIO
 
     from lftool.api import RuntimeType, TransformType
@@ -82,6 +94,29 @@ def _on_gpu(registered: Registered[Any]) -> bool:
     if isinstance(record, QuantizerType):
         return record.backend not in {None, "cpu"}
     return isinstance(record, BackendType) and record.name != "cpu"
+
+
+@attrs.frozen
+class Deriving:
+    """A `Deriver` in a worker. Methods raise whatever the plugin raises; a PluginError if it died."""
+
+    _ask: Callable[..., Any]
+
+    def arithmetics(self, types: Sequence[str], *, importance: bool) -> tuple[Arithmetic, ...]:
+        """Return the arithmetics that it knows for some types."""
+        found = self._ask("arithmetics", {"types": list(types), "importance": importance}, None)
+        return tuple(Arithmetic(**item) for item in found)
+
+    def derive(self, request: DeriveRequest, threads: int) -> DeriveResult:
+        """Compare a tensor with what a base's tensor becomes."""
+        arguments = {"request": encode_derive_request(request), "threads": threads}
+        return decode_derive_result(self._ask("derive", arguments, None))
+
+    def derived_header(self, base: Path, types: Sequence[TensorType], file_type: int) -> Artifact:
+        """Return digest and size of the header that the quantizer would write."""
+        plain = [[item.tensor, item.type] for item in types]
+        found = self._ask("derived_header", {"base": str(base), "types": plain, "file_type": file_type}, None)
+        return Artifact(Digest(found["sha256"]), found["size"])
 
 
 class Isolated:
@@ -299,6 +334,18 @@ class Isolated:
         reads = {**_files(inputs), **_archive(spec)}
         call = self._bounded(registered, "run", reads=reads, writes=[output], gpu=_on_gpu(registered))
         self._call(call, _run_arguments(spec, options, inputs, output, threads), progress, handed=handed)
+
+    @contextlib.contextmanager
+    def deriving(self, registered: Registered[QuantizerType], reads: Mapping[str, Path]) -> Iterator[Deriving]:
+        """Yield a `Deriver` in one worker, which may be asked several times.
+
+        Args:
+            registered: The quantizer.
+            reads: Name of each file or folder that it reads, to its path.
+        """
+        call = self._bounded(registered, "derive", reads=reads, gpu=_on_gpu(registered))
+        with self._asking(call) as ask:
+            yield Deriving(ask)
 
     def measure(
         self,

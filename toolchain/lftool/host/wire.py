@@ -5,9 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import asdict, frozen
 
-from lftool.api import InputFile, TensorType, TransformPlan, TransformSpec
+from lftool.api import (
+    DeriveRequest,
+    DeriveResult,
+    Distance,
+    Fit,
+    InputFile,
+    TensorBytes,
+    TensorType,
+    TransformPlan,
+    TransformSpec,
+)
 from lftool.models.digest import Artifact, Digest
 
 
@@ -95,3 +105,36 @@ def encode_plan(plan: TransformPlan) -> dict[str, Any]:
 def decode_plan(plain: dict[str, Any]) -> TransformPlan:
     """Return a plan from plain data."""
     return TransformPlan(parameters=plain["parameters"], tensors=_decode_types(plain["tensors"]))
+
+
+def encode_derive_request(request: DeriveRequest) -> dict[str, Any]:
+    """Return a request as plain data."""
+    plain = asdict(request)
+    for role in ("base", "made"):
+        plain[role]["path"] = str(plain[role]["path"])
+    return {**plain, "imatrix": None if request.imatrix is None else str(request.imatrix)}
+
+
+def decode_derive_request(plain: dict[str, Any]) -> DeriveRequest:
+    """Return a request from plain data."""
+    tensors = {role: TensorBytes(**{**plain[role], "path": Path(plain[role]["path"])}) for role in ("base", "made")}
+    return DeriveRequest(
+        **{
+            **plain,
+            **tensors,
+            "dimensions": tuple(plain["dimensions"]),
+            "arithmetics": tuple(plain["arithmetics"]),
+            "imatrix": None if plain["imatrix"] is None else Path(plain["imatrix"]),
+        }
+    )
+
+
+def decode_derive_result(plain: dict[str, Any]) -> DeriveResult:
+    """Return a result from plain data."""
+    distance = plain["distance"]
+    return DeriveResult(
+        blocks=plain["blocks"],
+        importance=plain["importance"],
+        fits=tuple(Fit(**item) for item in plain["fits"]),
+        distance=None if distance is None else Distance(**distance),
+    )

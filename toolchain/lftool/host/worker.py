@@ -22,11 +22,21 @@ from typing import IO, TYPE_CHECKING, Any
 import attrs
 from attrs import define
 
-from lftool.api import HOOKS, BackendType, InputWarning, LoadRequest, QualityRequest, Record, RuntimeType, TransformType
+from lftool.api import (
+    HOOKS,
+    BackendType,
+    InputWarning,
+    LoadRequest,
+    QualityRequest,
+    Record,
+    RuntimeType,
+    TensorType,
+    TransformType,
+)
 from lftool.errors import LftoolError, RecipeError, UsageError
 from lftool.host.confining import confine
 from lftool.host.given_options import factory_arguments, given_options
-from lftool.host.wire import decode_inputs, decode_spec, encode_plan
+from lftool.host.wire import decode_derive_request, decode_inputs, decode_spec, encode_plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,8 +80,22 @@ def find_record(module_name: str, hook: str, name: str) -> Record:
     raise LookupError(f"{module_name}.{hook} yields no {name!r}")
 
 
+def _derive(deriver: Any, method: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 - plain data
+    """Call a method of a `Deriver`."""
+    if method == "arithmetics":
+        found = deriver.arithmetics(tuple(arguments["types"]), importance=arguments["importance"])
+        return [attrs.asdict(item) for item in found]
+    if method == "derive":
+        return attrs.asdict(deriver.derive(decode_derive_request(arguments["request"]), arguments["threads"]))
+    types = tuple(TensorType(tensor=tensor, type=kind) for tensor, kind in arguments["types"])
+    header = deriver.derived_header(Path(arguments["base"]), types, arguments["file_type"])
+    return {"sha256": header.sha256.hex, "size": header.size}
+
+
 def _call_transform(record: TransformType, method: str, arguments: dict[str, Any], wire: Wire) -> Any:  # noqa: ANN401
     transform = record.factory()
+    if method in {"arithmetics", "derive", "derived_header"}:
+        return _derive(transform, method, arguments)
     if method == "probe_inputs":
         found = transform.probe_inputs(arguments["use"], Path(arguments["folder"]))
         return {role: str(path) for role, path in found.items()}

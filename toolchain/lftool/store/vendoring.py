@@ -146,14 +146,27 @@ def _in_folder(path: Path) -> Iterator[Entry]:
 
 @frozen(kw_only=True)
 class TakenIn:
-    """The result of reading a vendor folder or archive: the number of blobs, and its records by action."""
+    """The result of reading a vendor folder or archive.
+
+    Attributes:
+        blobs: The number of new blobs.
+        records: Its records, by action.
+        found: Blobs that were wanted by digest alone.
+    """
 
     blobs: int
     records: Mapping[Digest, Mapping[str, Artifact]]
+    found: tuple[Artifact, ...] = ()
 
 
-def take_in(path: Path, wanted: Iterable[Artifact], blobs: ContentStore) -> TakenIn:
+def take_in(path: Path, wanted: Iterable[Artifact], blobs: ContentStore, digests: Iterable[Digest] = ()) -> TakenIn:
     """Import wanted blobs that are missing from the store from a vendor folder or archive, and read its records.
+
+    Args:
+        path: The folder or archive.
+        wanted: The blobs.
+        blobs: The store.
+        digests: Blobs of unknown size that are wanted too.
 
     Raises:
         StorageError: The source cannot be read, or the store cannot be written.
@@ -163,15 +176,19 @@ def take_in(path: Path, wanted: Iterable[Artifact], blobs: ContentStore) -> Take
     missing = {artifact for artifact in wanted if not blobs.is_sound(artifact)}
     if not path.exists():
         raise StorageError(f"there is no {path}", hints=("make one: lftool vendor PATH",))
-    count, records = 0, {}
+    count, records, also, found = 0, {}, frozenset(digests), list[Artifact]()
     with storage_errors("read", path):
         for name, size, pieces in _in_folder(path) if path.is_dir() else _in_archive(path):
             sha256, action = _digest_of(name, _BLOBS), _digest_of(name, _RECORDS)
-            if sha256 is not None and (artifact := Artifact(sha256, size)) in missing:
-                blobs.put(pieces, f"{path}: {name}", expected=artifact)
-                count += 1
+            artifact = None if sha256 is None else Artifact(sha256, size)
+            if artifact is not None and artifact.sha256 in also:
+                found.append(artifact)
+            if artifact is not None and (artifact in missing or artifact.sha256 in also):
+                if not blobs.is_sound(artifact):
+                    blobs.put(pieces, f"{path}: {name}", expected=artifact)
+                    count += 1
             elif action is not None and size <= _MOST_RECORD_BYTES:
                 said = decode_outputs(b"".join(pieces))
                 if said is not None:
                     records[action] = said
-    return TakenIn(blobs=count, records=records)
+    return TakenIn(blobs=count, records=records, found=tuple(found))

@@ -1,4 +1,6 @@
-"""Signed statements: in-toto v1 with the bundle's M and sha256(U) as subjects; SLSA provenance v1, or measured quality.
+"""Signed statements: in-toto v1 with the bundle's M and sha256(U) as subjects.
+
+Their predicates are SLSA provenance v1, measured quality, or what came of a rebuild.
 
 The bundle embeds the provenance predicate; it cannot hold the subjects, since U cannot contain its own digest. A bundle
 never contains measurements.
@@ -19,7 +21,13 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 QUALITY_TYPE = "urn:lftool:predicates:quality:v1"  # docs/reference/quality.md
 
-_KINDS = {PREDICATE_TYPE: "a provenance statement", QUALITY_TYPE: "a statement of quality"}
+REBUILD_TYPE = "urn:lftool:predicates:rebuild:v1"  # docs/reference/rebuild-and-proof.md
+
+_KINDS = {
+    PREDICATE_TYPE: "a provenance statement",
+    QUALITY_TYPE: "a statement of quality",
+    REBUILD_TYPE: "a statement of a rebuild",
+}
 
 
 @frozen(kw_only=True)

@@ -35,6 +35,7 @@ def lftool_quantizers() -> Iterator[QuantizerType]:
         streams=True,
         mixtures=(MIXTURE,),
         preference=10,
+        derives=True,
         options=MixtureOptions,
         factory=StrictQuantizer,
     )

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 SIGMA = "SIGMA"
 
 
-def assembly(name: str, kind: str, machine: Machine, *, important: bool = False, exact: bool = False) -> str:
+def assembly(
+    name: str,
+    kind: str,
+    machine: Machine,
+    *,
+    important: bool = False,
+    exact: bool = False,
+    fused: frozenset[str] = frozenset(),
+) -> str:
     """Return the LLVM assembly of a kernel.
 
     Args:
@@ -25,19 +33,24 @@ def assembly(name: str, kind: str, machine: Machine, *, important: bool = False,
         machine: The processor to write it for.
         important: With an importance matrix.
         exact: The slower variant, for numbers that the other reports as out of range.
+        fused: Places where a multiplication and an addition are one operation; see `lftool_strict.arithmetics`.
     """
     if name == SIGMA:
-        return sigma_program(kind, machine)
+        return sigma_program(kind, machine, fused)
     if name in FLOATS:
         return float_program(name, kind, machine)
-    return block_program(name, KERNELS[name], kind, machine, important=important, exact=exact)
+    return block_program(name, KERNELS[name], kind, machine, important=important, exact=exact, fused=fused)
 
 
 class Kernels:
-    """Kernels for this machine, compiled when they are first asked for; threads share them."""
+    """Kernels for this machine, compiled when they are first asked for; threads share them.
 
-    def __init__(self) -> None:
-        self._machine = this_machine()
+    Args:
+        fused: Places where a multiplication and an addition are one operation; see `lftool_strict.arithmetics`.
+    """
+
+    def __init__(self, fused: frozenset[str] = frozenset()) -> None:
+        self._machine, self._fused = this_machine(), fused
         self._loaded: dict[str, Loaded] = {}
         self._locks: dict[str, threading.Lock] = {}
 
@@ -46,6 +59,6 @@ class Kernels:
         full = program_name(name, kind, important=important, exact=exact)
         with self._locks.setdefault(full, threading.Lock()):  # one thread compiles, others may need another kernel
             if full not in self._loaded:
-                text = assembly(name, kind, self._machine, important=important, exact=exact)
+                text = assembly(name, kind, self._machine, important=important, exact=exact, fused=self._fused)
                 self._loaded[full] = Loaded(object_code(text, self._machine), full)
             return self._loaded[full]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import BinaryIO
 
-    from lftool.api import InputFile, TensorType, TransformSpec
+    from lftool.api import Arithmetic, Artifact, DeriveRequest, DeriveResult, InputFile, TensorType, TransformSpec
     from lftool.api.gguf import GGUFHeader
     from lftool_strict.stream import AnyKernels
 
@@ -200,3 +200,24 @@ class StrictQuantizer:
             with weights.pipe.open("rb", buffering=0) as pipe:
                 piped = PipeFeed(pipe.fileno(), work.slabs, threads)
                 stream(work, head, piped, file.fileno(), threads, progress, kernels)
+
+    def arithmetics(self, types: Sequence[str], *, importance: bool) -> tuple[Arithmetic, ...]:
+        """Return the arithmetics that it can compare tensors of some types with."""
+        from lftool_strict.arithmetics import arithmetics_for  # noqa: PLC0415 - only those who need it load it
+
+        return arithmetics_for(types, important=importance)
+
+    def derive(self, request: DeriveRequest, threads: int) -> DeriveResult:
+        """Compare a tensor with what a base's tensor becomes."""
+        from lftool_strict.deriving import derive  # noqa: PLC0415 - only those who need it load it
+
+        return derive(request, threads)
+
+    def derived_header(self, base: Path, types: Sequence[TensorType], file_type: int) -> Artifact:
+        """Return digest and size of the header of a file that `run` makes."""
+        from lftool.api import Artifact  # noqa: PLC0415 - only those who need it load it
+        from lftool_strict.header import quantised_header  # noqa: PLC0415 - heavy, child processes only
+
+        with base.open("rb") as source:
+            header = read_gguf(source, base.stat().st_size, "the base")
+            return Artifact.of(quantised_header(source, header, types, file_type))

@@ -65,18 +65,25 @@ class Work:
 
 
 def importance_of(tensor: GGUFTensor, imatrix: Mapping[str, array[float]] | None) -> array[float] | None:
+    """Return the importance of a tensor's columns; see `importance_of_columns`."""
+    return None if imatrix is None else importance_of_columns(tensor.name, tensor.dimensions, imatrix)
+
+
+def importance_of_columns(
+    name: str, dimensions: Sequence[int], imatrix: Mapping[str, array[float]]
+) -> array[float] | None:
     """Return the importance of a tensor's columns, as llama.cpp finds it.
 
     Raises:
         FormatError: It is of another size than the tensor.
     """
-    found = None if imatrix is None else imatrix.get(tensor.name)
-    experts = tensor.dimensions[2] if len(tensor.dimensions) > 2 else 1  # noqa: PLR2004 - columns, rows, experts
-    if found is not None and len(found) != tensor.dimensions[0] * experts:
-        if tensor.name not in _EMBEDDINGS:
+    found = imatrix.get(name)
+    experts = dimensions[2] if len(dimensions) > 2 else 1  # noqa: PLR2004
+    if found is not None and len(found) != dimensions[0] * experts:
+        if name not in _EMBEDDINGS:
             raise FormatError(
-                f"tensor {tensor.name}: the importance matrix has {len(found)} values,"
-                f" expected {tensor.dimensions[0] * experts}: it was measured with another model"
+                f"tensor {name}: the importance matrix has {len(found)} values,"
+                f" expected {dimensions[0] * experts}: it was measured with another model"
             )
         found = None
     return found

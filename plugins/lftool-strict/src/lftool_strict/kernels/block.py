@@ -99,7 +99,14 @@ def program_name(name: str, kind: str, *, important: bool, exact: bool) -> str:
 
 
 def block_program(
-    name: str, kernel: Kernel, kind: str, machine: Machine, *, important: bool = False, exact: bool = False
+    name: str,
+    kernel: Kernel,
+    kind: str,
+    machine: Machine,
+    *,
+    important: bool = False,
+    exact: bool = False,
+    fused: frozenset[str] = frozenset(),
 ) -> str:
     """Return the LLVM assembly that makes blocks of a kernel from weights of type `kind`.
 
@@ -110,8 +117,9 @@ def block_program(
         machine: Whose lanes to use.
         important: With an importance matrix.
         exact: Rounding for numbers beyond 2**22, slower.
+        fused: Places where a multiplication and an addition are one operation.
     """
-    program = Program(program_name(name, kind, important=important, exact=exact), machine, exact=exact)
+    program = Program(program_name(name, kind, important=important, exact=exact), machine, exact=exact, fused=fused)
     given = program.arguments
     block = Block(program, kernel, important=important)
     last = given["end"] - 1
@@ -153,12 +161,12 @@ def _magnitude(block: Block) -> Value:
     return program.fold(block.kernel.elements, (program.i32(0),), step)[0]
 
 
-def sigma_program(kind: str, machine: Machine) -> str:
+def sigma_program(kind: str, machine: Machine, fused: frozenset[str] = frozenset()) -> str:
     """Return the LLVM assembly that writes the mean square of every row, summed in order; a lane is a row.
 
     `per_row` is the number of weights in a row, a multiple of 32; `output` receives binary32.
     """
-    program = Program(program_name("SIGMA", kind, important=False, exact=False), machine)
+    program = Program(program_name("SIGMA", kind, important=False, exact=False), machine, fused=fused)
     given = program.arguments
     last = given["end"] - 1
     chunk = 32
@@ -175,7 +183,7 @@ def sigma_program(kind: str, machine: Machine) -> str:
             load_tile(program, pointers, kind, x, chunk)
             running = total.get()
             for index in range(chunk):
-                running = running + x[index] * x[index]
+                running = program.multiply_add("row.squares", x[index], x[index], running)
             total.set(running)
         count = Value(program, program.builder.sitofp(given["per_row"].ir, given["extra"].ir.type.pointee))
         mean = total.get() / program.spread(count)

@@ -165,19 +165,29 @@ def _magnitudes(p: Program, form: Form, x: Vectors, group: Group) -> Array:
     return found
 
 
-def _levels_to_points(block: Block, form: Form, group: Group, inverse: Value, points: Points) -> None:
+def _twice(p: Program, place: str, inverse: Value, value: Value, number: Value) -> Value:
+    """Return twice the level of a weight, not rounded; `place.late` fuses it from the second point of a group on."""
+    found = p.multiply_subtract(place, inverse, value, p.f32(1.0))
+    if f"{place}.late" not in p.fused:
+        return found
+    late = p.multiply_subtract(f"{place}.late", inverse, value, p.f32(1.0))
+    return p.select(p.number(number) == 0, found, late)
+
+
+def _levels_to_points(block: Block, form: Form, group: Group, inverse: Value, points: Points, turn: str) -> None:
     """Round every magnitude to a level, and set the points that the levels make."""
     p, grid = block.p, form.grid
     with p.loop(form.group // grid.dimensions) as number:
         point = p.i32(0)
         for axis in range(grid.dimensions):
             value = group.x[number * grid.dimensions + axis]
-            found = p.to_int(level(p, (inverse * value - 1.0) * 0.5, 0, form.top))
+            twice = _twice(p, f"iq.{turn}.round", inverse, value, number)
+            found = p.to_int(level(p, twice * 0.5, 0, form.top))
             point = point | (found << (grid.bits * axis))
         points.wanted[number] = point
 
 
-def _sums(block: Block, form: Form, group: Group, entries: Array, finder: Finder) -> tuple[Value, Value]:
+def _sums(block: Block, form: Form, group: Group, entries: Array, finder: Finder, turn: str) -> tuple[Value, Value]:
     """Return the sums of a least-squares fit of a scale to points."""
     p, grid = block.p, form.grid
 
@@ -187,8 +197,8 @@ def _sums(block: Block, form: Form, group: Group, entries: Array, finder: Finder
             index = number * grid.dimensions + axis
             q = p.to_float((finder.level(entry, axis) << 1) + 1)
             w = group.w[index]
-            qx = qx + w * group.x[index] * q
-            q2 = q2 + w * q * q
+            qx = p.multiply_add(f"iq.{turn}.qx", w * group.x[index], q, qx)
+            q2 = p.multiply_add(f"iq.{turn}.q2", w * q, q, q2)
         return qx, q2
 
     qx, q2 = p.fold(form.group // grid.dimensions, (p.f32(0.0), p.f32(0.0)), step, 8 // grid.dimensions)
@@ -218,9 +228,9 @@ def _fit(block: Block, form: Form, group: Group, live: Value, finder: Finder) ->
     with p.loop(len(numerators)) as step:
         inverse = p.look_up(table, step) / divisor
         points.scale[0] = p.f32(1.0) / inverse
-        _levels_to_points(block, form, group, inverse, points)
+        _levels_to_points(block, form, group, inverse, points, "next")
         finder.find(points.wanted, points.scale, None, group.x, group.roots, points.entries)
-        qx, q2 = _sums(block, form, group, points.entries, finder)
+        qx, q2 = _sums(block, form, group, points.entries, finder, "next")
         better = (q2 > 0.0) & (qx * qx > best.get() * q2) & live
         fitted = qx / q2
         scale.set_where(better, fitted)
@@ -238,7 +248,7 @@ def _fit(block: Block, form: Form, group: Group, live: Value, finder: Finder) ->
         inverse = p.f32(1.0) / scale.get()
         block.require_range(group.reach * inverse, again)
         points.scale[0] = scale.get()
-        _levels_to_points(block, form, group, inverse, points)
+        _levels_to_points(block, form, group, inverse, points, "again")
         finder.find(points.wanted, points.scale, None, group.x, group.roots, points.entries)
         for number in range(count):
             found = again
@@ -246,7 +256,7 @@ def _fit(block: Block, form: Form, group: Group, live: Value, finder: Finder) ->
                 found = again & ((kept[number] & ON_GRID) == 0)
             block.report((points.entries[number] == NOT_FOUND) & found, OVERFLOW)
             kept[number] = p.select(found, points.entries[number], kept[number])
-        qx, q2 = _sums(block, form, group, kept, finder)
+        qx, q2 = _sums(block, form, group, kept, finder, "again")
         scale.set_where(again & (q2 > 0.0), qx / q2)
     return scale.get(), kept, live
 
@@ -264,7 +274,8 @@ def write_block(block: Block, form: Form, pack: Callable[[Block, Found], None]) 
         least=form.grid.least,
     )
     squares = block_squares(block)
-    sigma = squares / float(QK) if form.sigma == 1 else squares * form.sigma / float(QK)
+    old = form.fudge != 1 and form.grid.name == "IQ3_XXS" and p.does("old.fudge")
+    sigma = squares / float(QK) if form.sigma == 1 or old else squares * form.sigma / float(QK)
     found = Found(
         indices=p.array(QK // form.grid.dimensions, INT),
         signs=p.array(QK // 8, INT),
@@ -297,13 +308,14 @@ def write_block(block: Block, form: Form, pack: Callable[[Block, Found], None]) 
     inverse = p.f32(1.0) / d
     block.require_range(inverse * largest.get(), ~nothing)
     for group_number in range(groups):
-        value = p.minimum(nearest(p, (inverse * found.scales[group_number] - 1.0) * 0.5), 15)
+        twice = p.multiply_subtract("iq.block.round", inverse, found.scales[group_number], p.f32(1.0))
+        value = p.minimum(nearest(p, twice * 0.5), 15)
         found.levels[group_number] = p.select(nothing, 0, p.maximum(value, 0))
     if not form.keeps:
         with p.if_any(nothing), p.loop(len(found.indices)) as at:
             found.indices[at] = p.select(nothing, 0, found.indices[at])
         with p.if_any(nothing), p.loop(len(found.signs)) as at:
             found.signs[at] = p.select(nothing, 0, found.signs[at])
-    scaled = d if form.fudge == 1 else d * binary32(form.fudge)
+    scaled = d if form.fudge == 1 or old else d * binary32(form.fudge)
     block.put_half(0, p.select(nothing, 0, to_half(p, scaled)))
     pack(block, found)

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from lftool_strict.kernels.block import Kernel
 from lftool_strict.kernels.packing import pack_nibbles, pack_pairs, packed_scales, unpacked_scales
-from lftool_strict.kernels.rounding import half_to_float, level, nearest, to_half
+from lftool_strict.kernels.rounding import half_to_float, level, nearest_of, to_half
 from lftool_strict.kernels.search import (
     ScaleMin,
     Steps,
@@ -80,7 +80,7 @@ def _search(block: Block, size: int, plain: Steps, important: Steps) -> Groups:
     if block.importance is not None:
         squares = block_squares(block)
         # Q2_K takes the mean, Q4_K and Q5_K twice the mean.
-        sigma = squares / float(_QK) if size == 16 else squares * 2.0 / float(_QK)
+        sigma = squares / float(_QK) if size == 16 or p.does("old.qp") else squares * 2.0 / float(_QK)
     with p.loop(_QK // size) as group:
         x = block.x.part(group * size, size)
         if block.importance is not None and sigma is not None:
@@ -89,7 +89,7 @@ def _search(block: Block, size: int, plain: Steps, important: Steps) -> Groups:
             found = scale_min_search(block, x, w, important)
         else:
             w = p.array(size)
-            average = None if size == 16 else p.sqrt(sum_of_squares(p, x) / float(size))
+            average = None if size == 16 else p.sqrt(sum_of_squares(p, x, "group.squares") / float(size))
 
             def weigh(index: Value | int, x: Vectors = x, w: Array = w, average: Value | None = average) -> None:
                 magnitude = p.absolute(x[index])
@@ -141,7 +141,7 @@ def _k45(block: Block, bits: int) -> None:
         else Steps(limit=limit, first=-0.5, step=0.1, count=15)
     )
     groups = _search(block, 32, plain, Steps(limit=limit, first=-0.9, step=0.05, count=36))
-    if block.importance is not None:
+    if block.importance is not None and not p.does("old.qp"):
         d, ls = positive_scale_search(p, groups.scales, groups.totals, 63)
         dmin, lm = positive_scale_search(p, groups.minima, groups.totals, 63)
         if bits == 5:
@@ -152,7 +152,7 @@ def _k45(block: Block, bits: int) -> None:
         for values, into in ((groups.scales, ls), (groups.minima, lm)):
             top = _top(p, values)
             inverse = p.select(top > 0.0, p.f32(63.0) / top, 0.0)
-            into += [p.minimum(nearest(p, inverse * values[j]) & 0xFF, 63) for j in range(8)]
+            into += [p.minimum(nearest_of(p, "block.scale", inverse, values[j]) & 0xFF, 63) for j in range(8)]
             halves.append(top / 63.0)
         d, dmin = halves
     packed = packed_scales(p, list(ls), list(lm))
@@ -204,7 +204,7 @@ def write_q2_k(block: Block) -> None:
             top = _top(p, values)
             inverse = p.f32(15.0) / top
             positive = top > 0.0
-            found.append([p.select(positive, nearest(p, inverse * values[j]), 0) for j in range(16)])
+            found.append([p.select(positive, nearest_of(p, "block.scale", inverse, values[j]), 0) for j in range(16)])
         d = p.select(_top(p, groups.scales) > 0.0, _top(p, groups.scales) / 15.0, 0.0)
         dmin = p.select(_top(p, groups.minima) > 0.0, _top(p, groups.minima) / 15.0, 0.0)
         pairs = [(low | (high << 4)) & 0xFF for low, high in zip(*found, strict=True)]

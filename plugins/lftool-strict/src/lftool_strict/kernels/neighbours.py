@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool_strict.kernels.codebooks import points
+from lftool.api.gguf import grid_points as points
 from lftool_strict.lanes.nearest import UNIT
 
 if TYPE_CHECKING:

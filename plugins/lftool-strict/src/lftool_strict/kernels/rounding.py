@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from lftool_strict.lanes.program import Program
     from lftool_strict.lanes.values import Value
 
-__all__ = ["half_to_float", "level", "nearest", "to_half", "to_int_or_least"]
+__all__ = ["half_to_float", "level", "level_of", "nearest", "nearest_of", "to_half", "to_int_or_least"]
 
 _MAGIC = 12582912.0  # 1.5 * 2**23
 _INT_LIMIT = 2147483648.0
@@ -29,6 +29,20 @@ def level(p: Program, value: Value, low: int, high: int) -> Value:
     if p.exact:
         return p.to_float(p.maximum(p.minimum(nearest(p, value), high), low))
     return p.minimum(p.maximum(p.round_half_even(value), float(low)), float(high))
+
+
+def nearest_of(p: Program, place: str, left: Value, right: Value) -> Value:
+    """Return `nearest(left * right)`; where the program fuses the place, the product is not rounded before."""
+    if place not in p.fused:
+        return nearest(p, left * right)
+    return (p.bits(p.multiply_add(place, left, right, p.f32(_MAGIC))) & 0x007FFFFF) - 0x00400000
+
+
+def level_of(p: Program, place: str, left: Value, right: Value, low: int, high: int) -> Value:
+    """Return `level(left * right)`; where the program fuses the place, the product is not rounded before."""
+    if place not in p.fused:
+        return level(p, left * right, low, high)
+    return p.to_float(p.maximum(p.minimum(nearest_of(p, place, left, right), high), low))
 
 
 def to_half(p: Program, value: Value) -> Value:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
-from lftool_strict.kernels.rounding import level, nearest
+from lftool_strict.kernels.rounding import level_of, nearest, nearest_of
 from lftool_strict.lanes.values import INT, Value
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Scale:
 
     def levels(self, p: Program, x: Value) -> Value:
         """Return the kept level of a weight, as a float, counted from 0."""
-        found = level(p, self.inverse * x, -self.limit, self.limit - 1) + float(self.limit)
+        found = level_of(p, "qx.kept.round", self.inverse, x, -self.limit, self.limit - 1) + float(self.limit)
         return p.select(self.zero, 0.0, found)
 
 
@@ -101,22 +101,25 @@ def scale_search(p: Program, x: Vectors, w: Vectors, limit: int) -> Scale:
 
     p.each(n, weigh)
 
-    def sums(inverse: Value) -> list[Value]:
+    def sums(inverse: Value, turn: str) -> list[Value]:
         def step(index: Value | int, lx: Value, l2: Value) -> tuple[Value, Value]:
-            found = level(p, inverse * x[index], -limit, limit - 1)
-            return lx + weighted[index] * found, l2 + w[index] * found * found
+            found = level_of(p, f"qx.{turn}.round", inverse, x[index], -limit, limit - 1)
+            return (
+                p.multiply_add(f"qx.{turn}.lx", weighted[index], found, lx),
+                p.multiply_add(f"qx.{turn}.l2", w[index] * found, found, l2),
+            )
 
         return p.fold(n, (p.f32(0.0), p.f32(0.0)), step)
 
     first = p.f32(-limit) / top
-    lx, l2 = sums(first)
+    lx, l2 = sums(first, "first")
     start = p.select(l2 != 0.0, lx / l2, 0.0)
     scale, best, kept = p.variable(start), p.variable(start * lx), p.variable(first)
     steps = [step for step in range(-9, 10) if step]
     table = p.table([-binary32(limit + binary32(binary32(0.1) * step)) for step in steps])
     with p.loop(len(steps)) as step:
         inverse = p.look_up(table, step) / top
-        lx, l2 = sums(inverse)
+        lx, l2 = sums(inverse, "next")
         better = (l2 > 0.0) & (lx * lx > best.get() * l2)
         quotient = lx / l2
         scale.set_where(better, quotient)
@@ -143,7 +146,8 @@ class ScaleMin:
 
     def levels(self, p: Program, x: Value) -> Value:
         """Return the kept level of a weight, as a float."""
-        return p.select(self.flat, 0.0, level(p, self.inverse * (x - self.origin), 0, self.limit))
+        found = level_of(p, "kx.kept.round", self.inverse, x - self.origin, 0, self.limit)
+        return p.select(self.flat, 0.0, found)
 
 
 @frozen(kw_only=True)
@@ -156,10 +160,14 @@ class Steps:
     count: int
     mad: bool = False
 
-    def numerators(self) -> list[float]:
-        """Return the numerators, rounded after every operation."""
+    def numerators(self, *, fused: bool = False) -> list[float]:
+        """Return the numerators, rounded after every operation; `fused` has no rounding of the product.
+
+        Binary64 holds products and sums of these numbers exactly.
+        """
         first, step = binary32(self.first), binary32(self.step)
-        return [binary32(binary32(first + binary32(step * index)) + self.limit) for index in range(self.count + 1)]
+        products = [step * index if fused else binary32(step * index) for index in range(self.count + 1)]
+        return [binary32(binary32(first + product) + self.limit) for product in products]
 
 
 def scale_min_search(block: Block, x: Vectors, w: Vectors, steps: Steps) -> ScaleMin:
@@ -168,7 +176,12 @@ def scale_min_search(block: Block, x: Vectors, w: Vectors, steps: Steps) -> Scal
 
     def first_step(index: Value | int, low: Value, high: Value, sum_w: Value, sum_x: Value) -> tuple[Value, ...]:
         at, weight = x[index], w[index]
-        return p.select(at < low, at, low), p.select(at > high, at, high), sum_w + weight, sum_x + weight * at
+        return (
+            p.select(at < low, at, low),
+            p.select(at > high, at, high),
+            sum_w + weight,
+            p.multiply_add("kx.x", weight, at, sum_x),
+        )
 
     # -0.0 + w is w, also where w is -0.0.
     low, high, sum_w, sum_x = p.fold(n, (x[0], x[0], p.f32(-0.0), p.f32(-0.0)), first_step)
@@ -177,25 +190,25 @@ def scale_min_search(block: Block, x: Vectors, w: Vectors, steps: Steps) -> Scal
     flat = high == low
     aux = p.array(n)
 
-    def error(scale: Value, minimum: Value) -> Value:
+    def error(scale: Value, minimum: Value, turn: str) -> Value:
         def step(index: Value | int, total: Value) -> tuple[Value]:
-            off = scale * aux[index] + minimum - x[index]
-            return (total + w[index] * (p.absolute(off) if steps.mad else off * off),)
+            off = p.multiply_add(f"kx.{turn}.off", scale, aux[index], minimum) - x[index]
+            return (p.multiply_add(f"kx.{turn}.error", w[index], p.absolute(off) if steps.mad else off * off, total),)
 
         return p.fold(n, (p.f32(0.0),), step, HOT)[0]
 
     inverse = p.f32(limit) / (high - low)
 
     def note(index: Value | int) -> None:
-        aux[index] = level(p, inverse * (x[index] - low), 0, limit)
+        aux[index] = level_of(p, "kx.first.round", inverse, x[index] - low, 0, limit)
 
     p.each(n, note)
     block.require_range(p.absolute(inverse) * (high - low), ~flat)
     first = p.f32(1.0) / inverse
-    best = p.variable(error(first, low))
+    best = p.variable(error(first, low, "first"))
     scale, minimum = p.variable(first), p.variable(low)
     kept, origin = p.variable(inverse), p.variable(low)
-    table = p.table(steps.numerators())
+    table = p.table(steps.numerators(fused="kx.numerator" in p.fused))
     with p.loop(steps.count + 1) as step:
         lowest = minimum.get()
         inverse = p.look_up(table, step) / (high - lowest)
@@ -203,19 +216,23 @@ def scale_min_search(block: Block, x: Vectors, w: Vectors, steps: Steps) -> Scal
         block.require_range(p.absolute(inverse) * reach, ~flat)
 
         def fit(index: Value | int, sum_l: Value, sum_l2: Value, sum_xl: Value) -> tuple[Value, Value, Value]:
-            found = level(p, inverse * (x[index] - lowest), 0, limit)
+            found = level_of(p, "kx.next.round", inverse, x[index] - lowest, 0, limit)
             aux[index] = found
             weighted = w[index] * found
-            return sum_l + weighted, sum_l2 + weighted * found, sum_xl + weighted * x[index]
+            return (
+                p.multiply_add("kx.l", w[index], found, sum_l),
+                p.multiply_add("kx.l2", weighted, found, sum_l2),
+                p.multiply_add("kx.xl", weighted, x[index], sum_xl),
+            )
 
         sum_l, sum_l2, sum_xl = p.fold(n, [p.f32(0.0)] * 3, fit, HOT)
-        determinant = sum_w * sum_l2 - sum_l * sum_l
-        fitted = (sum_l2 * sum_x - sum_l * sum_xl) / determinant
+        determinant = p.difference("kx.determinant", (sum_w, sum_l2), (sum_l, sum_l))
+        fitted = p.difference("kx.minimum", (sum_l2, sum_x), (sum_l, sum_xl)) / determinant
         clipped = fitted > 0.0
         this_min = p.select(clipped, 0.0, fitted)
-        above = p.select(clipped, sum_xl, sum_w * sum_xl - sum_x * sum_l)
+        above = p.select(clipped, sum_xl, p.difference("kx.scale", (sum_w, sum_xl), (sum_x, sum_l)))
         this_scale = above / p.select(clipped, sum_l2, determinant)
-        wrong = error(this_scale, this_min)
+        wrong = error(this_scale, this_min, "next")
         better = (determinant > 0.0) & (wrong < best.get())
         best.set_where(better, wrong)
         scale.set_where(better, this_scale)
@@ -244,9 +261,9 @@ def positive_scale_search(p: Program, x: Vectors, w: Vectors, limit: int) -> tup
     first = p.f32(1.0) / inverse
 
     def first_error(index: Value | int, total: Value) -> tuple[Value]:
-        wrapped = nearest(p, inverse * x[index]) & 0xFF
-        off = x[index] - first * p.to_float(wrapped)
-        return (total + w[index] * off * off,)
+        wrapped = nearest_of(p, "qp.first.round", inverse, x[index]) & 0xFF
+        off = p.subtract_product("qp.first.off", x[index], first, p.to_float(wrapped))
+        return (p.multiply_add("qp.first.error", w[index] * off, off, total),)
 
     (total,) = p.fold(n, (p.f32(0.0),), first_error)
     best, kept = p.variable(total), p.variable(inverse)
@@ -257,8 +274,9 @@ def positive_scale_search(p: Program, x: Vectors, w: Vectors, limit: int) -> tup
         scale = p.f32(1.0) / inverse
 
         def error(index: Value | int, total: Value) -> tuple[Value]:
-            off = x[index] - scale * p.to_float(p.minimum(nearest(p, inverse * x[index]), limit))
-            return (total + w[index] * off * off,)
+            found = p.to_float(p.minimum(nearest_of(p, "qp.next.round", inverse, x[index]), limit))
+            off = p.subtract_product("qp.next.off", x[index], scale, found)
+            return (p.multiply_add("qp.next.error", w[index] * off, off, total),)
 
         (total,) = p.fold(n, (p.f32(0.0),), error)
         better = total < best.get()
@@ -268,10 +286,13 @@ def positive_scale_search(p: Program, x: Vectors, w: Vectors, limit: int) -> tup
     inverse = kept.get()
 
     def take(index: Value | int, lx: Value, l2: Value) -> tuple[Value, Value]:
-        found = p.minimum(nearest(p, inverse * x[index]), limit)
+        found = p.minimum(nearest_of(p, "qp.kept.round", inverse, x[index]), limit)
         levels[index] = found & 0xFF
         real = p.to_float(found)
-        return lx + w[index] * x[index] * real, l2 + w[index] * real * real
+        return (
+            p.multiply_add("qp.kept.lx", w[index] * x[index], real, lx),
+            p.multiply_add("qp.kept.l2", w[index] * real, real, l2),
+        )
 
     lx, l2 = p.fold(n, (p.f32(0.0), p.f32(0.0)), take)
     sum_lx, sum_l2 = p.variable(lx), p.variable(l2)
@@ -280,11 +301,12 @@ def positive_scale_search(p: Program, x: Vectors, w: Vectors, limit: int) -> tup
         def improve(index: Value | int) -> None:
             weighted = w[index] * x[index]
             old = p.to_float(levels[index])
-            lx = sum_lx.get() - weighted * old
-            l2 = sum_l2.get() - w[index] * old * old
+            lx = p.subtract_product("qp.better.lx", sum_lx.get(), weighted, old)
+            l2 = p.subtract_product("qp.better.l2", sum_l2.get(), w[index] * old, old)
             new = p.minimum(nearest(p, x[index] * l2 / lx), limit)
             real = p.to_float(new)
-            new_lx, new_l2 = lx + weighted * real, l2 + w[index] * real * real
+            new_lx = p.multiply_add("qp.better.new_lx", weighted, real, lx)
+            new_l2 = p.multiply_add("qp.better.new_l2", w[index] * real, real, l2)
             better = (lx > 0.0) & (l2 > 0.0) & (new != levels[index])
             better = better & (new_lx * new_lx * sum_l2.get() > sum_lx.get() * sum_lx.get() * new_l2)
             levels[index] = p.select(better, new & 0xFF, levels[index])

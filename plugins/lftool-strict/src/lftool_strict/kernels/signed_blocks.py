@@ -8,7 +8,7 @@ from attrs import frozen
 
 from lftool_strict.kernels.block import Kernel
 from lftool_strict.kernels.packing import pack_pairs
-from lftool_strict.kernels.rounding import half_to_float, level, nearest, to_half
+from lftool_strict.kernels.rounding import half_to_float, level, level_of, nearest, nearest_of, to_half
 from lftool_strict.kernels.search import Scale, eps, improving, largest, scale_search
 from lftool_strict.kernels.weights import block_squares, important_weights, total_weight
 from lftool_strict.lanes.program import Array
@@ -95,7 +95,7 @@ def write_q6_k(block: Block) -> None:
     d = half_to_float(p, d_half)
 
     def round_scale(j: Value | int) -> None:
-        scale = p.select(empty, 0, p.minimum(nearest(p, inverse * groups.scales[j]), 127))
+        scale = p.select(empty, 0, p.minimum(nearest_of(p, "block.scale", inverse, groups.scales[j]), 127))
         block.put(192 + p.index(j), scale)
         # Stored in 8 bits: -128 to 127 are what it can be.
         rounded[j] = d * p.to_float(scale)
@@ -130,20 +130,22 @@ def _q3_search(block: Block, x: Part, groups: Signed, group: Value, kept: Array)
     levels = p.array(16)
     lx, l2 = p.f32(0.0), p.f32(0.0)
     for index in range(16):
-        found = level(p, inverse * x[index], -4, 3)
+        found = level_of(p, "q3.first.round", inverse, x[index], -4, 3)
         levels[index] = found
         w = x[index] * x[index]
-        lx = lx + w * x[index] * found
-        l2 = l2 + w * found * found
+        lx = p.multiply_add("q3.first.lx", w * x[index], found, lx)
+        l2 = p.multiply_add("q3.first.l2", w * found, found, l2)
     sum_lx, sum_l2 = p.variable(lx), p.variable(l2)
     with improving(p, ~zero) as changed:
         for index in range(16):
             w, old = x[index] * x[index], levels[index]
             wx = w * x[index]
-            lx, l2 = sum_lx.get() - wx * old, sum_l2.get() - w * old * old
+            lx = p.subtract_product("q3.better.lx", sum_lx.get(), wx, old)
+            l2 = p.subtract_product("q3.better.l2", sum_l2.get(), w * old, old)
             integer = p.maximum(p.minimum(nearest(p, x[index] * l2 / lx), 3), -4)
             new = p.to_float(integer)
-            new_lx, new_l2 = lx + wx * new, l2 + w * new * new
+            new_lx = p.multiply_add("q3.better.new_lx", wx, new, lx)
+            new_l2 = p.multiply_add("q3.better.new_l2", w * new, new, l2)
             better = (lx > 0.0) & (new != old) & (new_l2 > 0.0)
             better = better & (new_lx * new_lx * sum_l2.get() > sum_lx.get() * sum_lx.get() * new_l2)
             levels[index] = p.select(better, new, old)
@@ -186,7 +188,7 @@ def write_q3_k(block: Block) -> None:
         some = top != 0.0
         inverse = p.f32(-32.0) / top
         # Stored in 8 bits before it is limited.
-        wrapped = [(nearest(p, inverse * groups.scales[j]) << 24) for j in range(16)]
+        wrapped = [(nearest_of(p, "block.scale", inverse, groups.scales[j]) << 24) for j in range(16)]
         signed = [_arithmetic_shift(p, one) for one in wrapped]
         six = [p.select(some, p.maximum(p.minimum(one, 31), -32) + 32, 0) for one in signed]
         d = p.select(some, p.f32(1.0) / inverse, 0.0)

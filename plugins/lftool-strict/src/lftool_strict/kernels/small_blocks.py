@@ -61,15 +61,17 @@ def _plain_levels(block: Block, bits: int, *, minimum: bool) -> tuple[Value, Val
         low, high = _lowest_highest(p, x)
         d = (high - low) / float(limit)
         inverse = _inverse(p, d)
-        found = [(x[index] - low) * inverse + 0.5 for index in range(_GROUP)]
+        half = p.f32(0.5)
+        found = [p.multiply_add("round", x[index] - low, inverse, half) for index in range(_GROUP)]
         # Q5_1 casts to an unsigned byte and does not limit it.
         whole = [to_int_or_least(p, one) & 0xFF for one in found]
         return d, low, whole if bits == 5 else [_limited(p, one, limit) for one in whole]
     top, _ = largest(p, x)
     d = top / float(-(2 ** (bits - 1)))
     inverse = _inverse(p, d)
-    half = 2.0 ** (bits - 1) + 0.5
-    return d, None, [_limited(p, _signed_byte(p, x[index] * inverse + half), limit) for index in range(_GROUP)]
+    half = p.f32(2.0 ** (bits - 1) + 0.5)
+    found = [p.multiply_add("round", x[index], inverse, half) for index in range(_GROUP)]
+    return d, None, [_limited(p, _signed_byte(p, one), limit) for one in found]
 
 
 def _write_nibbles(block: Block, bits: int, *, minimum: bool) -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from lftool_strict.kernels.block import OVERFLOW, Kernel
-from lftool_strict.kernels.rounding import nearest, to_half, to_int_or_least
+from lftool_strict.kernels.rounding import nearest_of, to_half, to_int_or_least
 from lftool_strict.kernels.search import eps, largest
 from lftool_strict.kernels.weights import block_squares, important_weights
 from lftool_strict.lanes.values import BYTE
@@ -43,36 +43,46 @@ def _iq4_index(p: Program, x: Value) -> Value:
     return found
 
 
-def _iq4_scale(block: Block, x: Vectors, w: Vectors) -> Value:
-    """Return the scale of 32 weights, 0 for a group of zeros: weighted least squares over 16 candidates."""
+def _iq4_scale(block: Block, x: Vectors, w: Vectors) -> tuple[Value, Value]:
+    """Return the scale of 32 weights, 0 for a group of zeros: weighted least squares over 16 candidates.
+
+    And the inverse scale of the best candidate.
+    """
     p = block.p
     top, magnitude = largest(p, x)
 
-    def sums(inverse: Value) -> list[Value]:
+    def sums(inverse: Value, turn: str) -> list[Value]:
         def step(index: Value | int, qx: Value, q2: Value) -> tuple[Value, Value]:
             value = _iq4_value(p, inverse * x[index])
             weighted = w[index] * value
-            return qx + weighted * x[index], q2 + weighted * value
+            return (
+                p.multiply_add(f"iq4.{turn}.qx", weighted, x[index], qx),
+                p.multiply_add(f"iq4.{turn}.q2", weighted, value, q2),
+            )
 
         return p.fold(len(x), (p.f32(0.0), p.f32(0.0)), step)
 
-    qx, q2 = sums(p.f32(1.0) / (-top / float(_IQ4[0])))
+    first = p.f32(1.0) / (-top / float(_IQ4[0]))
+    qx, q2 = sums(first, "first")
     start = p.select(q2 > 0.0, qx / q2, 0.0)
-    scale, best = p.variable(start), p.variable(start * qx)
+    scale, best, kept = p.variable(start), p.variable(start * qx), p.variable(first)
     table = p.table([float(step + _IQ4[0]) for step in range(-_TRIES, _TRIES + 1)])
     with p.loop(2 * _TRIES + 1) as step:
-        qx, q2 = sums(p.look_up(table, step) / top)
+        candidate = p.look_up(table, step) / top
+        qx, q2 = sums(candidate, "next")
         better = (q2 > 0.0) & (qx * qx > best.get() * q2)
         quotient = qx / q2
         scale.set_where(better, quotient)
         best.set_where(better, quotient * qx)
-    return p.select(magnitude < eps(p), 0.0, scale.get())
+        kept.set_where(better, candidate)
+    return p.select(magnitude < eps(p), 0.0, scale.get()), kept.get()
 
 
-def _iq4_scales(block: Block) -> Array:
+def _iq4_scales(block: Block) -> tuple[Array, Array]:
+    """Return the scales of all groups, and the inverse scales that they were found with."""
     p, count = block.p, block.kernel.elements // 32
     sigma = block_squares(block) * (2.0 / block.kernel.elements)
-    scales = p.array(count)
+    scales, inverses = p.array(count), p.array(count)
     with p.loop(count) as group:
         x = block.x.part(group * 32, 32)
         if block.importance is not None:
@@ -84,15 +94,18 @@ def _iq4_scales(block: Block) -> Array:
                 w[index] = x[index] * x[index]
 
             p.each(32, weigh)
-        scales[group] = _iq4_scale(block, x, w)
-    return scales
+        scales[group], inverses[group] = _iq4_scale(block, x, w)
+    return scales, inverses
 
 
 def write_iq4_nl(block: Block) -> None:
     """Append the work of IQ4_NL."""
     p = block.p
-    scale = _iq4_scales(block)[0]
+    scales, inverses = _iq4_scales(block)
+    scale = scales[0]
     inverse = p.select(scale != 0.0, p.f32(1.0) / scale, 0.0)
+    if p.does("old.levels"):
+        inverse = p.select(scale != 0.0, inverses[0], 0.0)
     block.put_half(0, to_half(p, scale))
     for index in range(16):
         low, high = (_iq4_index(p, inverse * block.x[place]) for place in (index, index + 16))
@@ -102,14 +115,14 @@ def write_iq4_nl(block: Block) -> None:
 def write_iq4_xs(block: Block) -> None:
     """Append the work of IQ4_XS."""
     p = block.p
-    scales = _iq4_scales(block)
+    scales, _ = _iq4_scales(block)
     top, _ = largest(p, scales)
     d = -top / 32.0
     inverse = p.select(d != 0.0, p.f32(1.0) / d, 0.0)
     block.put_half(0, to_half(p, d))
     six, inverses = [], p.array(8)
     for j in range(8):
-        found = p.maximum(p.minimum(nearest(p, inverse * scales[j]), 31), -32)
+        found = p.maximum(p.minimum(nearest_of(p, "block.scale", inverse, scales[j]), 31), -32)
         rounded = d * p.to_float(found)
         inverses[j] = p.select(rounded != 0.0, p.f32(1.0) / rounded, 0.0)
         six.append(found + 32)

@@ -141,15 +141,17 @@ def _split_s(p: Program, found: Sorted, best: Best) -> None:
     sum_x, sum_w = p.array(count + 1), p.array(count + 1)
     sum_x[0], sum_w[0] = p.f32(0.0), p.f32(0.0)
     for index in range(count):
-        sum_x[index + 1] = sum_x[index] + found.w[index] * found.x[index]
+        sum_x[index + 1] = p.multiply_add("split.sum", found.w[index], found.x[index], sum_x[index])
         sum_w[index + 1] = sum_w[index] + found.w[index]
     all_x, all_w = sum_x[count], sum_w[count]
     sides = [[-1 + side, side, 1 + side] for side in (_SIDE, -_SIDE)]
     for first, second, one, other in _pairs(p, count):
         x1, x2, w1, w2 = sum_x[first], sum_x[second], sum_w[first], sum_w[second]
         for side, levels in enumerate(sides):
-            qx = x1 * levels[0] + (x2 - x1) * levels[1] + (all_x - x2) * levels[2]
-            q2 = w1 * levels[0] * levels[0] + (w2 - w1) * levels[1] * levels[1] + (all_w - w2) * levels[2] * levels[2]
+            low, middle, high = (p.f32(one) for one in levels)
+            qx = p.three(f"split.{side}.qx", (x1, low), (x2 - x1, middle), (all_x - x2, high))
+            squares = [(w1 * low, low), ((w2 - w1) * middle, middle), ((all_w - w2) * high, high)]
+            q2 = p.three(f"split.{side}.q2", *squares)
             best.offer(p, qx, q2, one, other, side)
 
 
@@ -162,11 +164,11 @@ def _split_m(p: Program, found: Sorted, best: Best) -> None:
         sums_x[half][0], sums_w[half][0] = p.f32(0.0), p.f32(0.0)
     for index in range(count):
         late = found.number[index] >= count // 2
-        product = found.w[index] * found.x[index]
         for half in range(2):
             mine = late if half else ~late
             so_far, weight = sums_x[half][index], sums_w[half][index]
-            sums_x[half][index + 1] = p.select(mine, so_far + product, so_far)
+            more = p.multiply_add("halves.sum", found.w[index], found.x[index], so_far)
+            sums_x[half][index + 1] = p.select(mine, more, so_far)
             sums_w[half][index + 1] = p.select(mine, weight + found.w[index], weight)
     sides = [[-1 + side, side, 1 + side] for side in (_SIDE, -_SIDE)]
     steps = [[a * a - b * b for a, b in pairwise(levels)] for levels in sides]
@@ -177,16 +179,49 @@ def _split_m(p: Program, found: Sorted, best: Best) -> None:
         for half in range(2):
             both = sums_x[half][first] + sums_x[half][second]
             w1, w2 = sums_w[half][first], sums_w[half][second]
-            qx.append([all_x[half] * levels[2] - both for levels in sides])
+            qx.append([p.multiply_subtract("halves.qx", all_x[half], p.f32(levels[2]), both) for levels in sides])
             q2.append(
                 [
-                    all_w[half] * levels[2] * levels[2] + w1 * step[0] + w2 * step[1]
+                    p.three(
+                        "halves.q2",
+                        (all_w[half] * levels[2], p.f32(levels[2])),
+                        (w1, p.f32(step[0])),
+                        (w2, p.f32(step[1])),
+                    )
                     for levels, step in zip(sides, steps, strict=True)
                 ]
             )
         for pair in range(4):
             begins, ends = pair >> 1, pair & 1
             best.offer(p, qx[0][begins] + qx[1][ends], q2[0][begins] + q2[1][ends], one, other, pair)
+
+
+def _split_m_old(p: Program, found: Sorted, best: Best) -> None:
+    """Try all splits as `_split_m` does, every sum from the first weight to the last."""
+    count = len(found.x)
+    sides = [[-1 + side, side, 1 + side] for side in (_SIDE, -_SIDE)]
+    for _, _, one, other in _pairs(p, count):
+
+        def level(index: Value | int, side: int, one: Value = one, other: Value = other) -> Value:
+            low, middle, high = (p.f32(value) for value in sides[side])
+            at = p.number(index)
+            return p.select(at < one, low, p.select(at < other, middle, high))
+
+        def step(index: Value | int, *sums: Value) -> list[Value]:
+            late = found.number[index] >= count // 2
+            weight, x = found.w[index], found.x[index]
+            levels = [level(index, 0), level(index, 1)]
+            made = []
+            for pair in range(4):
+                q = p.select(late, levels[pair & 1], levels[pair >> 1])
+                weighted = weight * q
+                made.append(p.multiply_add("halves.old", weighted, x, sums[2 * pair]))
+                made.append(p.multiply_add("halves.old", weighted, q, sums[2 * pair + 1]))
+            return made
+
+        sums = p.fold(count, [p.f32(0.0)] * 8, step, 2)
+        for pair in range(4):
+            best.offer(p, sums[2 * pair], sums[2 * pair + 1], one, other, pair)
 
 
 @frozen(kw_only=True)
@@ -248,7 +283,10 @@ def _fit_group(
     live = ~(top < binary32(form.least))
     found = Sorted.of(p, x, w)
     best = Best.of(p, top)
-    (_split_m if form.halves else _split_s)(p, found, best)
+    if not form.halves:
+        _split_s(p, found, best)
+    else:
+        (_split_m_old if p.does("old.split") else _split_m)(p, found, best)
     live = live & (best.side.get() >= 0)
     scale, side = best.scale.get(), best.side.get()
     first, second = found.border(p, best.first.get()), found.border(p, best.second.get())
@@ -279,8 +317,8 @@ def _fit_group(
         for axis in range(_GRID.dimensions):
             place = each * _GRID.dimensions + axis
             q = _value(p, finder, entry, axis, shifts[each])
-            qx = qx + w[place] * q * x[place]
-            q2 = q2 + w[place] * q * q
+            qx = p.multiply_add("iq.again.qx", w[place] * q, x[place], qx)
+            q2 = p.multiply_add("iq.again.q2", w[place] * q, q, q2)
     fits = (beside != 0) & (qx > 0.0) & (q2 > 0.0)
     scale = p.select(live, p.select(fits, qx / q2, scale), 0.0)
     kept = [p.select(live, entries[number], 0) for number in range(form.points)]
@@ -331,7 +369,7 @@ def _levels(block: Block, found: Found, d: Value, nothing: Value) -> list[Value]
     inverse = p.f32(1.0) / d
     levels = []
     for number in range(len(found.scales)):
-        scaled = (inverse * found.scales[number] - 1.0) * 0.5
+        scaled = p.multiply_subtract("iq.block.round", inverse, found.scales[number], p.f32(1.0)) * 0.5
         levels.append(p.select(nothing, 0, p.maximum(p.minimum(nearest(p, scaled), 7), 0)))
     return levels
 
@@ -384,8 +422,8 @@ def write_iq1_m(block: Block) -> None:
             for axis in range(_GRID.dimensions):
                 index = half * _GRID.dimensions + axis
                 q = _value(p, finder, point, axis, shift) * times
-                sum_qx = sum_qx + w[index] * q * x[index]
-                sum_q2 = sum_q2 + w[index] * q * q
+                sum_qx = p.multiply_add("block.qx", w[index] * q, x[index], sum_qx)
+                sum_q2 = p.multiply_add("block.q2", w[index] * q, q, sum_q2)
         qx.set(sum_qx)
         q2.set(sum_q2)
     fitted = p.select(q2.get() > 0.0, qx.get() / q2.get(), d)

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from lftool_strict.lanes.values import Value
 
 
-def sum_of_squares(p: Program, x: Vectors) -> Value:
+def sum_of_squares(p: Program, x: Vectors, place: str = "squares") -> Value:
     """Return the sum of squares, in order."""
-    return p.fold(len(x), (p.f32(0.0),), lambda index, total: (total + x[index] * x[index],))[0]
+    return p.fold(len(x), (p.f32(0.0),), lambda index, total: (p.multiply_add(place, x[index], x[index], total),))[0]
 
 
 def block_squares(block: Block) -> Value:
@@ -27,7 +27,7 @@ def important_weights(block: Block, x: Vectors, importance: Vectors, sigma: Valu
     found = p.array(len(x))
 
     def weigh(index: Value | int) -> None:
-        found[index] = importance[index] * p.sqrt(sigma + x[index] * x[index])
+        found[index] = importance[index] * p.sqrt(p.multiply_add("root", x[index], x[index], sigma))
 
     p.each(len(x), weigh)
     return found

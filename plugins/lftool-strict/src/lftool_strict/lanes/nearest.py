@@ -107,7 +107,7 @@ class Finder:
         tables, points, scale, shifts, x, w, entries = self.function.args
         numbers = build.bitcast(tables, INT.as_pointer())
         scales = build.spread(scale, self._step)
-        product = None if self._shifted else self._product(scales, None)
+        levels = None if self._shifted or self._permute is None else self._levels(None)
         head, after = self.function.append_basic_block("point"), self.function.append_basic_block("after")
         before = build.block
         build.branch(head)
@@ -118,9 +118,9 @@ class Finder:
         first = build.binary("mul", lane, LONG(self._dimensions))
         where = build.load(build.gep(numbers, build.zext(build.load(build.gep(points, lane)), LONG)))
         shift = build.spread(build.load(build.gep(shifts, lane)), self._step) if self._shifted else None
-        terms = self._terms(
-            scales, shift, product or self._product(scales, shift), build.gep(x, first), build.gep(w, first)
-        )
+        if self._shifted and self._permute is not None:
+            levels = self._levels(shift)
+        terms = self._terms(scales, shift, levels, build.gep(x, first), build.gep(w, first))
         self._search(numbers, where, terms, build.gep(entries, lane))
         following = build.binary("add", number, LONG(1))
         number.add_incoming(following, build.block)
@@ -128,31 +128,63 @@ class Finder:
         build.position_at_end(after)
         build.ret_void()
 
-    def _product(self, scales: Ref, shift: Ref | None) -> Ref | None:
-        """Return what weights are at the levels, times the scale; None if no instruction picks from it."""
-        return None if self._permute is None else self._build.binary("fmul", scales, self._levels(shift))
+    def _terms(
+        self, scales: Ref, shift: Ref | None, levels: Ref | None, x: Ref, w: Ref
+    ) -> list[Callable[[Ref, Ref | None], Ref]]:
+        """Return for each weight what adds the terms of neighbours to a sum, from their levels: by picking them, if possible.
 
-    def _terms(self, scales: Ref, shift: Ref | None, product: Ref | None, x: Ref, w: Ref) -> list[Callable[[Ref], Ref]]:
-        """Return for each weight what makes the terms of neighbours from their levels: by picking them, if possible."""
-        build, pick = self._build, self._permute
-        found: list[Callable[[Ref], Ref]] = []
+        Args:
+            scales: What levels are multiplied with.
+            shift: Added to what a weight is; None for nothing.
+            levels: What a weight is at each level; None if no instruction picks from that.
+            x: The weights.
+            w: How much they count.
+        """
+        build = self._build
+        product = None if levels is None or self._fused("near.off") else build.binary("fmul", scales, levels)
+        found: list[Callable[[Ref, Ref | None], Ref]] = []
         for axis in range(self._dimensions):
             place = LONG(axis * self._program.width)
             xs, ws = (build.spread(build.load(build.gep(numbers, place)), self._step) for numbers in (x, w))
-            if pick is None or product is None:
+            if levels is None:
                 found.append(partial(self._term, scales, shift, xs, ws))
+                continue
+            off = self._off(scales, levels, product, xs)
+            weighted = build.binary("fmul", ws, off)
+            if self._fused("near.sum"):
+                found.append(partial(self._picked, (weighted, off)))
             else:
-                found.append(partial(self._picked, pick, self._square(product, xs, ws)))
+                found.append(partial(self._picked, (build.binary("fmul", weighted, off),)))
         return found
 
-    def _picked(self, pick: Function, terms: Ref, codes: Ref) -> Ref:
-        return self._build.call(pick, [terms, codes])
+    def _fused(self, place: str) -> bool:
+        return place in self._program.fused
 
-    def _square(self, product: Ref, xs: Ref, ws: Ref) -> Ref:
-        off = self._build.binary("fsub", product, xs)
-        return self._build.binary("fmul", self._build.binary("fmul", ws, off), off)
+    def _off(self, scales: Ref, values: Ref, product: Ref | None, xs: Ref) -> Ref:
+        """Return how far weights are from values, times the scale."""
+        build = self._build
+        if self._fused("near.off"):
+            return self._fma(scales, values, build.fneg(xs))
+        return build.binary("fsub", build.binary("fmul", scales, values) if product is None else product, xs)
 
-    def _search(self, numbers: Ref, where: Ref, terms: Sequence[Callable[[Ref], Ref]], into: Ref) -> None:
+    def _fma(self, left: Ref, right: Ref, more: Ref) -> Ref:
+        kind = FunctionType(self._floats, (self._floats,) * 3)
+        function = self._program.module.function(kind, f"llvm.fma.v{self._step}f32")
+        return self._build.call(function, [left, right, more])
+
+    def _picked(self, factors: tuple[Ref, ...], codes: Ref, total: Ref | None) -> Ref:
+        assert self._permute is not None  # noqa: S101 - the caller has checked it
+        return self._added([self._build.call(self._permute, [one, codes]) for one in factors], total)
+
+    def _added(self, factors: Sequence[Ref], total: Ref | None) -> Ref:
+        """Return a sum and a term more: one number, or the product of two."""
+        build = self._build
+        if len(factors) > 1 and total is not None and self._fused("near.sum"):
+            return self._fma(factors[0], factors[1], total)
+        term = factors[0] if len(factors) == 1 else build.binary("fmul", factors[0], factors[1])
+        return term if total is None else build.binary("fadd", total, term)
+
+    def _search(self, numbers: Ref, where: Ref, terms: Sequence[Callable[[Ref, Ref | None], Ref]], into: Ref) -> None:
         """Find the nearest of a list.
 
         Its first steps are taken always: most lists are short, and a branch that goes now this way and now that one costs
@@ -217,22 +249,19 @@ class Finder:
         none = build.icmp_signed(">=", distance, INT(_FLOAT_MAX_BITS))
         build.store(build.select(none, INT(NOT_FOUND), found), into)
 
-    def _distances(self, beginning: Ref, step: Ref | Phi, terms: Sequence[Callable[[Ref], Ref]]) -> Ref:
+    def _distances(self, beginning: Ref, step: Ref | Phi, terms: Sequence[Callable[[Ref, Ref | None], Ref]]) -> Ref:
         """Return the bits of distances: sums of squares are not below zero, so bits are ordered like them."""
         build = self._build
         place = build.gep(beginning, build.binary("mul", step, LONG(self._step)))
         neighbours = build.load(build.bitcast(place, self._integers.as_pointer()), align=4)
         total: Ref | None = None
         for axis, term in enumerate(terms):
-            codes = (
-                build.binary("lshr", neighbours, _constant([self._bits * axis] * self._step)) if axis else neighbours
-            )
-            made = term(codes)
-            total = made if total is None else build.binary("fadd", total, made)
+            shifted = _constant([self._bits * axis] * self._step)
+            total = term(build.binary("lshr", neighbours, shifted) if axis else neighbours, total)
         assert total is not None  # noqa: S101 - a point has weights
         return build.bitcast(total, self._integers)
 
-    def _term(self, scales: Ref, shift: Ref | None, xs: Ref, ws: Ref, codes: Ref) -> Ref:
+    def _term(self, scales: Ref, shift: Ref | None, xs: Ref, ws: Ref, codes: Ref, total: Ref | None) -> Ref:
         build = self._build
         levels = build.binary("and", codes, _constant([(1 << self._bits) - 1] * self._step))
         value = build.sitofp(levels, self._floats)
@@ -242,7 +271,8 @@ class Finder:
         value = build.binary("fadd", value, _reals([self._values[0]] * self._step))
         if shift is not None:
             value = build.binary("fadd", value, shift)
-        return self._square(build.binary("fmul", scales, value), xs, ws)
+        off = self._off(scales, value, None, xs)
+        return self._added([build.binary("fmul", ws, off), off], total)
 
     def _levels(self, shift: Ref | None) -> Ref:
         """Return what weights are at the levels, as the instruction that picks wants them."""

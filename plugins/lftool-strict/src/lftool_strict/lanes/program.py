@@ -112,6 +112,27 @@ class Variable:
         self.set(self._program.select(mask, value, self.get()))
 
 
+class Asked(frozenset[str]):
+    """Notes which places a program asks about. It has none; or only those of older code, so that their places show."""
+
+    def __new__(cls, *, does: bool) -> Asked:  # noqa: PYI034 - a set of its own
+        """Return a set.
+
+        Args:
+            does: Whether it has what older code did.
+        """
+        found = super().__new__(cls)
+        found.places, found.does = set(), does
+        return found
+
+    places: set[str]
+    does: bool
+
+    def __contains__(self, place: object) -> bool:
+        self.places.add(str(place))
+        return self.does and str(place).startswith("old.")
+
+
 class Program:
     """One function under construction, `width` lanes wide.
 
@@ -119,10 +140,15 @@ class Program:
         name: Name of the function.
         machine: Whose lanes and instructions to use.
         exact: Whether rounding is written so that it also holds beyond 2**22, as `nearest_int` of ggml-quants.c does.
+        fused: Names of places where a product and a sum are one operation with one rounding, and of what it does as older
+            code did.
     """
 
-    def __init__(self, name: str, machine: Machine, *, exact: bool = False) -> None:
+    def __init__(
+        self, name: str, machine: Machine, *, exact: bool = False, fused: frozenset[str] = frozenset()
+    ) -> None:
         self.name, self.machine, self.width, self.exact = name, machine, machine.width, exact
+        self.fused = fused
         self.module = Module(name)
         pointer, floats = BYTE.as_pointer(), FLOAT.as_pointer()
         kinds = (pointer, floats, floats, pointer, LONG, LONG, LONG, INT.as_pointer())
@@ -303,6 +329,51 @@ class Program:
         kind = value.ir.type
         function = self.module.function(FunctionType(result or kind, (kind,)), f"llvm.{name}.{kind.letter}")
         return Value(self, self.builder.call(function, [value.ir]))
+
+    def does(self, choice: str) -> bool:
+        """Return whether the program is to do as older code did."""
+        return choice in self.fused
+
+    def multiply_add(self, place: str, left: Value, right: Value, more: Value) -> Value:
+        """Return `left * right + more`, rounded twice; once where the program fuses the place."""
+        if place not in self.fused:
+            return left * right + more
+        return self._fused(left, right, more)
+
+    def multiply_subtract(self, place: str, left: Value, right: Value, less: Value) -> Value:
+        """Return `left * right - less`; see `multiply_add`."""
+        if place not in self.fused:
+            return left * right - less
+        return self._fused(left, right, -less)
+
+    def subtract_product(self, place: str, start: Value, left: Value, right: Value) -> Value:
+        """Return `start - left * right`; see `multiply_add`."""
+        if place not in self.fused:
+            return start - left * right
+        return self._fused(-left, right, start)
+
+    def difference(self, place: str, first: tuple[Value, Value], second: tuple[Value, Value]) -> Value:
+        """Return the difference of two products; `place.1` fuses the first one, `place.2` the second."""
+        if f"{place}.1" in self.fused:
+            return self.multiply_subtract(f"{place}.1", *first, second[0] * second[1])
+        return self.subtract_product(f"{place}.2", first[0] * first[1], *second)
+
+    def three(self, place: str, *products: tuple[Value, Value]) -> Value:
+        """Return the sum of three products, from the first on.
+
+        `place.1` fuses the first product, or `place.2` the second, with their sum; `place.3` fuses the third.
+        """
+        first, second, third = products
+        if f"{place}.1" in self.fused:
+            both = self.multiply_add(f"{place}.1", *first, second[0] * second[1])
+        else:
+            both = self.multiply_add(f"{place}.2", *second, first[0] * first[1])
+        return self.multiply_add(f"{place}.3", *third, both)
+
+    def _fused(self, left: Value, right: Value, more: Value) -> Value:
+        kind = left.ir.type
+        function = self.module.function(FunctionType(kind, (kind, kind, kind)), f"llvm.fma.{kind.letter}")
+        return Value(self, self.builder.call(function, [left.ir, right.ir, more.ir]))
 
     def absolute(self, value: Value) -> Value:
         """Return the magnitude of a float."""

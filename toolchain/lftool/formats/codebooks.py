@@ -191,7 +191,7 @@ aaa0aaa2aaa8aaaa
 }
 
 
-def points(name: str) -> tuple[int, ...]:
+def grid_points(name: str) -> tuple[int, ...]:
     """Return the points of a grid: `IQ1`, `IQ2_XXS`, `IQ2_XS`, `IQ2_S`, `IQ3_XXS` or `IQ3_S`."""
     text = "".join(_HEX[name].split())
     return tuple(int(text[at : at + 4], 16) for at in range(0, len(text), 4))

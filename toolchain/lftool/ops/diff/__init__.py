@@ -1,0 +1,1 @@
+"""`lftool diff`: what differs between two models, in what it means."""

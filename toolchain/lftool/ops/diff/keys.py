@@ -1,0 +1,219 @@
+"""Compare the metadata of two GGUF files: keys, the tokenizer, the chat template."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import struct
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from lftool.formats.gguf_read import GGUFArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lftool.ops.models.opened import OpenedModel
+
+TEMPLATE = "tokenizer.chat_template"
+_TOKENS, _MERGES, _TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.merges", "tokenizer.ggml.token_type"
+_STRING = 8
+_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_SHOWN_NUMBERS = 16
+_EXAMPLES = 10
+
+
+@frozen(kw_only=True)
+class KeyDiff:
+    """Keys, without those of the vocabulary and the chat template.
+
+    Attributes:
+        added: In the second model only.
+        removed: In the first model only.
+        changed: Key to both values.
+    """
+
+    added: Mapping[str, Any] = field(factory=dict)
+    removed: Mapping[str, Any] = field(factory=dict)
+    changed: Mapping[str, tuple[Any, Any]] = field(factory=dict)
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a difference."""
+        return bool(self.added or self.removed or self.changed)
+
+
+@frozen(kw_only=True)
+class ListDiff:
+    """Two lists of texts.
+
+    Attributes:
+        sizes: How many each has.
+        added: How many are in the second one only.
+        removed: How many are in the first one only.
+        moved: How many are in both, elsewhere.
+        examples: The first few that were added (`+`), removed (`-`) or moved (`~`), each with its place.
+    """
+
+    sizes: tuple[int, int]
+    added: int
+    removed: int
+    moved: int
+    examples: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class TokenizerDiff:
+    """The tokenizer; None for what is equal.
+
+    Attributes:
+        special: Key of a special token to both ids.
+        retyped: How many tokens have another type.
+    """
+
+    vocabulary: ListDiff | None = None
+    merges: ListDiff | None = None
+    special: Mapping[str, tuple[Any, Any]] = field(factory=dict)
+    retyped: int = 0
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a difference."""
+        return bool(self.vocabulary or self.merges or self.special or self.retyped)
+
+
+def _bytes(model: OpenedModel, value: GGUFArray) -> bytes:
+    file = model.file()
+    file.seek(model.start + value.start)
+    return file.read(value.end - value.start)
+
+
+def texts_of(model: OpenedModel, key: str) -> list[str]:
+    """Return an array of texts; empty if there is none. What is not UTF-8 is replaced."""
+    value = None if model.header is None else model.header.metadata.get(key)
+    if not isinstance(value, GGUFArray) or value.element_type != _STRING:
+        return []
+    data, found, position = _bytes(model, value), [], 0
+    for _ in range(value.count):
+        (length,) = struct.unpack_from("<Q", data, position)
+        found.append(data[position + 8 : position + 8 + length].decode(errors="replace"))
+        position += 8 + length
+    return found
+
+
+def shown(model: OpenedModel, key: str) -> Any:  # noqa: ANN401 - plain data
+    """Return a value as data: a scalar, a short list, or the kind, length and digest of a long array."""
+    assert model.header is not None  # noqa: S101 - the caller has checked it
+    value = model.header.metadata[key]
+    if not isinstance(value, GGUFArray):
+        return value
+    data = _bytes(model, value)
+    if value.element_type in _NUMBERS and value.count <= _SHOWN_NUMBERS:
+        return list(struct.unpack(f"<{value.count}{_NUMBERS[value.element_type]}", data))
+    if value.element_type == _STRING and value.count <= _SHOWN_NUMBERS:
+        return texts_of(model, key)
+    return {"count": value.count, "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _same(one: OpenedModel, other: OpenedModel, key: str) -> bool:
+    assert one.header is not None  # noqa: S101 - the caller has checked it
+    assert other.header is not None  # noqa: S101 - the caller has checked it
+    ours, theirs = one.header.metadata[key], other.header.metadata[key]
+    if isinstance(ours, GGUFArray) and isinstance(theirs, GGUFArray):
+        alike = (ours.element_type, ours.count) == (theirs.element_type, theirs.count)
+        return alike and _bytes(one, ours) == _bytes(other, theirs)
+    # NaN is the same value as NaN here, and 1 another one than True.
+    return type(ours) is type(theirs) and (ours == theirs or repr(ours) == repr(theirs))
+
+
+def _is_special(key: str) -> bool:
+    return key.startswith("tokenizer.ggml.") and key.endswith("_token_id")
+
+
+def diff_keys(one: OpenedModel, other: OpenedModel) -> KeyDiff:
+    """Compare keys. May raise as reading does."""
+    if one.header is None or other.header is None:
+        return KeyDiff()
+    apart = {TEMPLATE, _TOKENS, _MERGES, _TYPES}
+    ours, theirs = (
+        {key for key in header.metadata if key not in apart and not _is_special(key)}
+        for header in (one.header, other.header)
+    )
+    return KeyDiff(
+        added={key: shown(other, key) for key in sorted(theirs - ours)},
+        removed={key: shown(one, key) for key in sorted(ours - theirs)},
+        changed={
+            key: (shown(one, key), shown(other, key)) for key in sorted(ours & theirs) if not _same(one, other, key)
+        },
+    )
+
+
+def diff_lists(one: Sequence[str], other: Sequence[str]) -> ListDiff | None:
+    """Compare two lists of texts; None if they are equal."""
+    if one == other:
+        return None
+    ours = {text: at for at, text in reversed(list(enumerate(one)))}
+    theirs = {text: at for at, text in reversed(list(enumerate(other)))}
+    added = [text for text in theirs if text not in ours]
+    removed = [text for text in ours if text not in theirs]
+    moved = [text for text, at in ours.items() if text in theirs and theirs[text] != at]
+    examples = [f"+ {theirs[text]} {text!r}" for text in sorted(added, key=lambda text: theirs[text])[:_EXAMPLES]]
+    examples += [f"- {ours[text]} {text!r}" for text in sorted(removed, key=lambda text: ours[text])[:_EXAMPLES]]
+    examples += [
+        f"~ {ours[text]} to {theirs[text]} {text!r}" for text in sorted(moved, key=lambda text: ours[text])[:_EXAMPLES]
+    ]
+    return ListDiff(
+        sizes=(len(one), len(other)),
+        added=len(added),
+        removed=len(removed),
+        moved=len(moved),
+        examples=tuple(examples),
+    )
+
+
+def _number_array(model: OpenedModel, key: str) -> tuple[int, ...]:
+    value = None if model.header is None else model.header.metadata.get(key)
+    if not isinstance(value, GGUFArray) or value.element_type not in _NUMBERS:
+        return ()
+    return struct.unpack(f"<{value.count}{_NUMBERS[value.element_type]}", _bytes(model, value))
+
+
+def diff_tokenizers(one: OpenedModel, other: OpenedModel) -> TokenizerDiff:
+    """Compare vocabulary, merges and special tokens. May raise as reading does."""
+    if one.header is None or other.header is None:
+        return TokenizerDiff()
+    special = {}
+    for key in sorted(
+        {key for model in (one, other) if model.header for key in model.header.metadata if _is_special(key)}
+    ):
+        pair = (one.header.metadata.get(key), other.header.metadata.get(key))
+        if pair[0] != pair[1]:
+            special[key] = pair
+    types = _number_array(one, _TYPES), _number_array(other, _TYPES)
+    return TokenizerDiff(
+        vocabulary=diff_lists(texts_of(one, _TOKENS), texts_of(other, _TOKENS)),
+        merges=diff_lists(texts_of(one, _MERGES), texts_of(other, _MERGES)),
+        special=special,
+        retyped=sum(1 for ours, theirs in zip(*types, strict=False) if ours != theirs),
+    )
+
+
+def template_of(model: OpenedModel) -> str | None:
+    """Return the chat template; None if there is none."""
+    found = None if model.header is None else model.header.metadata.get(TEMPLATE)
+    return found if isinstance(found, str) else None
+
+
+def special_text(model: OpenedModel, which: str) -> str:
+    """Return the text of the token that begins (`bos`) or ends (`eos`) a text; empty if there is none."""
+    number = None if model.header is None else model.header.metadata.get(f"tokenizer.ggml.{which}_token_id")
+    tokens = texts_of(model, _TOKENS)
+    return tokens[number] if type(number) is int and 0 <= number < len(tokens) else ""
+
+
+def diff_text(one: str, other: str) -> tuple[str, ...]:
+    """Return a text diff, line by line, in the unified form without its first two lines."""
+    lines = difflib.unified_diff(one.splitlines(), other.splitlines(), lineterm="", n=2)
+    return tuple(line for number, line in enumerate(lines) if number > 1)

@@ -1,0 +1,1 @@
+"""`lftool prove`: whether a GGUF, by anyone, derives from a base model."""
