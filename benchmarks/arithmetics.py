@@ -30,6 +30,7 @@ PLAIN = "ggml-q/1"
 def contracted(folder: Path) -> Path:
     """Return a folder to put first in the module path: llama_cpp with a library that is compiled contracted."""
     import llama_cpp
+
     from lftool_llamacpp.native_runtime import _OPTIONS, _TREE
 
     package = Path(llama_cpp.__file__).parent

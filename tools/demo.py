@@ -39,6 +39,7 @@ def commands() -> list[list[str]]:
         ["lftool", "build"],
         ["lftool", "verify", "--key", "release.pub", FIRST_BUNDLE],
         ["lftool", "run", "--key", "release.pub", FIRST_BUNDLE, "-p", PROMPT, "--temperature", "0"],
+        ["lftool", "rebuild", FIRST_BUNDLE],
     ]
 
 
@@ -50,6 +51,7 @@ def full_commands(folder: Path = EXAMPLE) -> list[list[str]]:
         ["lftool", "build", "--locked"],
         ["lftool", "verify", "--key", PUBLIC, BUNDLE],
         ["lftool", "run", "--key", PUBLIC, BUNDLE, "-p", PROMPT],
+        ["lftool", "rebuild", BUNDLE],
     ]
 
 

@@ -90,11 +90,12 @@ class Calls:
 
     machine: Machine = field(factory=this_machine)
     loaded: dict[str, Loaded] = field(factory=dict)
+    fused: frozenset[str] = frozenset()
 
     def get(self, name: str, kind: str, *, important: bool = False, exact: bool = False) -> Loaded:
         full = program_name(name, kind, important=important, exact=exact)
         if full not in self.loaded:
-            text = assembly(name, kind, self.machine, important=important, exact=exact)
+            text = assembly(name, kind, self.machine, important=important, exact=exact, fused=self.fused)
             self.loaded[full] = Loaded(object_code(text, self.machine), full)
         return self.loaded[full]
 

@@ -173,7 +173,7 @@ class Deriver(Protocol):
         """Return digest and size of the header of a file that `run` makes.
 
         Args:
-            base: A GGUF, of which only the header is read.
+            base: A GGUF; only its header is read.
             types: The type of every tensor, in the order of the output.
             file_type: Number of the file type, as in `general.file_type`.
         """

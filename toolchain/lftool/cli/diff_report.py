@@ -11,8 +11,8 @@ from lftool.cli.shared_options import counted, shortened
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lftool.ops.diff.comparison import ModelDiff
     from lftool.ops.diff.keys import ListDiff
-    from lftool.ops.diff.models import ModelDiff
     from lftool.ops.diff.tensors import TensorChange
 
 _SHOWN = 12

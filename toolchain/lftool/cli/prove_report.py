@@ -33,7 +33,7 @@ def proof_as_json(found: Proof) -> dict[str, Any]:
     tensors = []
     for item in found.tensors:
         plain = attrs.asdict(item)
-        plain["equal"], plain["within_one_level"] = item.equal, item.within_one_level
+        plain["equal"], plain["rounding"] = item.equal, item.rounding
         tensors.append(plain)
     return {
         "verdict": found.verdict,
@@ -66,7 +66,7 @@ def _verdict(found: Proof) -> str:
     if found.verdict == "identical tensors":
         return f"identical tensors under {_named(found.arithmetics)}"
     if found.verdict == "consistent with rounding":
-        return "differs, but consistent with rounding: no weight is more than one level off"
+        return "differs, by no more than rounding does"
     if found.verdict == "not consistent with rounding" and not found.differing:
         return "not the tensors of this base"
     if found.verdict == "not consistent with rounding":
@@ -82,12 +82,13 @@ def _tensor(item: TensorProof) -> str:
     text = f"{best.differing:,} of {best.compared:,} blocks{of} differ, the first is {best.first}; nearest: {best.arithmetic}"
     if distance is None:
         return text
-    close = (
-        "within one level"
-        if item.within_one_level
-        else f"up to {distance.levels:.3g} levels off, worst in block {distance.worst}"
+    off = f"up to {distance.levels:.3g} levels off"
+    worst = (
+        ""
+        if item.rounding
+        else f", {distance.worse:.3g} times as far from the base as it should be in block {distance.worst}"
     )
-    return f"{text}; {close}, relative error {distance.relative:.2g}"
+    return f"{text}; {off}{worst}, relative error {distance.relative:.2g}"
 
 
 def _made_how(found: Proof) -> Iterator[str]:
@@ -177,6 +178,8 @@ def proof_lines(found: Proof, *, whole: bool) -> Iterator[str]:
                 if count:
                     yield f"  {count} under {name}"
         yield from _differing(found, whole=whole)
+        if found.differing and found.alone:
+            yield f"every other tensor is exactly what {found.alone} makes, so it is unlikely that the rounding is another one"
         yield from _unknown(found)
         yield from _header(found)
     if found.verdict in _MEANING:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from lftool.models.digest import Digest
-from lftool.ops.models.opened import ModelTensor, opened_model
+from lftool.ops.models.opened_model import ModelTensor, opened_model
 from lftool.ops.models.tensor_set import TensorDigest, fingerprint_of
 
 if TYPE_CHECKING:
-    from lftool.ops.models.opened import OpenedModel
+    from lftool.ops.models.opened_model import OpenedModel
     from lftool.pipeline.ports import Ports
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import frozen
@@ -14,6 +14,8 @@ from lftool.bundle.reader import opened
 from lftool.errors import LockError, UsageError, instead_of
 from lftool.formats.fallbacks import outcome
 from lftool.ops.build import BuildOptions, build_project
+from lftool.ops.fingerprint import fingerprint
+from lftool.ops.models.tensor_set import FORM
 from lftool.pipeline.building.builds import make_weights
 from lftool.pipeline.model.parts import WEIGHTS, model_parts
 from lftool.pipeline.model.weights import weights_header
@@ -141,6 +143,14 @@ def measure_bundles(project: Project, ports: Ports, options: QualityOptions) -> 
     )
 
 
+def _predicate(quality: Quality, ports: Ports) -> dict[str, Any]:
+    """Return what a statement says: what was measured, and the fingerprint of the weights, which any copy of them has."""
+    said = quality.predicate()
+    path = ports.store.blobs.require(quality.weights, "the measured weights")
+    found = fingerprint(str(path), ports)
+    return {**said, "weights": {**said["weights"], "fingerprint": f"{FORM}:{found.sha256}"}}
+
+
 def _sign(
     project: Project,
     ports: Ports,
@@ -163,7 +173,7 @@ def _sign(
             bundle=stem,
             manifest=built.manifest,
             unsigned=built.unsigned.sha256,
-            predicate=found[built.target].predicate(),
+            predicate=_predicate(found[built.target], ports),
             predicate_type=QUALITY_TYPE,
         )
         path = built.path.with_name(stem + SUFFIX)

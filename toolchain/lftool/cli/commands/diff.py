@@ -22,7 +22,7 @@ def command(one: str, other: str, exit_code: bool, jobs: int | None, as_json: bo
     lists every tensor that differs.
     """
     from lftool.cli.diff_report import diff_as_json, diff_lines
-    from lftool.ops.diff.models import diff_models
+    from lftool.ops.diff.comparison import diff_models
     from lftool.ops.project import open_ports
     from lftool.pipeline.parallel import apart
 

@@ -21,8 +21,9 @@ _DOES = {"generates": "text generation", "embeds": "text embedding", "ranks": "r
 
 @click.command("inspect")
 @click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--fingerprint", is_flag=True, help="Add the digest of the tensors; reads all weights.")
 @json_option
-def command(bundle: Path, as_json: bool) -> None:
+def command(bundle: Path, fingerprint: bool, as_json: bool) -> None:
     """Show members, tensors, run contract, provenance and signers of BUNDLE, or of the bundles in a folder.
 
     Checks its structure, not its signers. --verbose adds digests.
@@ -31,14 +32,26 @@ def command(bundle: Path, as_json: bool) -> None:
     from lftool.ops.bundles.inspect import inspect_bundle
 
     found = [inspect_bundle(path) for path in bundles_of([bundle])]
+    prints = [_fingerprint(one.path) if fingerprint else None for one in found]
     if as_json:
-        print_json({"bundles": [_as_json(one) for one in found]} if bundle.is_dir() else _as_json(found[0]))
+        plain = [_as_json(one, print_) for one, print_ in zip(found, prints, strict=True)]
+        print_json({"bundles": plain} if bundle.is_dir() else plain[0])
         return
-    for one in found:
-        _show(one)
+    for one, print_ in zip(found, prints, strict=True):
+        _show(one, print_)
 
 
-def _as_json(found: Inspection) -> dict[str, Any]:
+def _fingerprint(path: Path) -> str:
+    from lftool.ops.fingerprint import fingerprint
+    from lftool.ops.models.tensor_set import FORM
+    from lftool.ops.project import open_ports
+    from lftool.pipeline.parallel import apart
+
+    ports = open_ports(None, third_party=False)
+    return f"{FORM}:{apart(lambda: fingerprint(str(path), ports), ports).sha256}"
+
+
+def _as_json(found: Inspection, fingerprint: str | None) -> dict[str, Any]:
     from lftool.codec.converter import to_plain
 
     header = found.header
@@ -59,12 +72,13 @@ def _as_json(found: Inspection) -> dict[str, Any]:
                 for t in header.tensors
             ],
         },
+        **({} if fingerprint is None else {"fingerprint": fingerprint}),
         "provenance": found.provenance,
         "key_ids": list(found.key_ids),
     }
 
 
-def _show(found: Inspection) -> None:
+def _show(found: Inspection, fingerprint: str | None) -> None:
     manifest, header = found.manifest, found.header
     say(
         f"{manifest.name} {manifest.version}, target {manifest.target}: {size_text(found.size)}, layout {manifest.layout}"
@@ -80,6 +94,8 @@ def _show(found: Inspection) -> None:
     for kind, size in header.bytes_by_type().items():
         count = sum(1 for tensor in header.tensors if tensor.type.name == kind)
         say(f"             {kind:<8} {count:>5} tensors  {size_text(size):>10}")
+    if fingerprint is not None:
+        say(f"             {fingerprint}")
     say("  run        " + ("; ".join(_contract(found)) or "no contract"))
     digest = f"  sha256 {manifest.prefix.sha256.hex[:16]}…" if verbosity() > 0 else ""
     say(f"  prefix     {manifest.prefix.role:<12} {size_text(manifest.prefix.size):>10}{digest}")

@@ -63,9 +63,9 @@ def command(
     """
     from lftool.cli.prove_report import proof_as_json, proof_lines, verdict_line
     from lftool.ops.project import open_ports
+    from lftool.ops.prove.derivation_statement import check_claim, read_claim, write_derivation
     from lftool.ops.prove.prove import ProveOptions, prove, tell_hypotheses
-    from lftool.ops.prove.recipe import write_recipe
-    from lftool.ops.prove.statement import check_claim, read_claim, write_derivation
+    from lftool.ops.prove.proved_recipe import write_recipe
     from lftool.pipeline.parallel import apart
 
     ports = open_ports(None, threads=jobs)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lftool.cli.shared_options import (
-    bundle_argument,
     chosen_sign_key,
     json_option,
     note,
@@ -20,7 +19,7 @@ from lftool.errors import ExitStatus
 
 if TYPE_CHECKING:
     from lftool.models.terminal import Style
-    from lftool.ops.rebuild import PartVerdict, Rebuilt
+    from lftool.ops.rebuild.results import PartVerdict, Rebuilt
 
 _STATUS = {
     "identical": ExitStatus.OK,
@@ -31,7 +30,7 @@ _STYLE: dict[str, Style] = {"identical": "good", "different": "bad", "cannot che
 
 
 @click.command("rebuild")
-@bundle_argument
+@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="BUNDLE...")
 @click.option(
     "--project",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -63,7 +62,7 @@ _STYLE: dict[str, Style] = {"identical": "good", "different": "bad", "cannot che
 @json_option
 def command(
     *,
-    bundle: Path,
+    bundles: tuple[Path, ...],
     project: Path | None,
     vendor: Path | None,
     offline: bool,
@@ -73,37 +72,47 @@ def command(
     jobs: int | None,
     as_json: bool,
 ) -> int:
-    """Make BUNDLE again from the recipe and lock inside it, with nothing recalled, and compare.
+    """Make each BUNDLE again from the recipe and lock inside it, with nothing recalled, and compare.
 
-    Exits with 0 if it is identical, 7 if it differs, 8 if that cannot be checked here. A source that the bundle pins may
-    come from the store, by its digest.
+    Exits with 0 if all are identical, 7 if one differs, 8 if that cannot be checked here. A source that a bundle pins may
+    come from the store, by its digest. A folder stands for the bundles in it.
     """
     from lftool.cli.diff_report import diff_lines
-    from lftool.ops.diff.models import diff_models
+    from lftool.ops.bundles.folders import bundles_of
+    from lftool.ops.diff.comparison import diff_models
     from lftool.ops.project import open_ports
-    from lftool.ops.rebuild import RebuildOptions, rebuild_bundle, write_rebuild_statement
+    from lftool.ops.rebuild.bundle import RebuildOptions, rebuild_bundle
+    from lftool.ops.rebuild.rebuild_statement import write_rebuild_statement
+    from lftool.ops.rebuild.results import WORST
     from lftool.pipeline.parallel import apart
 
     key = chosen_sign_key(sign_key)
+    paths = bundles_of(bundles)
     if statement is not None and key is None:
         raise click.UsageError("--statement needs a key: --sign-key PATH, or `sign.key` in your configuration")
+    if statement is not None and len(paths) > 1:
+        raise click.UsageError(f"--statement takes one bundle, got {len(paths)}")
     options = RebuildOptions(project=project, vendor=vendor, online=not offline, threads=jobs, keep=output)
-    tree: list[str] = []
     ports = open_ports(None, threads=jobs)
+    results = []
+    for path in paths:
+        tree: list[str] = []
 
-    def differs(ours: Path, made: Path) -> None:
-        tree.extend(diff_lines(diff_models(str(ours), str(made), ports), whole=False))
+        def differs(ours: Path, made: Path, tree: list[str] = tree) -> None:
+            tree.extend(diff_lines(diff_models(str(ours), str(made), ports), whole=False))
 
-    found = apart(lambda: rebuild_bundle(bundle, options, ports, differs), ports)
-    if statement is not None and key is not None:
-        write_rebuild_statement(found, statement, key)
+        found = apart(lambda path=path, differs=differs: rebuild_bundle(path, options, ports, differs), ports)  # type: ignore[misc]  # mypy does not infer lambdas with defaults
+        results.append(found)
+        if statement is not None and key is not None:
+            write_rebuild_statement(found, statement, key)
+        if not as_json:
+            _show(found, tree)
     if as_json:
-        print_json(_as_json(found))
-    else:
-        _show(found, tree)
-        if statement is not None:
-            note(f"wrote {statement}")
-    return int(_STATUS[found.verdict])
+        plain = [_as_json(found) for found in results]
+        print_json(plain[0] if len(plain) == 1 else {"bundles": plain})
+    elif statement is not None:
+        note(f"wrote {statement}")
+    return int(_STATUS[max((found.verdict for found in results), key=WORST.index)])
 
 
 def _show(found: Rebuilt, tree: list[str]) -> None:
@@ -127,7 +136,7 @@ def _detail(part: PartVerdict) -> str:
 
 
 def _as_json(found: Rebuilt) -> dict[str, Any]:
-    from lftool.ops.rebuild import rebuild_predicate
+    from lftool.ops.rebuild.rebuild_statement import rebuild_predicate
 
     return {
         **rebuild_predicate(found),

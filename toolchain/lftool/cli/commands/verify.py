@@ -27,8 +27,16 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Also check a statement from `lftool quality` about BUNDLE.",
 )
+@click.option(
+    "--rebuilt",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also require a statement from `lftool rebuild` that BUNDLE is identical; repeatable.",
+)
 @json_option
 def command(
+    *,
     bundles: tuple[Path, ...],
     key: tuple[Path, ...],
     trust: Path | None,
@@ -36,6 +44,7 @@ def command(
     allow_unsigned: bool,
     allow_other_signatures: bool,
     quality: Path | None,
+    rebuilt: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Check every byte of each BUNDLE, and that a key you trust signed it. Stops at the first failure.
@@ -48,12 +57,15 @@ def command(
     bundles = bundles_of(bundles)
     if quality is not None and len(bundles) > 1:
         raise click.UsageError(f"--quality takes one bundle, got {len(bundles)}")
+    if rebuilt and len(bundles) > 1:
+        raise click.UsageError(f"--rebuilt takes one bundle, got {len(bundles)}")
     options = VerifyOptions(
         policy=chosen_policy(key, trust),
         full=full,
         allow_unsigned=allow_unsigned,
         allow_other_signatures=allow_other_signatures,
         quality=quality,
+        rebuilt=rebuilt,
     )
     if as_json:
         found = [_as_json(verify_bundle(bundle, options)) for bundle in bundles]
@@ -72,6 +84,8 @@ def _show(found: Verification, bundle: Path, options: VerifyOptions) -> None:
         say(("integrity only: no signature verified", "caution"))
     if found.quality is not None:
         say(f"{options.quality}: {_measured(found.quality)}")
+    if found.rebuilt_by:
+        say((f"rebuilt, byte for byte, by {', '.join(found.rebuilt_by)}, which you trust", "good"))
     if found.signatures is not None:
         for result in found.signatures.of("untrusted"):
             say(f"not verified: signature by key {result.key_id}: {result.reason}")
@@ -98,6 +112,7 @@ def _as_json(found: Verification) -> dict[str, Any]:
         "full": found.full,
         **({} if found.quality is None else {"quality": found.quality}),
         "signed_by": list(found.signed_by),
+        **({"rebuilt_by": list(found.rebuilt_by)} if found.rebuilt_by else {}),
         "signatures": [
             {"verdict": r.verdict, "key_id": r.key_id, "key_name": r.key_name, "reason": r.reason} for r in results
         ],

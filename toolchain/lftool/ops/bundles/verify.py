@@ -18,6 +18,7 @@ from lftool.models.policy import TrustPolicy
 from lftool.ops.bundles.claims import check_documents
 from lftool.ops.bundles.slices import check_claims
 from lftool.ops.bundles.trust import require_trust, signature_report, today_utc, trusted_quality
+from lftool.ops.bundles.vouching import trusted_rebuild
 from lftool.store.reading import open_for_reading
 from lftool.trust.verification import SignatureReport
 
@@ -35,6 +36,7 @@ class VerifyOptions:
         allow_unsigned: Check integrity only, and say so in the output.
         allow_other_signatures: Ignore signatures that no trusted key verifies.
         quality: A statement from `lftool quality` to check too; needs a policy.
+        rebuilt: Statements from `lftool rebuild` to check too; they need a policy.
         threads: Number of hashing threads; all processors by default.
     """
 
@@ -43,12 +45,16 @@ class VerifyOptions:
     allow_unsigned: bool = False
     allow_other_signatures: bool = False
     quality: Path | None = None
+    rebuilt: tuple[Path, ...] = ()
     threads: int | None = None
 
 
 @frozen(kw_only=True)
 class Verification:
-    """The result. `signatures` is None if only integrity was checked; `quality` is a statement's predicate."""
+    """The result. `signatures` is None if only integrity was checked; `quality` is a statement's predicate.
+
+    `rebuilt_by` has the names of the trusted keys that signed statements of rebuilds.
+    """
 
     path: Path
     manifest: BundleManifest
@@ -57,6 +63,7 @@ class Verification:
     signatures: SignatureReport | None
     full: bool
     quality: Any = None
+    rebuilt_by: tuple[str, ...] = ()
 
     @property
     def signed_by(self) -> tuple[str, ...]:
@@ -122,6 +129,7 @@ def verify_descriptor(
                 f"{options.quality}: it is about an unsigned bundle with sha256 {stated.unsigned}, but this one has {unsigned.sha256}"
             )
         quality = stated.predicate
+    rebuilt_by = tuple(dict.fromkeys(_rebuilder(bundle, path, unsigned, options, today) for path in options.rebuilt))
     return bundle, Verification(
         path=path,
         manifest=bundle.manifest,
@@ -130,7 +138,20 @@ def verify_descriptor(
         signatures=report,
         full=options.full,
         quality=quality,
+        rebuilt_by=rebuilt_by,
     )
+
+
+def _rebuilder(bundle: Bundle, path: Path, unsigned: Artifact | None, options: VerifyOptions, today: dt.date) -> str:
+    """Return the name of the trusted key that vouches for a bundle with a statement of a rebuild."""
+    if options.policy is None:
+        raise TrustError(f"{path}: no trusted key or policy given", hints=("give --key PUB or --trust FILE",))
+    stated = trusted_rebuild(bundle, path, options.policy, today)
+    if unsigned is not None and stated.unsigned != unsigned.sha256:
+        raise IntegrityError(
+            f"{path}: it is about an unsigned bundle with sha256 {stated.unsigned}, but this one has {unsigned.sha256}"
+        )
+    return stated.key_name
 
 
 def verify_bundle(path: Path, options: VerifyOptions, today: dt.date | None = None) -> Verification:

@@ -15,7 +15,7 @@ from lftool.formats.gguf_read import GGUFArray
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lftool.ops.models.opened import OpenedModel
+    from lftool.ops.models.opened_model import OpenedModel
 
 TEMPLATE = "tokenizer.chat_template"
 _TOKENS, _MERGES, _TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.merges", "tokenizer.ggml.token_type"

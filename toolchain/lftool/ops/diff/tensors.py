@@ -20,7 +20,7 @@ from lftool.formats.ggml_types import GGML_TYPES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lftool.ops.models.opened import ModelTensor, OpenedModel
+    from lftool.ops.models.opened_model import ModelTensor, OpenedModel
     from lftool.pipeline.ports import Ports
 
 Change = Literal["added", "removed", "reshaped", "retyped", "requantised", "changed"]

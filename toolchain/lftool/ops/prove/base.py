@@ -10,7 +10,7 @@ import attrs
 
 from lftool.errors import UsageError
 from lftool.ops.lock import lock_project
-from lftool.ops.models.opened import opened_model
+from lftool.ops.models.opened_model import opened_model
 from lftool.ops.named_model import is_remote, named_project, remote_model
 from lftool.ops.project import open_ports
 from lftool.pipeline.building.builds import make_weights
@@ -19,7 +19,7 @@ from lftool.pipeline.model.parts import WEIGHTS, model_parts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lftool.ops.models.opened import OpenedModel
+    from lftool.ops.models.opened_model import OpenedModel
     from lftool.pipeline.ports import Ports
 
 

@@ -11,10 +11,10 @@ from attrs import frozen
 from lftool.api import DeriveRequest, RecipeError, TensorBytes, TensorDone
 from lftool.formats.ggml_types import GGML_TYPES
 from lftool.host.isolated import Deriving
-from lftool.ops.models.opened import ModelTensor, OpenedModel
+from lftool.ops.models.opened_model import ModelTensor, OpenedModel
 from lftool.ops.prove import guess
 from lftool.ops.prove.proof import Hypothesis, TensorProof
-from lftool.ops.prove.reading import Staging
+from lftool.ops.prove.staging import Staging
 from lftool.pipeline.ports import Ports
 
 if TYPE_CHECKING:

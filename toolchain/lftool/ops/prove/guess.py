@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lftool.formats.gguf_read import GGUFHeader
-    from lftool.ops.models.opened import ModelTensor, OpenedModel
+    from lftool.ops.models.opened_model import ModelTensor, OpenedModel
 
 IMATRIX_KEYS = (
     "quantize.imatrix.file",

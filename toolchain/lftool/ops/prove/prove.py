@@ -22,17 +22,18 @@ from lftool.api import (
 )
 from lftool.errors import PluginError, UsageError
 from lftool.formats.gguf_read import GGUFHeader
+from lftool.formats.imatrix import read_imatrix
 from lftool.host.registry import Registered
 from lftool.models.digest import Artifact, Digest
 from lftool.models.recipe import SourceSpec
 from lftool.ops.models.content import RemoteContent
-from lftool.ops.models.opened import OpenedModel, opened_model
+from lftool.ops.models.opened_model import OpenedModel, opened_model
 from lftool.ops.named_model import is_remote
 from lftool.ops.prove import guess
 from lftool.ops.prove.base import base_of
 from lftool.ops.prove.comparing import Comparing
 from lftool.ops.prove.proof import Guess, HeaderDiff, Proof, Subject, TensorProof
-from lftool.ops.prove.reading import Digests, Staging
+from lftool.ops.prove.staging import Digests, Staging
 from lftool.pipeline.model.headers import skeleton
 from lftool.pipeline.sources.opening import scheme_of
 from lftool.pipeline.sources.resolve import ask
@@ -131,6 +132,20 @@ def _matrix(text: str | None, ports: Ports) -> _Matrix | None:
     return _Matrix(path=path, subject=Subject(name=found.files[0].path, sha256=made.sha256, size=made.size))
 
 
+def _check_matrix(matrix: _Matrix, ours: OpenedModel) -> None:
+    """Raise FormatError if an importance matrix was measured with a model of other tensors, or other shapes."""
+    measured = read_imatrix(matrix.path)
+    found = [tensor for tensor in ours.tensors if tensor.name in measured]
+    wrong = [
+        tensor
+        for tensor in found
+        if len(measured[tensor.name]) % tensor.dimensions[0] and not tensor.name.endswith("token_embd.weight")
+    ]
+    if not found or wrong:
+        what = f"it has {len(measured[wrong[0].name])} values for {wrong[0].name}" if wrong else "no tensor in common"
+        raise FormatError(f"{matrix.subject.name}: the importance matrix was measured with another model: {what}")
+
+
 def prove(file: str, base: str, options: ProveOptions, ports: Ports) -> Proof:
     """Compare a file with what its claimed base becomes.
 
@@ -154,6 +169,8 @@ def prove(file: str, base: str, options: ProveOptions, ports: Ports) -> Proof:
         ours = stack.enter_context(base_of(base, ports))
         assert ours.header is not None  # noqa: S101 - the caller has checked it
         matrix = _matrix(options.imatrix, ports)
+        if matrix is not None:
+            _check_matrix(matrix, ours)
         digests = stack.enter_context(Digests(ports))
         waits = digests.start(theirs), digests.start(ours)
         found = Proof(

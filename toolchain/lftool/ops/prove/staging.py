@@ -19,7 +19,7 @@ from lftool.pipeline.ports import Ports
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lftool.ops.models.opened import ModelTensor, OpenedModel
+    from lftool.ops.models.opened_model import ModelTensor, OpenedModel
 
 _KIND = "proved-file"
 

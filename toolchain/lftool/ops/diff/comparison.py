@@ -18,10 +18,10 @@ from lftool.ops.diff.keys import (
     template_of,
 )
 from lftool.ops.diff.tensors import TensorDiff, diff_tensors
-from lftool.ops.models.opened import opened_model
+from lftool.ops.models.opened_model import opened_model
 
 if TYPE_CHECKING:
-    from lftool.ops.models.opened import OpenedModel
+    from lftool.ops.models.opened_model import OpenedModel
     from lftool.pipeline.ports import Ports
 
 # What both templates render, so that their difference shows in a prompt.

@@ -1,0 +1,1 @@
+"""`lftool rebuild`: make a bundle again from its own lock, and compare."""
