@@ -20,6 +20,7 @@ from confining import lock_row, quantise_row
 from fetching import fetch_rows
 from native import TARGET, export_row, first_token_rows, seed_cache, throughput_row
 from packing import GIBIBYTE, Bench
+from proving import prove_rows, rebuild_row
 from quantizing import grid_rows, quantize_rows
 from serving import clients_row
 from streaming import streaming_row
@@ -74,7 +75,9 @@ def main() -> None:
     parser.add_argument("--size-gib", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--only", choices=["quantise", "grid", "build", "stream", "native", "confine", "serve"], help="only these rows"
+        "--only",
+        choices=["quantise", "grid", "build", "stream", "native", "confine", "serve", "prove"],
+        help="only these rows",
     )
     parser.add_argument("--model", type=Path, help="a GGUF of a real model, for the rows that serve one")
     parser.add_argument("--chart", type=Path, help="also draw the table, as an SVG")
@@ -98,6 +101,9 @@ def main() -> None:
     if options.only == "native":
         finish(native_rows(options, template), int(options.size_gib * GIBIBYTE), options.chart)
         return
+    if options.only == "prove":
+        finish(proof_rows(options, template), GIBIBYTE, options.chart)
+        return
     confined = confined_rows(options) if options.only in {None, "confine"} else []
     if options.only == "confine":
         finish(confined, GIBIBYTE, options.chart)
@@ -120,7 +126,7 @@ def main() -> None:
         rows += [bench.first_token(), bench.memory()]
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
         rows.append(clients_row(Path(name), served, options.rounds))
-    built = build_rows(options, served)
+    built = build_rows(options, served) + proof_rows(options, template)
     finish([*rows, *fetched, *quantised, *built, *confined, *native_rows(options, template)], bench.size, options.chart)
 
 
@@ -140,6 +146,15 @@ def build_rows(options: argparse.Namespace, model: Path) -> list[Row]:
         rows = whole_rows(Path(name), rounds)
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
         return [*rows, small_row(Path(name), model, rounds), fingerprint_row(rounds)]
+
+
+def proof_rows(options: argparse.Namespace, template: Path) -> list[Row]:
+    """Measure proofs, comparisons and rebuilds."""
+    rounds = min(3, options.rounds)
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
+        rows = prove_rows(Path(name), template, rounds)
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
+        return [*rows, rebuild_row(Path(name), rounds)]
 
 
 def native_rows(options: argparse.Namespace, template: Path) -> list[Row]:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 _PIECE = 1024 * 1024
-_MOST_AHEAD = 1024 * 1024
 
 
 class Content(Protocol):
@@ -89,6 +88,7 @@ class RemoteContent:
         size: Its size in bytes, if the source announces it.
         ports: Rules of fetching, and cancellation.
         fetched: Bytes that came over the network so far.
+        keeps: Whether what is read from the start on is kept, so that a header is fetched once.
     """
 
     remote: RemoteFile
@@ -96,10 +96,23 @@ class RemoteContent:
     size: int | None
     ports: Ports
     fetched: int = 0
+    keeps: bool = True
     path: Path | None = field(default=None, init=False)
+    _head: bytearray = field(factory=bytearray, init=False)
 
     def pieces(self, offset: int, size: int) -> Iterator[bytes]:
         """Yield bytes; begins again where it was when the source fails for a moment. See `Content.pieces`."""
+        kept = bytes(self._head[offset : offset + size])
+        if kept:
+            yield kept
+            offset, size = offset + len(kept), size - len(kept)
+        for piece in self._fetch(offset, size):
+            if self.keeps and offset == len(self._head):
+                self._head += piece
+            offset += len(piece)
+            yield piece
+
+    def _fetch(self, offset: int, size: int) -> Iterator[bytes]:
         failed = 0
         while size:
             came = 0

@@ -200,6 +200,7 @@ def _remote(text: str, ports: Ports) -> OpenedModel:
         header = read_gguf(source, file.size, file.path)
     except MendableError:  # a bundle has more behind its weights
         header = read_gguf(source, None, file.path)
+    content.keeps = False
     return OpenedModel(
         kind="GGUF",
         name=file.path,

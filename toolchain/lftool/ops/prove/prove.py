@@ -245,8 +245,10 @@ def _compared(found: Proof, pair: _Pair, options: ProveOptions, ports: Ports) ->
             imatrix=matrix,
             ports=ports,
         )
-        way, tried = comparing.likeliest()
-        tensors = tuple(comparing.all(way))
+        with ports.stage("prove", pair.file.name, f"against {pair.base.name}") as running:
+            way, tried = comparing.likeliest()
+            tensors = tuple(comparing.all(way))
+            running.detail = f"{len(tensors)} tensors against {pair.base.name}"
         made = None
         number = guess.number_of_file_type(pair.file_header)
         if number is not None and _all_equal(found, tensors):
