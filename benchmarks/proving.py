@@ -43,7 +43,7 @@ def prove_rows(folder: Path, template: Path, rounds: int) -> list[Row]:
 
     base, made, threads = folder / "base.gguf", folder / "made.gguf", os.cpu_count() or 1
     write_model(base, template, GIBIBYTE)
-    peer, ours, wrong = [], [], []
+    peer, ours, wrong = list[float](), list[float](), list[float]()
     command = (LFTOOL, "prove", made, "--base", base, "-q")
     for _ in range(rounds):
         made.unlink(missing_ok=True)

@@ -75,6 +75,7 @@ def test_there_are_requirement_files():
         "llama-cpp.lock",
         "models.lock",
         "mutation.lock",
+        "oracles.lock",
         "swift.lock",
     ]
 

@@ -178,7 +178,7 @@ class TestStatement:
         done = rebuilt.run("verify", "--key", "release.pub", "--rebuilt", "s.json", BUNDLE)
         assert done.status == 5
         assert "no trusted key verifies it" in done.err
-        assert "trust the rebuilder's public key" in done.err
+        assert "trust the signer's public key" in done.err
 
     def test_a_statement_about_another_bundle_is_refused(self, rebuilt: ProjectFolder) -> None:
         rebuilt.write_recipe(rebuilt.recipe.read_text().replace('version = "1"', 'version = "2"'))

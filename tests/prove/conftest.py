@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from attrs import frozen
+from tests.functional.conftest import quantized_project, warm_project  # noqa: F401 - fixtures
 
 from lftool.api import InputFile, TensorType, TransformSpec
 from lftool.api.gguf import read_gguf

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import pytest
 from tests.functional.conftest import run_mounted
 from tests.prove.conftest import make
 
@@ -88,20 +87,3 @@ def test_a_full_disk_is_said_while_remote_tensors_are_brought(folder: ProjectFol
     assert done.returncode == 1, done.stderr
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.fixture
-def quantized_project(tmp_path, known_tools):
-    from tests.functional.conftest import QUANTIZED_RECIPE
-    from tests.known_tools import give
-
-    from lftool.testing import ProjectFolder, tiny_gguf
-
-    made = ProjectFolder(root=tmp_path / "project", home=tmp_path / "home")
-    made.root.mkdir()
-    made.home.mkdir()
-    give(known_tools, made.home)
-    tiny_gguf(made.root / "model.gguf")
-    made.write_recipe(QUANTIZED_RECIPE)
-    made.run("lock").assert_success()
-    return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from lftool.trust.signing import sign_statement
 from lftool.trust.statement import QUALITY_TYPE, Statement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from lftool.models.digest import Artifact
     from lftool.ops.project import Project
@@ -60,12 +61,14 @@ class MeasuredQuality:
     Attributes:
         target: Its name.
         quality: What was measured.
+        predicate: That as data, with the fingerprint of the weights: what a statement says.
         bits: Bits per weight.
         statement: The statement's file; None if there is no signing key.
     """
 
     target: str
     quality: Quality
+    predicate: Mapping[str, Any]
     bits: float
     statement: Path | None
 
@@ -135,10 +138,17 @@ def measure_bundles(project: Project, ports: Ports, options: QualityOptions) -> 
             name: outcome(weights_header(quality.weights, f"the weights of {name}", ports).tensors, {}, "").bits
             for name, quality in found.items()
         }
+        predicates = {name: _predicate(quality, ports) for name, quality in found.items()}
     _say_what_the_reference_is(reference, ports)
-    statements = _sign(project, ports, options, bundles, found)
+    statements = _sign(project, ports, options, bundles, predicates)
     return tuple(
-        MeasuredQuality(target=name, quality=found[name], bits=bits[name], statement=statements.get(name))
+        MeasuredQuality(
+            target=name,
+            quality=found[name],
+            predicate=predicates[name],
+            bits=bits[name],
+            statement=statements.get(name),
+        )
         for name in chosen
     )
 
@@ -156,7 +166,7 @@ def _sign(
     ports: Ports,
     options: QualityOptions,
     bundles: Sequence[BuiltBundle],
-    found: Mapping[str, Quality],
+    predicates: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Path]:
     """Write a signed statement beside each bundle; return them by target."""
     sign = project.recipe.sign
@@ -173,7 +183,7 @@ def _sign(
             bundle=stem,
             manifest=built.manifest,
             unsigned=built.unsigned.sha256,
-            predicate=_predicate(found[built.target], ports),
+            predicate=predicates[built.target],
             predicate_type=QUALITY_TYPE,
         )
         path = built.path.with_name(stem + SUFFIX)

@@ -102,7 +102,7 @@ def _as_json(item: MeasuredQuality) -> dict[str, Any]:
     statement = None if item.statement is None else str(item.statement)
     risen = {} if isinstance(figures, EmbeddingFigures) else {"increase": decimal(figures.increase)}
     size = {"target": item.target, "size": item.quality.weights.size, "bits_per_weight": round(item.bits, 4)}
-    return {**item.quality.predicate(), **risen, **size, "statement": statement}
+    return {**item.predicate, **risen, **size, "statement": statement}
 
 
 def _show(item: MeasuredQuality, text: str) -> None:

@@ -96,6 +96,39 @@ def today_utc() -> dt.date:
     return dt.datetime.now(dt.UTC).date()
 
 
+def trusted_statement(
+    bundle: Bundle, path: Path, policy: TrustPolicy, today: dt.date, predicate_type: str
+) -> SignatureResult:
+    """Return a statement about a bundle that is kept beside it, if a trusted key signed it.
+
+    Args:
+        bundle: The bundle.
+        path: The statement's file.
+        policy: The keys to trust.
+        today: The date for checking validity.
+        predicate_type: What kind of statement it has to be.
+
+    Raises:
+        FormatError: It is not such a statement, or not in the one accepted encoding.
+        PolicyError: A valid signature that the policy refuses.
+        TrustError: No trusted key signed it, or it is about another bundle.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TrustError(f"cannot read {path}: {error.strerror}") from None
+    verifiers = load_verifiers(policy)
+    result = check_signature(data, claim_of(bundle), policy, verifiers, today, predicate_type=predicate_type)
+    if result.verdict == "refused":
+        raise PolicyError(f"{path.name}: {result.reason}")
+    if result.verdict != "trusted":
+        raise TrustError(
+            f"{path.name}: signature by key {result.key_id}: {result.reason}",
+            hints=("trust the signer's public key: --key PUB, or in a policy file",),
+        )
+    return result
+
+
 def trusted_quality(bundle: Bundle, path: Path, policy: TrustPolicy, today: dt.date) -> SignatureResult:
     """Return a statement of a bundle's quality, if a trusted key signed it.
 
@@ -111,15 +144,7 @@ def trusted_quality(bundle: Bundle, path: Path, policy: TrustPolicy, today: dt.d
         PolicyError: A valid signature that the policy refuses.
         TrustError: No trusted key signed it, or it is about another bundle.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise TrustError(f"cannot read {path}: {error.strerror}") from None
-    result = check_signature(data, claim_of(bundle), policy, load_verifiers(policy), today, predicate_type=QUALITY_TYPE)
-    if result.verdict == "refused":
-        raise PolicyError(f"{path.name}: {result.reason}")
-    if result.verdict != "trusted":
-        raise TrustError(f"{path.name}: signature by key {result.key_id}: {result.reason}")
+    result = trusted_statement(bundle, path, policy, today, QUALITY_TYPE)
     try:
         if "cosine" in result.predicate:
             _ = str(result.predicate["cosine"]["mean"]), str(result.predicate["cosine"]["least"])

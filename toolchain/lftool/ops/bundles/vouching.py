@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.errors import FormatError, PolicyError, TrustError
-from lftool.host.verifiers import load_verifiers
-from lftool.ops.bundles.trust import claim_of
+from lftool.errors import FormatError, PolicyError
+from lftool.ops.bundles.trust import trusted_statement
 from lftool.trust.statement import REBUILD_TYPE
-from lftool.trust.verification import SignatureResult, check_signature
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
 
     from lftool.bundle.reader import Bundle
     from lftool.models.policy import TrustPolicy
+    from lftool.trust.verification import SignatureResult
 
 _RESULTS = frozenset({"identical", "different", "cannot check here"})
 
@@ -34,18 +33,7 @@ def trusted_rebuild(bundle: Bundle, path: Path, policy: TrustPolicy, today: dt.d
         PolicyError: A valid signature that the policy refuses, or the rebuilder could not reproduce the bundle.
         TrustError: No trusted key signed it, or it is about another bundle.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise TrustError(f"cannot read {path}: {error.strerror}") from None
-    result = check_signature(data, claim_of(bundle), policy, load_verifiers(policy), today, predicate_type=REBUILD_TYPE)
-    if result.verdict == "refused":
-        raise PolicyError(f"{path.name}: {result.reason}")
-    if result.verdict != "trusted":
-        raise TrustError(
-            f"{path.name}: signature by key {result.key_id}: {result.reason}",
-            hints=("trust the rebuilder's public key: --key PUB, or in a policy file",),
-        )
+    result = trusted_statement(bundle, path, policy, today, REBUILD_TYPE)
     said = result.predicate.get("result") if isinstance(result.predicate, dict) else None
     if said not in _RESULTS:
         raise FormatError(f"{path.name}: it does not say what came of the rebuild")
