@@ -53,7 +53,7 @@ def report(rows: list[Row], size: int) -> str:
     for row in rows:
         ours = f"{statistics.median(row.ours):.3g} {row.unit} [{min(row.ours):.3g}-{max(row.ours):.3g}]"
         peer = (
-            f"{row.peer_name}: {statistics.median(row.peer):.3g} s [{min(row.peer):.3g}-{max(row.peer):.3g}]"
+            f"{row.peer_name}: {statistics.median(row.peer):.3g} {row.unit} [{min(row.peer):.3g}-{max(row.peer):.3g}]"
             if row.peer
             else ""
         )

@@ -327,12 +327,14 @@ def _decide(race: _Race, shape: Shape, threads: int, *, sampled: bool) -> None:
     Slabs are treated in batches that grow, so that little is done in vain, and what is compared does not depend on the
     number of threads.
     """
-    first = next(iter(shape.cut(_FIRST_WEIGHTS)))
-    race.treat(first, race.candidates)
-    rest = list(shape.cut(_FIRST_WEIGHTS if sampled else _SLAB_WEIGHTS, first.count))
+    size, start, batch = _FIRST_WEIGHTS if sampled else _SLAB_WEIGHTS, 0, _MOST_AT_ONCE
+    if len(race.candidates) > 1:  # one alone fits every tensor so far, and most likely this one
+        first = next(iter(shape.cut(_FIRST_WEIGHTS)))
+        race.treat(first, race.candidates)
+        start, batch = first.count, 1
+    rest = list(shape.cut(size, start))
     if sampled:
         rest = _evenly(rest, _SAMPLED_SLABS)
-    batch = 1
     while rest and race.left:
         _run(race, rest[:batch], threads, race.left)
         rest, batch = rest[batch:], min(2 * batch, _MOST_AT_ONCE)
