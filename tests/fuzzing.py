@@ -25,7 +25,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from lftool.bundle.reader import opened
+from lftool.bundle.bundle_files import opened
 from lftool.codec.canonical import canonical_json
 from lftool.codec.locks import parse_lock
 from lftool.codec.manifests import parse_manifest

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import Factory, define
 
+from lftool.bundle.reader import read_bundle
 from lftool.formats.gguf_write import TensorData, write_gguf
 from lftool.ops.bundles.trust import policy_of_keys
-from lftool.ops.bundles.verify import VerifyOptions, verify_descriptor
+from lftool.ops.bundles.verify import VerifyOptions, verify_opened
 from lftool.testing import ProjectFolder
 
 if TYPE_CHECKING:
@@ -309,7 +310,7 @@ class Patient:
 
     def verify(self) -> None:
         """Verify as `lftool verify --key` does."""
-        verify_descriptor(self.descriptor, Path("tiny.gguf"), self._options, DAY)
+        verify_opened(read_bundle(self.descriptor, "tiny.gguf"), Path("tiny.gguf"), self._options, DAY)
 
     def change(self, position: int, mask: int) -> object:
         """Verify with one byte changed; return the error that refuses it, or None."""

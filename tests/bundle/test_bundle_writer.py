@@ -9,8 +9,8 @@ import pytest
 
 from lftool.api import LayoutPlan, PlannedMember, PlannedPrefix
 from lftool.bundle import reader, writer
+from lftool.bundle.bundle_files import opened
 from lftool.bundle.contents import check_contents, check_flat_digests, unsigned_artifact
-from lftool.bundle.reader import opened
 from lftool.bundle.structure import END_SIZE
 from lftool.bundle.writer import BundleWriter, Identity, chunk_table, make_manifest
 from lftool.errors import FormatError

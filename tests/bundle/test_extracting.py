@@ -107,7 +107,7 @@ CUT_WHILE_EXTRACTING = """\
 import os, sys
 from pathlib import Path
 from lftool.bundle.extraction import extract
-from lftool.bundle.reader import opened
+from lftool.bundle.bundle_files import opened
 from lftool.errors import LftoolError
 
 path = Path(sys.argv[1])

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lftool.builtin.python_runtime import PythonRuntime
-from lftool.bundle.reader import manifest_entries, opened
+from lftool.bundle.bundle_files import opened
+from lftool.bundle.reader import manifest_entries
 from lftool.bundle.structure import arrange
 from lftool.codec.manifests import emit_manifest
 from lftool.models.digest import Digest

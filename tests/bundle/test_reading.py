@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lftool.bundle import reader
-from lftool.bundle.reader import opened
+from lftool.bundle.bundle_files import opened
 from lftool.bundle.structure import CENTRAL_SIZE
 from lftool.errors import FormatError
 from lftool.testing import tiny_gguf

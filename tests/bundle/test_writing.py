@@ -142,7 +142,7 @@ def test_no_more_is_copied_than_the_blob_has(tmp_path, monkeypatch, number):
 
 def test_a_blob_that_became_shorter_while_it_was_copied_through_memory(tmp_path, monkeypatch, through_memory):
     monkeypatch.setattr(copying.os, "pread", lambda *_arguments: b"")
-    with pytest.raises(StorageError, match=r"^a blob of the store became shorter while it was copied$"):
+    with pytest.raises(StorageError, match=r"^a file became shorter while it was copied$"):
         copied(tmp_path, content(1000))
 
 
@@ -156,7 +156,7 @@ def test_a_full_disk_is_not_taken_for_a_kernel_that_cannot(tmp_path, monkeypatch
 def test_a_blob_that_became_shorter_while_it_was_copied(tmp_path, monkeypatch):
     monkeypatch.setattr(copying.fcntl, "ioctl", refusing(errno.EXDEV))
     monkeypatch.setattr(copying.os, "copy_file_range", lambda *_arguments: 0)
-    with pytest.raises(StorageError, match=r"^a blob of the store became shorter while it was copied$"):
+    with pytest.raises(StorageError, match=r"^a file became shorter while it was copied$"):
         copied(tmp_path, content(1000))
 
 

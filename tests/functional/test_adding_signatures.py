@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from lftool.bundle.reader import opened
+from lftool.bundle.bundle_files import opened
 
 SIGN_FILE = '\n[sign]\nkey = "file:release.key"\n'
 

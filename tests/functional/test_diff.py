@@ -55,6 +55,32 @@ def _count(shape: tuple[int, ...]) -> int:
     return product
 
 
+def entry(key: str, kind: int, value: bytes) -> bytes:
+    """A key of a GGUF with the number of its type."""
+    return struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", kind) + value
+
+
+def texts(*values: bytes) -> bytes:
+    """An array of strings, which need not be UTF-8."""
+    return struct.pack("<IQ", 8, len(values)) + b"".join(struct.pack("<Q", len(text)) + text for text in values)
+
+
+def numbers(*values: int, kind: int = 5) -> bytes:
+    """An array of 32-bit integers."""
+    return struct.pack("<IQ", kind, len(values)) + struct.pack(f"<{len(values)}i", *values)
+
+
+def raw(path: Path, *entries: bytes) -> None:
+    """Write a GGUF without tensors."""
+    data = struct.pack("<4sIQQ", b"GGUF", 3, 0, len(entries) + 1)
+    data += entry("general.architecture", 8, struct.pack("<Q", 5) + b"llama") + b"".join(entries)
+    path.write_bytes(data + bytes(-len(data) % 32))
+
+
+_TOKENS = entry("tokenizer.ggml.tokens", 9, texts(b"a", b"b"))
+_TYPES, _BOS = "tokenizer.ggml.token_type", "tokenizer.ggml.bos_token_id"
+
+
 class TestTensors:
     def test_a_model_does_not_differ_from_itself(self, folder: ProjectFolder) -> None:
         done = folder.run("diff", "base.gguf", "base.gguf", "--exit-code").assert_success()
@@ -231,3 +257,60 @@ class TestFingerprints:
 
     def test_a_statement_of_quality_names_it(self) -> None:
         assert "`weights.fingerprint`" in PAGE.with_name("quality.md").read_text()
+
+
+class TestEncodings:
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            pytest.param(
+                [entry("tokenizer.ggml.tokens", 9, texts(b"a\xff"))],
+                [entry("tokenizer.ggml.tokens", 9, texts(b"a\xfe"))],
+                id="tokens that are not UTF-8",
+            ),
+            pytest.param([_TOKENS, entry(_TYPES, 9, numbers(1, 1))], [_TOKENS], id="no token types"),
+            pytest.param(
+                [_TOKENS, entry(_TYPES, 9, numbers(1, 1))],
+                [_TOKENS, entry(_TYPES, 9, numbers(1))],
+                id="fewer token types",
+            ),
+            pytest.param(
+                [_TOKENS, entry(_TYPES, 9, numbers(1, 1))],
+                [_TOKENS, entry(_TYPES, 9, numbers(1, 1, kind=4))],
+                id="token types of another type",
+            ),
+            pytest.param([entry("tokenizer.ggml.merges", 9, texts())], [], id="no merges, and an empty list"),
+            pytest.param(
+                [entry("tokenizer.chat_template", 4, struct.pack("<I", 1))], [], id="a template that is a number"
+            ),
+            pytest.param([entry("tokenizer.ggml.merges", 4, struct.pack("<I", 1))], [], id="merges that are a number"),
+            pytest.param(
+                [entry("a.b", 4, struct.pack("<I", 7))],
+                [entry("a.b", 10, struct.pack("<Q", 7))],
+                id="UINT32 and UINT64",
+            ),
+            pytest.param([entry(_BOS, 4, struct.pack("<I", 1))], [entry(_BOS, 7, b"\1")], id="a token that is true"),
+            pytest.param(
+                [entry("a.b", 6, struct.pack("<f", 0.0))], [entry("a.b", 6, struct.pack("<f", -0.0))], id="0 and -0"
+            ),
+        ],
+    )
+    def test_values_that_look_alike_differ(self, folder: ProjectFolder, one: list[bytes], other: list[bytes]) -> None:
+        raw(folder.root / "one.gguf", *one)
+        raw(folder.root / "other.gguf", *other)
+        done = folder.run("diff", "one.gguf", "other.gguf", "--exit-code")
+        assert (done.status, "no difference" in done.out) == (7, False)
+        for name in ("one.gguf", "other.gguf"):
+            assert folder.run("diff", name, name, "--exit-code").assert_success().out.endswith("no difference\n")
+
+    def test_the_types_of_values_that_look_alike_are_named(self, folder: ProjectFolder) -> None:
+        raw(folder.root / "one.gguf", entry("a.b", 4, struct.pack("<I", 7)))
+        raw(folder.root / "other.gguf", entry("a.b", 10, struct.pack("<Q", 7)))
+        assert compared(folder, "one.gguf", "other.gguf")["keys"]["changed"] == {
+            "a.b": [{"type": "UINT32", "value": 7}, {"type": "UINT64", "value": 7}]
+        }
+
+    def test_what_json_has_no_number_for_is_a_text(self, folder: ProjectFolder) -> None:
+        raw(folder.root / "one.gguf", entry("a.b", 6, struct.pack("<f", float("nan"))))
+        raw(folder.root / "other.gguf")
+        assert compared(folder, "one.gguf", "other.gguf")["keys"]["removed"] == {"a.b": "nan"}

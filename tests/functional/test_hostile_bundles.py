@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lftool.bundle.reader import opened
+from lftool.bundle.bundle_files import opened
 from lftool.codec.canonical import canonical_json
 from lftool.models.digest import Digest
 from lftool.models.manifest import CHUNKS_PATH, LOCK_PATH, PROVENANCE_PATH, RECIPE_PATH, SBOM_PATH

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import attrs
 import pytest
@@ -12,12 +12,12 @@ from tests.functional.conftest import QUANTIZED_RECIPE
 
 from lftool.codec.locks import parse_lock
 from lftool.models.digest import Digest
+from lftool.ops.project import open_ports
+from lftool.ops.rebuild.base_lock import stored
 from lftool.store.store import Store
 from lftool.testing import ProjectFolder, rewrite_bundle
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+EXAMPLE = Path(__file__).parents[2] / "examples" / "tiny-story"
 BUNDLE = "dist/tiny-1-q8.gguf"
 
 
@@ -191,10 +191,10 @@ class TestStatement:
 
     def test_a_rebuild_that_came_out_otherwise_vouches_for_nothing(self, rebuilt: ProjectFolder) -> None:
         tampered(rebuilt)
-        done = rebuilt.run("rebuild", BUNDLE, "--statement", "s.json", "--sign-key", "rebuilder.key", "-o", "dist")
+        done = rebuilt.run("rebuild", BUNDLE, "--statement", "t.json", "--sign-key", "rebuilder.key", "-o", "dist")
         assert done.status == 7
         keys = ("--key", "release.pub", "--key", "rebuilder.pub")
-        done = rebuilt.run("verify", *keys, "--rebuilt", "s.json", BUNDLE)
+        done = rebuilt.run("verify", *keys, "--rebuilt", "t.json", BUNDLE)
         assert done.status == 6
         assert "came to 'different'" in done.err
 
@@ -209,3 +209,20 @@ class TestStatement:
         done = built.run("rebuild", BUNDLE, "--statement", "s.json")
         assert done.status == 2
         assert "--statement needs a key" in done.err
+
+
+def test_an_archive_of_a_tool_that_the_store_has_is_not_asked_for(tmp_path: Path, monkeypatch) -> None:
+    """Else a rebuild would need the package index each time."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    ports = open_ports(None, online=False)
+    lock = parse_lock((EXAMPLE / "lftool.lock").read_bytes(), "lftool.lock")
+    pinned = lock.tools["hf-gguf/1"]
+    assert pinned.archive is not None
+    (file,) = pinned.archive.files
+    bare = attrs.evolve(lock, tools={**lock.tools, "hf-gguf/1": attrs.evolve(pinned, archive=None)})
+    assert stored(bare, ports).tools["hf-gguf/1"].archive is None
+    path = ports.store.blobs.path(file.artifact)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes(1000))  # not its content: that is checked before use
+    (found,) = stored(bare, ports).tools["hf-gguf/1"].archive.files
+    assert (found.sha256, found.size) == (file.sha256, 1000)

@@ -406,3 +406,60 @@ def test_an_interrupt_leaves_nothing(made: ProjectFolder) -> None:
     assert sorted(path.name for path in made.root.iterdir()) == before
     assert not list((made.cache / "tmp").glob("*"))
     shutil.rmtree(made.home)
+
+
+class TestOutputsAndInputs:
+    def test_an_output_that_exists_is_refused_before_any_work(self, made: ProjectFolder) -> None:
+        before = (made.root / "made.gguf").read_bytes()
+        for option in ("--statement", "--recipe"):
+            done = made.run("prove", "made.gguf", "--base", "base.gguf", option, "made.gguf")
+            assert (done.status, done.out) == (2, "")
+            assert f"{option}: made.gguf already exists" in done.err
+        assert (made.root / "made.gguf").read_bytes() == before
+
+    def test_an_output_in_no_folder_is_refused_before_any_work(self, made: ProjectFolder) -> None:
+        done = made.run("prove", "made.gguf", "--base", "base.gguf", "--statement", "none/s.json")
+        assert (done.status, done.out) == (2, "")
+        assert not (made.root / "none").exists()
+
+    @pytest.mark.parametrize("name", ["base.gguf", "made.gguf"])
+    def test_a_file_derives_from_itself(self, made: ProjectFolder, name: str) -> None:
+        status, found = proof(made, name, "--base", name)
+        assert (status, found["verdict"], found["header"]["identical"]) == (0, "identical file", True)
+
+    def test_verbose_lists_every_tensor(self, made: ProjectFolder) -> None:
+        done = made.run("prove", "made.gguf", "--base", "base.gguf", "--verbose").assert_success()
+        assert done.out.count(": equal\n") == 30
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (lambda said: said["recipe"].update(quantType="Q2_K"), "it says Q2_K, the file is Q4_K_M"),
+            (
+                lambda said: said["reproducibility"].update(verdict="not derived from this base"),
+                "it says 'not derived from this base', found was 'identical file'",
+            ),
+        ],
+    )
+    def test_a_claim_of_something_else_is_refused(self, made: ProjectFolder, change, said: str) -> None:
+        made.run("prove", "made.gguf", "--base", "base.gguf", "--statement", "s.json").assert_success()
+        done = made.run("prove", "made.gguf", "--base", "base.gguf", "--claim", "s.json").assert_success()
+        assert "s.json: it agrees with what was found; its signature was not verified" in done.err
+        statement = json.loads((made.root / "s.json").read_text())
+        change(statement["predicate"])
+        (made.root / "t.json").write_text(json.dumps(statement))
+        done = made.run("prove", "made.gguf", "--base", "base.gguf", "--claim", "t.json")
+        assert done.status == 4
+        assert said in done.err
+        assert done.out.startswith("made.gguf: identical file")  # what was found is not lost
+
+    def test_a_name_cannot_pass_for_lines_of_the_report(self, folder: ProjectFolder) -> None:
+        weights = struct.pack("<32f", *range(32))
+        for name in ("one", "two"):
+            keys = {"general.architecture": "llama", f"k\n{name}: identical": 1}
+            tensors = [TensorData(name="a\nheader: identical", dimensions=(32,), type="F32", data=weights)]
+            with (folder.root / f"{name}.gguf").open("wb") as file:
+                write_gguf(file, keys, tensors)
+        for command in (("prove", "one.gguf", "--base", "two.gguf", "--verbose"), ("diff", "one.gguf", "two.gguf")):
+            lines = [line.strip() for line in folder.run(*command).out.splitlines()]
+            assert not {"header: identical", "one: identical", "two: identical"} & set(lines)

@@ -53,6 +53,8 @@ ALLOWED = {
     ("builtin/container.py", "_write_layer", "os.fsync"),
     # Weights of a bundle on their way into the store: the durable file that they are written to has no name yet.
     ("bundle/extraction.py", "copy_weights", "open"),
+    # A detached bundle on its way into the store, as above.
+    ("ops/run/whole.py", "whole.attach", "open"),
     # What a server that is being checked printed; it has no name, and goes with its descriptor.
     ("ops/run/served_model.py", "served", "tempfile.TemporaryFile"),
     # A tensor for a worker to read, in the scratch folder of a proof, gone with it.

@@ -9,8 +9,9 @@ from attrs import frozen
 
 from lftool.api import SignerContext
 from lftool.builtin.p256_keys import KeySigner, P256Verifier
+from lftool.bundle.bundle_files import opened
 from lftool.bundle.contents import unsigned_artifact
-from lftool.bundle.reader import manifest_entries, opened, signature_path
+from lftool.bundle.reader import manifest_entries, signature_path
 from lftool.bundle.structure import arrange
 from lftool.codec.canonical import parse_canonical_json
 from lftool.models.manifest import PROVENANCE_PATH

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool.bundle.reader import read_exactly
 from lftool.errors import FormatError, IntegrityError
 from lftool.formats.gguf_read import GGUFHeader, read_gguf
 from lftool.models.digest import Artifact, Digest
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
+    from lftool.bundle.extents import Extents
     from lftool.bundle.reader import Bundle
 
 _DIGEST_BYTES = 32
@@ -55,8 +55,8 @@ def _large_contents(bundle: Bundle) -> list[_Large]:
 class _ChunkHasher:
     """Reads and hashes chunks with one buffer per thread, small enough to stay in the processor's cache."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, extents: Extents) -> None:
+        self._extents = extents
         self._local = threading.local()
 
     def digest(self, offset: int, size: int) -> bytes:
@@ -66,7 +66,7 @@ class _ChunkHasher:
             view = self._local.buffer = page_aligned_buffer(_PIECE)
         state = hashlib.sha256()
         while size > 0:
-            got = os.preadv(self._descriptor, [view[: min(size, _PIECE)]], offset)
+            got = self._extents.read_into(view[: min(size, _PIECE)], offset)
             if got == 0:
                 break
             state.update(view[:got])
@@ -102,7 +102,7 @@ def hashing_contents(bundle: Bundle, *, threads: int | None = None) -> Iterator[
     table = bundle.read_member(CHUNKS_PATH)
     if len(table) != _DIGEST_BYTES * sum(item.chunk_count for item in large):
         raise FormatError(f"{bundle.name}: {CHUNKS_PATH} has {len(table)} bytes, which is not 32 for every chunk")
-    hasher = _ChunkHasher(bundle.descriptor)
+    hasher = _ChunkHasher(bundle.extents)
     extents = list(_chunk_extents(large))
     workers = threads or len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(workers, thread_name_prefix="verify") as pool:
@@ -138,16 +138,16 @@ def weights_header(bundle: Bundle) -> GGUFHeader:
     Raises:
         FormatError: Not a valid GGUF, or there are bytes after its last tensor.
     """
-    offset, size = bundle.weights_extent()
-    with os.fdopen(os.dup(bundle.descriptor), "rb") as file:
-        return read_gguf(file, size, f"{bundle.name}: weights", start=offset)
+    descriptor, start = bundle.weights_file()
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        return read_gguf(file, bundle.weights_extent()[1], f"{bundle.name}: weights", start=start)
 
 
 def _flat(bundle: Bundle, offset: int, size: int) -> tuple[Artifact, int]:
     state, crc = hashlib.sha256(), 0
     position = offset
     while position < offset + size:
-        piece = read_exactly(bundle.descriptor, position, min(CHUNK_SIZE, offset + size - position), bundle.name)
+        piece = bundle.read(position, min(CHUNK_SIZE, offset + size - position))
         state.update(piece)
         crc = crc32(piece, crc)
         position += len(piece)
@@ -182,9 +182,7 @@ def unsigned_artifact(bundle: Bundle, out: BinaryIO | None = None) -> Artifact:
     state = hashlib.sha256()
     position = 0
     while position < arrangement.directory_offset:
-        piece = read_exactly(
-            bundle.descriptor, position, min(CHUNK_SIZE, arrangement.directory_offset - position), bundle.name
-        )
+        piece = bundle.read(position, min(CHUNK_SIZE, arrangement.directory_offset - position))
         state.update(piece)
         if out is not None:
             out.write(piece)

@@ -20,6 +20,7 @@ from lftool.store.checksums import crc32
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lftool.bundle.extents import Extents
     from lftool.models.digest import Artifact
 
 _FICLONERANGE = 0x4020940D  # _IOW(0x94, 13, struct file_clone_range), include/uapi/linux/fs.h
@@ -38,39 +39,70 @@ class BlobFacts(Protocol):
         """The sha256 of every 4 MiB chunk, 32 bytes each."""
 
 
-def _share_extents(source: int, destination: int, size: int, offset: int) -> bool:
-    """Ask the file system to share the blob's extents; return whether it did."""
+def _share_extents(source: int, start: int, destination: int, size: int, offset: int) -> bool:
+    """Ask the file system to share extents of a file; return whether it did."""
     try:
-        fcntl.ioctl(destination, _FICLONERANGE, struct.pack("=qQQQ", source, 0, size, offset))
+        fcntl.ioctl(destination, _FICLONERANGE, struct.pack("=qQQQ", source, start, size, offset))
     except OSError:
         return False
     return True
 
 
-def _copy_range(source: int, destination: int, size: int, offset: int, stop: threading.Event) -> None:
+def _copy_range(source: int, start: int, destination: int, size: int, offset: int, stop: threading.Event) -> None:
     done = 0
     while done < size and not stop.is_set():
+        wanted = min(size - done, _MAX_COPY)
         try:
-            got = os.copy_file_range(source, destination, min(size - done, _MAX_COPY), done, offset + done)
+            got = os.copy_file_range(source, destination, wanted, start + done, offset + done)
         except OSError as error:
             if error.errno not in {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
                 raise
-            _copy_through_memory(source, destination, size, offset, done)
+            _copy_through_memory(source, start, destination, size, offset, done, stop)
             return
         if got == 0:
-            raise StorageError("a blob of the store became shorter while it was copied")
+            raise StorageError("a file became shorter while it was copied")
         done += got
 
 
-def _copy_through_memory(source: int, destination: int, size: int, offset: int, done: int) -> None:
-    while done < size:
-        piece = os.pread(source, min(CHUNK_SIZE, size - done), done)
+def _copy_through_memory(
+    source: int, start: int, destination: int, size: int, offset: int, done: int, stop: threading.Event
+) -> None:
+    while done < size and not stop.is_set():
+        piece = os.pread(source, min(CHUNK_SIZE, size - done), start + done)
         if not piece:
-            raise StorageError("a blob of the store became shorter while it was copied")
-        written = 0
-        while written < len(piece):
-            written += os.pwrite(destination, piece[written:], offset + done + written)
+            raise StorageError("a file became shorter while it was copied")
+        write_at(destination, piece, offset + done)
         done += len(piece)
+
+
+def write_at(destination: int, data: bytes, offset: int) -> None:
+    """Write all of `data` at an offset of an open file.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    written = 0
+    while written < len(data):
+        written += os.pwrite(destination, data[written:], offset + written)
+
+
+def copy_extents(extents: Extents, destination: int, stop: threading.Event) -> None:
+    """Write a bundle to an open file, inside the kernel or by sharing extents where the file system can.
+
+    Args:
+        extents: Where its bytes lie.
+        destination: File descriptor, open for writing.
+        stop: Ends the copying early when set.
+
+    Raises:
+        OSError: It cannot be read or written.
+        StorageError: A file became shorter meanwhile.
+    """
+    for part, offset in zip(extents.parts, extents.starts, strict=True):
+        if part.descriptor is None:
+            write_at(destination, part.data, offset)
+        else:
+            _copy(part.descriptor, part.start, destination, part.size, offset, stop)
 
 
 class _Rechecker:
@@ -146,7 +178,7 @@ def copy_blob(
     stop = threading.Event()
     try:
         with ThreadPoolExecutor(2) as pool:
-            copying = pool.submit(_copy, source, destination, artifact.size, offset, stop)
+            copying = pool.submit(_copy, source, 0, destination, artifact.size, offset, stop)
             try:
                 _Rechecker(source, artifact, facts, first=first).run(running, pool)
             except BaseException:
@@ -157,8 +189,8 @@ def copy_blob(
         os.close(source)
 
 
-def _copy(source: int, destination: int, size: int, offset: int, stop: threading.Event) -> None:
-    if not _share_extents(source, destination, size, offset):
-        _copy_range(source, destination, size, offset, stop)
+def _copy(source: int, start: int, destination: int, size: int, offset: int, stop: threading.Event) -> None:
+    if not _share_extents(source, start, destination, size, offset):
+        _copy_range(source, start, destination, size, offset, stop)
     if size > CHUNK_SIZE:  # the disk writes while the rest is hashed; committing the file syncs it in any case
         os.fsync(destination)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.bundle.reader import read_exactly
 from lftool.errors import UsageError
 from lftool.store.durable import commit_directory, durable_file, scratch_directory, storage_errors, sweep
 
@@ -48,7 +47,7 @@ def copy_weights(bundle: Bundle, destination: Path) -> None:
     offset, size = bundle.weights_extent()
     with storage_errors("write", destination), destination.open("wb") as out:
         for at in range(0, size, _PIECE):
-            out.write(read_exactly(bundle.descriptor, offset + at, min(_PIECE, size - at), bundle.name))
+            out.write(bundle.read(offset + at, min(_PIECE, size - at)))
 
 
 def _write_part(bundle: Bundle, extent: tuple[int, int], destination: Path, mode: int, *, shown: Path) -> None:
@@ -56,7 +55,7 @@ def _write_part(bundle: Bundle, extent: tuple[int, int], destination: Path, mode
     with durable_file(destination.parent, "extract") as out, storage_errors("write", shown):
         done = 0
         while done < size:
-            piece = read_exactly(bundle.descriptor, offset + done, min(_PIECE, size - done), bundle.name)
+            piece = bundle.read(offset + done, min(_PIECE, size - done))
             out.file.write(piece)
             done += len(piece)
         out.commit(destination, mode=mode)

@@ -6,13 +6,13 @@ The result is a view whose structure is canonical and agrees with its manifest. 
 
 from __future__ import annotations
 
-import contextlib
 import os
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
 from attrs import frozen
 
+from lftool.bundle.extents import Extents
 from lftool.bundle.structure import (
     END64_SIZE,
     END_SIZE,
@@ -41,11 +41,9 @@ from lftool.models.manifest import (
     is_large,
 )
 from lftool.store.checksums import crc32
-from lftool.store.reading import open_for_reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
 
 class PlainGGUFError(FormatError):
@@ -64,15 +62,37 @@ MAX_DOCUMENTS = {RECIPE_PATH: 1024 * 1024, PROVENANCE_PATH: 1024 * 1024, SBOM_PA
 
 @frozen(kw_only=True)
 class Bundle:
-    """A bundle whose structure has been checked. The caller closes `descriptor`."""
+    """A bundle whose structure has been checked. The caller closes its files.
 
-    descriptor: int
+    Attributes:
+        extents: Its bytes.
+        name: Name of its file, for messages.
+        status: Of its file when it was opened; of the sidecar if it is detached.
+        detached: Whether its bytes lie in several files.
+    """
+
+    extents: Extents
     name: str
     status: os.stat_result
     manifest: BundleManifest
     manifest_bytes: bytes
     arrangement: Arrangement
     signatures: tuple[bytes, ...]
+    detached: bool = False
+
+    @property
+    def descriptor(self) -> int | None:
+        """The open file, if the bundle is one file."""
+        return None if self.detached else self.extents.parts[0].descriptor
+
+    def read(self, position: int, size: int) -> bytes:
+        """Return bytes of the bundle.
+
+        Raises:
+            FormatError: It ends too early.
+            StorageError: It cannot be read.
+        """
+        return self.extents.read(position, size, self.name)
 
     @property
     def manifest_digest(self) -> Digest:
@@ -103,6 +123,12 @@ class Bundle:
             return 0, weights.size
         return self.placed(weights.path).data_offset, weights.size  # type: ignore[union-attr]  # not the prefix, so a member
 
+    def weights_file(self) -> tuple[int, int]:
+        """Return the open file that has the weights, and where in it they begin."""
+        extent, inside = self.extents.at(self.weights_extent()[0])
+        assert extent.descriptor is not None  # noqa: S101 - weights are never generated
+        return extent.descriptor, extent.start + inside
+
     def read_member(self, path: str) -> bytes:
         """Return the content of a small member, checked against the manifest.
 
@@ -113,7 +139,7 @@ class Bundle:
         most = MAX_DOCUMENTS.get(path, MAX_SMALL_MEMBER)
         if item.entry.size > most:
             raise FormatError(f"{self.name}: {path} has {item.entry.size} bytes, at most {most} are allowed")
-        data = read_exactly(self.descriptor, item.data_offset, item.entry.size, self.name)
+        data = self.read(item.data_offset, item.entry.size)
         member = self.manifest.member(path)
         if member is not None and Artifact.of(data) != member.artifact:
             raise FormatError(f"{self.name}: {path} is not what the manifest names")
@@ -163,17 +189,19 @@ def signature_path(data: bytes) -> str:
     return f"{SIGNATURE_PREFIX}{Digest.of(data).hex[:16]}.json"
 
 
-class _Framing:
+class Framing:
     """Parses one file; every refusal names it."""
 
-    def __init__(self, descriptor: int, name: str) -> None:
+    def __init__(self, descriptor: int, name: str, noun: str = "a bundle") -> None:
         self.descriptor = descriptor
         self.name = name
+        self.noun = noun
         self.status = os.fstat(descriptor)
         self.size = self.status.st_size
 
     def fail(self, message: str) -> NoReturn:
-        raise FormatError(f"{self.name}: not a bundle: {message}")
+        """Refuse the file."""
+        raise FormatError(f"{self.name}: not {self.noun}: {message}")
 
     def fail_as_recognised(self, message: str) -> NoReturn:
         """Refuse a file that does not end like a bundle; name its actual type if known."""
@@ -200,6 +228,7 @@ class _Framing:
         return True
 
     def directory(self) -> list[DirectoryEntry]:
+        """Return the central records, within budgets."""
         tail_size = min(self.size, END64_SIZE + LOCATOR_SIZE + END_SIZE)
         tail = read_exactly(self.descriptor, self.size - tail_size, tail_size, self.name)
         try:
@@ -216,6 +245,7 @@ class _Framing:
             self.fail(str(error))
 
     def content(self, found: DirectoryEntry, most: int) -> bytes:
+        """Return the content of a member of at most `most` bytes, before its place has been checked."""
         if found.size > most:
             self.fail(f"{found.path} has {found.size} bytes, at most {most} are allowed")
         if found.offset >= self.size:
@@ -237,6 +267,45 @@ class _Framing:
             self.fail("the directory is not canonical")
 
 
+@frozen(kw_only=True)
+class Documents:
+    """What an archive says about itself, within budgets, before its structure is compared."""
+
+    manifest: BundleManifest
+    manifest_bytes: bytes
+    signatures: tuple[tuple[str, bytes], ...]
+
+    def entries(self) -> list[Entry]:
+        """Return the entries of the bundle, in order."""
+        return manifest_entries(self.manifest, self.manifest_bytes, self.signatures)
+
+
+def read_documents(framing: Framing) -> Documents:
+    """Return the manifest and signatures of an archive.
+
+    Raises:
+        FormatError: There is none, or they are over a budget.
+        StorageError: It cannot be read.
+    """
+    found = framing.directory()
+    inner = [entry for entry in found if not entry.path.startswith(SIGNATURE_PREFIX)]
+    if not inner or inner[-1].path != MANIFEST_PATH:
+        framing.fail(f"it has no {MANIFEST_PATH} where one must be")
+    signed = found[len(inner) :]
+    if len(signed) > MAX_SIGNATURES or any(not entry.path.startswith(SIGNATURE_PREFIX) for entry in signed):
+        framing.fail(f"signatures must be the last members, at most {MAX_SIGNATURES}")
+    manifest_bytes = framing.content(inner[-1], MAX_MANIFEST)
+    manifest = parse_manifest(manifest_bytes, f"{framing.name}: {MANIFEST_PATH}")
+    for member in manifest.members:
+        if not is_large(member.role) and member.size > MAX_SMALL_MEMBER:
+            framing.fail(f"{member.path} has {member.size} bytes, at most {MAX_SMALL_MEMBER} are allowed for its role")
+    signatures = [(entry.path, framing.content(entry, MAX_SIGNATURE)) for entry in signed]
+    paths = [path for path, _ in signatures]
+    if paths != sorted(set(paths)) or any(path != signature_path(data) for path, data in signatures):
+        framing.fail("signature members must be named by their sha256, and sorted")
+    return Documents(manifest=manifest, manifest_bytes=manifest_bytes, signatures=tuple(signatures))
+
+
 def read_bundle(descriptor: int, name: str) -> Bundle:
     """Return a checked view of the bundle behind an open file descriptor.
 
@@ -248,57 +317,16 @@ def read_bundle(descriptor: int, name: str) -> Bundle:
         FormatError: Not a bundle, not canonical, or over a budget.
         StorageError: It cannot be read.
     """
-    framing = _Framing(descriptor, name)
-    found = framing.directory()
-    inner = [entry for entry in found if not entry.path.startswith(SIGNATURE_PREFIX)]
-    if not inner or inner[-1].path != MANIFEST_PATH:
-        framing.fail(f"it has no {MANIFEST_PATH} where one must be")
-    signed = found[len(inner) :]
-    if len(signed) > MAX_SIGNATURES or any(not entry.path.startswith(SIGNATURE_PREFIX) for entry in signed):
-        framing.fail(f"signatures must be the last members, at most {MAX_SIGNATURES}")
-    manifest_bytes = framing.content(inner[-1], MAX_MANIFEST)
-    manifest = parse_manifest(manifest_bytes, f"{name}: {MANIFEST_PATH}")
-    for member in manifest.members:
-        if not is_large(member.role) and member.size > MAX_SMALL_MEMBER:
-            framing.fail(f"{member.path} has {member.size} bytes, at most {MAX_SMALL_MEMBER} are allowed for its role")
-    signatures = [(entry.path, framing.content(entry, MAX_SIGNATURE)) for entry in signed]
-    paths = [path for path, _ in signatures]
-    if paths != sorted(set(paths)) or any(path != signature_path(data) for path, data in signatures):
-        framing.fail("signature members must be named by their sha256, and sorted")
-    arrangement = arrange(manifest.prefix.size, manifest_entries(manifest, manifest_bytes, signatures))
+    framing = Framing(descriptor, name)
+    documents = read_documents(framing)
+    arrangement = arrange(documents.manifest.prefix.size, documents.entries())
     framing.compare(arrangement)
     return Bundle(
-        descriptor=descriptor,
+        extents=Extents.of_file(descriptor, framing.size),
         name=name,
         status=framing.status,
-        manifest=manifest,
-        manifest_bytes=manifest_bytes,
+        manifest=documents.manifest,
+        manifest_bytes=documents.manifest_bytes,
         arrangement=arrangement,
-        signatures=tuple(data for _, data in signatures),
+        signatures=tuple(data for _, data in documents.signatures),
     )
-
-
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[Bundle]:
-    """Yield a checked view of the bundle at `path`; its descriptor is open during the block.
-
-    Raises:
-        StorageError: It cannot be read.
-        FormatError: It is not a canonical bundle.
-    """
-    descriptor = open_for_reading(path)
-    try:
-        yield read_bundle(descriptor, path.name)
-    finally:
-        os.close(descriptor)
-
-
-def stem_of(path: Path) -> str | None:
-    """Return the name and version of the bundle at `path`; None if it is not one.
-
-    Raises:
-        StorageError: It cannot be read.
-    """
-    with contextlib.suppress(FormatError), opened(path) as bundle:
-        return bundle.manifest.stem
-    return None

@@ -45,6 +45,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "keygen": "Make a key pair for signing.",
         "sign": "Add a signature to a finished bundle.",
         "export": "Write a bundle as a container image, or manifests that run the image.",
+        "detach": "Write a bundle as a bare GGUF and a sidecar.",
+        "attach": "Make a bundle of a GGUF and its sidecar again.",
         "extract": "Write the parts of a bundle as files.",
     },
     "This machine": {

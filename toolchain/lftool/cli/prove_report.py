@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 8
 _WIDTH = 60
+_INFINITE = 1e299
 
 
 def _subject(item: Subject | None) -> dict[str, Any] | None:
@@ -66,7 +67,7 @@ def _verdict(found: Proof) -> str:
     if found.verdict == "identical tensors":
         return f"identical tensors under {_named(found.arithmetics)}"
     if found.verdict == "consistent with rounding":
-        return "differs, by no more than rounding does"
+        return "differs, by no more than rounding does, as far as it was looked at"
     if found.verdict == "not consistent with rounding" and not found.differing:
         return "not the tensors of this base"
     if found.verdict == "not consistent with rounding":
@@ -82,13 +83,14 @@ def _tensor(item: TensorProof) -> str:
     text = f"{best.differing:,} of {best.compared:,} blocks{of} differ, the first is {best.first}; nearest: {best.arithmetic}"
     if distance is None:
         return text
-    off = f"up to {distance.levels:.3g} levels off"
+    looked = "" if distance.blocks >= best.differing else f", in {distance.blocks:,} of them looked at"
+    off = f"up to {distance.levels:.3g} levels off" if distance.levels < _INFINITE else "levels that nothing relates"
     worst = (
         ""
         if item.rounding
         else f", {distance.worse:.3g} times as far from the base as it should be in block {distance.worst}"
     )
-    return f"{text}; {off}{worst}, relative error {distance.relative:.2g}"
+    return f"{text}; {off}{worst}, relative error {distance.relative:.2g}{looked}"
 
 
 def _made_how(found: Proof) -> Iterator[str]:
@@ -178,12 +180,16 @@ def proof_lines(found: Proof, *, whole: bool) -> Iterator[str]:
                 if count:
                     yield f"  {count} under {name}"
         yield from _differing(found, whole=whole)
+        if whole:
+            yield from (f"  {item.name} ({item.type}): equal" for item in found.tensors if item.equal)
         if found.differing and found.alone:
             yield f"every other tensor is exactly what {found.alone} makes, so it is unlikely that the rounding is another one"
         yield from _unknown(found)
         yield from _header(found)
-    if found.verdict in _MEANING:
+    if found.verdict in _MEANING and not (found.verdict == "not consistent with rounding" and found.alone):
         yield _MEANING[found.verdict]
+    elif found.verdict in _MEANING:
+        yield "That it does not reproduce does not mean that somebody tampered with it: a tensor may have been replaced on purpose."
     if found.fetched:
         yield f"fetched {found.fetched:,} bytes"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -91,7 +92,30 @@ def chosen_policy(key: Sequence[Path], trust: Path | None, *, own: bool = False)
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - plain data
     """Print `value` on standard output."""
-    click.echo(json.dumps(value, indent=2, sort_keys=True))
+    try:
+        text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
+    except ValueError:  # JSON has no such numbers
+        text = json.dumps(_finite(value), indent=2, sort_keys=True, allow_nan=False)
+    click.echo(text)
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - plain data
+    """Return plain data with texts in place of what is infinite or not a number."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def require_new(path: Path | None, option: str) -> None:
+    """Raise a usage error if an output exists already, or its folder does not: before any work is done for it."""
+    if path is None:
+        return
+    if os.path.lexists(path):
+        raise click.UsageError(f"{option}: {path} already exists")
+    if not path.absolute().parent.is_dir():
+        raise click.UsageError(f"{option}: there is no folder {path.absolute().parent}")
 
 
 def _line(parts: tuple[str | tuple[str, Style], ...], stream: IO[str]) -> str:

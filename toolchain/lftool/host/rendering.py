@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 5
 _MOST_CHARACTERS = 64 * 1024
-_DATA_BYTES = 1 << 30
+_DATA_BYTES = 1 << 28
 
 
 def rendered(template: str, messages: Sequence[dict[str, str]], bos: str, eos: str) -> str:

@@ -7,9 +7,9 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from lftool.api import Export, ExporterType, ExportRequest
+from lftool.bundle.bundle_files import opened
 from lftool.bundle.contents import weights_header
 from lftool.bundle.model_size import model_size
-from lftool.bundle.reader import opened
 from lftool.errors import PluginError, UsageError
 from lftool.host.given_options import factory_arguments
 from lftool.host.guarding import guarded

@@ -9,8 +9,8 @@ from typing import Any
 
 from attrs import frozen
 
+from lftool.bundle.bundle_files import stem_of
 from lftool.bundle.model_card import model_card
-from lftool.bundle.reader import stem_of
 from lftool.errors import FormatError, StorageError, UsageError
 from lftool.formats.gguf_names import SPLIT, whole_name
 from lftool.formats.gguf_read import read_gguf

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from lftool.bundle.bundle_files import opened
 from lftool.bundle.contents import check_contents, check_flat_digests, unsigned_artifact
-from lftool.bundle.reader import opened
 from lftool.codec.locks import emit_lock, parse_lock, slice_lock
 from lftool.codec.recipes import emit_recipe, slice_recipe
 from lftool.errors import LockError, NotReproducibleError, UsageError

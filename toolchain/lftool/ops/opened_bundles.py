@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from lftool.api import BundleMember, OpenedBundle
+from lftool.bundle.bundle_files import opened
 from lftool.bundle.contents import weights_header
-from lftool.bundle.reader import opened
+from lftool.errors import UsageError
 from lftool.ops.bundles.claims import runtime_name
 from lftool.ops.run.integrity import check_opened
 from lftool.ops.user_store import open_store
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 def described(bundle: Bundle, path: Path) -> Iterator[OpenedBundle]:
     """Yield a bundle as plugins see it; its file uses a separate descriptor."""
     manifest, runtime, header = bundle.manifest, runtime_name(bundle) or "", weights_header(bundle)
+    if bundle.descriptor is None:
+        raise UsageError(f"{path.name} is detached, and this needs one file", hints=(f"first: lftool attach {path}",))
     with os.fdopen(os.dup(bundle.descriptor), "rb") as file:
         file.seek(0)  # both descriptors share one file position
         yield OpenedBundle(

@@ -11,7 +11,7 @@ import attrs
 from attrs import frozen
 
 from lftool.api import Notice
-from lftool.bundle.reader import opened
+from lftool.bundle.bundle_files import opened
 from lftool.errors import LockError, UsageError, instead_of
 from lftool.formats.fallbacks import outcome
 from lftool.ops.build import BuildOptions, build_project

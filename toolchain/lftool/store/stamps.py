@@ -31,7 +31,8 @@ def identity(status: os.stat_result) -> dict[str, int]:
     }
 
 
-def _is_settled(status: os.stat_result, now_ns: int) -> bool:
+def is_settled(status: os.stat_result, now_ns: int) -> bool:
+    """Tell whether a later change of a file would show in its times, and only this user can make one."""
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return False
     return now_ns - max(status.st_mtime_ns, status.st_ctime_ns) >= _SETTLED_NS
@@ -68,7 +69,7 @@ class Stamps:
 
     def remember(self, before: os.stat_result, after: os.stat_result, kind: str, facts: Mapping[str, str]) -> None:
         """Remember `facts` about a file that was read between the two stats; does nothing if that is unsafe."""
-        if identity(before) != identity(after) or not _is_settled(after, time.time_ns()):
+        if identity(before) != identity(after) or not is_settled(after, time.time_ns()):
             return
         from lftool.errors import StorageError  # noqa: PLC0415 - recalling imports little: see lftool.cli.quickstart
         from lftool.store.durable import write_durably  # noqa: PLC0415 - as above

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lftool.bundle.reader import manifest_entries, opened, read_exactly, signature_path
+from lftool.bundle.bundle_files import opened
+from lftool.bundle.reader import manifest_entries, signature_path
 from lftool.bundle.structure import arrange
 from lftool.codec.manifests import emit_manifest
 from lftool.models.digest import Digest
@@ -35,11 +36,10 @@ def rewrite_bundle(
     """
     changed = dict(contents or {})
     with opened(source) as bundle:
-        manifest, descriptor = bundle.manifest, bundle.descriptor
-        prefix = changed.pop("", read_exactly(descriptor, 0, manifest.prefix.size, bundle.name))
+        manifest = bundle.manifest
+        prefix = changed.pop("", bundle.read(0, manifest.prefix.size))
         kept = {
-            member.path: read_exactly(descriptor, bundle.placed(member.path).data_offset, member.size, bundle.name)
-            for member in manifest.members
+            member.path: bundle.read(bundle.placed(member.path).data_offset, member.size) for member in manifest.members
         }
     kept |= changed
     members = tuple(

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import Factory, frozen
 
-from lftool.bundle.reader import opened, read_exactly
+from lftool.bundle.bundle_files import opened
 from lftool.models.digest import Digest
 from lftool.testing import faults
 from lftool.testing.faults import FaultProxy
@@ -228,4 +228,4 @@ class SourceConformance:
     def packed(self, project: ProjectFolder) -> bytes:
         """Return the weights in the bundle."""
         with opened(project.root / BUNDLE) as bundle:
-            return read_exactly(bundle.descriptor, 0, bundle.manifest.prefix.size, bundle.name)
+            return bundle.read(0, bundle.manifest.prefix.size)

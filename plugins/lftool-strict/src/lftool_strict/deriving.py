@@ -186,7 +186,7 @@ class _Comparison:
         """Return the blocks that an arithmetic makes."""
         count, made = rows.count * self.shape.columns, self.kind
         if kind == made:
-            return bytes(weights.of(count * GGML_TYPES[made].block_bytes))
+            return bytes(weights.of(self._size(self.request.made, count)))
         kernels, blocks = _kernels(fused), _buffers.blocks
         size = self._size(self.request.made, count)
         view = blocks.of(size)

@@ -7,6 +7,7 @@ import click
 from lftool.cli.shared_options import json_option, print_json, say
 from lftool.errors import ExitStatus
 from lftool.models.terminal import verbosity
+from lftool.models.terminal_text import one_line
 
 
 @click.command("diff")
@@ -32,5 +33,5 @@ def command(one: str, other: str, exit_code: bool, jobs: int | None, as_json: bo
         print_json(diff_as_json(found))
     else:
         for line in diff_lines(found, whole=verbosity() > 0):
-            say(line)
+            say(one_line(line))
     return int(ExitStatus.NOT_REPRODUCIBLE if exit_code and found.any else ExitStatus.OK)

@@ -6,6 +6,7 @@ import click
 
 from lftool.cli.shared_options import json_option, print_json, say
 from lftool.models.terminal import verbosity
+from lftool.models.terminal_text import one_line
 
 
 @click.command("fingerprint")
@@ -43,4 +44,4 @@ def command(models: tuple[str, ...], jobs: int | None, as_json: bool) -> None:
         say(f"{FORM}:{item.sha256}  {name}")
         if verbosity() > 0:
             for tensor in item.tensors:
-                say(f"  {tensor.sha256}  {tensor.name} {tensor.type} {'x'.join(map(str, tensor.dimensions))}")
+                say(f"  {tensor.sha256}  {one_line(tensor.name)} {tensor.type} {'x'.join(map(str, tensor.dimensions))}")

@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lftool.cli.shared_options import chosen_sign_key, json_option, note, print_json, say, sign_key_option
+from lftool.cli.shared_options import (
+    chosen_sign_key,
+    json_option,
+    note,
+    print_json,
+    require_new,
+    say,
+    sign_key_option,
+)
 from lftool.errors import ExitStatus
 from lftool.models.terminal import verbosity
+from lftool.models.terminal_text import one_line
 
 if TYPE_CHECKING:
     from lftool.models.terminal import Style
@@ -68,15 +77,11 @@ def command(
     from lftool.ops.prove.proved_recipe import write_recipe
     from lftool.pipeline.parallel import apart
 
+    require_new(recipe, "--recipe")
+    require_new(statement, "--statement")
     ports = open_ports(None, threads=jobs)
     claimed = None if claim is None else read_claim(claim)
     found = apart(lambda: prove(file, base, ProveOptions(imatrix=imatrix, first=arithmetic), ports), ports)
-    if claimed is not None and claim is not None:
-        check_claim(claimed, found, claim.name)
-    if recipe is not None:
-        write_recipe(found, base, imatrix, recipe)
-    if statement is not None:
-        write_derivation(found, statement, chosen_sign_key(sign_key))
     verdict = found.verdict
     if as_json:
         print_json(proof_as_json(found))
@@ -86,10 +91,16 @@ def command(
         style: Style = "good" if verdict in _GOOD else "caution"
         say(f"{found.file.name}: ", (verdict_line(found), style))
         for line in proof_lines(found, whole=verbosity() > 0):
-            say(f"  {line}")
-        for written in (recipe, statement):
-            if written is not None:
-                note(f"wrote {written}")
+            say(f"  {one_line(line)}")
+    if claimed is not None and claim is not None:
+        note(check_claim(claimed, found, claim.name))
+    if recipe is not None:
+        write_recipe(found, base, imatrix, recipe)
+    if statement is not None:
+        write_derivation(found, statement, chosen_sign_key(sign_key))
+    for written in (recipe, statement):
+        if written is not None:
+            note(f"wrote {written}")
     if verdict in _GOOD:
         return int(ExitStatus.OK)
     return int(ExitStatus.UNAVAILABLE if verdict == "cannot be told" else ExitStatus.NOT_REPRODUCIBLE)

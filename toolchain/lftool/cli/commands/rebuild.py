@@ -12,10 +12,12 @@ from lftool.cli.shared_options import (
     json_option,
     note,
     print_json,
+    require_new,
     say,
     sign_key_option,
 )
 from lftool.errors import ExitStatus
+from lftool.models.terminal_text import one_line
 
 if TYPE_CHECKING:
     from lftool.models.terminal import Style
@@ -92,6 +94,7 @@ def command(
         raise click.UsageError("--statement needs a key: --sign-key PATH, or `sign.key` in your configuration")
     if statement is not None and len(paths) > 1:
         raise click.UsageError(f"--statement takes one bundle, got {len(paths)}")
+    require_new(statement, "--statement")
     options = RebuildOptions(project=project, vendor=vendor, online=not offline, threads=jobs, keep=output)
     ports = open_ports(None, threads=jobs)
     results = []
@@ -103,14 +106,13 @@ def command(
 
         found = apart(lambda path=path, differs=differs: rebuild_bundle(path, options, ports, differs), ports)  # type: ignore[misc]  # mypy does not infer lambdas with defaults
         results.append(found)
-        if statement is not None and key is not None:
-            write_rebuild_statement(found, statement, key)
         if not as_json:
             _show(found, tree)
     if as_json:
         plain = [_as_json(found) for found in results]
         print_json(plain[0] if len(plain) == 1 else {"bundles": plain})
-    elif statement is not None:
+    if statement is not None and key is not None:
+        write_rebuild_statement(results[0], statement, key)
         note(f"wrote {statement}")
     return int(_STATUS[max((found.verdict for found in results), key=WORST.index)])
 
@@ -124,7 +126,7 @@ def _show(found: Rebuilt, tree: list[str]) -> None:
     if found.members:
         say(f"  members that differ: {', '.join(found.members)}")
     for line in tree:
-        say(f"  {line}")
+        say(f"  {one_line(line)}")
     if found.kept is not None:
         say(f"  rebuilt: {found.kept}")
 

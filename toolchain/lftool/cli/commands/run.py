@@ -53,6 +53,7 @@ def command(
     from lftool.host.registry import Registry
     from lftool.ops.run.pick import pick_bundle
     from lftool.ops.run.prepare import prepare_run
+    from lftool.ops.run.whole import whole
     from lftool.ops.runnable import needs_making, runnable_file
     from lftool.ops.user_store import open_store
 
@@ -64,10 +65,12 @@ def command(
     name, backend = picked.path.name if made.path.is_dir() else made.name, picked.backend
     chatting = prompt is None and sys.stdin is not None and sys.stdin.isatty()
     variables = chat_files(history=not no_history) if chatting else {}
-    ready = prepare_run(picked.path, policy, store, backend, context=given["ctx"], name=name, engine=engine)
+    path = whole(picked.path, store)
+    ready = prepare_run(path, policy, store, backend, context=given["ctx"], name=name, engine=engine)
     for line in (ready.signature, *ready.told):
         note(f"{name}: {line}")
-    if policy is None and backend is engine is given["ctx"] is None and ready.steady:
+    plain = policy is None and backend is engine is given["ctx"] is None and path == picked.path
+    if plain and ready.steady:
         remember(ready, ready.files)
     passed = [] if prompt is None else [f"--prompt={prompt}"]  # it may begin with a dash
     passed += [*(["--raw"] if raw else []), *(["--stats"] if stats else []), *arguments(given)]

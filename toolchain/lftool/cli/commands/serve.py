@@ -50,6 +50,7 @@ def command(
     from lftool.ops.run.listen import require_free, require_key
     from lftool.ops.run.pick import pick_bundle
     from lftool.ops.run.prepare import prepare_run
+    from lftool.ops.run.whole import whole
     from lftool.ops.runnable import needs_making, runnable_file
     from lftool.ops.user_store import open_store
 
@@ -62,7 +63,8 @@ def command(
     for line in filter(None, (made.told, picked.why)):
         note(line)
     name, backend = picked.path.name if made.path.is_dir() else made.name, picked.backend
-    ready = prepare_run(picked.path, policy, store, backend, options, context=given["ctx"], name=name, engine=engine)
+    path = whole(picked.path, store)
+    ready = prepare_run(path, policy, store, backend, options, context=given["ctx"], name=name, engine=engine)
     require_free(host, port)
     for line in (ready.signature, *ready.told):
         note(f"{name}: {line}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lftool.bundle.bundle_files import opened
 from lftool.bundle.contents import check_contents
 from lftool.bundle.extraction import extract
-from lftool.bundle.reader import opened
 from lftool.ops.bundles.claims import check_documents
 from lftool.ops.bundles.slices import check_claims
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.bundle.reader import stem_of
+from lftool.bundle.bundle_files import files_in, stem_of
 from lftool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def bundles_of(paths: Iterable[Path]) -> tuple[Path, ...]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = [file for file in sorted(path.iterdir()) if file.is_file() and stem_of(file)]
+        inside = [file for file in files_in(path) if stem_of(file)]
         if not inside:
             raise UsageError(f"there is no bundle in {path}", hints=("build some: lftool build",))
         found += inside

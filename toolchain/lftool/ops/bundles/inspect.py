@@ -7,8 +7,8 @@ from typing import Any
 
 from attrs import frozen
 
+from lftool.bundle.bundle_files import opened
 from lftool.bundle.contents import weights_header
-from lftool.bundle.reader import opened
 from lftool.formats.gguf_read import GGUFHeader
 from lftool.formats.model_kind import ModelKind, model_kind
 from lftool.models.digest import Digest

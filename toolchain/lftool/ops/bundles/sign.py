@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import stat
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from lftool.bundle.bundle_files import opened
 from lftool.bundle.contents import check_contents, unsigned_artifact
-from lftool.bundle.reader import read_bundle
+from lftool.bundle.copying import copy_extents
+from lftool.bundle.detached import SIDECAR
 from lftool.bundle.writer import signed_tail
 from lftool.errors import FormatError
 from lftool.models.recipe import SignSpec
 from lftool.ops.bundles.claims import check_documents, provenance
+from lftool.ops.bundles.detaching import documents_of, sidecar_extents
 from lftool.pipeline.stages.signature import open_key
 from lftool.store.durable import durable_file
-from lftool.store.reading import open_for_reading
 from lftool.trust.signing import sign_statement
 from lftool.trust.statement import Statement
 
 if TYPE_CHECKING:
+    from lftool.bundle.reader import Bundle
     from lftool.pipeline.ports import Ports
+    from lftool.store.durable import DurableFile
 
 
 @frozen(kw_only=True)
@@ -58,9 +62,7 @@ def sign_bundle(path: Path, key: Path, output: Path | None, ports: Ports) -> Sig
         StorageError: The file cannot be read or written.
     """
     signing = open_key(SignSpec(key=f"file:{key}"), key, ports)
-    descriptor = open_for_reading(path)
-    try:
-        bundle = read_bundle(descriptor, path.name)
+    with opened(path) as bundle:
         check_documents(bundle)
         check_contents(bundle)
         statement = Statement(
@@ -73,13 +75,21 @@ def sign_bundle(path: Path, key: Path, output: Path | None, ports: Ports) -> Sig
         known = member in bundle.signatures
         destination = output or path.resolve()
         signatures = bundle.signatures if known else (*bundle.signatures, member)
-        _, tail, _ = signed_tail(bundle.manifest, bundle.manifest_bytes, signatures)
+        if bundle.detached:
+            destination = output or path.resolve().with_suffix(SIDECAR)
         if not known or output is not None:
             with durable_file(destination.parent, "bundle") as file:
-                if unsigned_artifact(bundle, file.file).sha256 != statement.unsigned:
-                    raise FormatError(f"{path.name}: it changed while it was being signed")
-                file.file.write(tail)
+                _write(bundle, signatures, statement, file)
                 file.commit(destination, mode=stat.S_IMODE(bundle.status.st_mode))
-    finally:
-        os.close(descriptor)
     return SignedBundle(path=destination, key_id=signing.key_id, added=not known, signatures=len(signatures))
+
+
+def _write(bundle: Bundle, signatures: tuple[bytes, ...], statement: Statement, out: DurableFile) -> None:
+    """Write a bundle with other signatures; of a detached one, only its sidecar."""
+    if bundle.detached:
+        copy_extents(sidecar_extents(bundle, documents_of(bundle, signatures)), out.file.fileno(), threading.Event())
+        return
+    _, tail, _ = signed_tail(bundle.manifest, bundle.manifest_bytes, signatures)
+    if unsigned_artifact(bundle, out.file).sha256 != statement.unsigned:
+        raise FormatError(f"{bundle.name}: it changed while it was being signed")
+    out.file.write(tail)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from lftool.bundle.bundle_files import opened
 from lftool.bundle.contents import check_flat_digests, hashing_contents, unsigned_artifact
-from lftool.bundle.reader import Bundle, read_bundle
 from lftool.errors import IntegrityError, TrustError
 from lftool.host.verifiers import load_verifiers
 from lftool.models.digest import Artifact, Digest
@@ -19,11 +18,12 @@ from lftool.ops.bundles.claims import check_documents
 from lftool.ops.bundles.slices import check_claims
 from lftool.ops.bundles.trust import require_trust, signature_report, today_utc, trusted_quality
 from lftool.ops.bundles.vouching import trusted_rebuild
-from lftool.store.reading import open_for_reading
 from lftool.trust.verification import SignatureReport
 
 if TYPE_CHECKING:
     import datetime as dt
+
+    from lftool.bundle.reader import Bundle
 
 
 @frozen(kw_only=True)
@@ -81,10 +81,8 @@ def _check_unsigned_subject(report: SignatureReport, unsigned: Artifact, name: s
             )
 
 
-def verify_descriptor(
-    descriptor: int, path: Path, options: VerifyOptions, today: dt.date
-) -> tuple[Bundle, Verification]:
-    """Verify the bundle behind an open descriptor; use its content only through that descriptor.
+def verify_opened(bundle: Bundle, path: Path, options: VerifyOptions, today: dt.date) -> Verification:
+    """Verify an open bundle; use its content only through its open files.
 
     The order follows docs/reference/bundle-format.md: structure, signatures over raw bytes, M, contents, policy.
 
@@ -94,7 +92,6 @@ def verify_descriptor(
         TrustError: No trusted signature.
         PolicyError: A valid signature that the policy refuses.
     """
-    bundle = read_bundle(descriptor, path.name)
     check_documents(bundle)
     with hashing_contents(bundle, threads=options.threads):
         report = None if options.policy is None else signature_report(bundle, options.policy, today)
@@ -130,7 +127,7 @@ def verify_descriptor(
             )
         quality = stated.predicate
     rebuilt_by = tuple(dict.fromkeys(_rebuilder(bundle, path, unsigned, options, today) for path in options.rebuilt))
-    return bundle, Verification(
+    return Verification(
         path=path,
         manifest=bundle.manifest,
         manifest_digest=bundle.manifest_digest,
@@ -155,15 +152,12 @@ def _rebuilder(bundle: Bundle, path: Path, unsigned: Artifact | None, options: V
 
 
 def verify_bundle(path: Path, options: VerifyOptions, today: dt.date | None = None) -> Verification:
-    """Verify the bundle at `path`; see `verify_descriptor`.
+    """Verify the bundle at `path`; see `verify_opened`.
 
     Raises:
         StorageError: It cannot be read.
     """
     if options.policy is not None:
         load_verifiers(options.policy)  # report a faulty key now, not after hashing the whole bundle
-    descriptor = open_for_reading(path)
-    try:
-        return verify_descriptor(descriptor, path, options, today or today_utc())[1]
-    finally:
-        os.close(descriptor)
+    with opened(path) as bundle:
+        return verify_opened(bundle, path, options, today or today_utc())

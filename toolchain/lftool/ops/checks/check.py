@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from lftool.bundle.bundle_files import opened
 from lftool.bundle.contents import weights_header
-from lftool.bundle.reader import opened
 from lftool.errors import LftoolError, UsageError
 from lftool.formats.model_kind import Does, model_kind
 from lftool.models.checks import PERPLEXITY

@@ -9,7 +9,7 @@ from attrs import frozen
 from lftool.codec.locks import parse_lock
 from lftool.codec.recipes import parse_recipe
 from lftool.errors import FormatError, LftoolError
-from lftool.models.manifest import LOCK_PATH, RECIPE_PATH
+from lftool.models.manifest import ADAPTER_PATH, LOCK_PATH, PROJECTOR_PATH, RECIPE_PATH
 from lftool.ops.bundles.claims import runtime_name, signer_hints
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
         lock = parse_lock(bundle.read_member(LOCK_PATH), LOCK_PATH)
     except LftoolError as error:
         raise FormatError(f"{bundle.name}: {error.message}") from None
-    found["license"] = recipe.bundle.license
+    found["license"], found["description"] = recipe.bundle.license, recipe.bundle.description
+    for member in manifest.members:
+        if member.path in {ADAPTER_PATH, PROJECTOR_PATH}:
+            found[member.role] = f"sha256 {member.sha256}"
     found["quantize"] = recipe.targets[manifest.target].quantize if manifest.target in recipe.targets else None
     for name, source in lock.sources.items():
         found[f"sources.{name}.uri"] = source.uri

@@ -21,6 +21,10 @@ TEMPLATE = "tokenizer.chat_template"
 _TOKENS, _MERGES, _TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.merges", "tokenizer.ggml.token_type"
 _STRING = 8
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_TYPE_NAMES = {
+    0: "UINT8", 1: "INT8", 2: "UINT16", 3: "INT16", 4: "UINT32", 5: "INT32", 6: "FLOAT32",
+    7: "BOOL", 8: "STRING", 9: "ARRAY", 10: "UINT64", 11: "INT64", 12: "FLOAT64",
+}  # fmt: skip
 _SHOWN_NUMBERS = 16
 _EXAMPLES = 10
 
@@ -90,15 +94,15 @@ def _bytes(model: OpenedModel, value: GGUFArray) -> bytes:
     return file.read(value.end - value.start)
 
 
-def texts_of(model: OpenedModel, key: str) -> list[str]:
-    """Return an array of texts; empty if there is none. What is not UTF-8 is replaced."""
+def texts_of(model: OpenedModel, key: str, errors: str = "replace") -> list[str]:
+    """Return an array of texts; empty if there is none. `errors` says what becomes of bytes that are not UTF-8."""
     value = None if model.header is None else model.header.metadata.get(key)
     if not isinstance(value, GGUFArray) or value.element_type != _STRING:
         return []
     data, found, position = _bytes(model, value), [], 0
     for _ in range(value.count):
         (length,) = struct.unpack_from("<Q", data, position)
-        found.append(data[position + 8 : position + 8 + length].decode(errors="replace"))
+        found.append(data[position + 8 : position + 8 + length].decode(errors=errors))
         position += 8 + length
     return found
 
@@ -118,25 +122,56 @@ def shown(model: OpenedModel, key: str) -> Any:  # noqa: ANN401 - plain data
 
 
 def _same(one: OpenedModel, other: OpenedModel, key: str) -> bool:
-    assert one.header is not None  # noqa: S101 - the caller has checked it
-    assert other.header is not None  # noqa: S101 - the caller has checked it
-    ours, theirs = one.header.metadata[key], other.header.metadata[key]
-    if isinstance(ours, GGUFArray) and isinstance(theirs, GGUFArray):
-        alike = (ours.element_type, ours.count) == (theirs.element_type, theirs.count)
-        return alike and _bytes(one, ours) == _bytes(other, theirs)
-    # NaN is the same value as NaN here, and 1 another one than True.
-    return type(ours) is type(theirs) and (ours == theirs or repr(ours) == repr(theirs))
+    """Whether two entries have the same type and value, to the last bit."""
+    return _entry(one, key) == _entry(other, key)
+
+
+def _entry(model: OpenedModel, key: str) -> bytes:
+    """Return the bytes of a key, its type and its value; empty if there is none."""
+    if model.header is None or key not in model.header.extents:
+        return b""
+    start, end = model.header.extents[key]
+    file = model.file()
+    file.seek(model.start + start)
+    return file.read(end - start)
+
+
+def _typed(model: OpenedModel, key: str) -> Any:  # noqa: ANN401 - plain data
+    """Return a value that looks like another one, with its type."""
+    kind = struct.unpack_from("<I", _entry(model, key), 8 + len(key.encode()))[0]
+    return {"type": _TYPE_NAMES.get(kind, str(kind)), "value": shown(model, key)}
+
+
+def _pair(one: OpenedModel, other: OpenedModel, key: str) -> tuple[Any, Any]:
+    ours, theirs = shown(one, key), shown(other, key)
+    alike = repr(ours) == repr(theirs)
+    return (_typed(one, key), _typed(other, key)) if alike else (ours, theirs)
 
 
 def _is_special(key: str) -> bool:
     return key.startswith("tokenizer.ggml.") and key.endswith("_token_id")
 
 
+def _apart(one: OpenedModel, other: OpenedModel) -> set[str]:
+    """Return keys of the tokenizer and the template whose differences the comparison of those shows."""
+    found = set()
+    tokenizer = _compared(one, other)
+    if template_of(one) != template_of(other):
+        found.add(TEMPLATE)
+    if tokenizer.vocabulary:
+        found.add(_TOKENS)
+    if tokenizer.merges:
+        found.add(_MERGES)
+    if tokenizer.retyped:
+        found.add(_TYPES)
+    return found
+
+
 def diff_keys(one: OpenedModel, other: OpenedModel) -> KeyDiff:
     """Compare keys. May raise as reading does."""
     if one.header is None or other.header is None:
         return KeyDiff()
-    apart = {TEMPLATE, _TOKENS, _MERGES, _TYPES}
+    apart = _apart(one, other)
     ours, theirs = (
         {key for key in header.metadata if key not in apart and not _is_special(key)}
         for header in (one.header, other.header)
@@ -144,9 +179,7 @@ def diff_keys(one: OpenedModel, other: OpenedModel) -> KeyDiff:
     return KeyDiff(
         added={key: shown(other, key) for key in sorted(theirs - ours)},
         removed={key: shown(one, key) for key in sorted(ours - theirs)},
-        changed={
-            key: (shown(one, key), shown(other, key)) for key in sorted(ours & theirs) if not _same(one, other, key)
-        },
+        changed={key: _pair(one, other, key) for key in sorted(ours & theirs) if not _same(one, other, key)},
     )
 
 
@@ -182,19 +215,22 @@ def _number_array(model: OpenedModel, key: str) -> tuple[int, ...]:
 
 def diff_tokenizers(one: OpenedModel, other: OpenedModel) -> TokenizerDiff:
     """Compare vocabulary, merges and special tokens. May raise as reading does."""
+    return _compared(one, other)
+
+
+def _compared(one: OpenedModel, other: OpenedModel) -> TokenizerDiff:
     if one.header is None or other.header is None:
         return TokenizerDiff()
     special = {}
     for key in sorted(
         {key for model in (one, other) if model.header for key in model.header.metadata if _is_special(key)}
     ):
-        pair = (one.header.metadata.get(key), other.header.metadata.get(key))
-        if pair[0] != pair[1]:
-            special[key] = pair
+        if not _same(one, other, key):
+            special[key] = (one.header.metadata.get(key), other.header.metadata.get(key))
     types = _number_array(one, _TYPES), _number_array(other, _TYPES)
     return TokenizerDiff(
-        vocabulary=diff_lists(texts_of(one, _TOKENS), texts_of(other, _TOKENS)),
-        merges=diff_lists(texts_of(one, _MERGES), texts_of(other, _MERGES)),
+        vocabulary=diff_lists(*(texts_of(model, _TOKENS, "surrogateescape") for model in (one, other))),
+        merges=diff_lists(*(texts_of(model, _MERGES, "surrogateescape") for model in (one, other))),
         special=special,
         retyped=sum(1 for ours, theirs in zip(*types, strict=False) if ours != theirs),
     )

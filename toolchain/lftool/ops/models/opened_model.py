@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 from attrs import frozen
 
 from lftool.bundle.contents import weights_header
+from lftool.bundle.detached import SIDECAR, WEIGHTS, opened_detached
 from lftool.bundle.reader import Bundle, PlainGGUFError, read_bundle
 from lftool.errors import FormatError, UnavailableError, UsageError
 from lftool.formats.gguf_read import GGUFHeader, MendableError, read_gguf
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from lftool.pipeline.ports import Ports
 
 Kind = Literal["bundle", "GGUF", "safetensors"]
+
+
+_MEMBER = re.compile(rb"PK\x03\x04.{26}lftool/", re.DOTALL)  # a local header of a bundle
+_TAIL = 1024 * 1024
 
 
 @frozen(kw_only=True)
@@ -117,6 +123,8 @@ def _local(path: Path, stack: contextlib.ExitStack) -> LocalContent:
 
 def _file(path: Path, stack: contextlib.ExitStack) -> OpenedModel:
     """Open a bundle or a GGUF."""
+    if path.suffix == SIDECAR:
+        return _detached(path, stack)
     content = _local(path, stack)
     try:
         bundle = read_bundle(content.descriptor, path.name)
@@ -140,12 +148,29 @@ def _file(path: Path, stack: contextlib.ExitStack) -> OpenedModel:
     )
 
 
+def _detached(path: Path, stack: contextlib.ExitStack) -> OpenedModel:
+    """Open a detached bundle: its tensors are in the GGUF beside the sidecar."""
+    bundle = stack.enter_context(opened_detached(path))
+    content = _local(path.with_suffix(WEIGHTS), stack)
+    header = weights_header(bundle)
+    return OpenedModel(
+        kind="bundle",
+        name=path.name,
+        tensors=_of_header(header, content, 0),
+        contents=(content,),
+        header=header,
+        bundle=bundle,
+    )
+
+
 def _explain_gguf(content: LocalContent, name: str, error: FormatError) -> None:
     """Raise what is wrong with a file that begins as a GGUF: more helpful than that it is no bundle."""
     if b"".join(content.pieces(0, min(4, content.size))) == b"GGUF":
         try:
             read_gguf(cast("BinaryIO", Reader(content)), content.size, name)
         except MendableError as found:
+            if _MEMBER.search(b"".join(content.pieces(max(0, content.size - _TAIL), min(_TAIL, content.size)))):
+                return  # a damaged bundle: mending it as a GGUF would drop what makes it one
             found.hints = ("write a sound copy: lftool gguf repair IN OUT",)
             raise found from error
 

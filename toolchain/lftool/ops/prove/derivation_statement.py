@@ -18,7 +18,7 @@ from lftool.models.digest import Digest
 from lftool.models.recipe import SignSpec
 from lftool.ops.project import open_ports
 from lftool.pipeline.stages.signature import open_key
-from lftool.store.durable import write_durably
+from lftool.store.durable import durable_file
 from lftool.trust.signing import sign_payload
 from lftool.trust.statement import STATEMENT_TYPE
 
@@ -42,12 +42,14 @@ class DerivationClaim:
         base: Name and digest of its base.
         quant_type: The file type.
         imatrix: Digest of the importance matrix; None without one.
+        verdict: What its author found; empty where the statement does not say.
     """
 
     file: tuple[str, Digest]
     base: tuple[str, Digest]
     quant_type: str
     imatrix: Digest | None
+    verdict: str = ""
 
 
 def _decimal(value: float) -> str:
@@ -134,7 +136,9 @@ def write_derivation(found: Proof, path: Path, key: Path | None) -> None:
     if key is not None:
         signing = open_key(SignSpec(key=f"file:{key}"), key, open_ports(None))
         payload = sign_payload(payload, signing.signer, signing.verifier)
-    write_durably(path, payload, "statement")
+    with durable_file(path.absolute().parent, "statement") as out:
+        out.file.write(payload)
+        out.commit(path, mode=0o644, replace=False)
 
 
 def _statement(value: Any) -> Any:  # noqa: ANN401 - plain data
@@ -168,13 +172,20 @@ def read_claim(path: Path) -> DerivationClaim:
             base=(str(base["name"]), Digest(base["digest"]["sha256"])),
             quant_type=str(recipe["quantType"]),
             imatrix=None if imatrix is None else Digest(imatrix["digest"]["sha256"]),
+            verdict=str(predicate.get("reproducibility", {}).get("verdict", ""))
+            if value["predicateType"] == DERIVATION_TYPE
+            else "",
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise FormatError(f"{path.name}: no statement of a derivation") from None
 
 
-def check_claim(claim: DerivationClaim, found: Proof, name: str) -> None:
-    """Raise IntegrityError if a statement is about other files than those that were compared."""
+def check_claim(claim: DerivationClaim, found: Proof, name: str) -> str:
+    """Compare a statement with what was found; return what came of it.
+
+    Raises:
+        IntegrityError: It is about other files, or says something else of them than what was found.
+    """
     pairs = [("file", claim.file[1], found.file), ("base", claim.base[1], found.base)]
     for what, claimed, subject in pairs:
         if subject.sha256 is not None and claimed != subject.sha256:
@@ -186,3 +197,11 @@ def check_claim(claim: DerivationClaim, found: Proof, name: str) -> None:
         raise IntegrityError(
             f"{name}: it names an importance matrix of sha256 {claim.imatrix}, the given one has {given}"
         )
+    if found.guess.file_type is not None and claim.quant_type not in {"", found.guess.file_type}:
+        raise IntegrityError(f"{name}: it says {claim.quant_type}, the file is {found.guess.file_type}")
+    if claim.verdict not in {"", found.verdict}:
+        raise IntegrityError(f"{name}: it says {claim.verdict!r}, found was {found.verdict!r}")
+    said = f"{name}: it agrees with what was found; its signature was not verified"
+    if claim.imatrix is not None and given is None:
+        return f"{said}; it names an importance matrix of sha256 {claim.imatrix}, which was not given"
+    return said

@@ -285,7 +285,9 @@ def _head(model: OpenedModel) -> bytes:
 def _header(pair: _Pair, made: Artifact | None) -> HeaderDiff:
     """Return how a header differs from the one that quantising gives; of a bundle, that of the weights in it."""
     identical = None
-    if made is not None:
+    if _head(pair.file) == _head(pair.base) and pair.file.kind == pair.base.kind:
+        identical = True  # nothing was changed, nor quantised
+    elif made is not None:
         size = pair.file.contents[0].size
         ends = pair.file.kind == "bundle" or size in {None, pair.file_header.size}
         identical = ends and made == Artifact.of(_head(pair.file))

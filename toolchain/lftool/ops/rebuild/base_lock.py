@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import attrs
@@ -22,9 +23,10 @@ from lftool.pipeline.tools.runtimes import NONE
 from lftool.store.vendoring import take_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from lftool.api import ToolArchive
     from lftool.bundle.reader import Bundle
     from lftool.host.registry import Registered, Registry
     from lftool.pipeline.ports import Ports
@@ -119,18 +121,40 @@ def vendored(slices: Slices, lock: Lock, path: Path, ports: Ports) -> Lock:
         FormatError: It is not a vendor folder or archive.
         IntegrityError: A file does not match its name.
     """
-    archives = {}
+    archives = _archives(lock, ports)
+    wanted = [file.artifact for source in slices.lock.sources.values() for file in source.files]
+    taken = take_in(path, wanted, ports.store.blobs, [archive.sha256 for archive in archives.values()])
+    return _with_archives(lock, archives, taken.found)
+
+
+def stored(lock: Lock, ports: Ports) -> Lock:
+    """Return the lock with the archives of tools pinned that the store has, so that nobody is asked for them."""
+    archives = _archives(lock, ports)
+    found = []
+    for archive in archives.values():
+        path = ports.store.blobs.path(Artifact(archive.sha256, 0))
+        with contextlib.suppress(OSError):
+            found.append(Artifact(archive.sha256, path.stat().st_size))
+    return _with_archives(lock, archives, found)
+
+
+def _archives(lock: Lock, ports: Ports) -> dict[str, ToolArchive]:
+    """Return the archives that installed converters need, by the semantics that the lock names."""
+    found = {}
     for registered in ports.registry.all(ConverterType):
         archive = registered.record.factory().tool().archive if registered.record.semantics in lock.tools else None
         if archive is not None:
-            archives[registered.record.semantics] = archive
-    wanted = [file.artifact for source in slices.lock.sources.values() for file in source.files]
-    taken = take_in(path, wanted, ports.store.blobs, [archive.sha256 for archive in archives.values()])
+            found[registered.record.semantics] = archive
+    return found
+
+
+def _with_archives(lock: Lock, archives: Mapping[str, ToolArchive], here: Iterable[Artifact]) -> Lock:
+    """Return the lock with those archives pinned that are here."""
+    sizes = {item.sha256: item.size for item in here}
     tools = dict(lock.tools)
     for name, archive in archives.items():
-        there = next((item for item in taken.found if item.sha256 == archive.sha256), None)
-        if there is not None:
-            file = LockedFile(path="archive", size=there.size, sha256=there.sha256)
+        if archive.sha256 in sizes:
+            file = LockedFile(path="archive", size=sizes[archive.sha256], sha256=archive.sha256)
             pinned = LockedSource(uri=archive.uri, include=archive.include, revision="vendored", files=(file,))
             tools[name] = attrs.evolve(tools[name], archive=pinned)
     return attrs.evolve(lock, tools=tools)

@@ -14,7 +14,7 @@ import attrs
 from attrs import frozen
 
 from lftool.api import local_file
-from lftool.bundle.reader import opened
+from lftool.bundle.bundle_files import opened
 from lftool.errors import (
     FetchError,
     IntegrityError,
@@ -27,7 +27,7 @@ from lftool.errors import (
 )
 from lftool.models.manifest import ADAPTER_PATH, PROJECTOR_PATH
 from lftool.ops.project import Project, open_ports
-from lftool.ops.rebuild.base_lock import Slices, base_lock, read_slices, vendored, weights_only
+from lftool.ops.rebuild.base_lock import Slices, base_lock, read_slices, stored, vendored, weights_only
 from lftool.ops.rebuild.results import CANNOT, DIFFERENT, IDENTICAL, PartVerdict, Rebuilt, Tooling
 from lftool.pipeline.building.builds import BuildRequest, plan_build, run_build
 from lftool.pipeline.locking.locker import make_lock
@@ -205,6 +205,7 @@ def rebuild_bundle(
         lock = base_lock(slices, ports.registry)
     except UnavailableError as error:
         return attrs.evolve(result, parts=(_cannot(error),))
+    lock = stored(lock, ports)
     if options.vendor is not None:
         lock = vendored(slices, lock, options.vendor, ports)
     missing = _missing_file(slices, options, ports)

@@ -101,7 +101,8 @@ def check_opened(bundle: Bundle, store: Store) -> CheckedBundle:
     from lftool.ops.bundles.claims import check_documents, runtime_name, signer_hints  # noqa: PLC0415 - as above
     from lftool.ops.bundles.slices import check_claims  # noqa: PLC0415 - as above
 
-    known = recall(bundle.descriptor, store)
+    descriptor = bundle.descriptor  # none of a detached bundle, whose files are checked every time
+    known = None if descriptor is None else recall(descriptor, store)
     if known is not None:
         return known
     check_documents(bundle)
@@ -113,6 +114,8 @@ def check_opened(bundle: Bundle, store: Store) -> CheckedBundle:
         runtime=runtime_name(bundle),
         size=model_size(weights_header(bundle), bundle.manifest.run),
     )
+    if descriptor is None:
+        return found
     facts = {
         "manifest": bundle.manifest_digest.hex,
         "backend": found.backend,
@@ -120,7 +123,7 @@ def check_opened(bundle: Bundle, store: Store) -> CheckedBundle:
         "runtime": found.runtime or "",
         "size": json.dumps(attrs.asdict(found.size)),
     }
-    store.stamps.remember(bundle.status, os.fstat(bundle.descriptor), _KIND, facts)
+    store.stamps.remember(bundle.status, os.fstat(descriptor), _KIND, facts)
     return found
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool.bundle.reader import opened
+from lftool.bundle.bundle_files import files_in, opened
 from lftool.errors import FormatError, UsageError, instead_of
 from lftool.ops.bundles.claims import runtime_name
 from lftool.ops.run.backends import AUTO, native_runtimes, pick
@@ -30,16 +30,15 @@ def _by_backend(folder: Path) -> tuple[dict[str, list[Path]], set[str]]:
     """Return the bundles for each backend, and the backends for which one contains a native runtime."""
     found: dict[str, list[Path]] = {}
     carried = set()
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            try:
-                with opened(path) as bundle:
-                    backend = bundle.manifest.backend
-                    found.setdefault(backend, []).append(path)
-                    if runtime_name(bundle) in native_runtimes(backend):
-                        carried.add(backend)
-            except FormatError:
-                continue  # a statement, or some other file
+    for path in files_in(folder):
+        try:
+            with opened(path) as bundle:
+                backend = bundle.manifest.backend
+                found.setdefault(backend, []).append(path)
+                if runtime_name(bundle) in native_runtimes(backend):
+                    carried.add(backend)
+        except FormatError:
+            continue  # a statement, or some other file
     return found, carried
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.bundle.reader import stem_of
+from lftool.bundle.bundle_files import stem_of
 from lftool.errors import FormatError
 from lftool.formats.recognised import HEAD_BYTES, recognised
 
