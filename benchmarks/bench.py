@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from building import fingerprint_row, small_row, whole_rows
 from chart import chart
 from confining import lock_row, quantise_row
+from detaching import detach_rows
 from fetching import fetch_rows
 from native import TARGET, export_row, first_token_rows, seed_cache, throughput_row
 from packing import GIBIBYTE, Bench
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--only",
-        choices=["quantise", "grid", "build", "stream", "native", "confine", "serve", "prove"],
+        choices=["quantise", "grid", "build", "stream", "native", "confine", "serve", "prove", "detach"],
         help="only these rows",
     )
     parser.add_argument("--model", type=Path, help="a GGUF of a real model, for the rows that serve one")
@@ -104,6 +105,9 @@ def main() -> None:
     if options.only == "prove":
         finish(proof_rows(options, template), GIBIBYTE, options.chart)
         return
+    if options.only == "detach":
+        finish(attach_rows(options), int(options.size_gib * GIBIBYTE), options.chart)
+        return
     confined = confined_rows(options) if options.only in {None, "confine"} else []
     if options.only == "confine":
         finish(confined, GIBIBYTE, options.chart)
@@ -126,7 +130,7 @@ def main() -> None:
         rows += [bench.first_token(), bench.memory()]
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
         rows.append(clients_row(Path(name), served, options.rounds))
-    built = build_rows(options, served) + proof_rows(options, template)
+    built = build_rows(options, served) + proof_rows(options, template) + attach_rows(options)
     finish([*rows, *fetched, *quantised, *built, *confined, *native_rows(options, template)], bench.size, options.chart)
 
 
@@ -155,6 +159,12 @@ def proof_rows(options: argparse.Namespace, template: Path) -> list[Row]:
         rows = prove_rows(Path(name), template, rounds)
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
         return [*rows, rebuild_row(Path(name), rounds)]
+
+
+def attach_rows(options: argparse.Namespace) -> list[Row]:
+    """Measure detaching and attaching."""
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
+        return detach_rows(Path(name), int(options.size_gib * GIBIBYTE), options.rounds)
 
 
 def native_rows(options: argparse.Namespace, template: Path) -> list[Row]:
