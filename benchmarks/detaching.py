@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+import time
 from typing import TYPE_CHECKING
 
-from packing import LFTOOL, Bench
+from packing import LFTOOL, SETTLE_SECONDS, Bench
 from quantizing import MEMORY, timed
 from rows import Row
 
@@ -27,15 +29,16 @@ def detach_rows(folder: Path, size: int, rounds: int) -> list[Row]:
     copying = ("sh", "-c", 'cp "$1" "$2" && sync "$2"', "copy", bundle, copy)
     detached, attached, peer = list[float](), list[float](), list[float]()
     for _ in range(rounds):
-        copy.unlink(missing_ok=True)
-        peer.append(timed(*copying)[0])
-        shutil.rmtree(parts, ignore_errors=True)
-        detached.append(timed(*apart)[0])
-        again.unlink(missing_ok=True)
-        attached.append(timed(*together)[0])
+        for times, command in ((peer, copying), (detached, apart), (attached, together)):
+            if command is not together:  # which needs the parts
+                shutil.rmtree(parts, ignore_errors=True)
+            for old in (copy, again):
+                old.unlink(missing_ok=True)
+            os.sync()  # what came before is not to keep the disk busy
+            time.sleep(SETTLE_SECONDS)
+            times.append(timed(*command)[0])
         if again.stat().st_size != bundle.stat().st_size:
             sys.exit("what was attached is not the bundle")
-    copy.unlink()
     memory = []
     for clear, command in ((parts, apart), (again, together)):
         shutil.rmtree(clear, ignore_errors=True) if clear.is_dir() else clear.unlink(missing_ok=True)

@@ -47,8 +47,6 @@ ALLOWED = {
     ("builtin/python_runtime/runner.py", "Chat._save", "os.open"),
     # The reader of standard output has gone: what is still to be written goes nowhere.
     ("cli/main.py", "_run", "open"),
-    # Content of a durable file that has no name yet, early; it is synced again before it gets one.
-    ("bundle/copying.py", "_copy", "os.fsync"),
     # A layer in the scratch folder of an export, early; the whole folder is synced before it gets its name.
     ("builtin/container.py", "_write_layer", "os.fsync"),
     # Weights of a bundle on their way into the store: the durable file that they are written to has no name yet.

@@ -8,7 +8,7 @@ import hashlib
 import os
 import struct
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lftool.errors import StorageError
@@ -18,13 +18,14 @@ from lftool.store.cas import CorruptBlobError
 from lftool.store.checksums import crc32
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from lftool.bundle.extents import Extents
     from lftool.models.digest import Artifact
 
 _FICLONERANGE = 0x4020940D  # _IOW(0x94, 13, struct file_clone_range), include/uapi/linux/fs.h
-_MAX_COPY = 1 << 28  # a copy checks for cancellation between pieces
+_MAX_COPY = 1 << 27  # a copy checks for cancellation between pieces
 
 
 class BlobFacts(Protocol):
@@ -48,7 +49,15 @@ def _share_extents(source: int, start: int, destination: int, size: int, offset:
     return True
 
 
-def _copy_range(source: int, start: int, destination: int, size: int, offset: int, stop: threading.Event) -> None:
+def _copy_range(
+    source: int,
+    start: int,
+    destination: int,
+    size: int,
+    offset: int,
+    stop: threading.Event,
+    written: Callable[[], object],
+) -> None:
     done = 0
     while done < size and not stop.is_set():
         wanted = min(size - done, _MAX_COPY)
@@ -62,6 +71,7 @@ def _copy_range(source: int, start: int, destination: int, size: int, offset: in
         if got == 0:
             raise StorageError("a file became shorter while it was copied")
         done += got
+        written()
 
 
 def _copy_through_memory(
@@ -190,7 +200,19 @@ def copy_blob(
 
 
 def _copy(source: int, start: int, destination: int, size: int, offset: int, stop: threading.Event) -> None:
-    if not _share_extents(source, start, destination, size, offset):
-        _copy_range(source, start, destination, size, offset, stop)
-    if size > CHUNK_SIZE:  # the disk writes while the rest is hashed; committing the file syncs it in any case
-        os.fsync(destination)
+    if _share_extents(source, start, destination, size, offset):
+        return
+    if size <= CHUNK_SIZE:
+        _copy_range(source, start, destination, size, offset, stop, lambda: None)
+        return
+    # The disk writes while more is copied, and hashed; committing the file syncs it in any case. A failure is the file's
+    # only once: it must not get lost here.
+    with ThreadPoolExecutor(1, thread_name_prefix="flush") as disk:
+        flushed: list[Future[None]] = []
+
+        def flush() -> None:
+            flushed.append(disk.submit(os.fdatasync, destination))
+
+        _copy_range(source, start, destination, size, offset, stop, flush)
+        for one in flushed:
+            one.result()
