@@ -41,8 +41,8 @@ class Step:
     shown: str | None
 
 
-def steps() -> list[Step]:
-    blocks = re.findall(r"(?ms)^```(sh|text)\n(.*?)^```$", PAGE.read_text())
+def steps(page: Path = PAGE) -> list[Step]:
+    blocks = re.findall(r"(?ms)^```(sh|text)\n(.*?)^```$", page.read_text())
     found = []
     for at, (kind, body) in enumerate(blocks):
         if kind == "sh":

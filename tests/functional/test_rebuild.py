@@ -226,3 +226,23 @@ def test_an_archive_of_a_tool_that_the_store_has_is_not_asked_for(tmp_path: Path
     path.write_bytes(bytes(1000))  # not its content: that is checked before use
     (found,) = stored(bare, ports).tools["hf-gguf/1"].archive.files
     assert (found.sha256, found.size) == (file.sha256, 1000)
+
+
+def test_a_damaged_bundle_is_not_called_a_gguf_to_mend(built: ProjectFolder) -> None:
+    """Mending would drop what makes it a bundle."""
+    data = (built.root / BUNDLE).read_bytes()
+    for name, damaged in (("cut.gguf", data[:-500]), ("longer.gguf", data + bytes(100))):
+        (built.root / name).write_bytes(damaged)
+        for command in (("diff", name, BUNDLE), ("prove", name, "--base", "model.gguf")):
+            done = built.run(*command)
+            assert (done.status, "gguf repair" in done.err) == (4, False), done.err
+
+
+def test_a_description_is_compared(built: ProjectFolder) -> None:
+    shutil.copy(built.root / BUNDLE, built.root / "first.gguf")
+    recipe = built.recipe.read_text()
+    built.write_recipe(recipe.replace('version = "1"', 'version = "1"\ndescription = "another"', 1))
+    for command in (("lock",), ("build",)):
+        built.run(*command).assert_success()
+    done = built.run("diff", "first.gguf", BUNDLE, "--exit-code")
+    assert (done.status, "description: None → 'another'" in done.out) == (7, True), done.out
