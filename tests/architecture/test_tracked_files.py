@@ -11,7 +11,6 @@ BINARIES = {
     "docs/chat.png": "a picture that `make pictures` takes of the chat page",
     "examples/tiny-story/tiny-story-f16.gguf": "the example's model, trained by us",
     "examples/tiny-story/tiny-story": "the same as its training wrote it",
-    "tests/plugins/lftool_sampler-0.1.0-py3-none-any.whl": "a wheel of plugin API 2.0 that later versions must load",
 }
 MOST_BYTES = 6_000_000
 

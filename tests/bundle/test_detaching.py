@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lftool.api.gguf import TensorData, read_gguf, write_gguf
 from lftool.bundle.bundle_files import opened
 from lftool.errors import LftoolError
 from lftool.ops.bundles.verify import VerifyOptions, verify_bundle
@@ -136,6 +137,44 @@ class TestPartsThatDoNotBelongTogether:
         assert folder.run("attach", "parts/other.lftool").status == 4
         shutil.copy(folder.root / SIDECAR, folder.root / "side.gguf")
         assert folder.run("verify", "side.gguf", "--allow-unsigned").status == 4
+
+    def test_a_runtime_for_a_bundle_that_has_none(self, folder: ProjectFolder) -> None:
+        done = folder.run("attach", SIDECAR, "--runtime", SIDECAR, "-o", "again")
+        expected = {"gguf": (2, "has no runtime"), "llamafile": (4, "belongs to a file of")}[layout_of(folder)]
+        assert (done.status, expected[1] in done.err) == (expected[0], True)
+
+    def test_a_rewritten_gguf_is_refused_as_the_bundle_and_compared_as_a_gguf(self, folder: ProjectFolder) -> None:
+        weights = folder.root / WEIGHTS
+        with weights.open("rb") as file:
+            header = read_gguf(file, weights.stat().st_size, "weights")
+        data = weights.read_bytes()
+        tensors = [
+            TensorData(
+                name=item.name,
+                dimensions=item.dimensions,
+                type=item.type.name,
+                data=data[header.data_offset + item.offset :][: item.size],
+            )
+            for item in header.tensors
+        ]
+        with weights.open("wb") as file:
+            write_gguf(file, {**header.metadata, "general.name": "another"}, tensors)
+        assert folder.run("verify", WEIGHTS, "--allow-unsigned").status == 4
+        done = folder.run("diff", WEIGHTS, original(folder), "--exit-code")
+        assert (done.status, "general.name" in done.out) == (7, True)
+
+
+def test_a_name_without_a_suffix_is_kept_whole(folder: ProjectFolder) -> None:
+    shutil.copy(original(folder), folder.root / "story-1.0")
+    folder.run("detach", "story-1.0", "-o", "more").assert_success()
+    assert (folder.root / "more" / "story-1.0.lftool").exists()
+    folder.run("verify", "more/story-1.0.lftool", "--key", "release.pub").assert_success()
+
+
+@pytest.mark.parametrize("command", [("extract", ".", "out"), ("detach", ".", "-o", "out"), ("inspect", "missing.")])
+def test_what_is_no_file_is_said_to_be_none(folder: ProjectFolder, command: tuple[str, ...]) -> None:
+    done = folder.run(*command)
+    assert (done.status, "internal" in done.err) == (1, False), done.err
 
 
 def test_nothing_is_overwritten(folder: ProjectFolder) -> None:

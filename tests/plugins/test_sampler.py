@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
-import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -127,11 +127,10 @@ def test_a_whole_release_with_nothing_but_the_sampler(sampler):
     assert 'uses = "HALVED+times=3"' in sampler.lock.read_text()
 
 
-def test_the_wheel_of_api_2_0_loads_and_is_whole(repository, project, tmp_path):
-    """It was made when API 2.0 was, and is never made again: every later version of lftool must load it."""
+def test_the_plugin_of_api_2_0_loads_and_is_whole(repository, project, tmp_path):
+    """Installed as it was when API 2.0 was made, and never changed: every later version of lftool must load it."""
     site = tmp_path / "site"
-    wheel = repository / "tests" / "plugins" / "lftool_sampler-0.1.0-py3-none-any.whl"
-    zipfile.ZipFile(wheel).extractall(site)
+    shutil.copytree(repository / "tests" / "plugins" / "sampler-of-api-2.0", site)
     listed = (
         project.spawn("plugins", "list", "--json", env={"PYTHONPATH": str(site)}).assert_success().json()["plugins"]
     )

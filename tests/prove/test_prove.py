@@ -280,6 +280,19 @@ class TestBadInput:
         assert done.status == 4
         assert which in done.err
 
+    def test_types_that_no_file_type_explains(self, made: ProjectFolder) -> None:
+        """The tensors are judged all the same; only a recipe needs the file type."""
+        weights = struct.pack("<32f", *range(32))
+        tensors = [TensorData(name="a", dimensions=(32,), type="F32", data=weights)]
+        for name, number in (("base", 0), ("odd", 9999)):
+            with (made.root / f"{name}.gguf").open("wb") as file:
+                write_gguf(file, {"general.architecture": "llama", "general.file_type": number}, tensors)
+        done = made.run("prove", "odd.gguf", "--base", "base.gguf").assert_success()
+        assert "made as a file type that is not known" in done.out
+        done = made.run("prove", "odd.gguf", "--base", "base.gguf", "--recipe", "r.toml")
+        assert (done.status, "no file type explains the file" in done.err) == (2, True)
+        assert not (made.root / "r.toml").exists()
+
     def test_another_architecture_is_said_before_any_arithmetic(self, made: ProjectFolder) -> None:
         other = tiny_gguf(made.root / "other.gguf")
         other.write_bytes(other.read_bytes().replace(b"llama", b"qwen2"))

@@ -32,8 +32,16 @@ def opened(path: Path) -> Iterator[Bundle]:
         yield _opened(path, stack)
 
 
+def sidecar_of(path: Path) -> Path | None:
+    """Return the sidecar that a path means: itself, or the one beside a GGUF of that name; None if there is none."""
+    if path.suffix == SIDECAR:
+        return path
+    beside = path.with_suffix(SIDECAR) if path.suffix == WEIGHTS else None
+    return beside if beside is not None and beside.is_file() else None
+
+
 def _opened(path: Path, stack: contextlib.ExitStack) -> Bundle:
-    sidecar = path.with_suffix(SIDECAR)
+    sidecar = sidecar_of(path)
     if path == sidecar:
         return stack.enter_context(opened_detached(path))
     descriptor = open_for_reading(path)
@@ -41,7 +49,7 @@ def _opened(path: Path, stack: contextlib.ExitStack) -> Bundle:
     try:
         return read_bundle(descriptor, path.name)
     except PlainGGUFError:
-        if not sidecar.is_file():
+        if sidecar is None:
             raise
     return stack.enter_context(opened_detached(sidecar, weights=path))
 

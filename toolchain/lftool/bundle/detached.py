@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from lftool.bundle.extents import Extent, Extents, generated
-from lftool.bundle.reader import Bundle, Documents, Framing, read_documents
+from lftool.bundle.reader import Bundle, Documents, Framing, read_documents, signature_path
 from lftool.bundle.structure import Arrangement, arrange
-from lftool.errors import FormatError, IntegrityError, StorageError
-from lftool.models.manifest import WEIGHTS_PATH, BundleManifest, Prefix
+from lftool.errors import IntegrityError, StorageError, UsageError
+from lftool.models.manifest import WEIGHTS_PATH, BundleManifest, Member, Prefix
 from lftool.store.reading import open_for_reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 SIDECAR = ".lftool"
 WEIGHTS = ".gguf"
@@ -31,6 +31,23 @@ RUNTIME = ".runtime"
 def sidecar_arrangement(documents: Documents) -> Arrangement:
     """Return the structure of a sidecar: the bundle's entries without the weights, behind nothing."""
     return arrange(0, [entry for entry in documents.entries() if entry.path != WEIGHTS_PATH])
+
+
+def sidecar_extents(bundle: Bundle, signatures: Sequence[bytes]) -> Extents:
+    """Return the bytes of a bundle's sidecar with the given signatures."""
+    named = tuple(sorted((signature_path(data), data) for data in signatures))
+    documents = Documents(manifest=bundle.manifest, manifest_bytes=bundle.manifest_bytes, signatures=named)
+    arrangement, fresh = sidecar_arrangement(documents), dict(named)
+    parts: list[Extent] = []
+    for item in arrangement.members:
+        path = item.entry.path
+        parts.append(generated(bytes(item.gap) + item.header))
+        if path in fresh:
+            parts.append(generated(fresh[path]))
+        else:
+            parts += bundle.extents.between(bundle.placed(path).data_offset, item.entry.size)
+    parts.append(generated(arrangement.directory))
+    return Extents.joined(parts)
 
 
 @frozen(kw_only=True)
@@ -52,8 +69,7 @@ class Beside:
             raise IntegrityError(
                 f"{self.path.name}: {found} bytes, but {sidecar} belongs to a file of {size} bytes",
                 hints=(
-                    "a tool that rewrites GGUFs may have changed it: take the file that `lftool detach` wrote",
-                    f"or it is another bundle's: {sidecar} names its own in lftool/bundle.json",
+                    "use the file that `lftool detach` wrote: this one was rewritten by a tool, or is another bundle's",
                 ),
             )
 
@@ -130,6 +146,7 @@ def opened_detached(sidecar: Path, weights: Path | None = None, runtime: Path | 
         StorageError: A file is missing, or cannot be read.
         FormatError: The sidecar is not canonical.
         IntegrityError: A file has another size than the bundle's part.
+        UsageError: A runtime was given, and the bundle has none.
     """
     with contextlib.ExitStack() as stack:
         descriptor = open_for_reading(sidecar)
@@ -141,18 +158,19 @@ def opened_detached(sidecar: Path, weights: Path | None = None, runtime: Path | 
         if has_runtime(manifest):
             second = _beside(runtime or sidecar.with_suffix(RUNTIME), sidecar, manifest.prefix, stack)
         elif runtime is not None:
-            raise FormatError(f"{sidecar.name}: the bundle has no runtime, and {runtime} was given")
+            raise UsageError(
+                f"--runtime {runtime}: the bundle of {sidecar.name} has no runtime", hints=("leave it out",)
+            )
         yield read_detached(descriptor, sidecar.name, first, second, documents)
 
 
-def _beside(path: Path, sidecar: Path, content: object, stack: contextlib.ExitStack) -> Beside:
+def _beside(path: Path, sidecar: Path, content: Prefix | Member, stack: contextlib.ExitStack) -> Beside:
     try:
         descriptor = open_for_reading(path)
     except StorageError as error:
-        digest = getattr(content, "sha256", "")
-        option = "--runtime" if isinstance(content, Prefix) and content.role == "runtime" else "--weights"
+        option = "--runtime" if content.role == "runtime" else "--weights"
         raise StorageError(
-            f"{error.message}; {sidecar.name} needs the file with sha256 {digest}",
+            f"{error.message}; {sidecar.name} needs the file with sha256 {content.sha256}",
             hints=(f"put it there, or name it: lftool attach {sidecar} {option} FILE",),
         ) from error
     stack.callback(os.close, descriptor)

@@ -84,7 +84,7 @@ def _tensor(item: TensorProof) -> str:
     if distance is None:
         return text
     looked = "" if distance.blocks >= best.differing else f", in {distance.blocks:,} of them looked at"
-    off = f"up to {distance.levels:.3g} levels off" if distance.levels < _INFINITE else "levels that nothing relates"
+    off = f"up to {distance.levels:.3g} levels off" if distance.levels < _INFINITE else "infinitely many levels off"
     worst = (
         ""
         if item.rounding
@@ -97,7 +97,7 @@ def _made_how(found: Proof) -> Iterator[str]:
     guess = found.guess
     if not found.tensors:
         return
-    kind = guess.file_type or "of no file type that is known"
+    kind = guess.file_type or "a file type that is not known"
     changed = f", {counted(len(guess.overrides), 'tensor')} of other types" if guess.overrides else ""
     rounded = f", the base rounded to {guess.through} first" if guess.through else ""
     matrix = ""

@@ -18,8 +18,8 @@ from lftool.cli.shared_options import bundle_argument, json_option, print_json, 
 def command(bundle: Path, output: Path | None, as_json: bool) -> None:
     """Write the bare GGUF of BUNDLE, and a sidecar with everything else: lock, provenance, signatures.
 
-    The GGUF has the digest that it had before packing. Every tool takes it. With NAME.lftool beside it, `verify`, `inspect`
-    and `rebuild` take it as the bundle, and `lftool attach` makes the same bundle again.
+    The GGUF has the digest that it had before packing, and every tool takes it. With NAME.lftool beside it, `verify`, `run`
+    and others take it as the bundle, and `lftool attach` makes the same bundle again.
     """
     from lftool.ops.bundles.detaching import detach_bundle
 

@@ -13,9 +13,8 @@ from attrs import frozen
 from lftool.bundle.bundle_files import opened
 from lftool.bundle.contents import hashing_contents
 from lftool.bundle.copying import copy_extents
-from lftool.bundle.detached import RUNTIME, SIDECAR, WEIGHTS, has_runtime, opened_detached, sidecar_arrangement
-from lftool.bundle.extents import Extent, Extents, generated
-from lftool.bundle.reader import Documents, signature_path
+from lftool.bundle.detached import RUNTIME, SIDECAR, WEIGHTS, has_runtime, opened_detached, sidecar_extents
+from lftool.bundle.extents import Extents
 from lftool.errors import UsageError
 from lftool.ops.bundles.claims import check_documents
 from lftool.ops.bundles.slices import check_claims
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 # Of the file that `attach` makes, by the role of what it begins with.
 _SUFFIXES = {"gguf": (".gguf", 0o644), "runtime": (".llamafile", 0o755)}
+_LAYOUT_SUFFIXES = frozenset(suffix for suffix, _ in _SUFFIXES.values())
 
 
 @frozen(kw_only=True)
@@ -36,32 +36,6 @@ class _Output:
     path: Path
     mode: int
     extents: Extents
-
-
-def documents_of(bundle: Bundle, signatures: tuple[bytes, ...] | None = None) -> Documents:
-    """Return what the sidecar of a bundle says; with other signatures where they are given."""
-    members = bundle.signatures if signatures is None else signatures
-    return Documents(
-        manifest=bundle.manifest,
-        manifest_bytes=bundle.manifest_bytes,
-        signatures=tuple(sorted((signature_path(data), data) for data in members)),
-    )
-
-
-def sidecar_extents(bundle: Bundle, documents: Documents) -> Extents:
-    """Return the bytes of a sidecar: generated structure, and members out of the bundle."""
-    arrangement = sidecar_arrangement(documents)
-    fresh = dict(documents.signatures)
-    parts: list[Extent] = []
-    for item in arrangement.members:
-        path = item.entry.path
-        parts.append(generated(bytes(item.gap) + item.header))
-        if path in fresh:
-            parts.append(generated(fresh[path]))
-        else:
-            parts += bundle.extents.between(bundle.placed(path).data_offset, item.entry.size)
-    parts.append(generated(arrangement.directory))
-    return Extents.joined(parts)
 
 
 def detach_bundle(path: Path, folder: Path) -> tuple[Path, ...]:
@@ -83,13 +57,13 @@ def detach_bundle(path: Path, folder: Path) -> tuple[Path, ...]:
     with opened(path) as bundle:
         if bundle.detached:
             raise UsageError(f"{path.name}: it is detached already")
-        name = path.stem
+        name = path.stem if path.suffix in _LAYOUT_SUFFIXES else path.name
         start, size = bundle.weights_extent()
         outputs = [_Output(path=folder / f"{name}{WEIGHTS}", mode=0o644, extents=_part(bundle, start, size))]
         if has_runtime(bundle.manifest):
             runtime = _part(bundle, 0, bundle.manifest.prefix.size)
             outputs.append(_Output(path=folder / f"{name}{RUNTIME}", mode=0o755, extents=runtime))
-        sidecar = sidecar_extents(bundle, documents_of(bundle))
+        sidecar = sidecar_extents(bundle, bundle.signatures)
         outputs.append(_Output(path=folder / f"{name}{SIDECAR}", mode=0o644, extents=sidecar))
         folder.mkdir(parents=True, exist_ok=True)
         _write_checked(bundle, outputs)

@@ -12,12 +12,11 @@ from attrs import frozen
 from lftool.bundle.bundle_files import opened
 from lftool.bundle.contents import check_contents, unsigned_artifact
 from lftool.bundle.copying import copy_extents
-from lftool.bundle.detached import SIDECAR
+from lftool.bundle.detached import SIDECAR, sidecar_extents
 from lftool.bundle.writer import signed_tail
 from lftool.errors import FormatError
 from lftool.models.recipe import SignSpec
 from lftool.ops.bundles.claims import check_documents, provenance
-from lftool.ops.bundles.detaching import documents_of, sidecar_extents
 from lftool.pipeline.stages.signature import open_key
 from lftool.store.durable import durable_file
 from lftool.trust.signing import sign_statement
@@ -87,7 +86,7 @@ def sign_bundle(path: Path, key: Path, output: Path | None, ports: Ports) -> Sig
 def _write(bundle: Bundle, signatures: tuple[bytes, ...], statement: Statement, out: DurableFile) -> None:
     """Write a bundle with other signatures; of a detached one, only its sidecar."""
     if bundle.detached:
-        copy_extents(sidecar_extents(bundle, documents_of(bundle, signatures)), out.file.fileno(), threading.Event())
+        copy_extents(sidecar_extents(bundle, signatures), out.file.fileno(), threading.Event())
         return
     _, tail, _ = signed_tail(bundle.manifest, bundle.manifest_bytes, signatures)
     if unsigned_artifact(bundle, out.file).sha256 != statement.unsigned:

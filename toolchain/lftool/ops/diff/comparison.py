@@ -107,12 +107,13 @@ def diff_opened(one: OpenedModel, other: OpenedModel, ports: Ports) -> ModelDiff
     Raises:
         LftoolError: They cannot be read, or a document in a bundle is malformed.
     """
+    tokenizer = diff_tokenizers(one, other)
     return ModelDiff(
         names=(one.name, other.name),
         kinds=(one.kind, other.kind),
         tensors=diff_tensors(one, other, ports),
-        keys=diff_keys(one, other),
-        tokenizer=diff_tokenizers(one, other),
+        keys=diff_keys(one, other, tokenizer),
+        tokenizer=tokenizer,
         template=_templates(one, other),
         fields=diff_bundles(one.bundle, other.bundle),
     )

@@ -152,10 +152,9 @@ def _is_special(key: str) -> bool:
     return key.startswith("tokenizer.ggml.") and key.endswith("_token_id")
 
 
-def _apart(one: OpenedModel, other: OpenedModel) -> set[str]:
+def _apart(one: OpenedModel, other: OpenedModel, tokenizer: TokenizerDiff) -> set[str]:
     """Return keys of the tokenizer and the template whose differences the comparison of those shows."""
     found = set()
-    tokenizer = _compared(one, other)
     if template_of(one) != template_of(other):
         found.add(TEMPLATE)
     if tokenizer.vocabulary:
@@ -167,11 +166,11 @@ def _apart(one: OpenedModel, other: OpenedModel) -> set[str]:
     return found
 
 
-def diff_keys(one: OpenedModel, other: OpenedModel) -> KeyDiff:
-    """Compare keys. May raise as reading does."""
+def diff_keys(one: OpenedModel, other: OpenedModel, tokenizer: TokenizerDiff) -> KeyDiff:
+    """Compare keys, without those whose difference `tokenizer` or the chat template shows. May raise as reading does."""
     if one.header is None or other.header is None:
         return KeyDiff()
-    apart = _apart(one, other)
+    apart = _apart(one, other, tokenizer)
     ours, theirs = (
         {key for key in header.metadata if key not in apart and not _is_special(key)}
         for header in (one.header, other.header)
@@ -215,10 +214,6 @@ def _number_array(model: OpenedModel, key: str) -> tuple[int, ...]:
 
 def diff_tokenizers(one: OpenedModel, other: OpenedModel) -> TokenizerDiff:
     """Compare vocabulary, merges and special tokens. May raise as reading does."""
-    return _compared(one, other)
-
-
-def _compared(one: OpenedModel, other: OpenedModel) -> TokenizerDiff:
     if one.header is None or other.header is None:
         return TokenizerDiff()
     special = {}

@@ -151,7 +151,9 @@ def _file(path: Path, stack: contextlib.ExitStack) -> OpenedModel:
 def _detached(path: Path, stack: contextlib.ExitStack) -> OpenedModel:
     """Open a detached bundle: its tensors are in the GGUF beside the sidecar."""
     bundle = stack.enter_context(opened_detached(path))
-    content = _local(path.with_suffix(WEIGHTS), stack)
+    descriptor, _ = bundle.weights_file()
+    weights = path.with_suffix(WEIGHTS).absolute()
+    content = LocalContent(descriptor=descriptor, path=weights, size=os.fstat(descriptor).st_size)
     header = weights_header(bundle)
     return OpenedModel(
         kind="bundle",

@@ -66,7 +66,8 @@ def intermediates(base: Sequence[ModelTensor], file: Sequence[ModelTensor]) -> t
 
 def header_diff(base: OpenedModel, file: OpenedModel, *, identical: bool | None) -> HeaderDiff:
     """Return how the metadata of a file differs from its base's, apart from what quantising sets."""
-    keys, tokenizer = diff_keys(base, file), diff_tokenizers(base, file)
+    tokenizer = diff_tokenizers(base, file)
+    keys = diff_keys(base, file, tokenizer)
     changed = {key: pair for key, pair in keys.changed.items() if key not in _SET}
     if tokenizer.vocabulary or tokenizer.merges or tokenizer.retyped:
         changed["tokenizer.ggml.tokens"] = ("the base's", "another vocabulary")

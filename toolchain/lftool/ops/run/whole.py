@@ -8,9 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from lftool.bundle.bundle_files import opened
+from lftool.bundle.bundle_files import opened, sidecar_of
 from lftool.bundle.copying import copy_extents
-from lftool.bundle.detached import SIDECAR
 from lftool.models.digest import Artifact, Digest
 from lftool.store.durable import storage_errors
 from lftool.store.stamps import identity, is_settled
@@ -34,7 +33,7 @@ def whole(path: Path, store: Store) -> Path:
         IntegrityError: The files do not belong together.
         StorageError: A file cannot be read or written.
     """
-    if not path.with_suffix(SIDECAR).is_file():
+    if sidecar_of(path) is None:
         return path
     with opened(path) as bundle:
         if not bundle.detached:
