@@ -16,7 +16,7 @@ from lftool.cli.shared_options import json_option, print_json, say
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Bundle to write; default: NAME.llamafile or NAME.gguf, in a folder `attached` if such a file is there.",
+    help="Bundle to write; default: NAME.llamafile or NAME.gguf; if that exists, the same in the folder `attached`.",
 )
 @click.option(
     "--weights",

@@ -18,7 +18,7 @@ from lftool.models.digest import Digest
 from lftool.models.recipe import SignSpec
 from lftool.ops.project import open_ports
 from lftool.pipeline.stages.signature import open_key
-from lftool.store.durable import durable_file
+from lftool.store.durable import write_durably
 from lftool.trust.signing import sign_payload
 from lftool.trust.statement import STATEMENT_TYPE
 
@@ -136,9 +136,7 @@ def write_derivation(found: Proof, path: Path, key: Path | None) -> None:
     if key is not None:
         signing = open_key(SignSpec(key=f"file:{key}"), key, open_ports(None))
         payload = sign_payload(payload, signing.signer, signing.verifier)
-    with durable_file(path.absolute().parent, "statement") as out:
-        out.file.write(payload)
-        out.commit(path, mode=0o644, replace=False)
+    write_durably(path, payload, "statement", replace=False)
 
 
 def _statement(value: Any) -> Any:  # noqa: ANN401 - plain data

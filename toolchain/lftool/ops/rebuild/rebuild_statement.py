@@ -8,7 +8,7 @@ from lftool import __version__
 from lftool.models.recipe import SignSpec
 from lftool.ops.project import open_ports
 from lftool.pipeline.stages.signature import open_key
-from lftool.store.durable import durable_file
+from lftool.store.durable import write_durably
 from lftool.trust.signing import sign_statement
 from lftool.trust.statement import REBUILD_TYPE, Statement
 
@@ -58,6 +58,4 @@ def write_rebuild_statement(found: Rebuilt, path: Path, key: Path) -> None:
         predicate=rebuild_predicate(found),
         predicate_type=REBUILD_TYPE,
     )
-    with durable_file(path.absolute().parent, "statement") as out:
-        out.file.write(sign_statement(statement, signing.signer, signing.verifier))
-        out.commit(path, mode=0o644, replace=False)
+    write_durably(path, sign_statement(statement, signing.signer, signing.verifier), "statement", replace=False)
