@@ -12,7 +12,7 @@ from lftool.bundle import reader, writer
 from lftool.bundle.bundle_files import opened
 from lftool.bundle.contents import check_contents, check_flat_digests, unsigned_artifact
 from lftool.bundle.structure import END_SIZE
-from lftool.bundle.writer import BundleWriter, Identity, chunk_table, make_manifest
+from lftool.bundle.writer import BundleWriter, Identity, OneFile, chunk_table, make_manifest
 from lftool.errors import FormatError
 from lftool.models.digest import Artifact
 from lftool.models.manifest import is_large
@@ -89,7 +89,7 @@ def written(path, manifest, blobs, signatures=()) -> tuple[Artifact, Artifact]:
     bundle = BundleWriter(manifest=manifest, blobs=blobs)
     with path.open("w+b") as file:
         out = SimpleNamespace(file=file)
-        return bundle.write_body(out), bundle.finish(out, signatures)
+        return bundle.write_body(OneFile(out)), bundle.finish(OneFile(out), signatures)
 
 
 def test_what_is_written_is_read_back_and_every_content_is_where_it_belongs(tmp_path, plan, documents, blobs):
@@ -211,4 +211,4 @@ def test_a_build_can_stop_between_two_pieces(tmp_path, plan, documents, blobs):
 
     bundle = BundleWriter(manifest=make_manifest(IDENTITY, plan, documents, blobs), blobs=blobs, pulse=stop)
     with (tmp_path / "bundle").open("w+b") as file, pytest.raises(InterruptedError):
-        bundle.write_body(SimpleNamespace(file=file))
+        bundle.write_body(OneFile(SimpleNamespace(file=file)))

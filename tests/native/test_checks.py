@@ -107,6 +107,17 @@ def test_checks_that_hold_where_there_is_no_native_runtime(project, tmp_path):
     assert "(on the processor; llama-cpp-python)\n" in done.out
 
 
+def test_a_detached_bundle_is_checked_as_the_bundle(project, tmp_path):
+    (bundle,) = (project.root / "dist").glob("story-1-native.*")
+    project.run("detach", bundle, "-o", tmp_path / "parts").assert_success()
+    project.write_recipe(
+        f'{project.recipe.read_text()}\n[[checks]]\nkind = "prompt"\nprompt = "{PROMPT}"\ncontains = ["fox"]\n'
+    )
+    for name in ("story-1-native.lftool", "story-1-native.gguf"):
+        done = project.run("check", tmp_path / "parts" / name).assert_success()
+        assert done.out.count("  passes  ") == 1
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -186,6 +186,13 @@ def test_a_projector_and_an_adapter_take_memory_too():
     assert memory_of(ModelSize(weights=1 << 30), 1 << 29) == 1024 + 512 + 256
 
 
+def test_a_detached_bundle_is_exported_as_the_bundle(story, native, tmp_path):
+    story.run("detach", native, "-o", tmp_path).assert_success()
+    (sidecar,) = tmp_path.glob("*.lftool")
+    whole = story.run("export", "compose", native, "--image", IMAGE).assert_success()
+    assert story.run("export", "compose", sidecar, "--image", IMAGE) == whole
+
+
 @pytest.mark.parametrize("kind", ["compose", "k8s"])
 @pytest.mark.parametrize("image", ["", " ", "a b"])
 def test_a_manifest_needs_the_reference_of_an_image(story, native, kind, image):

@@ -171,6 +171,11 @@ def check_flat_digests(bundle: Bundle) -> None:
             raise IntegrityError(f"{bundle.name}: {name}: expected CRC-32 {content.crc32}, got {crc:08x}")
 
 
+def whole_artifact(bundle: Bundle) -> Artifact:
+    """Return the name of the whole bundle, computed from its bytes."""
+    return _flat(bundle, 0, bundle.size)[0]
+
+
 def unsigned_artifact(bundle: Bundle, out: BinaryIO | None = None) -> Artifact:
     """Return the name of U, computed from the file: its bytes up to the first signature, and the directory of U.
 

@@ -60,6 +60,46 @@ class OutputFile(Protocol):
         """The open file."""
 
 
+class Output(Protocol):
+    """Where a bundle's bytes are written."""
+
+    def place(self, content: Prefix | Member, offset: int) -> tuple[OutputFile, int]:
+        """Return the file for a content, and its place there.
+
+        Args:
+            content: The content.
+            offset: Its place in the bundle, in bytes.
+        """
+
+    def write(self, data: bytes, offset: int) -> None:
+        """Take bytes of the bundle that are no content: structure, and the manifest."""
+
+    def complete(self, signatures: Sequence[bytes]) -> None:
+        """Called with the signatures once all else is written."""
+
+
+@frozen
+class OneFile:
+    """A bundle as one file."""
+
+    out: OutputFile
+
+    def place(self, content: Prefix | Member, offset: int) -> tuple[OutputFile, int]:
+        """Return the place in the file, which is that in the bundle."""
+        del content
+        return self.out, offset
+
+    def write(self, data: bytes, offset: int) -> None:
+        """Write bytes to their place."""
+        self.out.file.seek(offset)
+        self.out.file.write(data)
+
+    def complete(self, signatures: Sequence[bytes]) -> None:
+        """Flush the file: signatures are part of what was written."""
+        del signatures
+        self.out.file.flush()
+
+
 @frozen(kw_only=True)
 class Identity:
     """The fields of a manifest that are not contents."""
@@ -183,7 +223,7 @@ class BundleWriter:
         """M, the identity of the bundle."""
         return Digest.of(emit_manifest(self.manifest))
 
-    def write_body(self, out: OutputFile) -> Artifact:
+    def write_body(self, out: Output) -> Artifact:
         """Write everything but the directory and signatures; return the name of U.
 
         Raises:
@@ -193,7 +233,7 @@ class BundleWriter:
         self._manifest_bytes = emit_manifest(self.manifest)
         self._state = hashlib.sha256()
         arrangement = self._arrange(())
-        self._copy(self.manifest.prefix.artifact, out, 0, first=True)
+        self._copy(self.manifest.prefix, out, 0, first=True)
         contents: Mapping[str, Member] = {member.path: member for member in self.manifest.members}
         for item in arrangement.members:
             self._write(bytes(item.gap) + item.header, out, item.header_offset - item.gap)
@@ -201,23 +241,24 @@ class BundleWriter:
             if member is None:
                 self._write(self._manifest_bytes, out, item.data_offset)
             else:
-                self._copy(member.artifact, out, item.data_offset)
+                self._copy(member, out, item.data_offset)
         unsigned = self._state.copy()
         unsigned.update(arrangement.directory)
         return Artifact(Digest(unsigned.hexdigest()), arrangement.size)
 
-    def _copy(self, artifact: Artifact, out: OutputFile, offset: int, *, first: bool = False) -> None:
-        out.file.flush()
+    def _copy(self, content: Prefix | Member, out: Output, offset: int, *, first: bool = False) -> None:
+        artifact = content.artifact
+        written, place = out.place(content, offset)
+        written.file.flush()
         facts = self.blobs.facts(artifact)
         hasher = _Pulsing(self._state, self.pulse)
-        copy_blob(self.blobs.path(artifact), artifact, facts, out.file.fileno(), offset, hasher, first=first)
+        copy_blob(self.blobs.path(artifact), artifact, facts, written.file.fileno(), place, hasher, first=first)
 
-    def _write(self, data: bytes, out: OutputFile, offset: int) -> None:
-        out.file.seek(offset)
-        out.file.write(data)
+    def _write(self, data: bytes, out: Output, offset: int) -> None:
+        out.write(data, offset)
         self._state.update(data)
 
-    def finish(self, out: OutputFile, signatures: Sequence[bytes]) -> Artifact:
+    def finish(self, out: Output, signatures: Sequence[bytes]) -> Artifact:
         """Write signature members and the directory; return the name of the whole file: S, or U without signatures.
 
         Raises:
@@ -226,5 +267,5 @@ class BundleWriter:
         """
         offset, tail, size = signed_tail(self.manifest, self._manifest_bytes, signatures)
         self._write(tail, out, offset)
-        out.file.flush()
+        out.complete(signatures)
         return Artifact(Digest(self._state.hexdigest()), size)

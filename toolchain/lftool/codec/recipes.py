@@ -1,6 +1,6 @@
 """Recipes: parse the text, project the recipe to its canonical form, and slice it by target.
 
-The projection drops comments, layout, `[[checks]]`, `[plugins]` and `[sign]`; the lock's recipe digest covers its bytes. A slice
+The projection drops comments, layout, `[[checks]]`, `[plugins]`, `[sign]` and `detached`; the lock's recipe digest covers its bytes. A slice
 is the projection of one target, and itself a valid recipe.
 """
 
@@ -35,7 +35,8 @@ def parse_recipe(data: bytes, what: str) -> Recipe:
 
 
 def _building(recipe: Recipe) -> Recipe:
-    return attrs.evolve(recipe, sign=None, checks=(), plugins={})
+    targets = {name: attrs.evolve(spec, detached=False) for name, spec in recipe.targets.items()}
+    return attrs.evolve(recipe, targets=targets, sign=None, checks=(), plugins={})
 
 
 def recipe_projection(recipe: Recipe) -> dict[str, Any]:
@@ -58,7 +59,8 @@ def recipe_digest(recipe: Recipe) -> Digest:
 
 def slice_recipe(recipe: Recipe, target: str) -> Recipe:
     """Return the recipe of one target, without other targets, unused sources, `[[checks]]`, `[plugins]` and `[sign]`."""
-    spec = recipe.targets[target]
+    building = _building(recipe)
+    spec = building.targets[target]
     model = recipe.model
     roles = {name for name in (model.weights, model.lora, model.mmproj) if name is not None}
     if spec.quantize is None:
@@ -66,7 +68,7 @@ def slice_recipe(recipe: Recipe, target: str) -> Recipe:
     elif model.imatrix is not None:
         roles.add(model.imatrix)
     return attrs.evolve(
-        _building(recipe),
+        building,
         sources={name: source for name, source in recipe.sources.items() if name in roles},
         model=model,
         targets={target: spec},

@@ -131,6 +131,12 @@ class TargetSpec:
     layout_options: Mapping[str, Any] = field(
         factory=dict, metadata={"options": True, "doc": "Options of the layout plugin."}
     )
+    detached: bool = field(
+        default=False,
+        metadata={
+            "doc": "Whether to write the bundle detached: the bare GGUF, and a sidecar beside it; not part of what is built."
+        },
+    )
 
 
 @frozen(kw_only=True)

@@ -17,6 +17,7 @@ from lftool.host.registry import Registered, Registry
 from lftool.host.returned import checked
 from lftool.ops.opened_bundles import described
 from lftool.ops.run.integrity import check_opened
+from lftool.ops.run.whole import whole, whole_name
 from lftool.store.durable import commit_directory, scratch_directory, storage_errors, sweep, sync_files
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ def export_bundle(
         raise UsageError(
             f"{folder} is not empty", hints=(f"remove it, or name another folder: rm -r {shlex.quote(str(folder))}",)
         )
-    with opened(path) as bundle:
+    with opened(whole(path, store)) as bundle:
         check_opened(bundle, store)
-        with described(bundle, path) as found:
+        with described(bundle, whole_name(path, bundle.manifest)) as found:
             model = _model_size(bundle, found.runtime)
             if folder is None:
                 with guarded(origin, f"exporter {record.name!r}"):

@@ -14,6 +14,7 @@ from lftool.ops.checks.checked_bundle import CheckedBundle
 from lftool.ops.checks.report import CheckReport, CheckResult
 from lftool.ops.opened_bundles import described
 from lftool.ops.run.integrity import check_opened
+from lftool.ops.run.whole import whole, whole_name
 from lftool.pipeline.model.planned_checks import PlannedCheck, planned_check
 from lftool.pipeline.pinned import require_plugins
 
@@ -82,7 +83,8 @@ def check_bundles(
 
 
 def _check(report: CheckReport, path: Path, project: Project, ports: Ports, backend: str | None) -> None:
-    with opened(path) as bundle:
+    file = whole(path, ports.store)
+    with opened(file) as bundle:
         check_opened(bundle, ports.store)
         does = model_kind(weights_header(bundle)).does
         report.target = bundle.manifest.target
@@ -92,9 +94,9 @@ def _check(report: CheckReport, path: Path, project: Project, ports: Ports, back
             if why:
                 report.found[check.number] = CheckResult(name=check.name, failure=why, detail="", seconds=0, made=False)
         checks = [check for check in checks if check.number not in report.found]
-        with described(bundle, path) as shown:
+        with described(bundle, whole_name(path, bundle.manifest)) as shown:
             checked_bundle = CheckedBundle(
-                bundle=bundle, shown=shown, path=path, project=project, ports=ports, does=does, backend=backend
+                bundle=bundle, shown=shown, path=file, project=project, ports=ports, does=does, backend=backend
             )
             with contextlib.closing(checked_bundle):
                 checked_bundle.make(checks, report)

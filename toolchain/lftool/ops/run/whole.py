@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lftool.bundle.bundle_files import opened, sidecar_of
 from lftool.bundle.copying import copy_extents
+from lftool.bundle.detached import has_runtime
 from lftool.models.digest import Artifact, Digest
 from lftool.store.durable import storage_errors
 from lftool.store.stamps import identity, is_settled
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lftool.bundle.reader import Bundle
+    from lftool.models.manifest import BundleManifest
     from lftool.store.store import Store
 
 
@@ -49,6 +51,13 @@ def whole(path: Path, store: Store) -> Path:
         key = _state(bundle)
         made = make() if key is None else store.remembered(key, "attached", make)
         return store.blobs.require(made, f"the bundle of {path.name}")
+
+
+def whole_name(path: Path, manifest: BundleManifest) -> Path:
+    """Return the path of a bundle's one file; of a detached bundle what `attach` would call it."""
+    if sidecar_of(path) is None:
+        return path
+    return path.with_suffix(".llamafile" if has_runtime(manifest) else ".gguf")
 
 
 def _state(bundle: Bundle) -> Digest | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from lftool.api import LayoutType
+from lftool.bundle.detached import SIDECAR
 from lftool.models.lock import Lock
 from lftool.models.recipe import Recipe
 from lftool.pipeline.building.ahead import fingerprints_ahead
@@ -103,7 +104,8 @@ def _present(request: BuildRequest, ports: Ports) -> Present:
     info, recipe, lock = request.recipe.bundle, request.recipe, request.lock
 
     def bundle(target: str) -> str | None:
-        suffix = ports.registry.get(LayoutType, recipe.targets[target].layout).record.suffix
+        spec = recipe.targets[target]
+        suffix = SIDECAR if spec.detached else ports.registry.get(LayoutType, spec.layout).record.suffix
         path = request.output / f"{info.name}-{info.version}-{target}{suffix}"
         return signed_with(path, lock.targets[target].pack, ports)
 

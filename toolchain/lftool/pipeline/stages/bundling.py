@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Self
 import attrs
 from attrs import define, field, frozen
 
-from lftool.bundle.writer import BundleWriter
+from lftool.bundle.detached import RUNTIME, SIDECAR, WEIGHTS
+from lftool.bundle.detached_output import DetachedFiles
+from lftool.bundle.writer import BundleWriter, OneFile, Output
+from lftool.codec.manifests import emit_manifest
 from lftool.errors import FormatError, IntegrityError, NotReproducibleError
 from lftool.formats.fallbacks import outcome
 from lftool.models.lock import Lock
 from lftool.models.recipe import Recipe
-from lftool.pipeline.model.parts import WEIGHTS, ModelParts
+from lftool.pipeline.model import parts as roles
+from lftool.pipeline.model.parts import ModelParts
 from lftool.pipeline.model.weights import weights_header
 from lftool.pipeline.ports import Ports
 from lftool.pipeline.stages.done import with_output
@@ -47,9 +51,18 @@ class Unsigned:
 
 @frozen(kw_only=True)
 class _Writing:
+    """A bundle that is being written.
+
+    Attributes:
+        files: Its files, each with name and permissions, in the order in which they get their names.
+        output: The same, for the writer.
+        close: Closes them.
+    """
+
     plan: PackPlan
     writer: BundleWriter
-    file: DurableFile
+    files: tuple[tuple[DurableFile, Path, int], ...]
+    output: Output
     close: contextlib.ExitStack
 
 
@@ -94,6 +107,9 @@ class Bundling:
         lock = self.lock if quantized is None else _with_stage(self.lock, target, quantized)
         plan = plan_pack(self.recipe, lock, target, weights, self.parts.companions, ports)
         path, writer = self.output / plan.file_name, writer_of(plan, ports)
+        detached = self.recipe.targets[target].detached
+        if detached:
+            path = self.output / f"{plan.manifest.stem}{SIDECAR}"
         bundle = BuiltBundle(
             target=target,
             path=path,
@@ -102,7 +118,7 @@ class Bundling:
             artifact=weights,
             signed=self.key is not None,
             weights=None if quantized is None else quantized.output,
-            source=self.parts.artifact(WEIGHTS),
+            source=self.parts.artifact(roles.WEIGHTS),
         )
         locked = self.lock.targets[target].pack
         finished = (
@@ -118,13 +134,13 @@ class Bundling:
         with self._opening:
             self._open.append(stack)
         stack.enter_context(storage_errors("write", path))
-        file = stack.enter_context(durable_file(self.output, "bundle"))
+        files, out = (_detached if detached else _one_file)(plan, path, stack)
         with ports.stage("pack", target, path.name):
-            unsigned = writer.write_body(file)
+            unsigned = writer.write_body(out)
             self._require(target, writer.manifest_digest, unsigned)
         return Unsigned(
             bundle=attrs.evolve(bundle, unsigned=unsigned, bits=self._bits(weights)),
-            finish=_Writing(plan=plan, writer=writer, file=file, close=stack),
+            finish=_Writing(plan=plan, writer=writer, files=files, output=out, close=stack),
         )
 
     def sign(self, made: Unsigned) -> BuiltBundle:
@@ -150,9 +166,9 @@ class Bundling:
             return made.bundle
         writing = made.finish
         with writing.close:
-            artifact = writing.writer.finish(writing.file, list(signatures))
-            mode = 0o755 if writing.plan.manifest.prefix.role == "runtime" else 0o644
-            writing.file.commit(made.bundle.path, mode=mode)
+            artifact = writing.writer.finish(writing.output, list(signatures))
+            for file, path, mode in writing.files:
+                file.commit(path, mode=mode)
         return attrs.evolve(made.bundle, artifact=artifact)
 
     def _bits(self, weights: Artifact) -> float:
@@ -183,6 +199,33 @@ class Bundling:
                 f" ({locked.output.size} bytes), this build made M {manifest} and U {unsigned.sha256} ({unsigned.size} bytes)",
                 hints=("a lock of another lftool with the same rules must give the same bytes; please report this",),
             )
+
+
+_Files = tuple[tuple[DurableFile, Path, int], ...]
+
+
+def _one_file(plan: PackPlan, path: Path, stack: contextlib.ExitStack) -> tuple[_Files, Output]:
+    """Open the file of a bundle."""
+    file = stack.enter_context(durable_file(path.parent, "bundle"))
+    return ((file, path, 0o755 if plan.manifest.prefix.role == "runtime" else 0o644),), OneFile(file)
+
+
+def _detached(plan: PackPlan, path: Path, stack: contextlib.ExitStack) -> tuple[_Files, Output]:
+    """Open the files of a detached bundle; the sidecar, at `path`, gets its name last."""
+    weights, sidecar = (stack.enter_context(durable_file(path.parent, "bundle")) for _ in range(2))
+    files = [(weights, path.with_suffix(WEIGHTS), 0o644), (sidecar, path, 0o644)]
+    runtime = None
+    if plan.manifest.prefix.role == "runtime":
+        runtime = stack.enter_context(durable_file(path.parent, "bundle"))
+        files.insert(1, (runtime, path.with_suffix(RUNTIME), 0o755))
+    out = DetachedFiles(
+        manifest=plan.manifest,
+        manifest_bytes=emit_manifest(plan.manifest),
+        weights=weights,
+        runtime=runtime,
+        sidecar=sidecar,
+    )
+    return tuple(files), out
 
 
 def _with_stage(lock: Lock, target: str, stage: LockedQuantize) -> Lock:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from lftool.bundle.contents import check_contents, unsigned_artifact
-from lftool.bundle.reader import read_bundle
+from lftool.bundle.bundle_files import opened
+from lftool.bundle.contents import check_contents, unsigned_artifact, whole_artifact
+from lftool.bundle.detached import RUNTIME, SIDECAR, WEIGHTS
 from lftool.errors import LftoolError
 from lftool.models.digest import Artifact, Digest
 from lftool.pipeline.stages.signature import sign
-from lftool.store.reading import open_for_reading
+from lftool.store.stamps import identity, is_settled
 
 if TYPE_CHECKING:
+    import os
+
+    from lftool.bundle.reader import Bundle
     from lftool.models.lock import LockedPack
     from lftool.pipeline.ports import Ports
     from lftool.pipeline.stages.packing import PackPlan
@@ -76,21 +80,40 @@ def find_finished(
     if locked is None or locked.output is None or locked.manifest != manifest:
         return None
     try:
-        descriptor = open_for_reading(path)
-    except LftoolError:
-        return None
-    try:
-        before = os.fstat(descriptor)
+        before, beside = path.stat(), _beside(path)
         known = ports.store.stamps.recall(before, _KIND)
-        expected = {"manifest": manifest.hex, "unsigned": locked.output.sha256.hex, "key": _key_id(key)}
+        expected = {"manifest": manifest.hex, "unsigned": locked.output.sha256.hex, "key": _key_id(key), **beside}
         if known is not None and {name: known.get(name) for name in expected} == expected:
-            whole = Artifact(Digest(known["sha256"]), before.st_size)
+            whole = Artifact(Digest(known["sha256"]), int(known.get("size", before.st_size)))
             return Finished(unsigned=locked.output, artifact=whole)
-        return _check(descriptor, path, manifest, locked.output, key, plan, before, ports)
-    except LftoolError:
+        with opened(path) as bundle:
+            return _check(bundle, path, manifest, locked.output, key, plan, before, ports)
+    except (OSError, LftoolError):
         return None
-    finally:
-        os.close(descriptor)
+
+
+def _others(path: Path) -> list[Path]:
+    """Return the files that a detached bundle has beside its sidecar; none for a bundle in one file."""
+    if path.suffix != SIDECAR:
+        return []
+    return [file for file in (path.with_suffix(WEIGHTS), path.with_suffix(RUNTIME)) if file.exists()]
+
+
+def _settled(path: Path) -> bool:
+    """Tell whether later changes of the files beside a sidecar would show in their times."""
+    return all(is_settled(file.stat(), time.time_ns()) for file in _others(path))
+
+
+def _beside(path: Path) -> dict[str, str]:
+    """Return what tells the other files of a detached bundle, as they are now; nothing for a bundle in one file.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    if path.suffix != SIDECAR:
+        return {}
+    states = [identity(file.stat()) for file in _others(path)]
+    return {"beside": json.dumps(states, sort_keys=True)}
 
 
 def signed_with(path: Path, locked: LockedPack | None, ports: Ports) -> str | None:
@@ -101,16 +124,17 @@ def signed_with(path: Path, locked: LockedPack | None, ports: Ports) -> str | No
     if locked is None or locked.output is None or locked.manifest is None:
         return None
     try:
-        known = ports.store.stamps.recall(path.stat(), _KIND)
+        known, beside = ports.store.stamps.recall(path.stat(), _KIND), _beside(path)
     except OSError:
         return None
-    if known is None or (known.get("manifest"), known.get("unsigned")) != (locked.manifest.hex, locked.sha256.hex):  # type: ignore[union-attr]  # has an output
+    expected = {"manifest": locked.manifest.hex, "unsigned": locked.output.sha256.hex, **beside}
+    if known is None or {name: known.get(name) for name in expected} != expected:
         return None
     return known.get("key")
 
 
 def _check(
-    descriptor: int,
+    bundle: Bundle,
     path: Path,
     manifest: Digest,
     unsigned: Artifact,
@@ -119,7 +143,7 @@ def _check(
     before: os.stat_result,
     ports: Ports,
 ) -> Finished | None:
-    bundle = read_bundle(descriptor, path.name)
+    beside = _beside(path)
     signatures = () if key is None else (sign(plan, manifest, unsigned.sha256, key),)
     if bundle.manifest_digest != manifest:
         return None
@@ -129,14 +153,15 @@ def _check(
     check_contents(bundle)
     if unsigned_artifact(bundle) != unsigned:
         return None
-    with os.fdopen(os.dup(descriptor), "rb") as file:
-        file.seek(0)
-        whole = Artifact(Digest(hashlib.file_digest(file, "sha256").hexdigest()), bundle.size)
+    whole = whole_artifact(bundle)
     facts = {
         "manifest": manifest.hex,
         "unsigned": unsigned.sha256.hex,
         "key": _key_id(key),
         "sha256": whole.sha256.hex,
+        "size": str(whole.size),
+        **beside,
     }
-    ports.store.stamps.remember(before, os.fstat(descriptor), _KIND, facts)
+    if _beside(path) == beside and _settled(path):
+        ports.store.stamps.remember(before, path.stat(), _KIND, facts)
     return Finished(unsigned=unsigned, artifact=whole)
