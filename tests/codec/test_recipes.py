@@ -31,7 +31,7 @@ key = "env:KEY"
 """
 
 A_NAME = "letters, digits and . _ + -, at most 64, starting with a letter or digit"
-TARGET_KEYS = "backend, layout, layout_options, options, overrides, quantize, quantizer, runtime"
+TARGET_KEYS = "backend, detached, layout, layout_options, options, overrides, quantize, quantizer, runtime"
 
 
 def parse(text: str) -> Recipe:

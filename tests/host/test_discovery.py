@@ -77,7 +77,7 @@ def xyzzy():
     yield 1
 """
 HOOKS = (
-    "lftool_backends, lftool_checks, lftool_commands, lftool_converters, lftool_examples, lftool_exporters, lftool_layouts, lftool_observers,"
+    "lftool_backends, lftool_checks, lftool_commands, lftool_converters, lftool_destinations, lftool_examples, lftool_exporters, lftool_layouts, lftool_observers,"
     " lftool_quantizers, lftool_remote_stores, lftool_runtimes, lftool_signers, lftool_sources, lftool_verifiers"
 )
 FAILURES = {
@@ -143,7 +143,7 @@ def test_broken_plugin_does_not_touch_the_others(site, lftool):
     assert provided(found["b-good"]) == ["demo"]
 
 
-MISSING = "it does not set LFTOOL_API = (2, 0)"
+MISSING = "it does not set LFTOOL_API = (2, 1)"
 VERSIONS = {
     "missing": ("pass", MISSING),
     "a string": ("LFTOOL_API = '1.0'", MISSING),
@@ -151,17 +151,17 @@ VERSIONS = {
     "one number": ("LFTOOL_API = (1,)", MISSING),
     "three numbers": ("LFTOOL_API = (1, 0, 0)", MISSING),
     "booleans": ("LFTOOL_API = (True, False)", MISSING),
-    "newer minor": ("LFTOOL_API = (2, 1)", "it is written for API 2.1, this lftool has 2.0"),
-    "newer major": ("LFTOOL_API = (3, 0)", "it is written for API 3.0, this lftool has 2.0"),
+    "newer minor": ("LFTOOL_API = (2, 2)", "it is written for API 2.2, this lftool has 2.1"),
+    "newer major": ("LFTOOL_API = (3, 0)", "it is written for API 3.0, this lftool has 2.1"),
     "older major": (
         "LFTOOL_API = (1, 0)",
         (
-            "it is written for API 1.0, this lftool has 2.0; API 2.0 needs ToolArchive(sha256=...),"
+            "it is written for API 1.0, this lftool has 2.1; API 2.0 needs ToolArchive(sha256=...),"
             " CompiledRuntime.toolchain(), and sources that ask SourceContext.credentials for credentials"
             " (lftool help plugin-api)"
         ),
     ),
-    "first major": ("LFTOOL_API = (0, 9)", "it is written for API 0.9, this lftool has 2.0"),
+    "first major": ("LFTOOL_API = (0, 9)", "it is written for API 0.9, this lftool has 2.1"),
 }
 
 

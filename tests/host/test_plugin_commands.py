@@ -74,9 +74,9 @@ def test_check_finds_nothing_wrong_with_what_is_installed(lftool):
     ("code", "more", "said"),
     [
         ("import nothing_like_it\n", {}, "shop: ModuleNotFoundError: No module named 'nothing_like_it'"),
-        ("", {"api": "LFTOOL_API = (1, 0)"}, "shop: it is written for API 1.0, this lftool has 2.0"),
-        ("", {"api": "pass"}, "shop: it does not set LFTOOL_API = (2, 0)"),
-        ("", {"api": "LFTOOL_API = (2, 99)"}, "shop: it is written for API 2.99, this lftool has 2.0"),
+        ("", {"api": "LFTOOL_API = (1, 0)"}, "shop: it is written for API 1.0, this lftool has 2.1"),
+        ("", {"api": "pass"}, "shop: it does not set LFTOOL_API = (2, 1)"),
+        ("", {"api": "LFTOOL_API = (2, 99)"}, "shop: it is written for API 2.99, this lftool has 2.1"),
         ("@hookimpl\ndef lftool_source(): pass\n", {}, "'lftool_source' is not a hook; did you mean 'lftool_sources'?"),
         (SHOP.replace("bool\n", "str | int\n"), {}, "TypeError: Options.need: str | int is not a type for options"),
         (SHOP.replace("bool\n", "object\n"), {}, "TypeError: Options.need: object is not a type for options"),

@@ -5,7 +5,7 @@ and implements hooks that yield records:
 
     from lftool.api import LFTOOL_API_VERSION, SourceType, hookimpl
 
-    LFTOOL_API = (2, 0)
+    LFTOOL_API = (2, 1)
 
     @hookimpl
     def lftool_sources():
@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from lftool.api.checking import Check, CheckContext, Finding
     from lftool.api.credentials import Anonymous, Credential, Credentials
     from lftool.api.deriving import Arithmetic, DeriveRequest, DeriveResult, Distance, Fit, TensorBytes
-    from lftool.api.events import BytesFetched, Event, Notice, StageFinished, StageStarted, TensorDone, WorkStopped
+    from lftool.api.events import (
+        BytesFetched,
+        BytesSent,
+        Event,
+        Notice,
+        StageFinished,
+        StageStarted,
+        TensorDone,
+        WorkStopped,
+    )
     from lftool.api.exporting import Export, Exporter, ExportRequest
     from lftool.api.figures import EmbeddingFigures, Figures, QualityFigures, QualityRequest
     from lftool.api.files import ProjectFiles, local_file, local_files
@@ -50,12 +59,26 @@ if TYPE_CHECKING:
         Transform,
         Verifier,
     )
+    from lftool.api.publishing import (
+        Destination,
+        DestinationContext,
+        PlannedItem,
+        Publication,
+        PublicationPlan,
+        Published,
+        PublishedBundle,
+        PublishedFile,
+        PublishedSource,
+        PublishedStatement,
+        Uploading,
+    )
     from lftool.api.records import (
         BackendType,
         CheckType,
         CommandType,
         ConfigurableRecord,
         ConverterType,
+        DestinationType,
         Example,
         ExporterType,
         LayoutType,
@@ -69,6 +92,7 @@ if TYPE_CHECKING:
         TransformType,
         VerifierType,
     )
+    from lftool.api.shelf import Shelf, merged_index, plan_files, publish_files
     from lftool.api.sourcing import (
         RemoteStoreContext,
         Resolution,
@@ -117,7 +141,7 @@ if TYPE_CHECKING:
     from lftool.models.terminal import Style, folded, has_colors, styled, verbosity
     from lftool.models.terminal_text import printable
 
-LFTOOL_API_VERSION = (2, 0)
+LFTOOL_API_VERSION = (2, 1)
 
 __all__ = [
     "HOOKS",
@@ -132,6 +156,7 @@ __all__ = [
     "BackendType",
     "BundleMember",
     "BytesFetched",
+    "BytesSent",
     "ChangedError",
     "Check",
     "CheckContext",
@@ -146,6 +171,9 @@ __all__ = [
     "DeriveRequest",
     "DeriveResult",
     "Deriver",
+    "Destination",
+    "DestinationContext",
+    "DestinationType",
     "Device",
     "Digest",
     "Distance",
@@ -184,6 +212,7 @@ __all__ = [
     "Observer",
     "ObserverType",
     "OpenedBundle",
+    "PlannedItem",
     "PlannedMember",
     "PlannedPrefix",
     "PluginError",
@@ -191,6 +220,13 @@ __all__ = [
     "Probe",
     "Progress",
     "ProjectFiles",
+    "Publication",
+    "PublicationPlan",
+    "Published",
+    "PublishedBundle",
+    "PublishedFile",
+    "PublishedSource",
+    "PublishedStatement",
     "QualityFigures",
     "QualityRequest",
     "QuantizerType",
@@ -206,6 +242,7 @@ __all__ = [
     "RuntimeParts",
     "RuntimeType",
     "ServeOptions",
+    "Shelf",
     "Signer",
     "SignerContext",
     "SignerType",
@@ -231,6 +268,7 @@ __all__ = [
     "TransientError",
     "TrustError",
     "UnavailableError",
+    "Uploading",
     "UsageError",
     "Verifier",
     "VerifierType",
@@ -245,7 +283,10 @@ __all__ = [
     "lazily",
     "local_file",
     "local_files",
+    "merged_index",
+    "plan_files",
     "printable",
+    "publish_files",
     "styled",
     "verbosity",
 ]
@@ -257,6 +298,7 @@ _MODULES = {
     "lftool.api.deriving": ("Arithmetic", "DeriveRequest", "DeriveResult", "Distance", "Fit", "TensorBytes"),
     "lftool.api.events": (
         "BytesFetched",
+        "BytesSent",
         "Event",
         "Notice",
         "StageFinished",
@@ -303,12 +345,26 @@ _MODULES = {
         "Transform",
         "Verifier",
     ),
+    "lftool.api.publishing": (
+        "Destination",
+        "DestinationContext",
+        "PlannedItem",
+        "Publication",
+        "PublicationPlan",
+        "Published",
+        "PublishedBundle",
+        "PublishedFile",
+        "PublishedSource",
+        "PublishedStatement",
+        "Uploading",
+    ),
     "lftool.api.records": (
         "BackendType",
         "CheckType",
         "CommandType",
         "ConfigurableRecord",
         "ConverterType",
+        "DestinationType",
         "Example",
         "ExporterType",
         "LayoutType",
@@ -322,6 +378,7 @@ _MODULES = {
         "TransformType",
         "VerifierType",
     ),
+    "lftool.api.shelf": ("Shelf", "merged_index", "plan_files", "publish_files"),
     "lftool.api.sourcing": (
         "RemoteStoreContext",
         "Resolution",

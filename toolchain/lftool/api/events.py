@@ -42,6 +42,15 @@ class BytesFetched(Event):
 
 
 @frozen(kw_only=True)
+class BytesSent(Event):
+    """`done` of `total` bytes of a file have been sent to a destination."""
+
+    path: str
+    done: int
+    total: int
+
+
+@frozen(kw_only=True)
 class TensorDone(Event):
     """Tensor number `index` of `count` is done.
 

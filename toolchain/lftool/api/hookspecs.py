@@ -11,6 +11,7 @@ from lftool.api.records import (
     CheckType,
     CommandType,
     ConverterType,
+    DestinationType,
     Example,
     ExporterType,
     LayoutType,
@@ -33,6 +34,7 @@ hookspec = pluggy.HookspecMarker("lftool")
 HOOKS: dict[str, type[Record]] = {
     "lftool_sources": SourceType,
     "lftool_remote_stores": RemoteStoreType,
+    "lftool_destinations": DestinationType,
     "lftool_converters": ConverterType,
     "lftool_quantizers": QuantizerType,
     "lftool_backends": BackendType,
@@ -81,6 +83,21 @@ class Hooks:
             >>> @hookimpl
             ... def lftool_remote_stores():
             ...     yield RemoteStoreType(name="dav", summary="WebDAV", schemes=("dav",), factory=lambda context: ...)
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def lftool_destinations(self) -> Iterable[DestinationType]:
+        """Yield destinations, where `lftool push` publishes bundles.
+
+        The scheme of the URI picks the destination. lftool creates it in its own process, after it has checked every
+        byte of the bundles. `plan` contacts no server. `publish` uploads what is missing, and makes it visible last.
+
+        Example:
+            >>> from lftool.api import DestinationType, hookimpl
+            >>> @hookimpl
+            ... def lftool_destinations():
+            ...     yield DestinationType(name="dav", summary="WebDAV", schemes=("dav",), factory=lambda context: ...)
         """
         raise NotImplementedError
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _CONNECT_SECONDS = 15.0
+_ANSWER_SECONDS = 600.0
 _RECEIVED_AT_ONCE = 256 * 1024
 _MOST_REDIRECTS = 10
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -316,6 +317,73 @@ class HTTPClient:
             with contextlib.closing(response):
                 if response.status_code not in _STORED:
                     self._refuse(response, url)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        content: bytes | Callable[[], Iterable[bytes]] = b"",
+        *,
+        size: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        accept: frozenset[int] = frozenset({200, 201, 202, 204}),
+        most: int = 1024 * 1024,
+    ) -> HTTPAnswer:
+        """Send content and return the response. Redirects are not followed.
+
+        A 401 renews the credentials once, as in the other methods, and the content is sent again.
+
+        Args:
+            method: `POST`, `PUT`, `PATCH` or `DELETE`.
+            url: Where to send it.
+            content: The bytes, or a function that yields them in pieces: it may be called twice.
+            size: How many bytes, if `content` is a function.
+            headers: Headers to send besides the client's own.
+            accept: Status codes that are not failures.
+            most: Bytes of the response's body to read; what follows is left out.
+
+        Raises:
+            TransientError: A temporary failure.
+            FetchError: Another status.
+        """
+        client, renewed = self._connected(), False
+        length = len(content) if isinstance(content, bytes) else size
+        described = {"content-length": str(length), "content-type": _OCTETS}
+        while True:
+            sent = {
+                "user-agent": _AGENT,
+                "accept-encoding": "identity",
+                **self._headers,
+                **described,
+                **(headers or {}),
+            }
+            body = content if isinstance(content, bytes) else content()
+            with self._sorted(url):
+                request = client.build_request(method, url, headers=sent, content=body, timeout=self._patient())
+                response = client.send(request, stream=True)
+                with contextlib.closing(response):
+                    found = b""
+                    for piece in Pace(masked_url(url)).watch(response.iter_raw()):
+                        found += piece[: most - len(found)]
+                        if len(found) >= most:
+                            break
+                    if response.status_code == _UNAUTHORIZED and not renewed and self._renews(response, url):
+                        renewed = True
+                        continue
+                    if response.status_code not in accept:
+                        self._refuse(response, url)
+                    shown = lower_names(response.headers)
+                    return HTTPAnswer(
+                        status=response.status_code, url=url, headers=shown, first_headers=shown, body=found
+                    )
+
+    def _patient(self) -> Any:  # noqa: ANN401 - httpx2 is imported when it is used
+        """Return timeouts for uploads: a server may work on what it has received for a long time before it answers."""
+        import httpx2
+
+        return httpx2.Timeout(
+            self._stall, read=max(self._stall, _ANSWER_SECONDS), connect=min(self._stall, _CONNECT_SECONDS), pool=None
+        )
 
     def _guarded_pieces(self, response: Any, url: str) -> Iterator[bytes]:  # noqa: ANN401 - an httpx2 response
         with self._sorted(url):

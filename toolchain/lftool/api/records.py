@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Transform,
         Verifier,
     )
+    from lftool.api.publishing import Destination, DestinationContext
     from lftool.api.sourcing import RemoteStoreContext, SignerContext, SourceContext
 
 # Formats that lftool recognises in a source without a plugin.
@@ -122,6 +123,22 @@ class RemoteStoreType(Record):
 
     schemes: tuple[str, ...] = field(validator=_not_empty)
     factory: Callable[[RemoteStoreContext], RemoteStore]
+
+
+@frozen(kw_only=True)
+class DestinationType(ConfigurableRecord):
+    """A destination, where `lftool push` publishes bundles. `schemes` are its URI schemes.
+
+    Attributes:
+        form: Whether it takes bundles as one file, detached, or both. If both, the user's `--whole` decides.
+        options: Class of the command's options, as for an exporter: a field `chunk` is `--chunk`.
+    """
+
+    schemes: tuple[str, ...] = field(validator=_not_empty)
+    form: Literal["detached", "whole", "either"] = field(
+        default="either", validator=in_(("detached", "whole", "either"))
+    )
+    factory: Callable[[DestinationContext], Destination]
 
 
 @frozen(kw_only=True)

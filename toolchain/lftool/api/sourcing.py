@@ -73,10 +73,16 @@ class SourceFile:
 
 @frozen(kw_only=True)
 class Resolution:
-    """What a ref means now: an immutable revision and its files. Without a revision, the content is the revision."""
+    """What a ref means now: an immutable revision and its files. Without a revision, the content is the revision.
+
+    Attributes:
+        gated: Whether the owner of the files decides who gets them. `lftool push` then asks before it publishes what was
+            made from them.
+    """
 
     revision: str | None = field(validator=of(str, NONE))
     files: tuple[SourceFile, ...] = field(validator=tuple_of(SourceFile))
+    gated: bool = field(default=False, validator=of(bool))
 
 
 @frozen(kw_only=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lftool.api import (
     CheckType,
     ConverterType,
+    DestinationType,
     ExporterType,
     LayoutType,
     ObserverType,
@@ -25,7 +26,7 @@ from lftool.api import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LFTOOL_API = (2, 0)
+LFTOOL_API = (2, 1)
 
 
 @hookimpl
@@ -44,6 +45,17 @@ def lftool_sources() -> Iterator[SourceType]:
         schemes=("http", "https"),
         ranges=True,
         factory=lazily("lftool.builtin.http_source:HTTPSource"),
+    )
+
+
+@hookimpl
+def lftool_destinations() -> Iterator[DestinationType]:
+    """Folders."""
+    yield DestinationType(
+        name="file",
+        summary="a folder, with an index.json",
+        schemes=("file",),
+        factory=lazily("lftool.builtin.folder_destination:FolderDestination"),
     )
 
 

@@ -11,6 +11,7 @@ from attrs import define, frozen
 
 from lftool.api import (
     BytesFetched,
+    BytesSent,
     Notice,
     StageFinished,
     StageStarted,
@@ -121,6 +122,10 @@ def _painted(line: str) -> str:
     return start + styled(word, _STYLES.get(word, "good"), sys.stderr) + " " + printable(rest)
 
 
+def _key_of(event: BytesFetched | BytesSent) -> Key:
+    return ("fetch", f"{event.source}/{event.path}") if isinstance(event, BytesFetched) else ("push", event.path)
+
+
 def _is_file_of(key: Key, stage: str, target: str) -> bool:
     return key[0] == stage == "fetch" and key[1].startswith(f"{target}/")
 
@@ -142,8 +147,8 @@ class ConsoleObserver:
             return
         with self._lock:
             match event:
-                case BytesFetched():
-                    line = self._arrived(event)
+                case BytesFetched() | BytesSent():
+                    line = self._moved(event)
                 case TensorDone():
                     line = self._tensor(event)
                 case _:
@@ -174,9 +179,9 @@ class ConsoleObserver:
             case _:
                 return ""
 
-    def _arrived(self, event: BytesFetched) -> str:
-        """Record arrived bytes; without a terminal, return a line now and then."""
-        key, now = ("fetch", f"{event.source}/{event.path}"), self._clock()
+    def _moved(self, event: BytesFetched | BytesSent) -> str:
+        """Record bytes that arrived or were sent; without a terminal, return a line now and then."""
+        key, now = _key_of(event), self._clock()
         known = self._arriving.get(key)
         if known is None or event.done < known.done:
             known = self._arriving[key] = Arrival(now, event.done, event.done, event.total, now)
@@ -187,7 +192,8 @@ class ConsoleObserver:
         if sys.stderr.isatty() or now - known.shown < _LINE_SECONDS:
             return ""
         known.shown = now
-        return f"{'fetch':>9}  {event.source}  {event.path}, {known.text(now)}"
+        where = f"{event.source}  " if isinstance(event, BytesFetched) else ""
+        return f"{key[0]:>9}  {where}{event.path}, {known.text(now)}"
 
     def _tensor(self, event: TensorDone) -> str:
         """Record the progress of a stage; without a terminal, return a line now and then."""
@@ -212,8 +218,8 @@ class ConsoleObserver:
 
     def _show_bar(self, event: Event) -> None:
         match event:
-            case BytesFetched(source=source, path=path, done=done, total=total):
-                key, now = ("fetch", f"{source}/{path}"), self._clock()
+            case BytesFetched(done=done, total=total) | BytesSent(done=done, total=total):
+                key, now = _key_of(event), self._clock()
                 known = self._arriving.get(key)
                 self._advance(key, done / total if total else None, known.parts(now) if known else ("", "", ""))
                 self._show_total(now)

@@ -47,6 +47,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "export": "Write a bundle as a container image, or manifests that run the image.",
         "detach": "Write a bundle as a bare GGUF and a sidecar.",
         "attach": "Make a bundle of a GGUF and its sidecar again.",
+        "push": "Publish bundles at a URI.",
+        "pull": "Fetch bundles from a URI, and check them.",
         "extract": "Write the parts of a bundle as files.",
     },
     "This machine": {

@@ -20,7 +20,7 @@ import pluggy
 from attrs import frozen
 
 from lftool import __version__
-from lftool.api import HOOKS, LFTOOL_API_VERSION, ConfigurableRecord, ExporterType
+from lftool.api import HOOKS, LFTOOL_API_VERSION, ConfigurableRecord, DestinationType, ExporterType
 from lftool.api.hookspecs import Hooks
 from lftool.errors import PluginError
 from lftool.host.guarding import awaited, not_ending
@@ -162,7 +162,7 @@ def _records(manager: pluggy.PluginManager, module: ModuleType) -> tuple[tuple[s
                 if not isinstance(record, kind):
                     raise TypeError(f"{hook} yielded {type(record).__name__}, not {kind.__name__}")
                 if isinstance(record, ConfigurableRecord) and isinstance(record.options, type):
-                    check_options(record.options, typed=isinstance(record, ExporterType))
+                    check_options(record.options, typed=isinstance(record, ExporterType | DestinationType))
                 records.append((hook, record))
     return tuple(records)
 

@@ -13,6 +13,7 @@ from lftool.api import (
     CheckType,
     CommandType,
     ConverterType,
+    DestinationType,
     Example,
     ExporterType,
     LayoutType,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Record)
 R_co = TypeVar("R_co", bound=Record, covariant=True)
-S = TypeVar("S", SourceType, SignerType, RemoteStoreType)
+S = TypeVar("S", SourceType, SignerType, RemoteStoreType, DestinationType)
 
 
 @frozen(kw_only=True)
@@ -206,6 +207,23 @@ class Registry:
             raise self._missing(RemoteStoreType, scheme, self._schemes(RemoteStoreType), UsageError)
         return found
 
+    def destination(self, scheme: str) -> Registered[DestinationType]:
+        """Return the destination for a URI scheme.
+
+        Raises:
+            UsageError: No plugin is known to publish there.
+            UnavailableError: A plugin that is not installed does.
+            PluginError: Several plugins claim it.
+        """
+        found = self._by_scheme(DestinationType, scheme)
+        if found is not None:
+            return found
+        if scheme in SCHEMES:
+            raise UnavailableError(
+                f"no installed plugin publishes to {scheme}:", hints=(f"install {SCHEMES[scheme]}", *self._unusable())
+            )
+        raise self._missing(DestinationType, scheme, self._schemes(DestinationType), UsageError)
+
     def check_backend(self, name: str) -> None:
         """Raise RecipeError unless `name` is a backend that is installed or known.
 
@@ -324,6 +342,7 @@ class Registry:
 _NOUNS: dict[type[Record], str] = {
     SourceType: "source scheme",
     RemoteStoreType: "remote store scheme",
+    DestinationType: "destination scheme",
     ConverterType: "converter",
     QuantizerType: "quantizer",
     BackendType: "backend",

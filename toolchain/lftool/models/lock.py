@@ -93,6 +93,10 @@ class LockedSource:
     exclude: tuple[str, ...] = field(default=(), metadata={"doc": "The request's exclude globs."})
     options: Mapping[str, Any] = field(factory=dict, metadata={"options": True, "doc": "The request's plugin options."})
     revision: str = field(metadata={"doc": "The immutable revision: commit, version id or content digest."})
+    gated: bool = field(
+        default=False,
+        metadata={"doc": "Whether the source's owner decided who gets the files when they were locked."},
+    )
     files: tuple[LockedFile, ...] = field(default=(), metadata={"doc": "Every file, sorted by path."})
     file_list: LockedFileList | None = field(
         default=None, metadata={"key": "file-list", "doc": "Where the files are listed, instead of `files`."}

@@ -17,6 +17,8 @@ from lftool.api import (
     CheckType,
     ConfigurableRecord,
     ConverterType,
+    Destination,
+    DestinationType,
     Example,
     Exporter,
     ExporterType,
@@ -219,7 +221,7 @@ def _unusable(plugin: Plugin, record: Record) -> list[Problem]:
             for value in lazy:
                 value.resolve()
             if isinstance(record, ConfigurableRecord) and record.options_class is not None:
-                check_options(record.options_class, typed=isinstance(record, ExporterType))
+                check_options(record.options_class, typed=isinstance(record, ExporterType | DestinationType))
             _check_methods(record)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin raises is the plugin's problem
         text = f"{record.name}: {type(error).__name__}: {error}"
@@ -241,6 +243,7 @@ _PROTOCOLS: dict[type[Record], type] = {
     VerifierType: Verifier,
     CheckType: Check,
     ExporterType: Exporter,
+    DestinationType: Destination,
 }
 
 

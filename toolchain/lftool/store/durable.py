@@ -155,6 +155,33 @@ def commit_directory(made: Path, destination: Path, label: Label) -> None:
         sync_directory(destination.parent, label)
 
 
+def commit_file(made: Path, destination: Path, label: Label, *, mode: int) -> None:
+    """Give a finished file its name, replacing any existing file.
+
+    Args:
+        made: The file, on the same file system as the destination.
+        destination: The name.
+        label: The write path.
+        mode: Permissions.
+
+    Raises:
+        StorageError: It could not be renamed; any existing file is unchanged.
+    """
+    with storage_errors("write", destination):
+        handle = os.open(made, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchmod(handle, mode)
+            failpoint(label, "before-fsync")
+            os.fsync(handle)
+            failpoint(label, "after-fsync")
+        finally:
+            os.close(handle)
+        failpoint(label, "before-rename")
+        made.replace(destination)
+        failpoint(label, "after-rename")
+        sync_directory(destination.parent, label)
+
+
 @contextlib.contextmanager
 def durable_file(directory: Path, label: Label) -> Iterator[DurableFile]:
     """Yield a new file in `directory`, which is removed after the block unless committed.

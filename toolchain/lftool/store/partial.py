@@ -122,6 +122,11 @@ def partial_file(folder: Path, key: Digest, size: int) -> Iterator[PartialFile]:
         made.close()
 
 
+def has_chunks(folder: Path) -> bool:
+    """Return whether any chunk of a partly written file has arrived."""
+    return any(path.stat().st_size for path in folder.glob("*.journal"))
+
+
 def partial_bytes(folder: Path) -> int:
     """Return the disk usage of partly written files, in bytes."""
     return sum(path.stat().st_blocks * 512 for path in folder.glob("*.data"))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lftool.testing.bundles import rewrite_bundle
     from lftool.testing.check_kit import CheckConformance, CheckExample, FakeCheckContext, fake_bundle
     from lftool.testing.command_kit import CommandConformance
+    from lftool.testing.destination_kit import DestinationConformance, PublishingPlace
     from lftool.testing.exporter_kit import ExporterConformance, ExportExample
     from lftool.testing.faults import Fault, FaultProxy
     from lftool.testing.file_server import FileServer
@@ -33,6 +34,7 @@ _MODULES = {
     "CheckConformance": "check_kit",
     "CheckExample": "check_kit",
     "CommandConformance": "command_kit",
+    "DestinationConformance": "destination_kit",
     "ExportExample": "exporter_kit",
     "ExporterConformance": "exporter_kit",
     "FakeCheckContext": "check_kit",
@@ -46,6 +48,7 @@ _MODULES = {
     "ObserverExample": "observer_kit",
     "Outcome": "project_folder",
     "ProjectFolder": "project_folder",
+    "PublishingPlace": "destination_kit",
     "RemotePlace": "remote_store_kit",
     "RemoteStoreConformance": "remote_store_kit",
     "RuntimeConformance": "runtime_kit",
@@ -70,6 +73,7 @@ __all__ = [
     "CheckConformance",
     "CheckExample",
     "CommandConformance",
+    "DestinationConformance",
     "ExportExample",
     "ExporterConformance",
     "FakeCheckContext",
@@ -83,6 +87,7 @@ __all__ = [
     "ObserverExample",
     "Outcome",
     "ProjectFolder",
+    "PublishingPlace",
     "RemotePlace",
     "RemoteStoreConformance",
     "RuntimeConformance",

@@ -16,6 +16,7 @@ from lftool.api import (
     CommandType,
     ConfigurableRecord,
     ConverterType,
+    DestinationType,
     Example,
     ExporterType,
     LayoutType,
@@ -31,6 +32,7 @@ from lftool.api import (
 from lftool.testing.backend_kit import BackendConformance, BackendExample
 from lftool.testing.check_kit import CheckConformance, CheckExample
 from lftool.testing.command_kit import CommandConformance
+from lftool.testing.destination_kit import DestinationConformance, PublishingPlace
 from lftool.testing.exporter_kit import ExporterConformance, ExportExample
 from lftool.testing.layout_kit import LayoutConformance, LayoutExample
 from lftool.testing.observer_kit import ObserverConformance, ObserverExample
@@ -71,6 +73,7 @@ def _runtime(record: RuntimeType) -> RuntimeExample | None:
 KITS: dict[type[Record], Kit] = {
     SourceType: Kit(tests=SourceConformance, fixture="served", value=Served),
     RemoteStoreType: Kit(tests=RemoteStoreConformance, fixture="place", value=RemotePlace),
+    DestinationType: Kit(tests=DestinationConformance, fixture="publishing", value=PublishingPlace),
     ConverterType: Kit(tests=TransformConformance, fixture="work", value=Work),
     QuantizerType: Kit(tests=TransformConformance, fixture="work", value=Work),
     BackendType: Kit(tests=BackendConformance, fixture="example", value=BackendExample),

@@ -39,7 +39,7 @@ class LoopbackServer:
             def _serve(self) -> None:
                 answer(self)
 
-            do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - http.server's names
+            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - http.server's names
 
             def log_message(self, *_arguments: object) -> None:
                 pass

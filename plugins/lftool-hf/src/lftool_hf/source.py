@@ -11,7 +11,6 @@ import contextlib
 import functools
 import hashlib
 import os
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from lftool.api import (
@@ -21,15 +20,14 @@ from lftool.api import (
     Resolution,
     SourceFile,
     TransientError,
-    UnavailableError,
-    UsageError,
     is_chosen,
 )
-from lftool.api.http import HTTPClient, masked_url
+from lftool.api.http import HTTPClient
 from lftool_hf.address import parse_address
+from lftool_hf.hub import SIGN_IN, endpoint, headers_for_hub, sorted_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from lftool.api import SourceContext, SourceRequest
@@ -39,8 +37,6 @@ _GIT_HASHES: dict[int, Callable[[bytes], Any]] = {
     40: functools.partial(hashlib.sha1, usedforsecurity=False),
     64: hashlib.sha256,
 }
-_PASSING = {408, 429, 500, 502, 503, 504}
-_SIGN_IN = "set HF_TOKEN to a token with read access, or run `hf auth login`"
 
 
 class HuggingFaceSource:
@@ -58,28 +54,13 @@ class HuggingFaceSource:
     def _files(self, address: Address, uri: str) -> Any:  # noqa: ANN401 - huggingface_hub's own value
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # it reads this when it is imported
         from huggingface_hub import HfApi
-        from huggingface_hub.constants import ENDPOINT
 
-        if not ENDPOINT.startswith(("https://", "http://")):
-            raise UsageError(
-                f"HF_ENDPOINT is {ENDPOINT!r}, which has no scheme", hints=(f"write HF_ENDPOINT=https://{ENDPOINT}",)
-            )
-        with _sorted(uri, address):
-            api = HfApi(endpoint=ENDPOINT, token=False, headers=dict(self._headers()))
+        hub = endpoint()
+        with sorted_errors(f"source {uri!r}", address):
+            api = HfApi(endpoint=hub, token=False, headers=dict(headers_for_hub(self._credentials)))
             return api.repo_info(
                 address.repository, revision=address.ref, repo_type=address.kind, files_metadata=True, timeout=60
             )
-
-    def _headers(self) -> Mapping[str, str]:
-        """Return the headers for the endpoint's host, and for no other."""
-        from huggingface_hub import get_token
-        from huggingface_hub.constants import ENDPOINT
-
-        named = self._credentials.named(ENDPOINT)
-        if named is not None and named.headers:
-            return named.headers
-        token = get_token()
-        return {} if token is None else {"authorization": f"Bearer {token}"}
 
     def resolve(self, request: SourceRequest) -> Resolution:
         """Return the commit that the ref names now, and its files.
@@ -103,11 +84,14 @@ class HuggingFaceSource:
         if not files:
             what = f"below {address.path!r}" if address.path else "that matches include and exclude"
             raise FetchError(f"source {request.uri!r}: {address.repository} has no file {what}")
-        return Resolution(revision=info.sha, files=tuple(files))
+        gated = bool(getattr(info, "gated", False))  # "auto" or "manual": who approves
+        return Resolution(revision=info.sha, files=tuple(files), gated=gated)
 
     def _client(self, uri: str) -> HTTPClient:
         if uri not in self._clients:
-            self._clients[uri] = HTTPClient(f"source {uri!r}", headers=self._headers(), hints=(_SIGN_IN,))
+            self._clients[uri] = HTTPClient(
+                f"source {uri!r}", headers=headers_for_hub(self._credentials), hints=(SIGN_IN,)
+            )
         return self._clients[uri]
 
     def open(
@@ -147,63 +131,3 @@ def _of_object(pieces: Iterator[bytes], file: SourceFile, named: str) -> Iterato
         yield piece
     if state.hexdigest() != named:
         raise TransientError(f"{file.path} arrived damaged: expected git object {named}, got {state.hexdigest()}")
-
-
-def _broken_connections() -> type[Exception]:
-    """Return what huggingface_hub lets through when it gets no answer: line 0 asks with requests, later ones with httpx2."""
-    if metadata.version("huggingface-hub").startswith("0."):
-        from requests import RequestException  # noqa: PLC0415 - what is there depends on the line
-
-        return RequestException
-    from httpx2 import TransportError
-
-    return TransportError
-
-
-def _reason(error: BaseException) -> str:
-    """Return what the system says of a connection: what is around it repeats addresses, attempts and request ids."""
-    found: str | None = None
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and isinstance(cause.errno, int) and cause.strerror:
-            found = cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    return found or type(error).__name__
-
-
-@contextlib.contextmanager
-def _sorted(uri: str, address: Address) -> Iterator[None]:
-    """Turn huggingface_hub's errors into ours; its own messages hold URLs and request ids, ours what to do."""
-    from huggingface_hub import errors
-
-    what, broken = f"source {uri!r}", _broken_connections()
-    try:
-        yield
-    except errors.OfflineModeIsEnabled as error:
-        raise UnavailableError(
-            f"{what}: HF_HUB_OFFLINE is set, so lftool does not contact the Hub",
-            hints=("unset it: env -u HF_HUB_OFFLINE lftool …",),
-        ) from error
-    except errors.GatedRepoError as error:
-        raise FetchError(
-            f"{what}: {address.repository} is gated: you must accept its terms first",
-            hints=("accept them on the repository's page", _SIGN_IN),
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise FetchError(f"{what}: {address.repository} has no revision {address.ref!r}") from error
-    except errors.RepositoryNotFoundError as error:
-        raise FetchError(
-            f"{what}: there is no {address.kind} {address.repository}, or it is private", hints=(_SIGN_IN,)
-        ) from error
-    except errors.HfHubHTTPError as error:
-        answer: Any = error.response
-        status = answer.status_code
-        if status in _PASSING:
-            raise TransientError(f"the Hub returned {status}") from error
-        raise FetchError(
-            f"{what}: the Hub returned {status}", hints=(_SIGN_IN,) if status in {401, 403} else ()
-        ) from error
-    except broken as error:
-        from huggingface_hub.constants import ENDPOINT
-
-        raise TransientError(f"the Hub cannot be reached at {masked_url(ENDPOINT)}: {_reason(error)}") from error

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import SourceType, hookimpl, lazily
+from lftool.api import DestinationType, SourceType, hookimpl, lazily
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LFTOOL_API = (2, 0)
+LFTOOL_API = (2, 1)
 
 
 @hookimpl
@@ -25,4 +25,17 @@ def lftool_sources() -> Iterator[SourceType]:
         ranges=True,
         options=lazily("lftool_oci.options:Options"),
         factory=lazily("lftool_oci.source:RegistrySource"),
+    )
+
+
+@hookimpl
+def lftool_destinations() -> Iterator[DestinationType]:
+    """Repositories in OCI registries."""
+    yield DestinationType(
+        name="oci",
+        summary="a repository in an OCI registry, as ModelPack artifacts",
+        schemes=("oci",),
+        form="detached",
+        options=lazily("lftool_oci.options:PushOptions"),
+        factory=lazily("lftool_oci.destination:RegistryDestination"),
     )

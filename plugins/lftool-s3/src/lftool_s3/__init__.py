@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lftool.api import RemoteStoreType, SourceType, hookimpl, lazily
+from lftool.api import DestinationType, RemoteStoreType, SourceType, hookimpl, lazily
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LFTOOL_API = (2, 0)
+LFTOOL_API = (2, 1)
 
 
 @hookimpl
@@ -36,4 +36,15 @@ def lftool_remote_stores() -> Iterator[RemoteStoreType]:
         summary="a bucket in S3, Google Cloud Storage or Azure",
         schemes=("az", "gs", "s3"),
         factory=lazily("lftool_s3.remote_store:BucketStore"),
+    )
+
+
+@hookimpl
+def lftool_destinations() -> Iterator[DestinationType]:
+    """Prefixes of buckets."""
+    yield DestinationType(
+        name="s3",
+        summary="a prefix in S3, Google Cloud Storage or Azure, with an index.json",
+        schemes=("az", "gs", "s3"),
+        factory=lazily("lftool_s3.destination:BucketDestination"),
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import types
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from lftool.cli.option_classes import given, options_of
 from lftool.cli.shared_options import bundle_argument, json_option, note, print_json, say
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from lftool.api import ExporterType
     from lftool.host.registry import Registered
-
-_TYPES: dict[Any, Any] = {int: click.INT, float: click.FLOAT, bool: click.BOOL}
 
 
 class _Exporters(click.Group):
@@ -47,7 +45,7 @@ def command() -> None:
 
 def _command(registered: Registered[ExporterType]) -> click.Command:
     record = registered.record
-    options = _options(record.options_class)
+    options = options_of(record.options_class)
     if record.writes == "folder":
         name = click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
         told = "Checks every byte of BUNDLE first."
@@ -70,55 +68,12 @@ def _command(registered: Registered[ExporterType]) -> click.Command:
     return click.command(record.name, help=f"{summary}.\n\n{told}", short_help=f"{summary}.")(made)
 
 
-def _options(cls: type | None) -> list[Callable[..., Any]]:
-    """Return a command-line option for each field of an options class."""
-    import attrs
-
-    if cls is None:
-        return []
-    attrs.resolve_types(cls)
-    return [_option(field) for field in attrs.fields(cls)]
-
-
-def _option(field: Any) -> Callable[..., Any]:  # noqa: ANN401 - an attribute of attrs
-    import attrs
-
-    kind, several = field.type, False
-    if get_origin(kind) in {Union, types.UnionType}:
-        kind = next(item for item in get_args(kind) if item is not type(None))
-    if get_origin(kind) is tuple:
-        kind, several = get_args(kind)[0], True
-    choice = click.Choice([str(value) for value in get_args(kind)]) if get_origin(kind) is Literal else None
-    name, required = field.metadata.get("key", field.name), field.default is attrs.NOTHING
-    typed, doc = name.replace("_", "-"), field.metadata.get("doc")
-    if kind is bool and not several:
-        return click.option(f"--{typed}/--no-{typed}", name, default=None, required=required, help=doc)
-    return click.option(
-        f"--{typed}",
-        name,
-        required=required,
-        multiple=several,
-        help=doc,
-        type=choice or _TYPES.get(kind),
-        metavar=field.metadata.get("metavar"),
-    )
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """Return what was typed; what was not has the class's default."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in options.items()
-        if value not in (None, ())
-    }
-
-
 def _to_folder(registered: Registered[ExporterType]) -> Callable[..., None]:
     def run(bundle: Path, directory: Path, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - of the plugin's class
         from lftool.ops.export import export_bundle
         from lftool.ops.user_store import open_store
 
-        made = export_bundle(registered, bundle, directory, _given(options), open_store())
+        made = export_bundle(registered, bundle, directory, given(options), open_store())
         if as_json:
             print_json({**made.data, "path": str(directory.absolute())})
             return
@@ -136,7 +91,7 @@ def _to_file(registered: Registered[ExporterType]) -> Callable[..., None]:
         from lftool.ops.user_store import open_store
         from lftool.store.durable import write_durably
 
-        made = export_bundle(registered, bundle, None, _given(options), open_store())
+        made = export_bundle(registered, bundle, None, given(options), open_store())
         if output is None:
             click.echo(made.text, nl=False)
         else:

@@ -118,5 +118,6 @@ def resolve(spec: SourceSpec, name: str, ports: Ports) -> LockedSource:
         exclude=spec.exclude,
         options=canonical_options(spec.options),
         revision=found.revision or f"sha256:{content_digest(files)}",
+        gated=found.gated,
         files=tuple(files),
     )

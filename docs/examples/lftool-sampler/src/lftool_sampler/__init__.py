@@ -12,6 +12,7 @@ from lftool.api import (
     CheckType,
     CommandType,
     ConverterType,
+    DestinationType,
     Example,
     ExporterType,
     LayoutType,
@@ -29,7 +30,7 @@ from lftool.api import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LFTOOL_API = (2, 0)
+LFTOOL_API = (2, 1)
 
 
 @hookimpl
@@ -52,6 +53,17 @@ def lftool_remote_stores() -> Iterator[RemoteStoreType]:
         summary="a folder, such as one on a network drive",
         schemes=("shelf",),
         factory=lazily("lftool_sampler.shelves:Shelf"),
+    )
+
+
+@hookimpl
+def lftool_destinations() -> Iterator[DestinationType]:
+    """Folders."""
+    yield DestinationType(
+        name="shelf",
+        summary="a folder, such as one on a network drive",
+        schemes=("shelf",),
+        factory=lazily("lftool_sampler.publishing:ShelfDestination"),
     )
 
 
@@ -189,6 +201,7 @@ def lftool_examples() -> Iterator[Example]:
     examples = {
         ("zipped", SourceType): "served",
         ("shelf", RemoteStoreType): "place",
+        ("shelf", DestinationType): "publishing",
         ("numbers", ConverterType): "conversion",
         ("halving", QuantizerType): "quantization",
         ("abacus", BackendType): "device",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import zipfile
@@ -20,6 +21,7 @@ from lftool.testing import (
     FileServer,
     KeyExample,
     ObserverExample,
+    PublishingPlace,
     RemotePlace,
     Served,
     SignedExample,
@@ -56,6 +58,16 @@ def place(folder: Path) -> Iterator[RemotePlace]:
         return found[0].read_bytes() if found else None
 
     yield RemotePlace(url=f"shelf://localhost{folder}", stored=stored)
+
+
+@contextlib.contextmanager
+def publishing(folder: Path) -> Iterator[PublishingPlace]:
+    """An empty shelf, to publish on."""
+
+    def digests() -> set[str]:
+        return {f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in folder.iterdir()}
+
+    yield PublishingPlace(uri=f"shelf://localhost{folder}", digests=digests)
 
 
 @contextlib.contextmanager
