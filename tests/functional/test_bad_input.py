@@ -82,8 +82,7 @@ def with_uri(project, uri: str) -> None:
         pytest.param(
             '[targets.plain]\nlayout = "gguf"\n',
             "targets = {}\n",
-            "error: lftool.toml: $.model.targets: unknown key; valid: imatrix, intermediate, lora, mmproj, options, weights\n"
-            "lftool.toml: $.targets: missing\n",
+            "error: lftool.toml: $.model.targets: unknown key; did you mean 'tags'?\nlftool.toml: $.targets: missing\n",
             id="no targets",
         ),
         pytest.param(

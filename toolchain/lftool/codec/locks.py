@@ -91,7 +91,7 @@ def slice_lock(lock: Lock, recipe: Recipe, target: str) -> Lock:
         tools=tools,
         runtimes=_runtime_slice(lock, locked.runtime),
         convert={role: attrs.evolve(item, converter_name=None) for role, item in lock.convert.items()},
-        targets={target: LockedTarget(runtime=locked.runtime, quantize=stage)},
+        targets={target: LockedTarget(runtime=locked.runtime, quantize=stage, metadata=locked.metadata)},
     )
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_TEMPLATE = "template"
+
+
 def parse_recipe(data: bytes, what: str) -> Recipe:
     """Return the recipe in `data`.
 
@@ -31,7 +34,25 @@ def parse_recipe(data: bytes, what: str) -> Recipe:
     Raises:
         RecipeError: Not TOML, an unknown key, a wrong type, or a missing value.
     """
-    return structure(parse_toml(data, what, RecipeError), Recipe, what, RecipeError)
+    table = parse_toml(data, what, RecipeError)
+    return structure(_with_template(table, what), Recipe, what, RecipeError)
+
+
+def _with_template(table: dict[str, Any], what: str) -> dict[str, Any]:
+    """Return a recipe in which a template that is a path is a source: an input, pinned like any other."""
+    model, sources = table.get("model"), table.get("sources")
+    if not isinstance(model, dict) or not isinstance(sources, dict):
+        return table
+    path = model.get("template")
+    if not isinstance(path, str) or path in sources:
+        return table
+    if _TEMPLATE in sources:
+        raise RecipeError(
+            f"{what}: $.model.template: {path!r} is no source, and the recipe has another one called {_TEMPLATE!r}",
+            hints=("name the source that holds the template, or call that one something else",),
+        )
+    source = {"uri": path if ":" in path else f"file:{path}"}
+    return {**table, "model": {**model, "template": _TEMPLATE}, "sources": {**sources, _TEMPLATE: source}}
 
 
 def _building(recipe: Recipe) -> Recipe:
@@ -62,7 +83,7 @@ def slice_recipe(recipe: Recipe, target: str) -> Recipe:
     building = _building(recipe)
     spec = building.targets[target]
     model = recipe.model
-    roles = {name for name in (model.weights, model.lora, model.mmproj) if name is not None}
+    roles = {name for name in (model.weights, model.lora, model.mmproj, model.template) if name is not None}
     if spec.quantize is None:
         model = attrs.evolve(model, imatrix=None)
     elif model.imatrix is not None:

@@ -34,6 +34,10 @@ def rendered(template: str, messages: Sequence[dict[str, str]], bos: str, eos: s
         ValueError: The template refuses the conversation, fails, or takes too long; or Jinja is not installed.
     """
     request = {"template": template, "messages": list(messages), "bos_token": bos, "eos_token": eos}
+    return str(_asked(request)["text"])
+
+
+def _asked(request: dict[str, Any]) -> dict[str, Any]:
     command = [sys.executable, "-I", "-m", __name__]
     try:
         done = subprocess.run(
@@ -44,7 +48,12 @@ def rendered(template: str, messages: Sequence[dict[str, str]], bos: str, eos: s
         raise ValueError(f"the template did not end within {_SECONDS} seconds, or needs too much memory") from None
     if "error" in answer:
         raise ValueError(str(answer["error"]))
-    return str(answer["text"])
+    return dict(answer)
+
+
+def require_template(template: str) -> None:
+    """Raise ValueError unless a template compiles, with Jinja's message; it is not rendered."""
+    _asked({"template": template, "compile": True})
 
 
 def _refuse(message: str) -> None:
@@ -59,7 +68,10 @@ def _render(request: dict[str, Any]) -> str:
     environment.filters["tojson"] = lambda value, **named: json.dumps(value, ensure_ascii=False, **named)
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = lambda _: "2000-01-01"  # the same in every rendering
-    text: str = environment.from_string(request["template"]).render(
+    compiled = environment.from_string(request["template"])
+    if request.get("compile"):
+        return ""
+    text: str = compiled.render(
         messages=request["messages"],
         add_generation_prompt=True,
         bos_token=request["bos_token"],

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
-from attrs.validators import and_, ge, lt, optional
+from attrs.validators import and_, ge, in_, lt, optional
 
 from lftool.models.digest import Artifact, Digest
 from lftool.models.rules import RULES
@@ -223,6 +223,30 @@ class LockedQuantize:
 
 
 @frozen(kw_only=True)
+class LockedMetadata:
+    """The metadata stage of a target: its weights with other keys."""
+
+    semantics: str = field(
+        validator=in_(("gguf-header/1",)), metadata={"doc": "How the header is written: `gguf-header/1`."}
+    )
+    template: Digest | None = field(
+        default=None, metadata={"doc": "SHA-256 of the chat template, if the recipe names one."}
+    )
+    action: Digest = field(metadata={"doc": "SHA-256 over the weights or the quantize stage, keys and template."})
+    sha256: Digest | None = field(default=None, metadata={"doc": "SHA-256 of the output."})
+    size: int | None = field(default=None, validator=optional(_SIZE), metadata={"doc": "Size of the output in bytes."})
+
+    def __attrs_post_init__(self) -> None:
+        if (self.sha256 is None) != (self.size is None):
+            raise ValueError("an output needs both sha256 and size")
+
+    @property
+    def output(self) -> Artifact | None:
+        """The weights with other keys, once a build has recorded them."""
+        return None if self.sha256 is None or self.size is None else Artifact(self.sha256, self.size)
+
+
+@frozen(kw_only=True)
 class LockedConvert:
     """How the files of a source became one GGUF."""
 
@@ -287,6 +311,7 @@ class LockedTarget:
     quantize: LockedQuantize | None = field(
         default=None, metadata={"doc": "Absent when the weights are packed as they are."}
     )
+    metadata: LockedMetadata | None = field(default=None, metadata={"doc": "Absent when the recipe sets no keys."})
     pack: LockedPack | None = field(default=None, metadata={"doc": "Not part of a slice."})
 
 

@@ -80,6 +80,20 @@ class SourceSpec:
 
 
 @frozen(kw_only=True)
+class MetadataSpec:
+    """`[model.metadata]`: GGUF keys to set and to remove."""
+
+    set: Mapping[str, Any] = field(
+        factory=dict,
+        metadata={
+            "options": True,
+            "doc": 'GGUF keys and their values; `{ type = "f32", value = 0.5 }` names a type.',
+        },
+    )
+    remove: tuple[str, ...] = field(default=(), metadata={"doc": "GGUF keys to remove."})
+
+
+@frozen(kw_only=True)
 class ModelSpec:
     """`[model]`: which source has which role."""
 
@@ -94,6 +108,17 @@ class ModelSpec:
             "doc": "Name of the source that holds the projector of a multimodal model: its safetensors, or a GGUF."
         },
     )
+    template: str | None = field(
+        default=None,
+        metadata={
+            "doc": "Chat template to put into the weights: the path of a Jinja file in the project, or the name of a source that holds it."
+        },
+    )
+    name: str | None = field(default=None, metadata={"doc": "Name of the model, for `general.name`."})
+    author: str | None = field(default=None, metadata={"doc": "Author of the model, for `general.author`."})
+    license: str | None = field(default=None, metadata={"doc": "Licence of the model, for `general.license`."})
+    tags: tuple[str, ...] = field(default=(), metadata={"doc": "Tags, for `general.tags`."})
+    metadata: MetadataSpec = field(factory=MetadataSpec)
     intermediate: str | None = field(
         default=None,
         validator=optional(in_(("f32", "f16", "bf16", "auto"))),
@@ -179,7 +204,7 @@ class Recipe:
                     raise ValueError(f"a check names the target {name!r}, which the recipe does not have")
                 if check.kind == PERPLEXITY and self.targets[name].quantize is None:
                     raise ValueError(f"a check names the target {name!r}, which the recipe does not quantise")
-        for role in ("weights", "imatrix", "lora", "mmproj"):
+        for role in ("weights", "imatrix", "lora", "mmproj", "template"):
             name = getattr(self.model, role)
             if name is not None and name not in self.sources:
                 raise ValueError(

@@ -86,3 +86,7 @@ class RunContract:
         validator=_real_between("0.01", "100"),
         metadata={"doc": "Penalty on repeated tokens; 1 is none.", "real": True},
     )
+    publish: bool = field(
+        default=False,
+        metadata={"doc": "Whether to write the sampling settings into the weights, as `general.sampling.*`."},
+    )

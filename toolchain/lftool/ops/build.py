@@ -99,7 +99,7 @@ def _editable(lock: Lock, ports: Ports, *, locked: bool) -> None:
 def _require_outputs(lock: Lock, targets: Sequence[str]) -> None:
     for name in targets:
         locked = lock.targets[name]
-        stages = {"quantize": locked.quantize, "pack": locked.pack}
+        stages = {"quantize": locked.quantize, "metadata": locked.metadata, "pack": locked.pack}
         for stage, entry in stages.items():
             if entry is not None and entry.output is None:
                 raise LockError(

@@ -32,10 +32,13 @@ def _with_output(locked: LockedTarget, built: BuiltBundle) -> LockedTarget:
     stage = locked.quantize
     if stage is not None and built.weights is not None:
         stage = attrs.evolve(stage, sha256=built.weights.sha256, size=built.weights.size)
+    metadata = locked.metadata
+    if metadata is not None and built.described is not None:
+        metadata = attrs.evolve(metadata, sha256=built.described.sha256, size=built.described.size)
     pack = locked.pack
     if pack is not None:
         pack = attrs.evolve(pack, manifest=built.manifest, sha256=built.unsigned.sha256, size=built.unsigned.size)
-    return attrs.evolve(locked, quantize=stage, pack=pack)
+    return attrs.evolve(locked, quantize=stage, metadata=metadata, pack=pack)
 
 
 def with_outputs(lock: Lock, outputs: Mapping[str, LockedTarget]) -> Lock:
@@ -85,7 +88,8 @@ def _require_contents(bundle: Bundle, project: Project, lock: Lock, locked: Lock
     """Check that the bundle's content is what the lock pins, not only what its own slices state."""
     name, manifest = bundle.name, bundle.manifest
     parts = model_parts(project.recipe, lock)
-    output = locked.quantize.output if locked.quantize else parts.artifact(WEIGHTS)
+    last = locked.metadata or locked.quantize
+    output = last.output if last else parts.artifact(WEIGHTS)
     weights = manifest.weights.artifact
     if weights != output:
         raise NotReproducibleError(
@@ -103,6 +107,20 @@ def _require_contents(bundle: Bundle, project: Project, lock: Lock, locked: Lock
                 f"{name}: it does not begin with the runtime {locked.runtime} that the lock pins"
             )
     check_flat_digests(bundle)
+
+
+def _with_metadata(locked: LockedTarget, theirs: LockedTarget | None, name: str) -> LockedTarget:
+    """Return a target's entry with the output of the metadata stage that a bundle's lock names."""
+    if locked.metadata is None:
+        return locked
+    output = theirs.metadata.output if theirs is not None and theirs.metadata is not None else None
+    if output is None:
+        raise LockError(f"{name}: its lock names no weights with other keys")
+    if locked.metadata.output not in {None, output}:
+        raise NotReproducibleError(
+            f"{name}, stage metadata: the lock names sha256 {locked.metadata.sha256}, the bundle {output.sha256}"
+        )
+    return attrs.evolve(locked, metadata=attrs.evolve(locked.metadata, sha256=output.sha256, size=output.size))
 
 
 def _output_of(project: Project, lock: Lock, path: Path, ports: Ports) -> tuple[str, LockedTarget]:
@@ -128,6 +146,7 @@ def _output_of(project: Project, lock: Lock, path: Path, ports: Ports) -> tuple[
             filled = attrs.evolve(
                 locked, quantize=attrs.evolve(locked.quantize, sha256=output.sha256, size=output.size)
             )
+        filled = _with_metadata(filled, theirs.targets.get(target), path.name)
         expected = attrs.evolve(lock, targets={**lock.targets, target: filled})
         slices = (
             (RECIPE_PATH, emit_recipe(slice_recipe(project.recipe, target))),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lftool.codec.canonical import canonical_json
 from lftool.codec.options import canonical_options
+from lftool.formats.gguf_edit import SEMANTICS
 from lftool.models.digest import Artifact, Digest
 from lftool.models.rules import RULES
 
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lftool.api import RuntimeMember, SourceFile, TransformPlan
-    from lftool.models.lock import LockedConvert, LockedQuantize, LockedRuntime, LockedSource, LockedTool
+    from lftool.models.lock import (
+        LockedConvert,
+        LockedMetadata,
+        LockedQuantize,
+        LockedRuntime,
+        LockedSource,
+        LockedTool,
+    )
 
 
 def _digest(value: dict[str, Any]) -> Digest:
@@ -57,10 +65,21 @@ def transform_action(
     )
 
 
+def metadata_action(weights: Artifact | LockedQuantize, edits: Mapping[str, object]) -> Digest:
+    """Return the action of a metadata stage.
+
+    Args:
+        weights: The pinned weights, or the quantize stage that makes them.
+        edits: What is set and removed, as plain data, with the digest of the template.
+    """
+    source = {"artifact": _plain(weights)} if isinstance(weights, Artifact) else {"action": weights.action.hex}
+    return _digest({"stage": "metadata", "semantics": SEMANTICS, "weights": source, **edits})
+
+
 def pack_action(
     recipe_slice: Digest,
     sources: Mapping[str, LockedSource],
-    weights: Artifact | LockedQuantize,
+    weights: Artifact | LockedQuantize | LockedMetadata,
     runtime: tuple[str, LockedRuntime] | None,
     convert: Mapping[str, LockedConvert],
     layout: int | None = None,
@@ -70,7 +89,7 @@ def pack_action(
     Args:
         recipe_slice: Digest of the recipe's slice: names, layout, run contract, sources.
         sources: The pinned sources of the slice; the bundle names all their files.
-        weights: The pinned weights, or the quantize stage that makes them.
+        weights: The pinned weights, or the last stage that makes them.
         runtime: Name and lock entry of the runtime, for layouts that have one.
         convert: The convert stages, which the lock's slice in the bundle contains.
         layout: Number of the layout; None for 1, which is omitted.

@@ -52,7 +52,7 @@ class DestinationConformance:
         return built(project)
 
     def _push(self, project: ProjectFolder, place: PublishingPlace, bundle: Path, *more: str) -> Outcome:
-        arguments = ("push", place.uri, bundle, *place.options, *more)
+        arguments: tuple[str | Path, ...] = ("push", place.uri, bundle, *place.options, *more)
         return project.spawn(*arguments, env={"LFTOOL_FETCH_ATTEMPTS": "1", **place.environment})
 
     def test_the_record_opens_its_scheme(self, project: ProjectFolder, publishing: PublishingPlace) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from lftool.bundle.documents import source_dependencies
 from lftool.codec.locks import emit_lock, parse_lock
 from lftool.codec.recipes import emit_recipe, parse_recipe, slice_recipe
@@ -35,7 +37,8 @@ def _recipe(bundle: Bundle, data: bytes) -> Recipe:
         raise FormatError(f"{what}: it is not the canonical slice of one target")
     target = recipe.targets[manifest.target]
     said = (manifest.name, manifest.version, manifest.layout, manifest.backend, manifest.run)
-    if said != (recipe.bundle.name, recipe.bundle.version, target.layout, target.backend, recipe.run):
+    run = attrs.evolve(recipe.run, publish=False)
+    if said != (recipe.bundle.name, recipe.bundle.version, target.layout, target.backend, run):
         raise FormatError(f"{what}: name, version, layout, backend or run contract differ from lftool/bundle.json")
     return recipe
 
@@ -61,7 +64,7 @@ def _lock(bundle: Bundle, data: bytes, recipe: Recipe, recipe_digest: Digest) ->
 
 def _weights(lock: Lock, target: str, recipe: Recipe) -> list[Artifact]:
     """Return what the weights may be: the output of the last stage, or else a file of their source."""
-    stage = lock.targets[target].quantize
+    stage = lock.targets[target].metadata or lock.targets[target].quantize
     if stage is not None:
         return [] if stage.output is None else [stage.output]
     converted = lock.convert.get("weights")

@@ -107,10 +107,13 @@ def base_lock(slices: Slices, registry: Registry) -> Lock:
     if stage is not None:
         name = _with_semantics(registry.all(QuantizerType), stage.semantics, stage.uses)
         stage = attrs.evolve(stage, quantizer=name, action=_NOTHING, sha256=None, size=None)
+    metadata = lock.targets[target].metadata
+    if metadata is not None:
+        metadata = attrs.evolve(metadata, action=_NOTHING, sha256=None, size=None)
     return attrs.evolve(
         lock,
         convert=convert,
-        targets={target: LockedTarget(runtime=slices.runtime, quantize=stage)},
+        targets={target: LockedTarget(runtime=slices.runtime, quantize=stage, metadata=metadata)},
     )
 
 

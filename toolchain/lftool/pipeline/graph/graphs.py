@@ -15,6 +15,7 @@ from lftool.pipeline.graph.steps import (
     Fetch,
     Graph,
     Measure,
+    Metadata,
     Pack,
     Plan,
     Product,
@@ -25,6 +26,7 @@ from lftool.pipeline.graph.steps import (
     TransformRequest,
     file_product,
 )
+from lftool.pipeline.model.header_edits import header_edits
 from lftool.pipeline.model.parts import WEIGHTS
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ def build_graph(
     ]
     steps += [*quantizes, *measures]
     signed = signed and recipe.sign is not None
+    described = _metadata(targets, weights, made, recipe, lock, parts, steps)
     for target in targets:
         needed = requests.compiled.get(target)
         compiled = () if needed is None else (Product("runtime", needed),)
@@ -110,7 +113,8 @@ def build_graph(
                 targets=(target,),
                 target=target,
                 layout=recipe.targets[target].layout,
-                weights=made.get(target, weights),
+                weights=described.get(target) or made.get(target, weights),
+                quantized=made.get(target),
                 beside=(*companions, *compiled),
                 after=tuple(product for step in (*quantizes, *measures) for product in step.makes),
                 signed=signed,
@@ -146,6 +150,39 @@ def _quantize(
         backend=recipe.targets[target].backend,
         locked=None if locked is None else locked.quantize,
     )
+
+
+def _metadata(
+    targets: Sequence[str],
+    weights: Product,
+    quantized: Mapping[str, Product],
+    recipe: Recipe,
+    lock: Lock,
+    parts: ModelParts,
+    steps: list[Step],
+) -> dict[str, Product]:
+    """Add the steps that give weights other keys, if the recipe sets any; return their products by target."""
+    edits = header_edits(recipe)
+    if edits is None:
+        return {}
+    template = None
+    if parts.template is not None:
+        source, file = parts.template
+        steps.append(Fetch(source=source, file=file))
+        template = file_product(file)
+    found = [
+        Metadata(
+            targets=(target,),
+            target=target,
+            edits=edits,
+            weights=quantized.get(target, weights),
+            template=template,
+            locked=lock.targets[target].metadata if target in lock.targets else None,
+        )
+        for target in targets
+    ]
+    steps += found
+    return {step.target: step.makes[0] for step in found}
 
 
 def _part_steps(part: Part, parts: ModelParts, lock: Lock, requests: Requests, steps: list[Step]) -> Product:
@@ -247,7 +284,7 @@ def _is_cached(step: Step, outputs: Mapping[Product, Artifact], present: Present
             return step.executable is not None and present.blob(step.executable) and present.runtime(step.runtime)
         case Fetch():
             return present.blob(step.output)
-        case Convert() | Quantize():
+        case Convert() | Quantize() | Metadata():
             return _stored(step, present) is not None
         case Measure():
             return step.weights in outputs and present.measured(step, outputs[step.weights])
@@ -259,7 +296,7 @@ def _is_cached(step: Step, outputs: Mapping[Product, Artifact], present: Present
             return False
 
 
-def _stored(step: Convert | Quantize, present: Present) -> Artifact | None:
+def _stored(step: Convert | Quantize | Metadata, present: Present) -> Artifact | None:
     """Return the output of a transform if it counts as made and is in the store."""
     if step.locked is None:
         return None
@@ -314,6 +351,6 @@ def only_pins(graph: Graph) -> Graph:
     for step in graph:
         if isinstance(step, Quantize):
             steps.append(Plan(targets=step.targets, of=step))
-        elif not isinstance(step, (Measure, Pack, Sign)):
+        elif not isinstance(step, (Measure, Metadata, Pack, Sign)):
             steps.append(step)
     return Graph(steps=tuple(steps))

@@ -14,9 +14,10 @@ from attrs import field, frozen
 
 from lftool.models.checks import CheckSpec
 from lftool.models.digest import Artifact, Digest
-from lftool.models.lock import LockedConvert, LockedFile, LockedPack, LockedQuantize
+from lftool.models.lock import LockedConvert, LockedFile, LockedMetadata, LockedPack, LockedQuantize
+from lftool.pipeline.model.header_edits import HeaderEdits
 
-Kind = Literal["runtime", "file", "gguf", "quantized", "figures", "unsigned", "bundle"]
+Kind = Literal["runtime", "file", "gguf", "quantized", "described", "figures", "unsigned", "bundle"]
 Share = Literal["network", "machine", "part"]
 
 
@@ -25,8 +26,8 @@ class Product:
     """Something that one step makes and others read.
 
     Attributes:
-        kind: A runtime; a file of a source; the converted GGUF of a role; quantised weights; figures of a check; an
-            unsigned bundle, or a finished one.
+        kind: A runtime; a file of a source; the converted GGUF of a role; quantised weights; weights with other keys;
+            figures of a check; an unsigned bundle, or a finished one.
         name: Runtime, digest, role, action or target; unique within its kind.
     """
 
@@ -375,11 +376,50 @@ class Measure(Step):
 
 
 @frozen(kw_only=True)
+class Metadata(LockedStep):
+    """Gives weights other keys.
+
+    Attributes:
+        edits: What changes.
+        weights: The product that it starts from.
+        template: The chat template, if the recipe names one.
+        locked: The lock's entry; None while there is none.
+    """
+
+    stage = "metadata"
+    share = "part"
+
+    target: str
+    edits: HeaderEdits
+    weights: Product
+    template: Product | None = None
+    locked: LockedMetadata | None = None
+
+    @property
+    def reads(self) -> tuple[Product, ...]:
+        return (self.weights,) if self.template is None else (self.weights, self.template)
+
+    @property
+    def needs(self) -> tuple[Product, ...]:
+        return self.reads  # its action names the stage that made the weights
+
+    @property
+    def makes(self) -> tuple[Product, ...]:
+        return (Product("described", self.target),)
+
+    @property
+    def detail(self) -> str:
+        removed = f", {len(self.edits.removed)} removed" if self.edits.removed else ""
+        return f"{len(self.edits.edits)} keys set{removed}"
+
+
+@frozen(kw_only=True)
 class Pack(LockedStep):
     """Packs all parts of a target into its bundle. If the bundle is to be signed, the `Sign` step names it.
 
     Attributes:
         weights: The weights at the beginning or end of the bundle.
+        quantized: The quantised weights that they were made from, or are; None if they are as the source's.
         beside: The other parts of the bundle: companions, a compiled runtime.
         after: Products that must be there before any bundle is written: all targets' quantised weights, and checks.
         signed: Whether a `Sign` step follows.
@@ -392,6 +432,7 @@ class Pack(LockedStep):
     target: str
     layout: str
     weights: Product
+    quantized: Product | None = None
     beside: tuple[Product, ...] = ()
     after: tuple[Product, ...] = ()
     signed: bool = False

@@ -10,7 +10,8 @@ from lftool.api import LayoutType
 from lftool.codec.locks import locked_recipe
 from lftool.codec.recipes import recipe_digest, slice_recipe
 from lftool.errors import RecipeError, UsageError
-from lftool.models.lock import Lock, LockedPack, LockedQuantize, LockedTarget
+from lftool.host.rendering import require_template
+from lftool.models.lock import Lock, LockedMetadata, LockedPack, LockedQuantize, LockedTarget
 from lftool.pipeline.graph.executor import THREADS, Executor, Work
 from lftool.pipeline.graph.graphs import build_graph, fuse, only_pins
 from lftool.pipeline.graph.steps import Convert, Graph, Product, Quantize
@@ -19,8 +20,10 @@ from lftool.pipeline.locking.license import check_license
 from lftool.pipeline.locking.new_pins import ALL, NewPins, Upgrade
 from lftool.pipeline.locking.trial_load import try_loading
 from lftool.pipeline.model.adapters import check_adapter
+from lftool.pipeline.model.header_edits import header_edits, new_header, template_text
 from lftool.pipeline.model.parts import LORA, WEIGHTS, ModelParts, formats_of, model_parts
 from lftool.pipeline.model.weights import check_part, weights_header
+from lftool.pipeline.stages.describing import metadata_entry
 from lftool.pipeline.stages.packing import layout_options
 from lftool.pipeline.stages.performing import Stages
 from lftool.pipeline.stages.stream import can_stream
@@ -29,6 +32,7 @@ from lftool.pipeline.tools.requests import quantizer_of, requests_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from lftool.models.digest import Artifact
     from lftool.models.recipe import Recipe
     from lftool.pipeline.ports import Ports
 
@@ -97,14 +101,44 @@ def _target(
     registered = pins.runtime(name)
     runtime = None if registered is None else registered.record.semantics
     entry = (runtime, pins.runtimes[runtime]) if runtime else None
+    metadata = _metadata(name, stage or weights, recipe, parts, pins)
     part = slice_recipe(recipe, name)
     used = {source: lock.sources[source] for source in part.sources}
     number = pins.ports.registry.get(LayoutType, recipe.targets[name].layout).record.number
     layout = number if number > 1 else None
-    action = pack_action(recipe_digest(part), used, stage or weights, entry, lock.convert, layout)
+    action = pack_action(recipe_digest(part), used, metadata or stage or weights, entry, lock.convert, layout)
     old = pins.old.targets.get(name)
     kept = old.pack if old and old.pack and old.pack.action == action else None
-    return LockedTarget(runtime=runtime, quantize=stage, pack=kept or LockedPack(action=action, layout=layout))
+    pack = kept or LockedPack(action=action, layout=layout)
+    return LockedTarget(runtime=runtime, quantize=stage, metadata=metadata, pack=pack)
+
+
+def _metadata(
+    name: str, weights: Artifact | LockedQuantize, recipe: Recipe, parts: ModelParts, pins: NewPins
+) -> LockedMetadata | None:
+    """Return the lock entry of a target's metadata stage; keeps the output of the old lock if its action is unchanged."""
+    edits = header_edits(recipe)
+    if edits is None:
+        return None
+    template = None if parts.template is None else parts.template[1].artifact
+    made = metadata_entry(edits, weights, template)
+    old = pins.old.targets.get(name)
+    same = old is not None and old.metadata is not None and old.metadata.action == made.action
+    return old.metadata if same and old is not None else made
+
+
+def _check_metadata(recipe: Recipe, parts: ModelParts, ports: Ports) -> None:
+    """Raise unless the weights can have the keys that a recipe sets, and its chat template compiles."""
+    edits = header_edits(recipe)
+    if edits is None:
+        return
+    text = "" if parts.template is None else template_text(parts.template[1].artifact, ports)
+    if parts.template is not None:
+        try:
+            require_template(text)
+        except ValueError as error:
+            raise RecipeError(f"model.template: {parts.template[1].path} does not compile: {error}") from None
+    new_header(edits, parts.artifact(WEIGHTS), text, ports)
 
 
 def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports, executor: Executor = THREADS) -> Lock:
@@ -118,6 +152,7 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports, executo
         UnavailableError: A pinned plugin is not the installed one.
     """
     check_license(recipe.bundle.license)
+    header_edits(recipe)  # before anything is fetched
     pins = NewPins(recipe, old, upgrade, ports)
     for name, spec in sorted(recipe.sources.items()):
         pins.source(name, spec)
@@ -141,6 +176,7 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports, executo
     converted = {step.role: work.made[step.makes[0]] for step in whole if isinstance(step, Convert)}
     parts = attrs.evolve(parts, converted={role: stage.output for role, stage in converted.items()})
     _check_companions(parts, ports)
+    _check_metadata(recipe, parts, ports)
     pinned = attrs.evolve(pinned, tools=pins.tools, convert=converted)
     stages_of = _quantized(whole, work.made)
     made = {name: _target(name, stages_of.get(name), pinned, recipe, parts, pins) for name in targets}

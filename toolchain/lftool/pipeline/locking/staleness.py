@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from lftool.codec.locks import differences, locked_recipe
 from lftool.codec.options import canonical_options
 from lftool.codec.recipes import recipe_digest, slice_recipe
-from lftool.pipeline.identity import pack_action, transform_action
+from lftool.pipeline.identity import metadata_action, pack_action, transform_action
+from lftool.pipeline.model.header_edits import header_edits
 from lftool.pipeline.model.parts import WEIGHTS, ModelParts, Part, model_parts
 from lftool.pipeline.uses import Use, parse_use
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def target_pack_action(recipe: Recipe, lock: Lock, parts: ModelParts, target: str, locked: LockedTarget) -> object:
     """Return the pack action of a target, computed from recipe and pins."""
-    weights = locked.quantize or parts.artifact(WEIGHTS)
+    weights = locked.metadata or locked.quantize or parts.artifact(WEIGHTS)
     runtime = (locked.runtime, lock.runtimes[locked.runtime]) if locked.runtime else None
     part = slice_recipe(recipe, target)
     used = {name: lock.sources[name] for name in part.sources}
@@ -65,10 +66,24 @@ def _target_problems(recipe: Recipe, lock: Lock, parts: ModelParts, name: str) -
         )
         if expected != stage.action:
             found.append(f"targets.{name}.quantize.action: {stage.action}, the pins give {expected}")
+    found += _metadata_problems(recipe, parts, name, locked)
     expected_pack = target_pack_action(recipe, lock, parts, name, locked)
     if expected_pack != locked.pack.action:
         found.append(f"targets.{name}.pack.action: {locked.pack.action}, the pins give {expected_pack}")
     return found
+
+
+def _metadata_problems(recipe: Recipe, parts: ModelParts, name: str, locked: LockedTarget) -> list[str]:
+    edits, stage = header_edits(recipe), locked.metadata
+    if (edits is None) != (stage is None):
+        return [f"targets.{name}.metadata: the lock has {'no such stage' if stage is None else 'a stage'}"]
+    if edits is None or stage is None:
+        return []
+    template = None if parts.template is None else parts.template[1].sha256
+    expected = metadata_action(locked.quantize or parts.artifact(WEIGHTS), edits.plain(template))
+    if (stage.template, stage.action) != (template, expected):
+        return [f"targets.{name}.metadata.action: {stage.action}, the pins give {expected}"]
+    return []
 
 
 def staleness(recipe: Recipe, lock: Lock) -> list[str]:

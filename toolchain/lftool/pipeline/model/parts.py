@@ -61,12 +61,14 @@ class ModelParts:
         beside: Companions of the weights, by role: `lora`, `mmproj`.
         imatrix: Source and file of the importance matrix, if there is one.
         converted: Role to converted GGUF, from the lock.
+        template: Source and file of the chat template, if the recipe names one.
     """
 
     weights: Part
     beside: Mapping[str, Part]
     imatrix: tuple[str, LockedFile] | None
     converted: Mapping[str, Artifact]
+    template: tuple[str, LockedFile] | None = None
 
     @property
     def by_role(self) -> dict[str, Part]:
@@ -143,7 +145,8 @@ class ModelParts:
     def needed_files(self) -> list[tuple[str, LockedFile]]:
         """(source, file) of everything that a build reads, each once."""
         found = dict.fromkeys(pinned for part in self.by_role.values() for pinned in part.pinned)
-        return list(found | dict.fromkeys(self.imatrix_files))
+        templates = [] if self.template is None else [self.template]
+        return list(found | dict.fromkeys([*self.imatrix_files, *templates]))
 
 
 def formats_of(registry: Registry) -> tuple[Format, ...]:
@@ -192,5 +195,9 @@ def model_parts(recipe: Recipe, lock: Lock, formats: tuple[Format, ...] = ()) ->
     if model.imatrix is not None:
         files = lock.sources[model.imatrix].files
         imatrix = model.imatrix, pick(files, model.imatrix, "importance matrix", (".imatrix", ".dat", ".gguf"))
+    template = None
+    if model.template is not None:
+        files = lock.sources[model.template].files
+        template = model.template, pick(files, model.template, "chat template", (".jinja", ".jinja2", ".j2", ".txt"))
     converted = {role: stage.output for role, stage in lock.convert.items()}
-    return ModelParts(weights=parts.pop(WEIGHTS), beside=parts, imatrix=imatrix, converted=converted)
+    return ModelParts(weights=parts.pop(WEIGHTS), beside=parts, imatrix=imatrix, converted=converted, template=template)

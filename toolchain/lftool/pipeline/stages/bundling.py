@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from lftool.models.digest import Artifact, Digest
-    from lftool.models.lock import LockedQuantize
+    from lftool.models.lock import LockedMetadata, LockedQuantize
 
 
 @frozen(kw_only=True)
@@ -91,20 +91,22 @@ class Bundling:
         for stack in self._open:
             stack.__exit__(kind, error, trace)
 
-    def pack(self, target: str, quantized: LockedQuantize | None) -> Unsigned:
+    def pack(self, target: str, quantized: LockedQuantize | None, described: LockedMetadata | None = None) -> Unsigned:
         """Write a bundle without its signature, unless the finished bundle is there.
 
         Args:
             target: Name of the target.
-            quantized: Its quantize stage, with its output; None if weights are packed unchanged.
+            quantized: Its quantize stage, with its output; None if weights are not quantised.
+            described: Its metadata stage, with its output; None if the weights keep their keys.
 
         Raises:
             CorruptBlobError: A blob in the store is corrupted.
             NotReproducibleError: The bundle is not the one that the lock names.
         """
         ports = self.ports
-        weights = self._checked_weights() if quantized is None or quantized.output is None else quantized.output
-        lock = self.lock if quantized is None else _with_stage(self.lock, target, quantized)
+        weights = next((stage.output for stage in (described, quantized) if stage is not None and stage.output), None)
+        weights = weights or self._checked_weights()
+        lock = _with_stages(self.lock, target, quantized, described)
         plan = plan_pack(self.recipe, lock, target, weights, self.parts.companions, ports)
         path, writer = self.output / plan.file_name, writer_of(plan, ports)
         detached = self.recipe.targets[target].detached
@@ -119,6 +121,7 @@ class Bundling:
             signed=self.key is not None,
             weights=None if quantized is None else quantized.output,
             source=self.parts.artifact(roles.WEIGHTS),
+            described=None if described is None else described.output,
         )
         locked = self.lock.targets[target].pack
         finished = (
@@ -228,10 +231,11 @@ def _detached(plan: PackPlan, path: Path, stack: contextlib.ExitStack) -> tuple[
     return tuple(files), out
 
 
-def _with_stage(lock: Lock, target: str, stage: LockedQuantize) -> Lock:
-    """Return the lock with a target's quantised weights filled in, since a slice names them."""
-    locked, made = lock.targets[target], stage.output
-    if locked.quantize is None or made is None:
-        return lock
-    filled = attrs.evolve(locked, quantize=with_output(locked.quantize, made))
-    return attrs.evolve(lock, targets={**lock.targets, target: filled})
+def _with_stages(lock: Lock, target: str, quantized: LockedQuantize | None, described: LockedMetadata | None) -> Lock:
+    """Return the lock with the outputs of a target's stages filled in, since a slice names them."""
+    locked = lock.targets[target]
+    if quantized is not None and quantized.output is not None and locked.quantize is not None:
+        locked = attrs.evolve(locked, quantize=with_output(locked.quantize, quantized.output))
+    if described is not None:
+        locked = attrs.evolve(locked, metadata=described)
+    return attrs.evolve(lock, targets={**lock.targets, target: locked})

@@ -42,6 +42,7 @@ class BuiltBundle:
         signed: Whether it is signed.
         weights: Its quantised weights; None if they are as the source's.
         source: The weights before quantising.
+        described: Its weights with other keys; None if the recipe sets none.
         bits: Bits per weight; None if they were not looked at, for nothing was made.
     """
 
@@ -53,6 +54,7 @@ class BuiltBundle:
     signed: bool
     weights: Artifact | None
     source: Artifact
+    described: Artifact | None = None
     bits: float | None = None
 
 

@@ -155,7 +155,7 @@ def plan_pack(
         target=target,
         layout=spec.layout,
         backend=spec.backend,
-        run=recipe.run,
+        run=attrs.evolve(recipe.run, publish=False),  # it says what is written, not how to run the model
     )
     manifest = make_manifest(identity, plan, members, blobs)
     return PackPlan(manifest=manifest, predicate=predicate, suffix=suffix)

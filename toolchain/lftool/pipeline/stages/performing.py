@@ -14,6 +14,7 @@ from lftool.pipeline.graph.steps import (
     Convert,
     Fetch,
     Measure,
+    Metadata,
     Pack,
     Plan,
     Product,
@@ -31,7 +32,7 @@ from lftool.pipeline.tools.pins import Pins
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from lftool.models.lock import LockedQuantize
+    from lftool.models.lock import LockedMetadata, LockedQuantize
     from lftool.pipeline.graph.executor import Results
 
 _BYTES_AN_ELEMENT = 8  # a tensor as 32-bit floats, and its output
@@ -147,11 +148,20 @@ class Stages:
         found = measure(target, weights, comparison, ports)
         return [require(check, found, target)]
 
+    def metadata(self, step: Metadata, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
+        """Give weights other keys."""
+        from lftool.pipeline.stages.describing import describe  # noqa: PLC0415 - as above
+
+        quantized: LockedQuantize | None = made[step.weights] if step.weights.kind == "quantized" else None
+        template = None if step.template is None else self._artifact(step.template, made)
+        return [describe(step, self._artifact(step.weights, made), quantized, template, self.ports)]
+
     def pack(self, step: Pack, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
         """Write a bundle."""
         assert self.bundling is not None  # noqa: S101 - a graph with such steps comes with it
-        quantized: LockedQuantize | None = made[step.weights] if step.weights.kind == "quantized" else None
-        packed = self.bundling.pack(step.target, quantized)
+        quantized: LockedQuantize | None = None if step.quantized is None else made[step.quantized]
+        described: LockedMetadata | None = made[step.weights] if step.weights.kind == "described" else None
+        packed = self.bundling.pack(step.target, quantized, described)
         return [packed if step.signed else self.bundling.finish(packed)]
 
     def sign(self, step: Sign, made: Results, threads: int) -> list[Any]:  # noqa: ARG002
@@ -169,6 +179,7 @@ _PERFORMERS: Mapping[type[Step], Callable[[Stages, Any, Results, int], list[Any]
     Plan: Stages.plan,
     Stream: Stages.stream,
     Measure: Stages.measure,
+    Metadata: Stages.metadata,
     Pack: Stages.pack,
     Sign: Stages.sign,
 }
