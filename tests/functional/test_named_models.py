@@ -213,3 +213,9 @@ def test_what_is_no_model_is_named(project):
 def test_what_is_not_there_is_named(project):
     done = project.run("pack", "missing.gguf")
     assert (done.status, done.err) == (1, "error: cannot read missing.gguf: No such file or directory\n")
+
+
+def test_a_key_signs_what_has_no_recipe(project, story):
+    project.run("keygen", "-o", "mine").assert_success()
+    project.run("pack", story, "-o", "packed.gguf", "--sign-key", "mine.key").assert_success()
+    project.run("verify", "packed.gguf", "--key", "mine.pub").assert_success()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from tests.sources.buckets import KEYS, new_bucket, store_of
@@ -127,6 +129,103 @@ def test_names_that_differ_in_case_only(folder, published):
     assert (done.status, "would have the same names where case does not count" in done.err) == (2, True), done.err
 
 
+def test_a_bundle_that_is_named_twice(folder):
+    done = folder.run("push", "file:shelf", f"dist/{PLAIN}", f"dist/{PLAIN}")
+    assert (done.status, "name each bundle once" in done.err) == (2, True), done.err
+
+
+@pytest.mark.parametrize("place", ["{tmp}/shelf", "../beside/shelf", "shelf"])
+def test_a_folder_is_named_as_on_any_command_line(folder, tmp_path, place):
+    place = place.format(tmp=tmp_path)
+    folder.run("push", f"file:{place}", "dist").assert_success()
+    folder.run("pull", f"file:{place}", "-o", "back", "--key", "release.pub").assert_success()
+    folder.run("pull", f"file:{place}/tiny-1-start.lftool", "-o", "one", "--key", "release.pub").assert_success()
+    assert contents(folder.root / "back") == contents(folder.root / "dist")
+    assert list(contents(folder.root / "one")) == [START]
+
+
+def test_what_is_published_later_comes_with_the_next_pull(folder):
+    folder.run("push", "file:shelf", f"dist/{PLAIN}").assert_success()
+    (folder.root / "shelf" / "README.md").write_text("one")
+    folder.run("pull", "file:shelf", "-o", "back").assert_success()
+    folder.run("push", "file:shelf", f"dist/{START}").assert_success()
+    (folder.root / "shelf" / "README.md").write_text("two")
+    folder.run("pull", "file:shelf", "-o", "back").assert_success()
+    assert contents(folder.root / "back") == contents(folder.root / "dist")
+
+
+@pytest.mark.parametrize("suffix", ["gguf", "runtime", "lftool"])
+def test_no_file_of_the_user_s_is_replaced(folder, suffix):
+    folder.run("push", "file:shelf", f"dist/{START}").assert_success()
+    (folder.root / "back").mkdir()
+    mine = folder.root / "back" / f"tiny-1-start.{suffix}"
+    mine.write_text("mine")
+    done = folder.run("pull", "file:shelf", "-o", "back", "--detached")
+    assert (done.status, f"{mine.name} already exists, and is another file" in done.err) == (2, True), done.err
+    assert contents(folder.root / "back") == {mine.name: b"mine"}
+    folder.run("pull", "file:shelf", "-o", "back", "--detached", "--force").assert_success()
+    assert mine.read_bytes() == (folder.root / "shelf" / mine.name).read_bytes()
+
+
+def test_a_bundle_with_other_signatures_is_another_file(folder, published):
+    folder.run("push", "file:shelf", f"dist/{PLAIN}").assert_success()
+    folder.run("pull", "file:shelf", "-o", "back").assert_success()
+    shutil.copy(published.root / "other.key", folder.root / "other.key")
+    folder.run("sign", f"back/{PLAIN}", "--sign-key", "other.key").assert_success()
+    done = folder.run("pull", "file:shelf", "-o", "back")
+    assert (done.status, "already exists, and is another file" in done.err) == (2, True), done.err
+    folder.run("pull", "file:shelf", "-o", "back", "--force").assert_success()
+    assert contents(folder.root / "back") == {PLAIN: (folder.root / "dist" / PLAIN).read_bytes()}
+
+
+def test_a_bundle_under_another_name_is_told(folder):
+    folder.run("push", "file:shelf", f"dist/{PLAIN}").assert_success()
+    for suffix in ("gguf", "lftool"):
+        (folder.root / "shelf" / f"tiny-1-plain.{suffix}").rename(folder.root / "shelf" / f"tiny-2-plain.{suffix}")
+    done = folder.run("pull", "file:shelf", "-o", "back", "--key", "release.pub").assert_success()
+    assert "tiny-2-plain.lftool is the bundle tiny-1-plain, under another name" in done.err
+
+
+def test_a_name_that_lftool_uses_itself(folder):
+    folder.run("push", "file:shelf/.lftool-pull", f"dist/{PLAIN}").assert_success()
+    done = folder.run("pull", "file:shelf", "-o", "back", "--include", "**/*.gguf", "--include", "**/*.lftool")
+    assert done.status in {1, 2}, done.err
+    assert not (folder.root / "back").exists()
+
+
+def test_two_pulls_into_one_folder_wait_for_each_other(folder):
+    folder.run("push", "file:shelf", "dist").assert_success()
+    command = [sys.executable, "-m", "lftool.cli.entry", "pull", "file:shelf", "-o", "back", "--target"]
+    running = [
+        subprocess.Popen([*command, target], cwd=folder.root, env=folder.environment, stderr=subprocess.PIPE)
+        for target in ("plain", "start", "plain")
+    ]
+    assert [process.communicate()[1] and process.returncode for process in running] == [0, 0, 0]
+    assert contents(folder.root / "back") == contents(folder.root / "dist")
+
+
+@pytest.mark.parametrize(
+    ("command", "uri", "says"),
+    [
+        ("pull", "", "'' has no scheme"),
+        ("pull", "dist", "'dist' has no scheme"),
+        ("push", "file://shelf", "names no folder"),
+        ("push", "oci://127.0.0.1:99999/a:1", "expected oci://REGISTRY/REPOSITORY:TAG"),
+        ("pull", "oci://127.0.0.1:99999/a:1", "expected oci://REGISTRY/REPOSITORY:TAG"),
+        ("push", "oci://me:hunter2@127.0.0.1:9/a:1", "a user name in the address is refused"),
+    ],
+)
+def test_a_wrong_address(folder, command, uri, says):
+    done = folder.run(command, uri, *(["dist"] if command == "push" else ["-o", "back"]))
+    assert (done.status, says in done.err, "hunter2" in done.err) == (2, True, False), done.err
+    assert not (folder.root / "back").exists()
+
+
+def test_an_option_of_another_destination(folder):
+    done = folder.run("push", "file:shelf", "dist", "--docker")
+    assert (done.status, "--docker: a push to file: has no such option" in done.err) == (2, True), done.err
+
+
 def test_a_sidecar_at_a_url_brings_what_lies_beside_it(folder):
     folder.run("push", "file:shelf", "dist").assert_success()
     with FileServer(files={f"/{name}": data for name, data in contents(folder.root / "shelf").items()}) as server:
@@ -138,7 +237,7 @@ def test_a_sidecar_at_a_url_brings_what_lies_beside_it(folder):
         done = folder.run("pull", f"{server.url}/tiny-1-start.lftool", "-o", "other")
         assert (done.status, "tiny-1-start.runtime returned 404" in done.err) == (1, True), done.err
     assert contents(folder.root / "back") == contents(folder.root / "dist")
-    assert contents(folder.root / "other") == {}
+    assert not (folder.root / "other").exists()
 
 
 def test_a_bundle_at_a_url(folder):

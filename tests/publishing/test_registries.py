@@ -115,7 +115,7 @@ def test_one_target_of_several_is_pulled(folder, host):
     folder.run("push", f"oci://{host}/models/tiny:v1", "dist").assert_success()
     several = folder.run("pull", f"oci://{host}/models/tiny:v1", "-o", "back")
     assert (several.status, several.err.endswith("  hint: take one: --target NAME\n")) == (2, True)
-    assert not list((folder.root / "back").iterdir())
+    assert not (folder.root / "back").exists()
     folder.run("pull", f"oci://{host}/models/tiny:v1", "-o", "back", "--target", "start").assert_success()
     assert wholly_equal(folder.root / "back" / "tiny-1-start.llamafile", folder.root / START)
 
@@ -425,7 +425,8 @@ class TestPulling:
         return folder.run("pull", uri, "-o", "back", *options, env={"LFTOOL_FETCH_ATTEMPTS": "2"})
 
     def left(self, folder):
-        return sorted(path.name for path in (folder.root / "back").iterdir())
+        back = folder.root / "back"
+        return sorted(path.name for path in back.iterdir()) if back.exists() else []
 
     def test_a_key_that_did_not_sign(self, folder, uri):
         assert self.pull(folder, uri, "--key", "other.pub").status == 5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from typing import TYPE_CHECKING
 
 from lftool.api import Digest, FetchError, UsageError, plan_files, publish_files
@@ -50,11 +49,11 @@ class Folder:
         """
         del size
         place = self._folder / path
-        part = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")
+        part = place.with_name(f".{place.name}.part")  # the next push takes what a killed one has left
         state = hashlib.sha256()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with part.open("xb") as file:
+            with part.open("wb") as file:
                 for piece in content():
                     state.update(piece)
                     file.write(piece)
@@ -74,9 +73,9 @@ class FolderDestination:
 
     def __init__(self, context: DestinationContext) -> None:
         self._context = context
-        text = context.uri.partition(":")[2].removeprefix("//")
-        if not text:
-            raise UsageError(f"{context.uri!r} names no folder", hints=("such as file:releases",))
+        text = context.uri.partition(":")[2]
+        if not text or text.startswith("//"):
+            raise UsageError(f"{context.uri!r} names no folder", hints=("such as file:releases, or file:/srv/models",))
         self._folder = context.folder / text
 
     def plan(self, publication: Publication) -> PublicationPlan:

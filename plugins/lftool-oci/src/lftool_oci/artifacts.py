@@ -289,9 +289,8 @@ def index_of(entries: list[tuple[PublishedBundle, Document]], tag: str) -> Docum
     """Return the index of several bundles. Titles are left out: `oras pull` would write a file for each."""
     manifests = []
     for bundle, document in entries:
-        entry = _descriptor(MANIFEST, document.digest, len(document.data), _annotations(bundle))
-        entry["artifactType"] = MODELPACK
-        manifests.append(entry)
+        # No artifactType here: skopeo 1.9 takes an index with it for one that it has to convert.
+        manifests.append(_descriptor(MANIFEST, document.digest, len(document.data), _annotations(bundle)))
     first = entries[0][0]
     value = {
         "schemaVersion": 2,

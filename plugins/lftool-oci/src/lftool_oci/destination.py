@@ -22,11 +22,14 @@ class RegistryDestination:
 
     def __init__(self, context: DestinationContext) -> None:
         self._context, self._options = context, context.options
-        self._reference = parse_reference(context.uri)
+        self._reference = parse_reference(context.uri, "push to", tagged=True)
         if self._reference.wanted.startswith("sha256:"):
             raise UsageError(
                 f"{context.uri}: a push names a tag, not a digest", hints=("write oci://REGISTRY/REPOSITORY:TAG",)
             )
+        mount = self._options.mount
+        if mount is not None:
+            parse_reference(f"oci://{self._reference.registry}/{mount}:v", "--mount", tagged=True)
         if self._options.chunk is not None and self._options.chunk < 0:
             raise UsageError(f"--chunk {self._options.chunk}: expected MiB, or 0")
 

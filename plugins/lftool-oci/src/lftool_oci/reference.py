@@ -16,6 +16,8 @@ _URI = re.compile(
     re.ASCII,
 )
 
+_MOST_PORT = 65535
+
 
 @frozen(kw_only=True)
 class Reference:
@@ -33,17 +35,22 @@ class Reference:
         return f"{scheme}://{self.registry}/v2/{self.repository}"
 
 
-def parse_reference(uri: str) -> Reference:
+def parse_reference(uri: str, what: str = "source", *, tagged: bool = False) -> Reference:
     """Return what a URI names.
+
+    Args:
+        uri: The URI.
+        what: What it is for, for messages.
+        tagged: Whether it has to name a tag.
 
     Raises:
         RecipeError: It is not of the form `oci://REGISTRY/REPOSITORY[:TAG|@sha256:…]`.
     """
     match = _URI.match(uri)
-    if match is None:
-        raise RecipeError(
-            f"source {uri!r}: expected oci://REGISTRY/REPOSITORY:TAG, or @sha256: and a manifest digest",
-            hints=("repository names are lower case",),
-        )
+    port = "" if match is None else match["registry"].partition(":")[2]
+    if match is None or int(port or 0) > _MOST_PORT:
+        lower = ("repository names are lower case",) if uri != uri.lower() else ()
+        other = "" if tagged else ", or @sha256: and a manifest digest"
+        raise RecipeError(f"{what} {uri!r}: expected oci://REGISTRY/REPOSITORY:TAG{other}", hints=lower)
     wanted = match["digest"] or match["tag"] or "latest"
     return Reference(registry=match["registry"], repository=match["repository"], wanted=wanted)

@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 @click.option("--detached", is_flag=True, help="Keep detached bundles as they are instead of attaching them.")
 @click.option("--force", is_flag=True, help="Replace other files of the same names.")
 @trust_options
-@click.option("--allow-unsigned", is_flag=True, help="Also take files that no trusted key signed.")
+@click.option("--allow-unsigned", is_flag=True, help="Also take what is not signed at all.")
+@click.option(
+    "--allow-other-signatures",
+    is_flag=True,
+    help="Allow signatures that no trusted key verifies, beside a trusted one.",
+)
 @json_option
 def command(
     *,
@@ -41,6 +46,7 @@ def command(
     key: tuple[Path, ...],
     trust: Path | None,
     allow_unsigned: bool,
+    allow_other_signatures: bool,
     as_json: bool,
 ) -> None:
     """Fetch the bundles or models at URI, check every byte and who signed them, and write them.
@@ -60,6 +66,7 @@ def command(
         target=target,
         include=include,
         allow_unsigned=allow_unsigned,
+        allow_other_signatures=allow_other_signatures,
         force=force,
         options=options,
     )

@@ -54,7 +54,9 @@ def _of_destinations() -> list[click.Option]:
     help="Also publish this statement about a BUNDLE, such as one from `lftool quality`; repeatable.",
 )
 @click.option("--whole", is_flag=True, help="Publish each BUNDLE as one file instead of detached.")
-@click.option("--force", is_flag=True, help="Replace what is there under the same name.")
+@click.option(
+    "--force", is_flag=True, help="Replace other files of the same names, or a tag that somebody moves meanwhile."
+)
 @click.option(
     "--redistribute", is_flag=True, help="Publish what was made from gated sources, or under a licence that forbids it."
 )

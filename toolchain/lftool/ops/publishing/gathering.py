@@ -22,7 +22,7 @@ from lftool.bundle.extents import Extents
 from lftool.codec.canonical import parse_canonical_json
 from lftool.codec.locks import parse_lock
 from lftool.codec.recipes import parse_recipe
-from lftool.errors import FormatError, TrustError, UsageError
+from lftool.errors import FormatError, StorageError, UsageError
 from lftool.formats.file_types import FILE_TYPES
 from lftool.models.digest import Digest
 from lftool.models.lock import Lock
@@ -122,12 +122,13 @@ def _require_one_version(bundles: list[Bundle]) -> None:
                 f"{bundle.name} is {manifest.name} {manifest.version}, but {bundles[0].name} is {first.name} {first.version}",
                 hints=("push each version by itself",),
             )
-        twin = titles.setdefault(manifest.stem.lower(), bundle.name)
-        if twin != bundle.name:
+        title = manifest.stem.lower()
+        if title in titles:
             raise UsageError(
-                f"{twin} and {bundle.name} would have the same names where case does not count",
-                hints=("give their targets names that differ in more than case",),
+                f"{titles[title]} and {bundle.name} would have the same names where case does not count",
+                hints=("name each bundle once, and give targets names that differ in more than case",),
             )
+        titles[title] = bundle.name
 
 
 def _published(
@@ -253,14 +254,14 @@ def _statement(path: Path) -> _Statement:
     """Return a statement; it is published as it is, and whoever pulls it checks its signature.
 
     Raises:
-        TrustError: It cannot be read.
+        StorageError: It cannot be read.
         FormatError: It is no statement about a bundle.
     """
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_STATEMENT + 1)
     except OSError as error:
-        raise TrustError(f"cannot read {path}: {error.strerror}") from None
+        raise StorageError(f"cannot read {path}: {error.strerror}") from None
     if len(data) > _MOST_STATEMENT:
         raise FormatError(f"{path.name}: a statement has at most {_MOST_STATEMENT} bytes")
     said = parse_canonical_json(decode_envelope(data, path.name).payload, path.name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
+import hashlib
 import os
 import shutil
 import threading
@@ -12,12 +14,20 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import define, field, frozen
 
-from lftool.api import SourceFile
+from lftool.api import Notice, SourceFile
 from lftool.bundle.bundle_files import opened
 from lftool.bundle.copying import copy_extents, write_at
 from lftool.bundle.detached import RUNTIME, SIDECAR, WEIGHTS, has_runtime, opened_detached, read_sidecar
-from lftool.errors import FetchError, FormatError, LftoolError, RecipeError, TrustError, UsageError
-from lftool.models.digest import Artifact
+from lftool.errors import (
+    FetchError,
+    FormatError,
+    IntegrityError,
+    RecipeError,
+    StorageError,
+    TrustError,
+    UsageError,
+)
+from lftool.models.digest import Artifact, Digest
 from lftool.models.policy import TrustPolicy
 from lftool.models.recipe import SourceSpec
 from lftool.ops.bundles.trust import today_utc
@@ -37,6 +47,8 @@ if TYPE_CHECKING:
 _LANDING = ".lftool-pull"
 _NAME = "pull"
 _SUFFIX = {"gguf": WEIGHTS, "runtime": ".llamafile"}
+_INDEX = "index.json"
+_LOOK_SECONDS = 0.2
 _PIECE = 4 * 1024 * 1024
 _WEB = ("http", "https")
 _MODELS = (WEIGHTS, ".llamafile", ".safetensors", "")  # suffixes of what is asked for a signature
@@ -52,7 +64,8 @@ class PullOptions:
         detached: Whether detached bundles stay as they are, or else are attached.
         target: Take only this target; None for all.
         include: Globs of files to take; all if empty.
-        allow_unsigned: Whether files that no trusted key signed are taken although there is a policy.
+        allow_unsigned: Whether files that are not signed are taken although there is a policy.
+        allow_other_signatures: Whether there may be signatures that no trusted key verifies, beside a trusted one.
         force: Whether files with other contents are replaced.
         options: Options of the source.
     """
@@ -63,6 +76,7 @@ class PullOptions:
     target: str | None = None
     include: tuple[str, ...] = ()
     allow_unsigned: bool = False
+    allow_other_signatures: bool = False
     force: bool = False
     options: dict[str, Any] = field(factory=dict)
 
@@ -136,6 +150,10 @@ class _Remote:
         named.parent.mkdir(parents=True, exist_ok=True)
         self.landing.blobs.path(known).replace(named)
         return named
+
+    def tell(self, text: str) -> None:
+        """Warn the user."""
+        self.ports.emit(Notice(text=text, warning=True))
 
     def _neighbour(self, path: str) -> _Located:
         """Return a file beside a sidecar; a URL names one file only.
@@ -247,22 +265,59 @@ def pull(uri: str, options: PullOptions, ports: Ports) -> Pulled:
         UsageError: It means several things, or another file of a name is there.
         StorageError: A file cannot be written.
     """
-    folder = options.output / _LANDING
+    if ":" not in uri:
+        raise UsageError(
+            f"{uri!r} has no scheme",
+            hints=("such as oci://REGISTRY/REPOSITORY:TAG, hf://ORG/REPO, https://…, file:FOLDER",),
+        )
+    output = options.output.absolute()
+    fresh = not output.exists()
+    landings = output / _LANDING
+    folder = landings / Digest.of(uri.encode()).hex[:16]
     with storage_errors("create", folder):
         folder.mkdir(parents=True, exist_ok=True)
-    landing, done = Store(folder.absolute()), False
+    landing, done = Store(folder), False
+    one_at_a_time = ports.store.doing(Digest.of(f"pull {output}".encode()), pulse=lambda: ports.wait(_LOOK_SECONDS))
     try:
-        with landing.in_use():
+        with ports.store.in_use(), one_at_a_time, landing.in_use():
             found = _pulled(_resolved(uri, options, landing, ports), options)
         done = True
     finally:
-        if done or not has_chunks(landing.partials):  # what has arrived of a large file is kept for the next time
+        if done or not has_chunks(landing.partials):
             shutil.rmtree(folder, ignore_errors=True)
+        else:  # what has arrived of a large file is kept for the next time
+            ports.emit(Notice(text=f"what has arrived is kept in {landings}; the same pull goes on from there"))
+        for empty in (landings, *([output] if fresh else [])):
+            with contextlib.suppress(OSError):
+                empty.rmdir()
     return found
 
 
+def _on_this_machine(uri: str, ports: Ports) -> tuple[str, tuple[str, ...], Ports]:
+    """Return a `file:` URI as a source of the folder around it: the user names any path, and a recipe only its own.
+
+    Returns:
+        The URI, globs of what it means (all if empty), and ports that may read there.
+    """
+    path = Path(uri.partition(":")[2]).absolute()
+    include: tuple[str, ...] = ()
+    if path.is_dir():
+        root, name = path.parent, path.name
+    else:
+        stem = path.name.removesuffix(SIDECAR)
+        parts = (f"{stem}{SIDECAR}", f"{stem}{WEIGHTS}", f"{stem}{RUNTIME}")
+        root, name = path.parent.parent, path.parent.name
+        include = parts if path.name.endswith(SIDECAR) else (path.name,)
+    files = attrs.evolve(ports.files, project=root)
+    return f"file:{name}", include, attrs.evolve(ports, project=root, files=files)
+
+
 def _resolved(uri: str, options: PullOptions, landing: Store, ports: Ports) -> _Remote:
-    spec = SourceSpec(uri=uri, include=options.include, options=options.options)
+    include = options.include
+    if uri.startswith("file:") and not uri.startswith("file://"):
+        uri, meant, ports = _on_this_machine(uri, ports)
+        include = include or meant
+    spec = SourceSpec(uri=uri, include=include, options=options.options)
     try:
         reader, found = ask(spec, _NAME, ports)
     except RecipeError as error:
@@ -270,6 +325,9 @@ def _resolved(uri: str, options: PullOptions, landing: Store, ports: Ports) -> _
             raise
         raise UsageError(error.message, hints=("take one: --target NAME",)) from error
     revision = found.revision or ""
+    for file in found.files:
+        if file.path.partition("/")[0] == _LANDING:
+            raise FetchError(f"{uri} has a file {file.path!r}, whose name lftool uses for its own")
     files = {file.path: _Located(reader=reader, revision=revision, file=file) for file in found.files}
     return _Remote(uri=uri, revision=revision, files=files, landing=landing, ports=ports)
 
@@ -279,7 +337,10 @@ def _pulled(remote: _Remote, options: PullOptions) -> Pulled:
     beside = {f"{path.removesuffix(SIDECAR)}{suffix}" for path in sidecars for suffix in (WEIGHTS, RUNTIME)}
     finished = [made for path in sidecars if (made := _bundle(remote, path, options)) is not None]
     left_out: list[str] = []
-    for path in sorted({*remote.files} - {*sidecars} - beside) if options.target is None or not sidecars else ():
+    others = sorted({*remote.files} - {*sidecars} - beside)
+    if (sidecars or _INDEX in others) and not options.include:  # bundles: cards and lists are for people
+        others = [path for path in others if Path(path).suffix in {WEIGHTS, ".llamafile"}]
+    for path in others if options.target is None or not sidecars else ():
         single = _single(remote, path, options)
         if single is None:
             left_out.append(path)
@@ -296,27 +357,33 @@ def _pulled(remote: _Remote, options: PullOptions) -> Pulled:
 
 
 def _verification(bundle: Bundle, path: Path, options: PullOptions) -> Verification:
-    unsigned = options.policy is None or options.allow_unsigned
-    return verify_opened(bundle, path, VerifyOptions(policy=options.policy, allow_unsigned=unsigned), today_utc())
+    how = VerifyOptions(
+        policy=options.policy,
+        allow_unsigned=options.policy is None or options.allow_unsigned,
+        allow_other_signatures=options.allow_other_signatures,
+    )
+    return verify_opened(bundle, path, how, today_utc())
 
 
-def _there(path: Path, manifest_bytes: bytes, options: PullOptions) -> Verification | None:
-    """Return what was verified of a bundle that is there already; None if there is no file.
+def _there(path: Path, documents: Documents, options: PullOptions) -> PulledFile | None:
+    """Return a bundle that is there already, verified; None if there is no file, or another one that may be replaced.
 
     Raises:
-        UsageError: Another file is there.
+        UsageError: Another file is there, or the bundle with other signatures.
     """
     if not os.path.lexists(path):
         return None
-    try:
-        with opened(path) as bundle:
-            if bundle.manifest_bytes == manifest_bytes:
-                return _verification(bundle, path, options)
-    except (FormatError, LftoolError):
-        pass
+    wanted = (documents.manifest_bytes, tuple(data for _, data in documents.signatures))
+    with contextlib.suppress(FormatError, IntegrityError, StorageError), opened(path) as bundle:
+        if (bundle.manifest_bytes, bundle.signatures) == wanted:
+            return PulledFile(path=path, size=bundle.size, checked=_verification(bundle, path, options))
     if options.force:
         return None
-    raise UsageError(
+    raise _taken(path)
+
+
+def _taken(path: Path) -> UsageError:
+    return UsageError(
         f"{path} already exists, and is another file", hints=("write elsewhere: -o", "or replace it: --force")
     )
 
@@ -333,9 +400,15 @@ def _bundle(remote: _Remote, path: str, options: PullOptions) -> _Finished | Non
     if options.target not in {None, manifest.target}:
         return None
     final = options.output / (path if options.detached else f"{stem}{_SUFFIX[manifest.prefix.role]}")
-    known = _there(final, documents.manifest_bytes, options)
+    known = _there(final, documents, options)
     if known is not None:
-        return _Finished(result=PulledFile(path=final, size=final.stat().st_size, checked=known))
+        return _Finished(result=known)
+    if options.detached and not options.force:
+        _require_free(options.output / f"{stem}{WEIGHTS}", manifest.weights.artifact)
+        if has_runtime(manifest):
+            _require_free(options.output / f"{stem}{RUNTIME}", manifest.prefix.artifact)
+    if Path(stem).name != manifest.stem:
+        remote.tell(f"{path} is the bundle {manifest.stem}, under another name")
     weights = remote.bring(f"{stem}{WEIGHTS}", manifest.weights.artifact)
     runtime = remote.bring(f"{stem}{RUNTIME}", manifest.prefix.artifact) if has_runtime(manifest) else None
     with opened_detached(sidecar, weights, runtime) as bundle:
@@ -347,6 +420,21 @@ def _bundle(remote: _Remote, path: str, options: PullOptions) -> _Finished | Non
     if runtime is not None:
         moves.insert(1, (runtime, options.output / f"{stem}{RUNTIME}", 0o755))
     return _Finished(result=result, moves=tuple(moves))
+
+
+def _require_free(path: Path, wanted: Artifact) -> None:
+    """Raise UsageError if another file than the wanted one has a name."""
+    if not os.path.lexists(path):
+        return
+    try:
+        with path.open("rb") as file:
+            same = os.fstat(file.fileno()).st_size == wanted.size and (
+                hashlib.file_digest(file, "sha256").hexdigest() == wanted.sha256.hex
+            )
+    except OSError:
+        same = False
+    if not same:
+        raise _taken(path)
 
 
 def _documents(sidecar: Path) -> Documents:
@@ -367,14 +455,14 @@ def _single(remote: _Remote, path: str, options: PullOptions) -> _Finished | Non
     try:
         with opened(made) as bundle:
             checked = _verification(bundle, final, options)
+            if not final.name.startswith(bundle.manifest.stem):
+                remote.tell(f"{path} is the bundle {bundle.manifest.stem}, under another name")
             mode = 0o755 if has_runtime(bundle.manifest) else mode
     except FormatError:
         if strict:
             return None
     if os.path.lexists(final) and not options.force and not _equal(made, final):
-        raise UsageError(
-            f"{final} already exists, and is another file", hints=("write elsewhere: -o", "or replace it: --force")
-        )
+        raise _taken(final)
     result = PulledFile(path=final, size=made.stat().st_size, checked=checked)
     return _Finished(result=result, moves=((made, final, mode),))
 

@@ -8,7 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
+import attrs
 from attrs import define, field, frozen
 
 from lftool.api import (
@@ -110,8 +112,17 @@ def _opened(
         raise UsageError(
             f"{uri!r} has no scheme", hints=("such as oci://REGISTRY/REPOSITORY:TAG, hf://ORG/REPO, file:FOLDER",)
         )
+    if "@" in urlsplit(uri).netloc:
+        raise UsageError(
+            f"push to {scheme}: a user name in the address is refused: messages would show it",
+            hints=("credentials have their own place: lftool help configuration",),
+        )
     registered = ports.registry.destination(scheme)
     record = registered.record
+    known = () if record.options_class is None else attrs.fields_dict(record.options_class)
+    for name in options.options:
+        if name not in known:
+            raise UsageError(f"--{name.replace('_', '-')}: a push to {scheme}: has no such option")
     if options.whole and record.form == "detached":
         raise UsageError(f"--whole: a push to {scheme}: is always detached", hints=("leave it out",))
     made = given_options(record, options.options, "destination", f"push to {scheme}: $", UsageError)
