@@ -22,11 +22,14 @@ from fetching import fetch_rows
 from native import TARGET, export_row, first_token_rows, seed_cache, throughput_row
 from packing import GIBIBYTE, Bench
 from proving import prove_rows, rebuild_row
+from publishing import publish_rows
 from quantizing import grid_rows, quantize_rows
 from serving import clients_row
 from streaming import streaming_row
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rows import Row
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,7 +80,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--only",
-        choices=["quantise", "grid", "build", "stream", "native", "confine", "serve", "prove", "detach"],
+        choices=["quantise", "grid", "build", "stream", "native", "confine", "serve", "prove", "detach", "publish"],
         help="only these rows",
     )
     parser.add_argument("--model", type=Path, help="a GGUF of a real model, for the rows that serve one")
@@ -96,22 +99,20 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
             finish(grid_rows(Path(name), template, min(2, options.rounds)), GIBIBYTE // 2, options.chart)
         return
-    if options.only == "build":
-        finish(build_rows(options, served), GIBIBYTE // 2, options.chart)
+    whole = int(options.size_gib * GIBIBYTE)
+    alone: dict[str, tuple[Callable[[], list[Row]], int]] = {
+        "build": (lambda: build_rows(options, served), GIBIBYTE // 2),
+        "native": (lambda: native_rows(options, template), whole),
+        "prove": (lambda: proof_rows(options, template), GIBIBYTE),
+        "detach": (lambda: attach_rows(options), whole),
+        "publish": (lambda: pushed_rows(options), whole),
+        "confine": (lambda: confined_rows(options), GIBIBYTE),
+    }
+    if options.only in alone:
+        measure, size = alone[options.only]
+        finish(measure(), size, options.chart)
         return
-    if options.only == "native":
-        finish(native_rows(options, template), int(options.size_gib * GIBIBYTE), options.chart)
-        return
-    if options.only == "prove":
-        finish(proof_rows(options, template), GIBIBYTE, options.chart)
-        return
-    if options.only == "detach":
-        finish(attach_rows(options), int(options.size_gib * GIBIBYTE), options.chart)
-        return
-    confined = confined_rows(options) if options.only in {None, "confine"} else []
-    if options.only == "confine":
-        finish(confined, GIBIBYTE, options.chart)
-        return
+    confined = confined_rows(options) if options.only is None else []
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
         quantised = quantize_rows(Path(name), template, min(3, options.rounds)) if options.only != "stream" else []
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
@@ -131,6 +132,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
         rows.append(clients_row(Path(name), served, options.rounds))
     built = build_rows(options, served) + proof_rows(options, template) + attach_rows(options)
+    built += pushed_rows(options)
     finish([*rows, *fetched, *quantised, *built, *confined, *native_rows(options, template)], bench.size, options.chart)
 
 
@@ -165,6 +167,12 @@ def attach_rows(options: argparse.Namespace) -> list[Row]:
     """Measure detaching and attaching."""
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
         return detach_rows(Path(name), int(options.size_gib * GIBIBYTE), options.rounds)
+
+
+def pushed_rows(options: argparse.Namespace) -> list[Row]:
+    """Measure pushing, pulling and the metadata stage."""
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="lftool-bench-") as name:
+        return publish_rows(Path(name), int(options.size_gib * GIBIBYTE), min(3, options.rounds))
 
 
 def native_rows(options: argparse.Namespace, template: Path) -> list[Row]:

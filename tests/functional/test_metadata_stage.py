@@ -284,3 +284,31 @@ def test_the_weights_are_a_gguf_that_other_readers_take(project):
     reader = GGUFReader(path)
     assert len(reader.tensors) == len(header.tensors)
     assert str(reader.fields["tokenizer.chat_template"].contents()) == TEMPLATE
+
+
+def test_inspect_shows_the_template(project):
+    (project.root / "chat.jinja").write_text("You are always right.{{ messages }}")
+    built(project)
+    found = project.run("inspect", "dist/tiny-1-plain.gguf", "--json").assert_success().json()["template"]
+    assert found == {
+        "sha256": hashlib.sha256(b"You are always right.{{ messages }}").hexdigest(),
+        "from_source": False,
+        "lints": ["instructs by itself: 'You are always right.'"],
+    }
+    shown = project.run("inspect", "dist/tiny-1-plain.gguf").assert_success().out
+    assert f"  template   the recipe's, sha256 {found['sha256'][:16]}…\n" in shown
+    built(project, "", "")
+    assert project.run("inspect", "dist/tiny-1-plain.gguf", "--json").assert_success().json()["template"] is None
+
+
+def test_a_preset_has_the_run_contract(project):
+    built(project, "", 'temperature = 0.5\ntop_k = 3\nsystem = "Be brief."\n')
+    path = (project.root / "dist" / "tiny-1-plain.gguf").absolute()
+    done = project.run("export", "preset", "dist/tiny-1-plain.gguf").assert_success()
+    assert done.out == f"version = 1\n\n[tiny-1-plain]\nmodel = {path}\nctx-size = 64\ntemp = 0.5\ntop-k = 3\n"
+    assert "llama-server has no argument for a system prompt" in done.err
+    refused = project.run("export", "preset", "dist/tiny-1-q8.llamafile")
+    assert (refused.status, "lftool detach" in refused.err) == (2, True)
+    named = project.run("export", "preset", "dist/tiny-1-q8.llamafile", "--path", "/srv/a.gguf", "--section", "a:q8")
+    assert named.assert_success().out.startswith("version = 1\n\n[a:q8]\nmodel = /srv/a.gguf\n")
+    assert project.run("export", "preset", "dist/tiny-1-plain.gguf", "--section", "a]\nb").status == 2

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from lftool.formats.gguf_read import GGUFHeader
 from lftool.models.digest import Digest
@@ -40,6 +41,8 @@ class OpenedBundle:
         manifest: M, the digest of its manifest, which identifies the bundle and all of its contents.
         members: Everything in it besides the prefix.
         weights: The header of the weights: metadata and tensors.
+        run: The run contract, as in the manifest: `context`, `temperature`, …; only what it sets. Reals are decimal
+            strings.
     """
 
     file: BinaryIO
@@ -54,6 +57,7 @@ class OpenedBundle:
     manifest: Digest
     members: tuple[BundleMember, ...]
     weights: GGUFHeader
+    run: Mapping[str, Any] = field(factory=dict)
 
 
 class CommandContext(Protocol):

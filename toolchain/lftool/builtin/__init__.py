@@ -210,8 +210,14 @@ def lftool_exporters() -> Iterator[ExporterType]:
         factory=lazily("lftool.builtin.deployments:ComposeExporter"),
     )
     yield ExporterType(
+        name="preset",
+        summary="a preset for llama.cpp's server with several models, with the run contract",
+        options=lazily("lftool.builtin.presets:PresetOptions"),
+        factory=lazily("lftool.builtin.presets:PresetExporter"),
+    )
+    yield ExporterType(
         name="k8s",
         summary="Kubernetes manifests that serve an image of a bundle, with probes and resources",
-        options=lazily("lftool.builtin.deployments:ImageOptions"),
+        options=lazily("lftool.builtin.deployments:KubernetesOptions"),
         factory=lazily("lftool.builtin.deployments:KubernetesExporter"),
     )

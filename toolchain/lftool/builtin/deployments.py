@@ -6,9 +6,11 @@ import json
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
+from attrs.validators import optional
 
 from lftool.api import Digest, Export
 from lftool.builtin.container import PORT, USER, entry_name, reference, require_native
+from lftool.builtin.presets import ARGUMENTS
 
 if TYPE_CHECKING:
     from lftool.api import ExportRequest, ModelSize
@@ -17,6 +19,7 @@ _MIB = 1024 * 1024
 _WORKING = 256 * _MIB  # compute buffers, the HTTP server and the executable itself
 _COLD_READ = 50 * 1000 * 1000  # bytes per second, assumed for the slowest disk
 _PERIOD = 5
+_MOUNTS = "CRI-O mounts artifacts since 1.33; containerd 2 mounts images only (issues 11381 and 11907)"
 _LABEL = 63  # maximum length of a label
 
 
@@ -101,6 +104,20 @@ class ImageOptions:
     )
 
 
+@frozen(kw_only=True)
+class KubernetesOptions(ImageOptions):
+    """Options of `lftool export k8s`."""
+
+    image_volume: str | None = field(
+        default=None,
+        validator=optional(reference),
+        metadata={
+            "doc": "Mount this artifact, as lftool push writes it, and let --image be one of llama.cpp's server (Kubernetes 1.36).",
+            "metavar": "REF",
+        },
+    )
+
+
 @frozen
 class ComposeExporter:
     """Writes a Compose file."""
@@ -116,11 +133,102 @@ class ComposeExporter:
 class KubernetesExporter:
     """Writes Kubernetes manifests."""
 
-    options: ImageOptions
+    options: KubernetesOptions
 
     def export(self, request: ExportRequest) -> Export:
-        """Return the manifests. Raises UsageError if the bundle has no native runtime."""
-        return Export(text=kubernetes(deployment_of(request, self.options.image)))
+        """Return the manifests. Without an image volume, raises UsageError if the bundle has no native runtime."""
+        if self.options.image_volume is None:
+            return Export(text=kubernetes(deployment_of(request, self.options.image)))
+        text = volume_deployment(request, self.options.image, self.options.image_volume)
+        return Export(text=text, notes=(_MOUNTS,))
+
+
+def volume_deployment(request: ExportRequest, image: str, volume: str) -> str:
+    """Return a Deployment and a Service in which llama.cpp's server reads the weights from an image volume.
+
+    Args:
+        request: The bundle.
+        image: Reference of an image whose entry point is llama-server.
+        volume: Reference of the artifact: the GGUF has the name that `lftool push` gives it.
+    """
+    bundle = request.bundle
+    name, file = label_of(bundle.name, bundle.target), f"{bundle.name}-{bundle.version}-{bundle.target}.gguf"
+    arguments = ["--model", f"/models/{file}", "--host", "0.0.0.0", "--port", str(PORT)]  # noqa: S104 - in a pod
+    for key, option in ARGUMENTS.items():
+        if bundle.run.get(key) is not None:
+            arguments += [f"--{option}", str(bundle.run[key])]
+    tries = 12 + request.model.weights // (_COLD_READ * _PERIOD)
+    accelerator = _ACCELERATORS.get(bundle.backend)
+    gpu = f"\n              {accelerator}: 1" if accelerator else ""
+    return f"""\
+# kubectl create secret generic {name} --from-literal=api-key=… && kubectl apply -f this-file
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {name}
+  labels: {{app.kubernetes.io/name: {name}}}
+spec:
+  replicas: 1
+  selector:
+    matchLabels: {{app.kubernetes.io/name: {name}}}
+  template:
+    metadata:
+      labels: {{app.kubernetes.io/name: {name}}}
+    spec:
+      automountServiceAccountToken: false
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: {USER}
+        seccompProfile: {{type: RuntimeDefault}}
+      containers:
+        - name: server
+          image: {json.dumps(image)}
+          args: {json.dumps(arguments)}
+          env:
+            - name: LLAMA_API_KEY
+              valueFrom:
+                secretKeyRef: {{name: {name}, key: api-key}}
+          ports:
+            - {{name: http, containerPort: {PORT}}}
+          securityContext:
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities: {{drop: [ALL]}}
+          startupProbe:
+            httpGet: {{path: /health, port: http}}
+            periodSeconds: {_PERIOD}
+            failureThreshold: {tries}
+          readinessProbe:
+            httpGet: {{path: /health, port: http}}
+            periodSeconds: {_PERIOD}
+          resources:
+            requests:
+              cpu: "1"
+              memory: {memory_of(request.model)}Mi
+            limits:
+              memory: {memory_of(request.model)}Mi{gpu}
+          volumeMounts:
+            - {{name: model, mountPath: /models, readOnly: true}}
+      volumes:
+        - name: model
+          image:
+            reference: {json.dumps(volume)}
+            pullPolicy: IfNotPresent
+---
+{_service(name)}"""
+
+
+def _service(name: str) -> str:
+    return f"""\
+apiVersion: v1
+kind: Service
+metadata:
+  name: {name}
+spec:
+  selector: {{app.kubernetes.io/name: {name}}}
+  ports:
+    - {{name: http, port: 80, targetPort: http}}
+"""
 
 
 def compose(deployment: Deployment) -> str:
@@ -216,12 +324,4 @@ spec:
             limits:
               memory: {deployment.memory}Mi{gpu}
 ---
-apiVersion: v1
-kind: Service
-metadata:
-  name: {name}
-spec:
-  selector: {{app.kubernetes.io/name: {name}}}
-  ports:
-    - {{name: http, port: 80, targetPort: http}}
-"""
+{_service(name)}"""

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from lftool.host.confinement import Confinement
+from lftool.host.template_lints import find_lints
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,11 +57,19 @@ def require_template(template: str) -> None:
     _asked({"template": template, "compile": True})
 
 
+def template_lints(template: str) -> tuple[str, ...]:
+    """Return what is worth a look in a template, a sentence each: that it does not compile, or what it does."""
+    try:
+        return tuple(map(str, _asked({"template": template, "lint": True})["lints"]))
+    except ValueError as error:
+        return (f"does not compile: {error}",)
+
+
 def _refuse(message: str) -> None:
     raise ValueError(message)
 
 
-def _render(request: dict[str, Any]) -> str:
+def _environment() -> Any:  # noqa: ANN401 - Jinja's
     from jinja2.ext import loopcontrols  # noqa: PLC0415 - only those who need it load it
     from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415 - only those who need it load it
 
@@ -68,7 +77,11 @@ def _render(request: dict[str, Any]) -> str:
     environment.filters["tojson"] = lambda value, **named: json.dumps(value, ensure_ascii=False, **named)
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = lambda _: "2000-01-01"  # the same in every rendering
-    compiled = environment.from_string(request["template"])
+    return environment
+
+
+def _render(request: dict[str, Any]) -> str:
+    compiled = _environment().from_string(request["template"])
     if request.get("compile"):
         return ""
     text: str = compiled.render(
@@ -88,7 +101,11 @@ def main() -> None:
     confine(Confinement(data_bytes=_DATA_BYTES, file_bytes=0, modules=("jinja2",)).plain())
     resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
     try:
-        answer = {"text": _render(request)}
+        answer: dict[str, Any] = (
+            {"lints": find_lints(_environment(), request["template"])}
+            if request.get("lint")
+            else {"text": _render(request)}
+        )
     except ImportError:
         answer = {"error": "Jinja is not installed: pip install jinja2"}
     except Exception as error:  # noqa: BLE001 - a template may raise anything

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def described(bundle: Bundle, path: Path) -> Iterator[OpenedBundle]:
     """Yield a bundle as plugins see it; its file uses a separate descriptor."""
+    from lftool.codec.converter import to_plain  # noqa: PLC0415 - cattrs is heavy; see the start-up test
+
     manifest, runtime, header = bundle.manifest, runtime_name(bundle) or "", weights_header(bundle)
     if bundle.descriptor is None:
         raise UsageError(f"{path.name} is detached, and this needs one file", hints=(f"first: lftool attach {path}",))
@@ -45,6 +47,7 @@ def described(bundle: Bundle, path: Path) -> Iterator[OpenedBundle]:
             manifest=bundle.manifest_digest,
             members=tuple(BundleMember(path=item.path, role=item.role, size=item.size) for item in manifest.members),
             weights=header,
+            run=to_plain(manifest.run),
         )
 
 

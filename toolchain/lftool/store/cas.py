@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from lftool.errors import IntegrityError, StorageError
 from lftool.models.digest import Artifact, Digest
@@ -143,6 +143,18 @@ class ContentStore:
                 written = disk.submit(os.fsync, made.fileno())  # flushed to disk while it is hashed
                 blob = hash_pieces(read_chunks(made))
                 written.result()
+            out.commit(self.path(blob.artifact))
+        self._wrote(blob)
+        return blob.artifact
+
+    def put_hashed(self, write: Callable[[BinaryIO], Blob]) -> Artifact:
+        """Store a file that `write` writes, and hashes while it does.
+
+        Raises:
+            StorageError: It could not be written; nothing is stored.
+        """
+        with durable_file(self._temporary, "blob") as out:
+            blob = write(out.file)
             out.commit(self.path(blob.artifact))
         self._wrote(blob)
         return blob.artifact

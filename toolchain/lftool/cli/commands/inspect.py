@@ -73,6 +73,13 @@ def _as_json(found: Inspection, fingerprint: str | None) -> dict[str, Any]:
             ],
         },
         **({} if fingerprint is None else {"fingerprint": fingerprint}),
+        "template": None
+        if found.template is None
+        else {
+            "sha256": found.template.sha256.hex,
+            "from_source": found.template.from_source,
+            "lints": list(found.template.lints),
+        },
         "provenance": found.provenance,
         "key_ids": list(found.key_ids),
     }
@@ -96,6 +103,11 @@ def _show(found: Inspection, fingerprint: str | None) -> None:
         say(f"             {kind:<8} {count:>5} tensors  {size_text(size):>10}")
     if fingerprint is not None:
         say(f"             {fingerprint}")
+    if found.template is not None:
+        origin = "the source's" if found.template.from_source else "the recipe's"
+        say(f"  template   {origin}, sha256 {found.template.sha256.hex[:16]}…")
+        for text in found.template.lints:
+            say("             ", (text, "caution"))
     say("  run        " + ("; ".join(_contract(found)) or "no contract"))
     digest = f"  sha256 {manifest.prefix.sha256.hex[:16]}…" if verbosity() > 0 else ""
     say(f"  prefix     {manifest.prefix.role:<12} {size_text(manifest.prefix.size):>10}{digest}")

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from lftool.bundle.bundle_files import opened
 from lftool.bundle.contents import weights_header
+from lftool.codec.locks import parse_lock
 from lftool.formats.gguf_read import GGUFHeader
 from lftool.formats.model_kind import ModelKind, model_kind
+from lftool.host.rendering import template_lints
 from lftool.models.digest import Digest
-from lftool.models.manifest import BundleManifest
+from lftool.models.manifest import LOCK_PATH, BundleManifest
 from lftool.ops.bundles.claims import provenance, signer_hints
+
+if TYPE_CHECKING:
+    from lftool.bundle.reader import Bundle
+
+
+@frozen(kw_only=True)
+class ChatTemplate:
+    """The chat template in the weights.
+
+    Attributes:
+        sha256: Digest of its text.
+        from_source: Whether it came with the weights, and not from the recipe.
+        lints: What is worth a look, a sentence each.
+    """
+
+    sha256: Digest
+    from_source: bool
+    lints: tuple[str, ...]
 
 
 @frozen(kw_only=True)
@@ -24,6 +44,7 @@ class Inspection:
         offsets: Member path to data offset in bytes.
         kind: What the model does.
         key_ids: Key ids in the signatures, unproven.
+        template: The chat template in the weights; None if there is none.
     """
 
     path: Path
@@ -35,6 +56,7 @@ class Inspection:
     kind: ModelKind
     provenance: Any
     key_ids: tuple[str, ...]
+    template: ChatTemplate | None = None
 
 
 def inspect_bundle(path: Path) -> Inspection:
@@ -56,4 +78,15 @@ def inspect_bundle(path: Path) -> Inspection:
             kind=model_kind(header),
             provenance=provenance(bundle),
             key_ids=signer_hints(bundle),
+            template=_template(header, bundle),
         )
+
+
+def _template(header: GGUFHeader, bundle: Bundle) -> ChatTemplate | None:
+    text = header.metadata.get("tokenizer.chat_template")
+    if not isinstance(text, str):
+        return None
+    lock = parse_lock(bundle.read_member(LOCK_PATH), f"{bundle.name}: {LOCK_PATH}")
+    locked = lock.targets.get(bundle.manifest.target)
+    own = locked is not None and locked.metadata is not None and locked.metadata.template is not None
+    return ChatTemplate(sha256=Digest.of(text.encode()), from_source=not own, lints=template_lints(text))

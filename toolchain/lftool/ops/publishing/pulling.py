@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ from lftool.ops.bundles.verify import Verification, VerifyOptions, verify_opened
 from lftool.pipeline.ports import Ports
 from lftool.pipeline.sources.fetch import SourceReader
 from lftool.pipeline.sources.resolve import ask
+from lftool.store.cloning import shifted
 from lftool.store.durable import commit_file, durable_file, storage_errors
 from lftool.store.partial import has_chunks
 from lftool.store.reading import open_for_reading
@@ -42,6 +44,8 @@ from lftool.store.store import Store
 from lftool.transfer.adoption import adopt
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lftool.bundle.reader import Bundle, Documents
 
 _LANDING = ".lftool-pull"
@@ -220,30 +224,31 @@ class _Finished:
         return self.result
 
     def _attach(self, sidecar: Path, weights: Path, runtime: Path | None) -> None:
+        """Make the bundle of its parts: around the weights, where the file system can shift them, else as a copy."""
         final = self.result.path
         with opened_detached(sidecar, weights, runtime) as bundle:
-            if runtime is not None:  # the weights do not come first: they have to be copied to their place
+            start, size = bundle.weights_extent()
+            if not shifted(weights, start):
                 with durable_file(final.absolute().parent, "bundle") as out:
                     copy_extents(bundle.extents, out.file.fileno(), threading.Event())
                     out.commit(final, mode=self.mode)
                 return
-            _append(bundle, weights)
+            _write_around(bundle, weights, start, size)
         commit_file(weights, final, "bundle", mode=self.mode)
 
 
-def _append(bundle: Bundle, weights: Path) -> None:
-    """Write what follows the weights of a bundle behind them."""
-    size = bundle.manifest.prefix.size
+def _write_around(bundle: Bundle, weights: Path, start: int, size: int) -> None:
+    """Write what a bundle has before and behind its weights, which are at their place in the file."""
     weights.chmod(0o600)
     descriptor = os.open(weights, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        for part in bundle.extents.between(size, bundle.size - size):
-            done = 0
-            while done < part.size:  # companions may be large
-                data = bundle.read(size + done, min(_PIECE, part.size - done))
-                write_at(descriptor, data, size + done)
+        for position, end in ((0, start), (start + size, bundle.size)):
+            done = position
+            while done < end:  # companions may be large
+                # Of the bundle's files, only that of the weights has changed, and none of these bytes lies there.
+                data = bundle.read(done, min(_PIECE, end - done))
+                write_at(descriptor, data, done)
                 done += len(data)
-            size += part.size
     finally:
         os.close(descriptor)
 
@@ -411,7 +416,7 @@ def _bundle(remote: _Remote, path: str, options: PullOptions) -> _Finished | Non
         remote.tell(f"{path} is the bundle {manifest.stem}, under another name")
     weights = remote.bring(f"{stem}{WEIGHTS}", manifest.weights.artifact)
     runtime = remote.bring(f"{stem}{RUNTIME}", manifest.prefix.artifact) if has_runtime(manifest) else None
-    with opened_detached(sidecar, weights, runtime) as bundle:
+    with opened_detached(sidecar, weights, runtime) as bundle, _flushing(weights):
         result = PulledFile(path=final, size=bundle.size, checked=_verification(bundle, final, options))
     if not options.detached:
         mode = 0o755 if runtime is not None else 0o644
@@ -420,6 +425,19 @@ def _bundle(remote: _Remote, path: str, options: PullOptions) -> _Finished | Non
     if runtime is not None:
         moves.insert(1, (runtime, options.output / f"{stem}{RUNTIME}", 0o755))
     return _Finished(result=result, moves=tuple(moves))
+
+
+@contextlib.contextmanager
+def _flushing(path: Path) -> Iterator[None]:
+    """Have the disk write a file during the block. Naming the file syncs it in any case."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        with ThreadPoolExecutor(1, "flush") as disk:
+            flushed = disk.submit(os.fdatasync, descriptor)
+            yield
+            flushed.result()
+    finally:
+        os.close(descriptor)
 
 
 def _require_free(path: Path, wanted: Artifact) -> None:

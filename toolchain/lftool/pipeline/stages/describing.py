@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, BinaryIO
 
 import attrs
 
-from lftool.errors import NotReproducibleError
+from lftool.bundle.copying import copy_extents
+from lftool.bundle.extents import Extent, Extents, generated
+from lftool.errors import NotReproducibleError, StorageError
 from lftool.formats.gguf_edit import SEMANTICS
 from lftool.models.lock import LockedMetadata
+from lftool.models.manifest import CHUNK_SIZE
 from lftool.pipeline.identity import metadata_action
 from lftool.pipeline.model.header_edits import HeaderEdits, new_header, template_text
 from lftool.pipeline.model.parts import WEIGHTS
 from lftool.pipeline.model.weights import weights_header
+from lftool.store.buffers import page_aligned_buffer
 from lftool.store.durable import storage_errors
+from lftool.store.hashing import Blob, BlobHasher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lftool.models.digest import Artifact
     from lftool.models.lock import LockedQuantize
     from lftool.pipeline.graph.steps import Metadata
     from lftool.pipeline.ports import Ports
-
-_PIECE = 1 << 20
 
 
 def metadata_entry(
@@ -78,7 +80,7 @@ def describe(
         with ports.stage("metadata", step.target, step.detail):
             text = "" if template is None else template_text(template, ports)
             header = new_header(step.edits, weights, text, ports)
-            made = _write(header, weights, ports)
+            made = write_described(header, weights, ports)
         if expected is not None and expected != made:
             raise NotReproducibleError(
                 f"targets.{step.target}, stage metadata: the lock names sha256 {expected.sha256}, this build made {made.sha256}",
@@ -88,18 +90,49 @@ def describe(
     return attrs.evolve(found, sha256=made.sha256, size=made.size)
 
 
-def _write(header: bytes, weights: Artifact, ports: Ports) -> Artifact:
-    """Store a header and the tensor data of weights."""
+def write_described(header: bytes, weights: Artifact, ports: Ports) -> Artifact:
+    """Store a header and the tensor data of weights. The kernel copies; the same bytes are hashed meanwhile.
+
+    Args:
+        header: The header, up to the tensor data.
+        weights: The weights, in the store.
+        ports: The store.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
     start = weights_header(weights, "the weights", ports).data_offset
     path = ports.store.blobs.require(weights, "the weights")
 
-    def pieces() -> Iterator[bytes]:
-        yield header
-        with storage_errors("read", path), path.open("rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-            file.seek(start)
-            while piece := file.read(_PIECE):
-                ports.check_cancelled()
-                yield piece
+    def write(out: BinaryIO) -> Blob:
+        stop = threading.Event()
+        with storage_errors("read", path), path.open("rb") as file, ThreadPoolExecutor(1, "copy") as pool:
+            tensors = Extent(size=weights.size - start, descriptor=file.fileno(), start=start)
+            parts = Extents.joined([generated(header), tensors])
+            copying = pool.submit(copy_extents, parts, out.fileno(), stop)
+            try:
+                blob = _hashed(parts, len(header) + weights.size - start, ports)
+            except BaseException:
+                stop.set()
+                raise
+            copying.result()
+        return blob
 
-    return ports.store.blobs.put(pieces(), "weights with other keys", size=weights.size - start + len(header))
+    return ports.store.blobs.put_hashed(write)
+
+
+def _hashed(parts: Extents, size: int, ports: Ports) -> Blob:
+    """Return name and facts of bytes that lie in several places."""
+    view, position = page_aligned_buffer(CHUNK_SIZE), 0
+    with BlobHasher() as hasher:
+        while position < size:
+            ports.check_cancelled()
+            filled, wanted = 0, min(CHUNK_SIZE, size - position)
+            while filled < wanted:
+                came = parts.read_into(view[filled:wanted], position + filled)
+                if not came:
+                    raise StorageError("a file became shorter while it was copied")
+                filled += came
+            hasher.update(view[:filled])
+            position += filled
+        return hasher.finish()
