@@ -159,76 +159,24 @@ def volume_deployment(request: ExportRequest, image: str, volume: str) -> str:
             arguments += [f"--{option}", str(bundle.run[key])]
     tries = 12 + request.model.weights // (_COLD_READ * _PERIOD)
     accelerator = _ACCELERATORS.get(bundle.backend)
-    gpu = f"\n              {accelerator}: 1" if accelerator else ""
-    return f"""\
-# kubectl create secret generic {name} --from-literal=api-key=… && kubectl apply -f this-file
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: {name}
-  labels: {{app.kubernetes.io/name: {name}}}
-spec:
-  replicas: 1
-  selector:
-    matchLabels: {{app.kubernetes.io/name: {name}}}
-  template:
-    metadata:
-      labels: {{app.kubernetes.io/name: {name}}}
-    spec:
-      automountServiceAccountToken: false
-      securityContext:
-        runAsNonRoot: true
-        runAsUser: {USER}
-        seccompProfile: {{type: RuntimeDefault}}
-      containers:
-        - name: server
-          image: {json.dumps(image)}
-          args: {json.dumps(arguments)}
-          env:
-            - name: LLAMA_API_KEY
-              valueFrom:
-                secretKeyRef: {{name: {name}, key: api-key}}
-          ports:
-            - {{name: http, containerPort: {PORT}}}
-          securityContext:
-            allowPrivilegeEscalation: false
-            readOnlyRootFilesystem: true
-            capabilities: {{drop: [ALL]}}
-          startupProbe:
-            httpGet: {{path: /health, port: http}}
-            periodSeconds: {_PERIOD}
-            failureThreshold: {tries}
-          readinessProbe:
-            httpGet: {{path: /health, port: http}}
-            periodSeconds: {_PERIOD}
-          resources:
-            requests:
-              cpu: "1"
-              memory: {memory_of(request.model)}Mi
-            limits:
-              memory: {memory_of(request.model)}Mi{gpu}
-          volumeMounts:
-            - {{name: model, mountPath: /models, readOnly: true}}
+    volumes = f"""\
       volumes:
         - name: model
           image:
             reference: {json.dumps(volume)}
             pullPolicy: IfNotPresent
----
-{_service(name)}"""
-
-
-def _service(name: str) -> str:
-    return f"""\
-apiVersion: v1
-kind: Service
-metadata:
-  name: {name}
-spec:
-  selector: {{app.kubernetes.io/name: {name}}}
-  ports:
-    - {{name: http, port: 80, targetPort: http}}
 """
+    return _manifests(
+        name,
+        image,
+        "httpGet: {path: /health, port: http}",
+        tries,
+        memory_of(request.model),
+        accelerator,
+        arguments=f"\n          args: {json.dumps(arguments)}",
+        mounts="\n          volumeMounts:\n            - {name: model, mountPath: /models, readOnly: true}",
+        volumes=volumes,
+    )
 
 
 def compose(deployment: Deployment) -> str:
@@ -271,12 +219,41 @@ services:
 
 def kubernetes(deployment: Deployment) -> str:
     """Return a Secret to fill in, a Deployment and a Service (Kubernetes API v1, apps/v1)."""
-    name, image = deployment.name, json.dumps(deployment.image)
     # The executable probes itself: the image has no other program, and engines that play this file without Kubernetes
     # run probes inside the container. Podman 4.3.1 runs a livenessProbe in a shell, which the image lacks, and restarts
     # forever. A server that hangs is not ready; one that exits is restarted.
     asked = f'exec: {{command: [/{deployment.entry}, --healthy, "{PORT}"]}}'
-    gpu = f"\n              {deployment.accelerator}: 1" if deployment.accelerator else ""
+    return _manifests(
+        deployment.name, deployment.image, asked, deployment.start_tries, deployment.memory, deployment.accelerator
+    )
+
+
+def _manifests(
+    name: str,
+    image: str,
+    asked: str,
+    tries: int,
+    memory: int,
+    accelerator: str | None,
+    *,
+    arguments: str = "",
+    mounts: str = "",
+    volumes: str = "",
+) -> str:
+    """Return a Deployment and a Service.
+
+    Args:
+        name: Of both.
+        image: Reference of the container's image.
+        asked: What a probe does, as YAML.
+        tries: Number of probes until a start counts as failed.
+        memory: In MiB.
+        accelerator: Resource name of a GPU; None for none.
+        arguments: Lines with the container's arguments.
+        mounts: Lines with the container's mounts.
+        volumes: Lines with the pod's volumes.
+    """
+    gpu = f"\n              {accelerator}: 1" if accelerator else ""
     return f"""\
 # kubectl create secret generic {name} --from-literal=api-key=… && kubectl apply -f this-file
 apiVersion: apps/v1
@@ -299,7 +276,7 @@ spec:
         seccompProfile: {{type: RuntimeDefault}}
       containers:
         - name: model
-          image: {image}
+          image: {json.dumps(image)}{arguments}
           env:
             - name: LLAMA_API_KEY
               valueFrom:
@@ -313,15 +290,23 @@ spec:
           startupProbe:
             {asked}
             periodSeconds: {_PERIOD}
-            failureThreshold: {deployment.start_tries}
+            failureThreshold: {tries}
           readinessProbe:
             {asked}
             periodSeconds: {_PERIOD}
           resources:
             requests:
               cpu: "1"
-              memory: {deployment.memory}Mi
+              memory: {memory}Mi
             limits:
-              memory: {deployment.memory}Mi{gpu}
----
-{_service(name)}"""
+              memory: {memory}Mi{gpu}{mounts}
+{volumes}---
+apiVersion: v1
+kind: Service
+metadata:
+  name: {name}
+spec:
+  selector: {{app.kubernetes.io/name: {name}}}
+  ports:
+    - {{name: http, port: 80, targetPort: http}}
+"""
