@@ -56,9 +56,9 @@ ALLOWED = {
     ("builtin/folder_destination.py", "Folder.write", "os.fsync"),
     ("builtin/folder_destination.py", "Folder.write", "replace"),
     # A pulled file in the output's landing folder, where nothing is read that was not checked; `commit_file` follows.
-    ("ops/publishing/pulling.py", "_write_around", "os.open"),
+    ("ops/publishing/finishing.py", "_write_around", "os.open"),
     ("store/cloning.py", "shifted", "os.open"),
-    ("ops/publishing/pulling.py", "_Remote.bring", "replace"),
+    ("ops/publishing/arrivals.py", "Remote.bring", "replace"),
     # A detached bundle on its way into the store, as above.
     ("ops/run/whole.py", "whole.attach", "open"),
     # What a server that is being checked printed; it has no name, and goes with its descriptor.

@@ -10,7 +10,7 @@ import click
 from lftool.cli.shared_options import chosen_policy, json_option, note, print_json, say, size_text, trust_options
 
 if TYPE_CHECKING:
-    from lftool.ops.publishing.pulling import PulledFile
+    from lftool.ops.publishing.finishing import PulledFile
 
 
 @click.command("pull")
