@@ -1,4 +1,4 @@
-"""`lftool export k8s --image-volume`: llama.cpp's server with the weights from an artifact in a registry."""
+"""`lftool export k8s --image-volume`: llama.cpp's server with the weights from an artifact; also as KServe wants it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,25 @@ import sys
 import pytest
 import yaml
 
+from lftool.builtin.deployments import label_of
+from lftool.models.digest import Digest
+
 IMAGE, ARTIFACT = "registry.example.com/llama-server:1", "registry.example.com/models/tiny:1"
 RUN = "\n[run]\ncontext = 64\ntemperature = 0.5\nmax_tokens = 9\n"
 
 
 @pytest.fixture
-def exported(plain_project):
+def export(plain_project):
     plain_project.write_recipe(plain_project.recipe.read_text() + RUN)
     plain_project.run("lock").assert_success()
     plain_project.run("build").assert_success()
-    bundle = "dist/tiny-1-plain.gguf"
-    return plain_project.run("export", "k8s", bundle, "--image", IMAGE, "--image-volume", ARTIFACT).assert_success()
+    asked = ("export", "k8s", "dist/tiny-1-plain.gguf", "--image", IMAGE, "--image-volume", ARTIFACT)
+    return lambda *more: plain_project.run(*asked, *more).assert_success()
+
+
+@pytest.fixture
+def exported(export):
+    return export()
 
 
 def test_the_weights_come_from_the_artifact_and_the_server_has_the_contract(exported):
@@ -32,6 +40,24 @@ def test_the_weights_come_from_the_artifact_and_the_server_has_the_contract(expo
     assert container["volumeMounts"] == [{"name": "model", "mountPath": "/models", "readOnly": True}]
     assert (service["kind"], deployment["metadata"]["name"]) == ("Service", "tiny-plain")
     assert "containerd 2 mounts images only" in exported.err
+
+
+def test_kserve_gets_the_same_pod(export):
+    deployment, _ = yaml.safe_load_all(export().out)
+    (service,) = yaml.safe_load_all(export("--kserve").out)
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    containers = [{**container, "name": "kserve-container"}]
+    assert service == {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "tiny-plain", "annotations": {"serving.kserve.io/deploymentMode": "Standard"}},
+        "spec": {"predictor": {"minReplicas": 1, **pod, "containers": containers}},
+    }
+
+
+def test_a_long_name_leaves_room_for_what_kserve_appends():
+    assert label_of("a" * 80, "b", most=53) == f"{'a' * 44}-{Digest.of(('a' * 80 + '-b').encode()).hex[:8]}"
 
 
 def test_what_is_no_reference_is_refused(plain_project):
@@ -63,3 +89,38 @@ for document in yaml.safe_load_all(open({str(tmp_path / "manifests.yaml")!r})):
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "Deployment\nService\n"
+
+
+# Every key of a document must be one of the class that KServe's client, or Kubernetes', has for it.
+KSERVE_KEYS = """
+import re, sys, kserve, kserve.models, kubernetes.client, yaml
+
+def walk(value, kind, path):
+    inner = re.fullmatch(r"(?:[Ll]ist\\[|[Dd]ict\\(str, |[Dd]ict\\[str, )(.+)[\\])]", kind)
+    if inner:
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return [wrong for key, item in items for wrong in walk(item, inner[1], f"{path}.{key}")]
+    made = getattr(kserve.models, kind, None) or getattr(kubernetes.client, kind, None)
+    if made is None or not isinstance(value, dict):
+        return [] if isinstance(value, (str, int)) else [path]
+    types = {made.attribute_map[name]: kind for name, kind in made.openapi_types.items()}
+    return [wrong for key, item in value.items() for wrong in
+            (walk(item, types[key], f"{path}.{key}") if key in types else [f"{path}.{key}"])]
+
+document = yaml.safe_load(sys.stdin)
+print(walk(document, "V1beta1InferenceService", "$"))
+document["spec"]["predictor"]["volumes"][0]["image"]["nonsense"] = 1
+print(walk(document, "V1beta1InferenceService", "$"))
+"""
+
+
+@pytest.mark.slow
+def test_kserve_s_own_client_knows_every_key(export, tmp_path):
+    """Its 0.21.0, with the Kubernetes client that it asks for."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "kserve"], check=True)
+    python = tmp_path / "kserve/bin/python"
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "kserve==0.21.0"]
+    subprocess.run(install, check=True)
+    shown = export("--kserve").out
+    done = subprocess.run([python, "-c", KSERVE_KEYS], input=shown, check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n['$.spec.predictor.volumes.0.image.nonsense']\n"

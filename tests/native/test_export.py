@@ -15,7 +15,7 @@ import yaml
 from tests.native.conftest import NAME, PROMPT, root_command, start
 
 from lftool.api import ModelSize
-from lftool.builtin.deployments import Deployment, compose, kubernetes, label_of, memory_of
+from lftool.builtin.deployments import Deployment, compose, kubernetes, label_of, memory_of, own_pod
 from lftool.errors import IntegrityError
 from lftool.testing import ExporterConformance, ExportExample
 
@@ -265,7 +265,7 @@ def test_a_bundle_for_a_device_asks_for_one(accelerator, resource):
     made = Deployment(
         name="m", image='i"\n: x', entry="m.llamafile", memory=64, accelerator=accelerator, start_tries=12
     )
-    deployment, _ = yaml.safe_load_all(kubernetes(made))
+    deployment, _ = yaml.safe_load_all(kubernetes(own_pod(made)))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["resources"]["limits"].get(accelerator) == resource
     assert container["image"] == 'i"\n: x'

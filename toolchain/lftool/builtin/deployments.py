@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from attrs.validators import optional
 
 from lftool.api import Digest, Export
@@ -21,6 +22,7 @@ _COLD_READ = 50 * 1000 * 1000  # bytes per second, assumed for the slowest disk
 _PERIOD = 5
 _MOUNTS = "CRI-O mounts artifacts since 1.33; containerd 2 mounts images only (issues 11381 and 11907)"
 _LABEL = 63  # maximum length of a label
+_SERVICE = len("-predictor")  # KServe appends it to the name of an InferenceService, for the name of its Service
 
 
 @frozen(kw_only=True)
@@ -58,16 +60,16 @@ def memory_of(size: ModelSize, companions: int = 0) -> int:
     return -(-needed // 64) * 64
 
 
-def label_of(name: str, target: str) -> str:
+def label_of(name: str, target: str, *, most: int = _LABEL) -> str:
     """Return a name for Kubernetes: an RFC 1035 label, which begins with a letter, as service names must.
 
-    A long name is cut and ends in eight digits of a digest, so that names stay distinct.
+    A long name is cut to `most` characters and ends in eight digits of a digest, so that names stay distinct.
     """
     whole = f"{name}-{target}"
     label = "".join(char if char.isalnum() else "-" for char in whole.lower()).strip("-")
     label = label if label[0].isalpha() else f"m-{label}"
-    if len(label) > _LABEL:
-        label = f"{label[: _LABEL - 9].strip('-')}-{Digest.of(whole.encode()).hex[:8]}"
+    if len(label) > most:
+        label = f"{label[: most - 9].strip('-')}-{Digest.of(whole.encode()).hex[:8]}"
     return label
 
 
@@ -116,6 +118,10 @@ class KubernetesOptions(ImageOptions):
             "metavar": "REF",
         },
     )
+    kserve: bool = field(
+        default=False,
+        metadata={"doc": "Write an InferenceService of KServe instead of a Deployment and a Service."},
+    )
 
 
 @frozen
@@ -137,14 +143,64 @@ class KubernetesExporter:
 
     def export(self, request: ExportRequest) -> Export:
         """Return the manifests. Without an image volume, raises UsageError if the bundle has no native runtime."""
-        if self.options.image_volume is None:
-            return Export(text=kubernetes(deployment_of(request, self.options.image)))
-        text = volume_deployment(request, self.options.image, self.options.image_volume)
-        return Export(text=text, notes=(_MOUNTS,))
+        options = self.options
+        notes = (_MOUNTS,) if options.image_volume is not None else ()
+        if options.image_volume is None:
+            pod = own_pod(deployment_of(request, options.image))
+        else:
+            pod = volume_pod(request, options.image, options.image_volume)
+        if not options.kserve:
+            return Export(text=kubernetes(pod), notes=notes)
+        name = label_of(request.bundle.name, request.bundle.target, most=_LABEL - _SERVICE)
+        return Export(text=inference_service(evolve(pod, name=name)), notes=notes)
 
 
-def volume_deployment(request: ExportRequest, image: str, volume: str) -> str:
-    """Return a Deployment and a Service in which llama.cpp's server reads the weights from an image volume.
+@frozen(kw_only=True)
+class Pod:
+    """What a pod runs. Lines of YAML begin with a line break and have the indentation of the pod's own keys.
+
+    Attributes:
+        name: A DNS label; also of the Secret with the API key.
+        image: Reference of the container's image.
+        asked: What a probe does, as YAML.
+        tries: Number of probes until a start counts as failed.
+        memory: In MiB.
+        accelerator: Resource name of a GPU; None for none.
+        arguments: Lines with the container's arguments.
+        mounts: Lines with the container's mounts.
+        volumes: Lines with the pod's volumes.
+    """
+
+    name: str
+    image: str
+    asked: str
+    tries: int
+    memory: int
+    accelerator: str | None
+    arguments: str = ""
+    mounts: str = ""
+    volumes: str = ""
+
+
+def own_pod(deployment: Deployment) -> Pod:
+    """Return a pod of the bundle's own image.
+
+    The executable probes itself: the image has no other program, and engines that play this file without Kubernetes run
+    probes inside the container. Podman 4.3.1 runs a livenessProbe in a shell, which the image lacks, and restarts
+    forever. A server that hangs is not ready; one that exits is restarted.
+    """
+    return Pod(
+        name=deployment.name,
+        image=deployment.image,
+        asked=f'exec: {{command: [/{deployment.entry}, --healthy, "{PORT}"]}}',
+        tries=deployment.start_tries,
+        memory=deployment.memory,
+        accelerator=deployment.accelerator,
+    )
+
+
+def volume_pod(request: ExportRequest, image: str, volume: str) -> Pod:
+    """Return a pod in which llama.cpp's server reads the weights from an image volume.
 
     Args:
         request: The bundle.
@@ -152,30 +208,26 @@ def volume_deployment(request: ExportRequest, image: str, volume: str) -> str:
         volume: Reference of the artifact: the GGUF has the name that `lftool push` gives it.
     """
     bundle = request.bundle
-    name, file = label_of(bundle.name, bundle.target), f"{bundle.name}-{bundle.version}-{bundle.target}.gguf"
+    file = f"{bundle.name}-{bundle.version}-{bundle.target}.gguf"
     arguments = ["--model", f"/models/{file}", "--host", "0.0.0.0", "--port", str(PORT)]  # noqa: S104 - in a pod
     for key, option in ARGUMENTS.items():
         if bundle.run.get(key) is not None:
             arguments += [f"--{option}", str(bundle.run[key])]
-    tries = 12 + request.model.weights // (_COLD_READ * _PERIOD)
-    accelerator = _ACCELERATORS.get(bundle.backend)
-    volumes = f"""\
-      volumes:
-        - name: model
-          image:
-            reference: {json.dumps(volume)}
-            pullPolicy: IfNotPresent
-"""
-    return _manifests(
-        name,
-        image,
-        "httpGet: {path: /health, port: http}",
-        tries,
-        memory_of(request.model),
-        accelerator,
-        arguments=f"\n          args: {json.dumps(arguments)}",
-        mounts="\n          volumeMounts:\n            - {name: model, mountPath: /models, readOnly: true}",
-        volumes=volumes,
+    return Pod(
+        name=label_of(bundle.name, bundle.target),
+        image=image,
+        asked="httpGet: {path: /health, port: http}",
+        tries=12 + request.model.weights // (_COLD_READ * _PERIOD),
+        memory=memory_of(request.model),
+        accelerator=_ACCELERATORS.get(bundle.backend),
+        arguments=f"\n    args: {json.dumps(arguments)}",
+        mounts="\n    volumeMounts:\n      - {name: model, mountPath: /models, readOnly: true}",
+        volumes=f"""
+volumes:
+  - name: model
+    image:
+      reference: {json.dumps(volume)}
+      pullPolicy: IfNotPresent""",
     )
 
 
@@ -217,43 +269,9 @@ services:
 """
 
 
-def kubernetes(deployment: Deployment) -> str:
-    """Return a Secret to fill in, a Deployment and a Service (Kubernetes API v1, apps/v1)."""
-    # The executable probes itself: the image has no other program, and engines that play this file without Kubernetes
-    # run probes inside the container. Podman 4.3.1 runs a livenessProbe in a shell, which the image lacks, and restarts
-    # forever. A server that hangs is not ready; one that exits is restarted.
-    asked = f'exec: {{command: [/{deployment.entry}, --healthy, "{PORT}"]}}'
-    return _manifests(
-        deployment.name, deployment.image, asked, deployment.start_tries, deployment.memory, deployment.accelerator
-    )
-
-
-def _manifests(
-    name: str,
-    image: str,
-    asked: str,
-    tries: int,
-    memory: int,
-    accelerator: str | None,
-    *,
-    arguments: str = "",
-    mounts: str = "",
-    volumes: str = "",
-) -> str:
-    """Return a Deployment and a Service.
-
-    Args:
-        name: Of both.
-        image: Reference of the container's image.
-        asked: What a probe does, as YAML.
-        tries: Number of probes until a start counts as failed.
-        memory: In MiB.
-        accelerator: Resource name of a GPU; None for none.
-        arguments: Lines with the container's arguments.
-        mounts: Lines with the container's mounts.
-        volumes: Lines with the pod's volumes.
-    """
-    gpu = f"\n              {accelerator}: 1" if accelerator else ""
+def kubernetes(pod: Pod) -> str:
+    """Return a Deployment and a Service, and how to make the Secret (Kubernetes API v1, apps/v1)."""
+    name = pod.name
     return f"""\
 # kubectl create secret generic {name} --from-literal=api-key=… && kubectl apply -f this-file
 apiVersion: apps/v1
@@ -269,38 +287,8 @@ spec:
     metadata:
       labels: {{app.kubernetes.io/name: {name}}}
     spec:
-      automountServiceAccountToken: false
-      securityContext:
-        runAsNonRoot: true
-        runAsUser: {USER}
-        seccompProfile: {{type: RuntimeDefault}}
-      containers:
-        - name: model
-          image: {json.dumps(image)}{arguments}
-          env:
-            - name: LLAMA_API_KEY
-              valueFrom:
-                secretKeyRef: {{name: {name}, key: api-key}}
-          ports:
-            - {{name: http, containerPort: {PORT}}}
-          securityContext:
-            allowPrivilegeEscalation: false
-            readOnlyRootFilesystem: true
-            capabilities: {{drop: [ALL]}}
-          startupProbe:
-            {asked}
-            periodSeconds: {_PERIOD}
-            failureThreshold: {tries}
-          readinessProbe:
-            {asked}
-            periodSeconds: {_PERIOD}
-          resources:
-            requests:
-              cpu: "1"
-              memory: {memory}Mi
-            limits:
-              memory: {memory}Mi{gpu}{mounts}
-{volumes}---
+{textwrap.indent(_pod_spec(pod, "model"), "      ")}
+---
 apiVersion: v1
 kind: Service
 metadata:
@@ -310,3 +298,62 @@ spec:
   ports:
     - {{name: http, port: 80, targetPort: http}}
 """
+
+
+def inference_service(pod: Pod) -> str:
+    """Return an InferenceService with a container of its own, and how to make the Secret.
+
+    An image volume stands in the pod, since `storageUri: oci+native://…` mounts only the folder `models` of an image,
+    and an artifact that was pushed has none. Knative, KServe's other way to deploy, refuses image volumes.
+    Source: KServe, docs/samples/storage/oci-image-volume/README.md, August 2026.
+    """
+    name = pod.name
+    return f"""\
+# kubectl create secret generic {name} --from-literal=api-key=… && kubectl apply -f this-file
+apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata:
+  name: {name}
+  annotations: {{serving.kserve.io/deploymentMode: Standard}}
+spec:
+  predictor:
+    minReplicas: 1
+{textwrap.indent(_pod_spec(pod, "kserve-container"), "    ")}
+"""
+
+
+def _pod_spec(pod: Pod, container: str) -> str:
+    """Return the keys of a pod's specification."""
+    gpu = f"\n        {pod.accelerator}: 1" if pod.accelerator else ""
+    return f"""\
+automountServiceAccountToken: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: {USER}
+  seccompProfile: {{type: RuntimeDefault}}
+containers:
+  - name: {container}
+    image: {json.dumps(pod.image)}{pod.arguments}
+    env:
+      - name: LLAMA_API_KEY
+        valueFrom:
+          secretKeyRef: {{name: {pod.name}, key: api-key}}
+    ports:
+      - {{name: http, containerPort: {PORT}}}
+    securityContext:
+      allowPrivilegeEscalation: false
+      readOnlyRootFilesystem: true
+      capabilities: {{drop: [ALL]}}
+    startupProbe:
+      {pod.asked}
+      periodSeconds: {_PERIOD}
+      failureThreshold: {pod.tries}
+    readinessProbe:
+      {pod.asked}
+      periodSeconds: {_PERIOD}
+    resources:
+      requests:
+        cpu: "1"
+        memory: {pod.memory}Mi
+      limits:
+        memory: {pod.memory}Mi{gpu}{pod.mounts}{pod.volumes}"""
