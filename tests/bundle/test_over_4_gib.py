@@ -206,3 +206,9 @@ def test_inspect_reads_it(far, project):
     with zipfile.ZipFile(far) as file:
         assert str(DRAFT_SIZE) in json.dumps(found)
         assert all(name in json.dumps(found) for name in file.namelist()[:-1])
+
+
+def test_inspect_reads_one_whose_lock_it_cannot_read(far, project):
+    """Only where the chat template came from stands in the lock."""
+    assert project.run("inspect", far, "--json").assert_success().json()["template"]["from_source"] is None
+    assert "template   of unknown origin, sha256 " in project.run("inspect", far).assert_success().out

@@ -134,9 +134,13 @@ def executable(story, tmp_path) -> Path:
     return tmp_path / "runtime"
 
 
+# Debian's users do not have the folder of it in their PATH.
+CHROOT = shutil.which("chroot", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or "chroot"
+
+
 def root_command(root: Path, *command: str) -> list[str]:
     """Return what runs a command in a root of its own."""
-    change = ["chroot", str(root), *command]
+    change = [CHROOT, str(root), *command]
     return change if os.geteuid() == 0 else ["unshare", "--map-root-user", *change]
 
 

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tests.native.conftest import NAME, PROMPT, RECIPE, make_project, root_command, start
+from tests.native.conftest import CHROOT, NAME, PROMPT, RECIPE, make_project, root_command, start
 
 SAYS = "on the processor ({}), weights mapped where they lie\n"
 LEVELS = ("x86-64-v1", "x86-64-v3", "x86-64-v4")
@@ -100,7 +100,7 @@ def test_it_needs_no_place_to_write(empty_root, tmp_path):
     (empty_root / "tmp").mkdir()
     script = (
         f"mount --bind {empty_root} {empty_root} && mount -t tmpfs -o size=16m none {empty_root}/tmp"
-        f" && mount -o remount,ro,bind {empty_root} && chroot {empty_root} /story.llamafile -p '{PROMPT}' --max-tokens 8"
+        f" && mount -o remount,ro,bind {empty_root} && {CHROOT} {empty_root} /story.llamafile -p '{PROMPT}' --max-tokens 8"
         f" && find {empty_root}/tmp -type f"
     )
     done = start("unshare", "--mount", "sh", "-c", script, env=os.environ)

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -336,7 +337,8 @@ def test_archive_keeps_the_scripts_and_nothing_else(archive):
 @pytest.mark.slow
 def test_it_is_what_the_script_itself_makes(sdist, convert, tmp_path):
     """`convert_hf_to_gguf.py` as a person would run it."""
-    shutil.unpack_archive(sdist, tmp_path / "unpacked", filter="data")
+    filtered = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python before 3.11.4 has none
+    shutil.unpack_archive(sdist, tmp_path / "unpacked", **filtered)
     script = next((tmp_path / "unpacked").glob("*/vendor/llama.cpp/convert_hf_to_gguf.py"))
     out = tmp_path / "theirs.gguf"
     command = [sys.executable, script, STORY, "--outtype", "bf16", "--outfile", out]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lftool.ops.bundles.inspect import Inspection
 
 
+_ORIGINS = {True: "the source's", False: "the recipe's", None: "of unknown origin"}
 _DOES = {"generates": "text generation", "embeds": "text embedding", "ranks": "reranking"}
 
 
@@ -104,7 +105,7 @@ def _show(found: Inspection, fingerprint: str | None) -> None:
     if fingerprint is not None:
         say(f"             {fingerprint}")
     if found.template is not None:
-        origin = "the source's" if found.template.from_source else "the recipe's"
+        origin = _ORIGINS[found.template.from_source]
         say(f"  template   {origin}, sha256 {found.template.sha256.hex[:16]}…")
         for text in found.template.lints:
             say("             ", (text, "caution"))

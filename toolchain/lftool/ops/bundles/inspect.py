@@ -10,6 +10,7 @@ from attrs import frozen
 from lftool.bundle.bundle_files import opened
 from lftool.bundle.contents import weights_header
 from lftool.codec.locks import parse_lock
+from lftool.errors import LockError
 from lftool.formats.gguf_read import GGUFHeader
 from lftool.formats.model_kind import ModelKind, model_kind
 from lftool.host.rendering import template_lints
@@ -27,12 +28,12 @@ class ChatTemplate:
 
     Attributes:
         sha256: Digest of its text.
-        from_source: Whether it came with the weights, and not from the recipe.
+        from_source: Whether it came with the weights, and not from the recipe; None if the lock cannot be read.
         lints: What is worth a look, a sentence each.
     """
 
     sha256: Digest
-    from_source: bool
+    from_source: bool | None
     lints: tuple[str, ...]
 
 
@@ -86,7 +87,14 @@ def _template(header: GGUFHeader, bundle: Bundle) -> ChatTemplate | None:
     text = header.metadata.get("tokenizer.chat_template")
     if not isinstance(text, str):
         return None
-    lock = parse_lock(bundle.read_member(LOCK_PATH), f"{bundle.name}: {LOCK_PATH}")
+    return ChatTemplate(sha256=Digest.of(text.encode()), from_source=_from_source(bundle), lints=template_lints(text))
+
+
+def _from_source(bundle: Bundle) -> bool | None:
+    """Return whether the template is the source's; None if this lftool cannot read the lock, as of a newer one."""
+    try:
+        lock = parse_lock(bundle.read_member(LOCK_PATH), f"{bundle.name}: {LOCK_PATH}")
+    except LockError:
+        return None
     locked = lock.targets.get(bundle.manifest.target)
-    own = locked is not None and locked.metadata is not None and locked.metadata.template is not None
-    return ChatTemplate(sha256=Digest.of(text.encode()), from_source=not own, lints=template_lints(text))
+    return locked is None or locked.metadata is None or locked.metadata.template is None
