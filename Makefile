@@ -14,7 +14,11 @@ WHEELHOUSE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lftool-dev/wheels
 NATIVE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lftool-dev/native
 # Real models, unpacked; data of others, of which nothing is committed.
 MODELS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lftool-dev/models
-LLAMA_CMAKE_ARGS := -DCMAKE_C_FLAGS=-ffp-contract=off -DCMAKE_CXX_FLAGS=-ffp-contract=off
+# Without AMX: GCC leaves out most of the tile configuration that llama.cpp loads, and the first product of quantised weights
+# ends in "Illegal instruction" (seen with GCC 12.2 and 0.3.36; ggml-org/llama.cpp#26954). Compilers that know no AMX need no flag.
+NO_AMX := $(shell echo | cc -mno-amx-tile -E -x c - >/dev/null 2>&1 && echo "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16")
+LLAMA_FLAGS := $(strip -ffp-contract=off $(NO_AMX))
+LLAMA_CMAKE_ARGS := -DCMAKE_C_FLAGS='$(LLAMA_FLAGS)' -DCMAKE_CXX_FLAGS='$(LLAMA_FLAGS)'
 
 .PHONY: help
 help: ## this list
@@ -27,7 +31,7 @@ $(VENV)/base: requirements/dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	@touch $@
 
-$(VENV)/llama-cpp: $(VENV)/base requirements/llama-cpp.lock tools/build_llama_cpp.py
+$(VENV)/llama-cpp: $(VENV)/base requirements/llama-cpp.lock tools/build_llama_cpp.py Makefile
 	@$(BIN)/python tools/build_llama_cpp.py --wheelhouse "$(WHEELHOUSE)" --cmake-args "$(LLAMA_CMAKE_ARGS)"
 	@touch $@
 

@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "ca325c5bb4c32adbb28f1931b99a7f69ae2419713f2c4425199576609a120a8f"
-RUNTIME = "70500c6d9dd7777ba714e1227e5b9674a780bb5a9bca8c2a9f0017720beecc86"
+RUNNER = "f5075edc30dcdc6a4d5031f460c70d951ddf864d0a2bba153eee7faaffd91cd4"
+RUNTIME = "3e9c4a6d7bd19b24a5e5f0c35292c97cb6f8c17dc536e0a96071629297b946de"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

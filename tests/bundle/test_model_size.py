@@ -74,6 +74,14 @@ def test_the_cache_holds_keys_and_values_of_every_head_in_16_bits(keys, size):
     assert cache_of(embedding_length=64, **attention) == size
 
 
+@pytest.mark.parametrize(
+    ("kind", "size"), [("f32", 4 * 256), ("bf16", 2 * 256), ("q8_0", 34 * 256 // 32), ("q4_0", 18 * 256 // 32)]
+)
+def test_the_cache_is_of_the_contracts_type(kind, size):
+    found = size_of(RunContract(cache_type=kind), embedding_length=128, attention__head_count=1)
+    assert found.cache == (size,)
+
+
 def test_a_model_without_width_has_no_cache():
     assert cache_of(attention__head_count=1) == 0
 

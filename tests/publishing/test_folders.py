@@ -211,6 +211,16 @@ def test_two_pulls_into_one_folder_wait_for_each_other(folder):
         ("pull", "dist", "'dist' has no scheme"),
         ("push", "file://shelf", "names no folder"),
         ("push", "oci://127.0.0.1:99999/a:1", "expected oci://REGISTRY/REPOSITORY:TAG"),
+        (
+            "pull",
+            "https://me:word@host.example/a.gguf",
+            "error: user information is refused: others could read it in logs and lists of processes\n",
+        ),
+        (
+            "pull",
+            "https://host.example/a.gguf?token=1",
+            "error: a query string is refused: others could read it in logs and lists of processes\n",
+        ),
         ("pull", "oci://127.0.0.1:99999/a:1", "expected oci://REGISTRY/REPOSITORY:TAG"),
         ("push", "oci://me:hunter2@127.0.0.1:9/a:1", "a user name in the address is refused"),
     ],
@@ -219,6 +229,12 @@ def test_a_wrong_address(folder, command, uri, says):
     done = folder.run(command, uri, *(["dist"] if command == "push" else ["-o", "back"]))
     assert (done.status, says in done.err, "hunter2" in done.err) == (2, True, False), done.err
     assert not (folder.root / "back").exists()
+
+
+def test_a_place_that_does_not_answer_is_called_by_its_address(folder):
+    done = folder.run("pull", "http://127.0.0.1:1/a.gguf", "-o", "back", env={"LFTOOL_FETCH_ATTEMPTS": "1"})
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("error: http://127.0.0.1:1/a.gguf: gave up; the last one: http://127.0.0.1:1/a.gguf: ")
 
 
 def test_an_option_of_another_destination(folder):

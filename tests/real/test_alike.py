@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.native.conftest import seed
 
 from lftool.testing import ProjectFolder
 
@@ -94,6 +95,11 @@ def test_the_template_is_the_recipe_s(answer, project):
 
 def test_xllamacpp(project, answer):
     assert said(project, "--engine", "xllamacpp") == answer
+
+
+def test_the_native_runtime(project, answer):
+    seed(project.home)
+    assert said(project, "--engine", "native") == answer
 
 
 OVERRULED = """\

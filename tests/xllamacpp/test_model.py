@@ -67,6 +67,22 @@ def test_an_answer_comes_in_pieces_and_says_why_it_ends(model):
     assert model.n_tokens == len(model.tokens_of("Once upon a time", special=True)) + 6
 
 
+@pytest.mark.parametrize("stop", [(), ("a girl",)], ids=["none", "held back"])
+def test_an_answer_ends_at_a_token_which_is_not_shown(engine, runner, stop):
+    whole = Model(engine, renderer(runner, "", {}, {}), "", CONTEXT)
+    (token,) = whole.tokens_of("girl", special=False)
+    model = attrs.evolve(whole, ends=frozenset([token]))
+    pieces = said(model, stop=stop, most=60)
+    assert "".join(piece.text for piece in pieces).strip() == "there was a"
+    assert [piece.finish for piece in pieces] == [None] * (len(pieces) - 1) + ["stop"]
+
+
+def test_an_answer_is_held_to_the_contracts_grammar(engine, runner):
+    model = Model(engine, renderer(runner, "", {}, {}), "", CONTEXT)
+    pieces = said(model, grammar='root ::= "yes" | "no"', most=60)
+    assert "".join(piece.text for piece in pieces) in {"yes", "no"}
+
+
 def test_an_answer_ends_at_a_stop_string_which_is_not_shown(model):
     pieces = said(model, stop=("girl",), most=60)
     assert "".join(piece.text for piece in pieces).strip() == "there was a"

@@ -133,11 +133,13 @@ if TYPE_CHECKING:
         UsageError,
     )
     from lftool.formats.model_kind import Does
+    from lftool.models.answer_schemas import check_answer_schema
     from lftool.models.digest import Artifact, Digest
     from lftool.models.globs import is_chosen
     from lftool.models.lock import check_relative_path
     from lftool.models.manifest import RUNNER_PATH, WEIGHTS_PATH
     from lftool.models.policy import P256
+    from lftool.models.run_keys import RUN_KEYS
     from lftool.models.terminal import Style, folded, has_colors, styled, verbosity
     from lftool.models.terminal_text import printable
 
@@ -148,6 +150,7 @@ __all__ = [
     "LFTOOL_API_VERSION",
     "P256",
     "RUNNER_PATH",
+    "RUN_KEYS",
     "WEIGHTS_PATH",
     "Anonymous",
     "Arithmetic",
@@ -274,6 +277,7 @@ __all__ = [
     "VerifierType",
     "WorkStopped",
     "canonical_json",
+    "check_answer_schema",
     "check_relative_path",
     "decode_utf8",
     "folded",
@@ -419,11 +423,13 @@ _MODULES = {
         "UsageError",
     ),
     "lftool.formats.model_kind": ("Does",),
+    "lftool.models.answer_schemas": ("check_answer_schema",),
     "lftool.models.digest": ("Artifact", "Digest"),
     "lftool.models.globs": ("is_chosen",),
     "lftool.models.lock": ("check_relative_path",),
     "lftool.models.manifest": ("RUNNER_PATH", "WEIGHTS_PATH"),
     "lftool.models.policy": ("P256",),
+    "lftool.models.run_keys": ("RUN_KEYS",),
     "lftool.models.terminal": ("Style", "folded", "has_colors", "styled", "verbosity"),
     "lftool.models.terminal_text": ("printable",),
 }

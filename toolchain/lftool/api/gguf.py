@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lftool.formats.dequantize import Levels, decode_block
     from lftool.formats.file_types import FILE_TYPES
     from lftool.formats.ggml_types import GGML_TYPES
+    from lftool.formats.gguf_arrays import text_array
     from lftool.formats.gguf_read import GGUFArray, GGUFHeader, GGUFTensor, padding, read_gguf
     from lftool.formats.gguf_write import TensorData, copied_header, metadata_entry, write_gguf
     from lftool.formats.imatrix import read_imatrix
@@ -42,6 +43,7 @@ __all__ = [
     "read_gguf",
     "read_imatrix",
     "read_safetensors",
+    "text_array",
     "write_gguf",
     "write_probe_imatrix",
     "write_probe_model",
@@ -55,6 +57,7 @@ _MODULES = {
     "lftool.formats.dequantize": ("Levels", "decode_block"),
     "lftool.formats.file_types": ("FILE_TYPES",),
     "lftool.formats.ggml_types": ("GGML_TYPES",),
+    "lftool.formats.gguf_arrays": ("text_array",),
     "lftool.formats.gguf_read": ("GGUFArray", "GGUFHeader", "GGUFTensor", "padding", "read_gguf"),
     "lftool.formats.gguf_write": ("TensorData", "copied_header", "metadata_entry", "write_gguf"),
     "lftool.formats.imatrix": ("read_imatrix",),

@@ -19,6 +19,7 @@ from attrs.validators import ge, in_
 from lftool.api.lazy import Lazy
 from lftool.formats.model_kind import Does
 from lftool.models.globs import parse_glob
+from lftool.models.run_keys import FIRST_RUN_KEYS
 
 if TYPE_CHECKING:
     from attrs import Attribute
@@ -230,6 +231,9 @@ class BackendType(ConfigurableRecord):
         engine: Name of what computes, such as `llama-cpp-python`; empty if the backend has no other.
         module: Module of the engine, which must be installed for `launch` and `load`; empty if there is none to look for.
         loads: Whether its `load` tries models before they are locked.
+        applies: Keys of the run contract that its `launch` applies, API 2.1; a bundle that sets another is not started with
+            it. By default those of API 2.0, which has no `reasoning`, `grammar`, `json_schema`, `stop_tokens`, `cache_type`
+            and RoPE.
         preference: If several backends are available, `--backend auto` takes the one with the highest preference. The
             processor has 1, our accelerators have 10.
         options: Class of `[backends.NAME]` in the user's configuration.
@@ -239,6 +243,7 @@ class BackendType(ConfigurableRecord):
     engine: str = ""
     module: str = ""
     loads: bool = False
+    applies: tuple[str, ...] = FIRST_RUN_KEYS
     preference: int = 0
     factory: Callable[..., Backend]
 
@@ -276,12 +281,15 @@ class RuntimeType(Record):
             lock names the resulting executable. Otherwise, `factory` makes a `Runtime`.
         backend: Backend of a compiled runtime. Recipes write `runtime = "native"` for every backend.
         requests: How many requests its server answers concurrently, each with the context length of the recipe.
+        applies: Keys of the run contract that it applies, API 2.1; a recipe that sets another cannot have it. By default
+            those of API 2.0, as of `BackendType`.
     """
 
     number: int
     compiled: bool = False
     backend: str | None = None
     requests: int = field(default=1, validator=ge(1))
+    applies: tuple[str, ...] = FIRST_RUN_KEYS
     factory: Callable[[], Runtime | CompiledRuntime]
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import (
+    RUN_KEYS,
     CheckType,
     ConverterType,
     DestinationType,
@@ -111,6 +112,7 @@ def lftool_runtimes() -> Iterator[RuntimeType]:
         name="python",
         number=1,
         summary="a shell script that hands over to Python 3",
+        applies=RUN_KEYS,
         factory=lazily("lftool.builtin.python_runtime:PythonRuntime"),
     )
 

@@ -11,7 +11,7 @@ from attrs.validators import optional
 
 from lftool.api import Digest, Export
 from lftool.builtin.container import PORT, USER, entry_name, reference, require_native
-from lftool.builtin.presets import ARGUMENTS
+from lftool.builtin.llama_arguments import llama_arguments, lost_notes
 
 if TYPE_CHECKING:
     from lftool.api import ExportRequest, ModelSize
@@ -144,7 +144,7 @@ class KubernetesExporter:
     def export(self, request: ExportRequest) -> Export:
         """Return the manifests. Without an image volume, raises UsageError if the bundle has no native runtime."""
         options = self.options
-        notes = (_MOUNTS,) if options.image_volume is not None else ()
+        notes = () if options.image_volume is None else (_MOUNTS, *lost_notes(request.bundle.run))
         if options.image_volume is None:
             pod = own_pod(deployment_of(request, options.image))
         else:
@@ -210,9 +210,8 @@ def volume_pod(request: ExportRequest, image: str, volume: str) -> Pod:
     bundle = request.bundle
     file = f"{bundle.name}-{bundle.version}-{bundle.target}.gguf"
     arguments = ["--model", f"/models/{file}", "--host", "0.0.0.0", "--port", str(PORT)]  # noqa: S104 - in a pod
-    for key, option in ARGUMENTS.items():
-        if bundle.run.get(key) is not None:
-            arguments += [f"--{option}", str(bundle.run[key])]
+    for option, value in llama_arguments(bundle.run).items():
+        arguments += [f"--{option}", value.replace("$(", "$$(")]  # which Kubernetes would expand
     return Pod(
         name=label_of(bundle.name, bundle.target),
         image=image,

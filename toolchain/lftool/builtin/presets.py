@@ -11,22 +11,12 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from lftool.api import Export, UsageError
+from lftool.builtin.llama_arguments import llama_arguments, lost_notes
 
 if TYPE_CHECKING:
     from lftool.api import ExportRequest
 
-# Keys of the run contract, and llama.cpp's arguments.
-ARGUMENTS = {
-    "context": "ctx-size",
-    "max_tokens": "n-predict",
-    "seed": "seed",
-    "temperature": "temp",
-    "top_k": "top-k",
-    "top_p": "top-p",
-    "min_p": "min-p",
-    "repeat_penalty": "repeat-penalty",
-}
-_NOT_THERE = {"system": "a system prompt", "stop": "strings that end an answer"}
+_BREAKS = "\n\r#;"  # end a value: a comment goes on to the end of the line
 
 
 @frozen(kw_only=True)
@@ -56,7 +46,7 @@ class PresetExporter:
         """Return the file.
 
         Raises:
-            UsageError: The bundle is no GGUF, or a name has a line break or a bracket.
+            UsageError: The bundle is no GGUF, or a name has a line break, a bracket, `#` or `;`.
         """
         bundle = request.bundle
         if bundle.runtime and self.options.path is None:
@@ -67,10 +57,15 @@ class PresetExporter:
         path = self.options.path or str(bundle.path.absolute())
         section = self.options.section or f"{bundle.name}-{bundle.version}-{bundle.target}"
         for text in (path, section):
-            if any(character in text for character in "\n\r[]"):
-                raise UsageError(f"{text!r} cannot stand in a preset: it has a line break or a bracket")
+            if any(character in text for character in f"{_BREAKS}[]"):
+                raise UsageError(f"{text!r} cannot stand in a preset: it has a line break, a bracket, # or ;")
+        arguments = {name: value.strip() for name, value in llama_arguments(bundle.run).items()}
+        whole = {name: value for name, value in arguments.items() if not any(item in value for item in _BREAKS)}
         lines = ["version = 1", "", f"[{section}]", f"model = {path}"]
-        lines += [f"{name} = {bundle.run[key]}" for key, name in ARGUMENTS.items() if bundle.run.get(key) is not None]
-        lost = [text for key, text in _NOT_THERE.items() if bundle.run.get(key)]
-        notes = (f"llama-server has no argument for {' and '.join(lost)}: clients have to send them",) if lost else ()
-        return Export(text="\n".join(lines) + "\n", notes=notes)
+        lines += [f"{name} = {value}" for name, value in whole.items()]
+        broken = [
+            f"a preset cannot hold a {name} of several lines, or with # or ;: clients have to send it"
+            for name in arguments
+            if name not in whole
+        ]
+        return Export(text="\n".join(lines) + "\n", notes=(*lost_notes(bundle.run), *broken))

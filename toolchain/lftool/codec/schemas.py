@@ -10,6 +10,7 @@ import attrs
 
 from lftool.models.checks import CheckSpec
 from lftool.models.digest import Digest
+from lftool.models.gbnf import MOST_CHARACTERS
 from lftool.models.lock import Lock
 from lftool.models.manifest import BundleManifest
 from lftool.models.names import MAX_PATH, NAME_PATTERN
@@ -136,6 +137,11 @@ _LIMITS: dict[tuple[str, str], dict[str, Any]] = {
     ("RunContract", "top_p"): {"minimum": 0, "maximum": 1},
     ("RunContract", "min_p"): {"minimum": 0, "maximum": 1},
     ("RunContract", "repeat_penalty"): {"minimum": 0.01, "maximum": 100},
+    ("RunContract", "rope_scale"): {"minimum": 1, "maximum": 1000},
+    ("RunContract", "rope_freq_base"): {"minimum": 1, "maximum": 1_000_000_000},
+    ("RunContract", "yarn_original_context"): {"minimum": 1, "maximum": 2**31 - 1},
+    ("RunContract", "grammar"): {"maxLength": MOST_CHARACTERS},
+    ("RunContract", "stop_tokens"): {"maxItems": 64, "uniqueItems": True, "items": {"type": "string", "minLength": 1}},
     ("LockedSource", "files"): {"minItems": 1},
     ("LockedFile", "path"): _RELATIVE,
     ("LockedFile", "size"): _SIZE,

@@ -22,6 +22,7 @@ from lftool.models.lock import LOCK_NAME, RECIPE_NAME
 from lftool.models.recipe import SourceSpec
 from lftool.ops.found_model import bundle_name, describe
 from lftool.ops.project import Project
+from lftool.pipeline.sources.called import Called
 from lftool.pipeline.sources.resolve import ask
 from lftool.store.durable import write_durably
 from lftool.store.places import cache_root
@@ -132,7 +133,7 @@ def remote_model(text: str, ports: Ports) -> NamedModel:
     if uri.partition("#")[0].partition("?")[0].endswith(".gguf"):
         title = uri.partition("#")[0].partition("?")[0].rpartition("/")[2][:-5]
         return NamedModel(uri=uri, name=bundle_name(title) or "model")
-    _, found = ask(SourceSpec(uri=uri), "base", ports)
+    _, found = ask(SourceSpec(uri=uri), Called("base", uri), ports)
     include, told = _chosen([file.path for file in found.files], tag, uri)
     title = whole_name(include[0]).rpartition("/")[2][:-5] if include else re.split(r"[@?#]", uri)[0].rpartition("/")[2]
     return NamedModel(uri=uri, include=include, name=bundle_name(title) or "model", told=told)

@@ -10,6 +10,7 @@ from attrs import frozen
 from lftool.models.recipe import SourceSpec
 from lftool.ops.lock_check import check_lock
 from lftool.pipeline.parallel import in_parallel
+from lftool.pipeline.sources.called import Called
 from lftool.pipeline.sources.resolve import ask
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _differs(
 def _state(name: str, locked: LockedSource, ports: Ports) -> SourceState:
     options = ports.source_options.get(name, {})
     spec = SourceSpec(uri=locked.uri, include=locked.include, exclude=locked.exclude, options=options)
-    reader, found = ask(spec, name, ports)
+    reader, found = ask(spec, Called(name), ports)
     old = {file.path: file for file in locked.files}
     new = {file.path: file for file in found.files}
     changed, unknown = set(old.keys() - new.keys()), False

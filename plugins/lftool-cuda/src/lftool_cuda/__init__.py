@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lftool.api import BackendType, QuantizerType, RuntimeType, hookimpl, lazily
 from lftool.api.gguf import MixtureOptions
+from lftool_llamacpp.applied import APPLIED
 from lftool_llamacpp.flavours import REQUESTS
 from lftool_strict.mixture import MIXTURE
 from lftool_strict.quantizer import OFFERED
@@ -38,6 +39,7 @@ def lftool_backends() -> Iterator[BackendType]:
         module="llama_cpp",
         loads=True,
         preference=10,
+        applies=APPLIED,
         factory=lazily("lftool_cuda.backend:CUDABackend"),
     )
 
@@ -52,6 +54,7 @@ def lftool_runtimes() -> Iterator[RuntimeType]:
         compiled=True,
         backend="cuda",
         requests=REQUESTS,
+        applies=APPLIED,
         factory=_native,
     )
 

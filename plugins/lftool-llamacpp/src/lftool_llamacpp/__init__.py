@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lftool.api import BackendType, ConverterType, QuantizerType, RuntimeType, SourceType, hookimpl, lazily
 from lftool.api.gguf import FILE_TYPES
+from lftool_llamacpp.applied import APPLIED
 from lftool_llamacpp.flavours import REQUESTS
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def lftool_runtimes() -> Iterator[RuntimeType]:
         compiled=True,
         backend="cpu",
         requests=REQUESTS,
+        applies=APPLIED,
         factory=_native,
     )
     yield RuntimeType(
@@ -112,6 +114,7 @@ def lftool_runtimes() -> Iterator[RuntimeType]:
         compiled=True,
         backend="cpu",
         requests=REQUESTS,
+        applies=APPLIED,
         factory=_native_ui,
     )
 
@@ -126,5 +129,6 @@ def lftool_backends() -> Iterator[BackendType]:
         module="llama_cpp",
         loads=True,
         preference=1,
+        applies=APPLIED,
         factory=lazily("lftool_llamacpp.backend:CPUBackend"),
     )

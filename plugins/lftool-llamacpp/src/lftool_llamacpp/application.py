@@ -32,6 +32,7 @@ from lftool_llamacpp.requests import (
     parse_body,
     ranking,
     with_contract,
+    with_grammar,
 )
 from lftool_llamacpp.token_stream import ServedModel
 from lftool_llamacpp.work import Work, refusal_of
@@ -93,6 +94,7 @@ class Application:
         embed: Returns the vector of a text and its number of tokens, where the model makes vectors and nothing else.
         rank: Returns the score of a document for a query and their number of tokens, where the model ranks.
         key: What clients must send; None for no key.
+        grammar: What the run contract holds answers to, unless a request says what an answer is; None for any text.
         local_only: Whether only this machine and its own pages may ask.
     """
 
@@ -104,6 +106,7 @@ class Application:
     embed: Callable[[str], tuple[list[float], int]] | None = None
     rank: Callable[[str, str], tuple[float, int]] | None = None
     key: str | None = None
+    grammar: str | None = None
     local_only: bool = False
     counters: Counters = field(factory=Counters)
     stopping: threading.Event = field(factory=threading.Event)
@@ -234,6 +237,7 @@ class Application:
         own_seed = body.get("seed") is not None
         told = with_contract(body, self.contract, chat=chat)
         asked = (chat_asked if chat else completion_asked)(told, self.limits, seed_is_own=own_seed)
+        asked = with_grammar(asked, body, self.grammar)
         work = Work(self.stopping)
         reply = Reply(model=self.model, name=self.name, asked=asked, check=work.check, count=self._count)
         work.make = reply.events if asked.stream else reply.whole

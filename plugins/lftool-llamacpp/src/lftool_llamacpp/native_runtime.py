@@ -40,6 +40,7 @@ _FILES = (Path(__file__), Path(__file__).parent / "licenses.py")
 _SOURCES = (
     "zip",
     "bundle",
+    "applied",
     "weights",
     "cores",
     "neighbours",
@@ -65,6 +66,10 @@ _SOURCES = (
 _STRING = "NSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
 _REPLACED = {
     "LFTOOL_CHAT_PARAMS": "_Z27oaicompat_chat_params_parseR11common_jsonRK18server_chat_paramsRSt6vectorIS4_IhSaIhEESaIS6_EE",
+    "LFTOOL_SCHEMA": (
+        "_ZN13server_schema22eval_llama_cmpl_schemaEPK11llama_vocabRK13common_params"
+        "RKSt6vectorI16llama_logit_biasSaIS7_EERK11common_json"
+    ),
     "LFTOOL_PRE_ROUTING": (
         "_ZN7httplib6Server23set_pre_routing_handlerESt8functionIFNS0_15HandlerResponseERKNS_7RequestERNS_8ResponseEEE"
     ),
@@ -85,6 +90,8 @@ _WRAPPED = (
     "llama_encode",
     "llama_process",
     "llama_attach_threadpool",
+    "llama_vocab_is_eog",
+    "llama_token_to_piece",
     *_REPLACED.values(),
 )
 # Operator new and delete; compilers call one delete or the other.

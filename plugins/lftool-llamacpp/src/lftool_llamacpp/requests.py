@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from lftool.api import check_answer_schema
 from lftool_llamacpp.tool_calls import ToolCalling, call_schema, tool_names
 
 _REALS = ("temperature", "top_p", "min_p", "repeat_penalty")
@@ -45,9 +46,7 @@ _ROLES = ("system", "developer", "user", "assistant", "tool", "function")  # no 
 _MOST_MESSAGES, _MOST_STOPS, _MOST_STOP_LENGTH, _MOST_INPUTS, _MOST_TOOLS = 4096, 16, 1000, 256, 128
 _MOST_ANSWERS = 16
 _MOST_BIASES = 4096
-_MOST_SCHEMA_BYTES, _MOST_SCHEMA_NODES, _MOST_SCHEMA_DEPTH, _MOST_REPEATS = 64 * 1024, 4096, 32, 1000
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_REPEATS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 
 
 class BadRequestError(Exception):
@@ -138,6 +137,30 @@ def with_contract(body: Mapping[str, Any], contract: Mapping[str, Any], *, chat:
         if "system" not in roles and "developer" not in roles:
             made["messages"] = [{"role": "system", "content": contract["system"]}, *messages]
     return made
+
+
+def held_to(contract: Mapping[str, Any], limits: Limits) -> str | None:
+    """Return the grammar that a run contract holds answers to; None where it does not.
+
+    Raises:
+        ValueError: The engine has no grammar for its schema, or does not take its grammar.
+    """
+    grammar = contract.get("grammar")
+    if "json_schema" in contract:
+        try:
+            return _grammar_of(json.loads(contract["json_schema"]), limits, "json_schema")
+        except BadRequestError as error:
+            raise ValueError(f"[run] json_schema: {error.message}") from None
+    if grammar is not None and not limits.compiles(grammar):
+        raise ValueError("[run] grammar: the engine does not take it")
+    return grammar
+
+
+def with_grammar(asked: Asked, body: Mapping[str, Any], grammar: str | None) -> Asked:
+    """Return what is asked, held to the run contract's grammar unless the client says what an answer is, or has tools."""
+    if asked.grammar is not None or asked.calling is not None or body.get("response_format") is not None:
+        return asked
+    return evolve(asked, grammar=grammar)
 
 
 def parse_body(data: bytes) -> dict[str, Any]:
@@ -244,23 +267,10 @@ def _biases(body: Mapping[str, Any], limits: Limits) -> dict[int, float]:
 
 def _check_schema(schema: Any, param: str) -> None:  # noqa: ANN401 - JSON
     """Raise unless a JSON Schema is one that turns into a grammar of bounded size."""
-    text = json.dumps(schema)
-    if not isinstance(schema, dict) or len(text) > _MOST_SCHEMA_BYTES:
-        raise BadRequestError(f"a schema is an object of at most {_MOST_SCHEMA_BYTES} characters", param)
-    nodes, left = 0, [(schema, 1)]
-    while left:
-        value, depth = left.pop()
-        nodes += 1
-        if nodes > _MOST_SCHEMA_NODES or depth > _MOST_SCHEMA_DEPTH:
-            raise BadRequestError("the schema is too large, or too deep", param)
-        if isinstance(value, dict):
-            for name in _REPEATS:
-                bound = value.get(name)
-                if isinstance(bound, int) and not isinstance(bound, bool) and not 0 <= bound <= _MOST_REPEATS:
-                    raise BadRequestError(f"the schema's {name} must be from 0 to {_MOST_REPEATS}", param)
-            left += [(item, depth + 1) for item in value.values()]
-        elif isinstance(value, list):
-            left += [(item, depth + 1) for item in value]
+    try:
+        check_answer_schema(schema)
+    except ValueError as error:
+        raise BadRequestError(str(error), param) from None
 
 
 def _grammar_of(schema: Any, limits: Limits, param: str) -> str:  # noqa: ANN401 - JSON

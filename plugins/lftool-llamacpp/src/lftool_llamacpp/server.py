@@ -22,7 +22,7 @@ from attrs import frozen
 
 from lftool_llamacpp.application import Application
 from lftool_llamacpp.loaded_model import LoadedModel
-from lftool_llamacpp.requests import Limits
+from lftool_llamacpp.requests import Limits, held_to
 from lftool_llamacpp.token_stream import ServedModel
 
 if TYPE_CHECKING:
@@ -177,6 +177,7 @@ def main(load: Callable[[Any, Any, argparse.Namespace], Served] = _loaded) -> No
         sys.stderr.write("  hint: pip install 'lftool-llamacpp[server]', or compile a runtime: lftool runtime build\n")
         sys.exit(8)
     served = load(runner, bundle, options)
+    grammar = held_to(bundle.contract, served.limits) if served.kind == "generates" else None
     if served.kind == "generates" and not served.template:
         sys.stderr.write(f"{bundle.name}: {runner.NO_TEMPLATE}\n")
     key = os.environ.get("LLAMA_API_KEY") or None
@@ -189,6 +190,7 @@ def main(load: Callable[[Any, Any, argparse.Namespace], Served] = _loaded) -> No
         embed=served.embed if served.kind == "embeds" else None,
         rank=served.rank if served.kind == "ranks" else None,
         key=key,
+        grammar=grammar,
         local_only=key is None and not options.insecure,
     )
     server = uvicorn.Server(

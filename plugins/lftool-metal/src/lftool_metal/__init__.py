@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import BackendType, hookimpl, lazily
+from lftool_llamacpp.applied import APPLIED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,5 +23,6 @@ def lftool_backends() -> Iterator[BackendType]:
         module="llama_cpp",
         loads=True,
         preference=10,
+        applies=APPLIED,
         factory=lazily("lftool_metal.backend:MetalBackend"),
     )

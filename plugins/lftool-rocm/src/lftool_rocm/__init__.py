@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import BackendType, RuntimeType, hookimpl, lazily
+from lftool_llamacpp.applied import APPLIED
 from lftool_llamacpp.flavours import REQUESTS
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def lftool_backends() -> Iterator[BackendType]:
         module="llama_cpp",
         loads=True,
         preference=10,
+        applies=APPLIED,
         factory=lazily("lftool_rocm.backend:ROCmBackend"),
     )
 
@@ -46,5 +48,6 @@ def lftool_runtimes() -> Iterator[RuntimeType]:
         compiled=True,
         backend="rocm",
         requests=REQUESTS,
+        applies=APPLIED,
         factory=_native,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lftool.api import BackendType, hookimpl, lazily
+from lftool_llamacpp.applied import APPLIED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,5 +26,6 @@ def lftool_backends() -> Iterator[BackendType]:
         module="xllamacpp",
         loads=True,
         preference=1,
+        applies=APPLIED,
         factory=lazily("lftool_xllamacpp.backend:XllamacppBackend"),
     )

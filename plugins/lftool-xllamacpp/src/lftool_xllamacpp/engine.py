@@ -44,6 +44,39 @@ class EngineError(ValueError):
     """The engine refuses a request, or cannot load a model."""
 
 
+_ROPE_SCALINGS = {"none": 0, "linear": 1, "yarn": 2}  # llama_rope_scaling_type in llama.h
+# As ggml.h numbers them.
+_CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "iq4_nl": 20, "bf16": 30}
+
+
+@frozen(kw_only=True)
+class Rope:
+    """How positions are scaled; None for the model's way.
+
+    Attributes:
+        scaling: none, linear or yarn.
+        scale: By how much the context is longer, as a decimal string.
+        base: The base frequency, as a decimal string.
+        original_context: Tokens that the model was trained with.
+    """
+
+    scaling: str | None = None
+    scale: str | None = None
+    base: str | None = None
+    original_context: int | None = None
+
+    def tell(self, parameters: Any) -> None:  # noqa: ANN401 - xllamacpp's own
+        """Put it into xllamacpp's parameters."""
+        if self.scaling is not None:
+            parameters.rope_scaling_type = xllamacpp.llama_rope_scaling_type(_ROPE_SCALINGS[self.scaling])
+        if self.scale is not None:
+            parameters.rope_freq_scale = 1 / float(self.scale)
+        if self.base is not None:
+            parameters.rope_freq_base = float(self.base)
+        if self.original_context is not None:
+            parameters.yarn_orig_ctx = self.original_context
+
+
 @frozen(kw_only=True)
 class EngineOptions:
     """How a model is loaded.
@@ -54,6 +87,8 @@ class EngineOptions:
         threads: How many; None for the engine's default.
         pooling: How its vectors are pooled, as llama.h numbers it, for a model that makes vectors; None for text.
         light: Whether weights stay where they are, even where another arrangement is faster.
+        cache_type: Tensor type of the KV cache; None for the engine's default.
+        rope: How positions are scaled.
     """
 
     path: str
@@ -61,6 +96,8 @@ class EngineOptions:
     threads: int | None = None
     pooling: int | None = None
     light: bool = False
+    cache_type: str | None = None
+    rope: Rope = Rope()
 
     def parameters(self) -> Any:  # noqa: ANN401 - xllamacpp's own
         """Return it as xllamacpp takes it."""
@@ -80,6 +117,9 @@ class EngineOptions:
         made.no_extra_bufts = self.light
         if self.threads:
             made.cpuparams.n_threads = made.cpuparams_batch.n_threads = self.threads
+        if self.cache_type is not None:
+            made.cache_type_k = made.cache_type_v = xllamacpp.ggml_type(_CACHE_TYPES[self.cache_type])
+        self.rope.tell(made)
         if self.pooling is not None:
             made.embedding = True
             made.pooling_type = xllamacpp.llama_pooling_type(self.pooling)

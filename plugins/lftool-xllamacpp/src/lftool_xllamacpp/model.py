@@ -50,6 +50,8 @@ class Model:
         template: The chat template; empty for none.
         context: How many tokens prompt and answer may have.
         seed: Where chance begins, unless a request says.
+        held: The grammar that the run contract holds answers to; None for none. The server has it in what is asked.
+        ends: Tokens that end an answer besides the model's own.
         progress: Called with how many tokens of a prompt have been read, and how many it has; may raise.
         n_tokens: How many tokens prompt and answer have so far.
     """
@@ -59,6 +61,8 @@ class Model:
     template: str
     context: int
     seed: int = 0
+    held: str | None = None
+    ends: frozenset[int] = frozenset()
     progress: Callable[[int, int], None] = _unwatched
     n_tokens: int = field(default=0, init=False)
 
@@ -134,9 +138,18 @@ class Model:
         """Yield the engine's events of an answer; options are named as llama-cpp-python names them."""
         body: dict[str, Any] = {_NAMES.get(name, name): value for name, value in options.items()}
         body |= {"prompt": list(tokens), "return_progress": True}
+        if self.ends:
+            body["return_tokens"] = True
         self.n_tokens = len(tokens)
+        untold: list[int] = []  # tokens whose text the engine holds back: it may begin a stop string
         for event in self.engine.events("/completion", body):
             self.n_tokens = len(tokens) + int(event.get("tokens_predicted", 0))
+            made = event.get("tokens", ())
+            if not self.ends.isdisjoint(made):
+                rest = self.text_of(untold) if untold else ""
+                yield {**event, "content": rest, "stop": True, "stop_type": "eos", "completion_probabilities": []}
+                return
+            untold = [] if event.get("content") else [*untold, *made]
             yield event
 
     def create_completion(self, text: str, *, stream: bool, **sampling: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - as llama_cpp.Llama

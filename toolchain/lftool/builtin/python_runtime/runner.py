@@ -145,6 +145,83 @@ def offload(bundle, llama_cpp, options):
     return told
 
 
+# What of a run contract is applied here. What comes later is refused, not left out.
+APPLIED = ["cache_type", "context", "grammar", "json_schema", "max_tokens", "min_p", "reasoning", "repeat_penalty", "rope_freq_base"]
+APPLIED += ["rope_scale", "rope_scaling", "seed", "stop", "stop_tokens", "system", "temperature", "top_k", "top_p", "yarn_original_context"]
+
+
+def check_contract(bundle):
+    """End where the run contract says what is not applied here."""
+    beyond = sorted(set(bundle.contract) - set(APPLIED))
+    if beyond:
+        sys.stderr.write("%s: its run contract says %s, which this runner does not know\n" % (bundle.name, ", ".join(map(repr, beyond))))
+        sys.exit(8)
+
+
+# As ggml.h and llama.h number them.
+CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "iq4_nl": 20, "bf16": 30}
+FLOATS = ["f32", "f16", "bf16"]
+ROPE_SCALINGS = {"none": 0, "linear": 1, "yarn": 2}
+
+
+def context_of(contract, flash_attention=None):
+    """Return what llama_cpp.Llama is told of its cache and of positions; nothing where the contract says nothing."""
+    told = {}
+    kind = contract.get("cache_type")
+    if kind is not None:
+        told.update(type_k=CACHE_TYPES[kind], type_v=CACHE_TYPES[kind])
+        if kind not in FLOATS and flash_attention != "off":
+            told["flash_attn"] = True  # llama.cpp has a quantised cache of values only with it
+    if "rope_scaling" in contract:
+        told["rope_scaling_type"] = ROPE_SCALINGS[contract["rope_scaling"]]
+    if "rope_scale" in contract:
+        told["rope_freq_scale"] = 1 / float(contract["rope_scale"])
+    if "rope_freq_base" in contract:
+        told["rope_freq_base"] = float(contract["rope_freq_base"])
+    if "yarn_original_context" in contract:
+        told["yarn_orig_ctx"] = contract["yarn_original_context"]
+    return told
+
+
+def end_at(bundle, llama_cpp, model):
+    """Have the tokens that the contract names end an answer, as the model's own do."""
+    vocab, texts, ends = model._model.vocab, {text.encode() for text in bundle.contract.get("stop_tokens", [])}, {}
+    if not texts:
+        return
+    for token in range(model.n_vocab()):
+        text = llama_cpp.llama_vocab_get_text(vocab, token)
+        if text in texts:
+            ends[token] = text
+    for text in sorted(texts - set(ends.values())):
+        sys.exit("%s: its vocabulary has no token %r ([run] stop_tokens)" % (bundle.name, text.decode("utf-8", "replace")))
+    own = llama_cpp.llama_vocab_is_eog
+
+    def is_end(vocabulary, token):
+        return token in ends or own(vocabulary, token)
+
+    llama_cpp.llama_vocab_is_eog = llama_cpp.llama_cpp.llama_vocab_is_eog = is_end
+
+
+def held_to(bundle, llama_cpp, model):
+    """Return the grammar that the contract holds answers to; None where there is none."""
+    from llama_cpp.llama_grammar import LlamaGrammar, json_schema_to_gbnf
+
+    contract = bundle.contract
+    text = contract.get("grammar")
+    if "json_schema" in contract:
+        try:
+            text = json_schema_to_gbnf(contract["json_schema"])
+        except Exception as error:  # whatever it meets in a schema
+            sys.exit("%s: llama.cpp's grammars cannot express [run] json_schema: %s" % (bundle.name, error))
+    if text is None:
+        return None
+    sampler = llama_cpp.llama_sampler_init_grammar(model._model.vocab, text.encode(), b"root")
+    if not sampler:
+        sys.exit("%s: llama.cpp does not take the grammar of its run contract" % bundle.name)
+    llama_cpp.llama_sampler_free(sampler)
+    return LlamaGrammar.from_string(text, verbose=False)
+
+
 def threads(asked=None):
     """Return how many threads llama_cpp.Llama gets: its own defaults, but not more than there are cores to run on."""
     if asked:
@@ -376,12 +453,14 @@ def why_not_loaded(bundle, errors):
 
 def load(bundle, options, embeddings=False):
     """Return llama_cpp.Llama of a bundle, and what it does; `embeddings` has a model make vectors that generates."""
+    check_contract(bundle)
     llama_cpp, adapt = load_in_place(bundle)
     errors = engine_errors(llama_cpp)
     bound_templates(llama_cpp, variables={} if options.think is None else {"enable_thinking": options.think})
     facts = read_facts(bundle)
     kind, pooling = kind_of(facts)
-    told, context = offload(bundle, llama_cpp, options), bundle.contract.get("context", 0)
+    told, context = context_of(bundle.contract, options.flash_attention), bundle.contract.get("context", 0)
+    told.update(offload(bundle, llama_cpp, options))
     if embeddings or kind != "generates":
         kind = "ranks" if kind == "ranks" else "embeds"
         context = context or min(facts.get("%s.context_length" % facts["general.architecture"], MOST_TOKENS), MOST_TOKENS)
@@ -402,6 +481,8 @@ def load(bundle, options, embeddings=False):
     except ValueError:
         sys.exit("%s: %s" % (bundle.name, why_not_loaded(bundle, errors)))
     adapt(model)
+    end_at(bundle, llama_cpp, model)
+    model.held = held_to(bundle, llama_cpp, model) if kind == "generates" else None
     chat_as_the_model_says(llama_cpp, model)
     return model, kind
 
@@ -476,6 +557,8 @@ def apply_options(bundle, options):
     given = {"context": options.ctx}
     given.update((name, getattr(options, name)) for name in ("max_tokens", "temperature", "top_p", "seed", "system"))
     bundle.contract = dict(bundle.contract, **{name: value for name, value in given.items() if value is not None})
+    if options.think is None and "reasoning" in bundle.contract:
+        options.think = bundle.contract["reasoning"] == "on"
 
 
 def add_devices(parser):
@@ -612,6 +695,8 @@ class Session:
             self.sampling["top_k"] = contract["top_k"]
         if contract.get("stop"):
             self.sampling["stop"] = contract["stop"]
+        if getattr(self.model, "held", None) is not None:
+            self.sampling["grammar"] = self.model.held
         self.without_template = "tokenizer.chat_template" not in self.model.metadata
         self.alone = options.raw  # each question stands for itself
         self.raw = self.alone or self.without_template

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
+from lftool.formats.gguf_arrays import text_array
 from lftool.formats.gguf_read import GGUFArray
 
 if TYPE_CHECKING:
@@ -97,14 +98,9 @@ def _bytes(model: OpenedModel, value: GGUFArray) -> bytes:
 def texts_of(model: OpenedModel, key: str, errors: str = "replace") -> list[str]:
     """Return an array of texts; empty if there is none. `errors` says what becomes of bytes that are not UTF-8."""
     value = None if model.header is None else model.header.metadata.get(key)
-    if not isinstance(value, GGUFArray) or value.element_type != _STRING:
+    if not isinstance(value, GGUFArray):
         return []
-    data, found, position = _bytes(model, value), [], 0
-    for _ in range(value.count):
-        (length,) = struct.unpack_from("<Q", data, position)
-        found.append(data[position + 8 : position + 8 + length].decode(errors=errors))
-        position += 8 + length
-    return found
+    return [text.decode(errors=errors) for text in text_array(model.file(), value, model.start) or ()]
 
 
 def shown(model: OpenedModel, key: str) -> Any:  # noqa: ANN401 - plain data

@@ -20,6 +20,7 @@ from lftool.models.digest import Digest
 from lftool.models.recipe import SourceSpec
 from lftool.ops.models.content import Content, LocalContent, Reader, RemoteContent
 from lftool.ops.named_model import is_remote, remote_model
+from lftool.pipeline.sources.called import Called
 from lftool.pipeline.sources.resolve import ask
 from lftool.store.reading import open_for_reading
 
@@ -209,7 +210,7 @@ def _folder(path: Path, stack: contextlib.ExitStack) -> OpenedModel:
 
 def _remote(text: str, ports: Ports) -> OpenedModel:
     model = remote_model(text, ports)
-    reader, found = ask(SourceSpec(uri=model.uri, include=model.include), "model", ports)
+    reader, found = ask(SourceSpec(uri=model.uri, include=model.include), Called("model", text), ports)
     files = [file for file in found.files if file.path.endswith((".gguf", ".llamafile"))]
     if len(files) != 1:
         named = ", ".join(file.path for file in found.files[:5])

@@ -35,7 +35,7 @@ from lftool.ops.prove.comparing import Comparing
 from lftool.ops.prove.proof import Guess, HeaderDiff, Proof, Subject, TensorProof
 from lftool.ops.prove.staging import Digests, Staging
 from lftool.pipeline.model.headers import skeleton
-from lftool.pipeline.sources.opening import scheme_of
+from lftool.pipeline.sources.called import Called
 from lftool.pipeline.sources.resolve import ask
 from lftool.store.durable import scratch_directory
 
@@ -123,8 +123,7 @@ def _matrix(text: str | None, ports: Ports) -> _Matrix | None:
         with path.open("rb") as file:
             digest = Digest(hashlib.file_digest(file, "sha256").hexdigest())
         return _Matrix(path=path, subject=Subject(name=path.name, sha256=digest, size=path.stat().st_size))
-    scheme_of(text, "imatrix")
-    reader, found = ask(SourceSpec(uri=text), "imatrix", ports)
+    reader, found = ask(SourceSpec(uri=text), Called("imatrix", text), ports)
     if len(found.files) != 1:
         raise UsageError(f"{text}: expected one importance matrix, it has {len(found.files)} files")
     made = reader.fetch(found.files[0], found.revision or "", ports)

@@ -13,6 +13,7 @@ from lftool.errors import FetchError
 from lftool.models.digest import Artifact
 from lftool.models.recipe import SourceSpec
 from lftool.pipeline.ports import Ports
+from lftool.pipeline.sources.called import Called
 from lftool.pipeline.sources.fetch import SourceReader
 from lftool.pipeline.sources.resolve import ask
 from lftool.store.store import Store
@@ -75,7 +76,7 @@ class Remote:
         if self.uri.partition(":")[0] not in _WEB:
             raise FetchError(f"{self.uri} has no {path}, which belongs to a sidecar that it has")
         uri = self.uri.rpartition("/")[0] + "/" + path
-        reader, found = ask(SourceSpec(uri=uri), NAME, self.ports)
+        reader, found = ask(SourceSpec(uri=uri), Called(NAME, uri), self.ports)
         return Located(reader=reader, revision=found.revision or "", file=found.files[0])
 
     def _take_over(self, artifact: Artifact) -> bool:

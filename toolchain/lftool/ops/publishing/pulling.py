@@ -31,6 +31,7 @@ from lftool.ops.bundles.trust import today_utc
 from lftool.ops.bundles.verify import Verification, VerifyOptions, verify_opened
 from lftool.ops.publishing.arrivals import NAME, Located, Remote, on_this_machine
 from lftool.ops.publishing.finishing import Finished, PulledFile, require_free, taken
+from lftool.pipeline.sources.called import Called
 from lftool.pipeline.sources.resolve import ask
 from lftool.store.durable import storage_errors
 from lftool.store.partial import has_chunks
@@ -138,13 +139,13 @@ def pull(uri: str, options: PullOptions, ports: Ports) -> Pulled:
 
 
 def _resolved(uri: str, options: PullOptions, landing: Store, ports: Ports) -> Remote:
-    include = options.include
+    typed, include = uri, options.include
     if uri.startswith("file:") and not uri.startswith("file://"):
         uri, meant, ports = on_this_machine(uri, ports)
         include = include or meant
     spec = SourceSpec(uri=uri, include=include, options=options.options)
     try:
-        reader, found = ask(spec, NAME, ports)
+        reader, found = ask(spec, Called(NAME, typed), ports)
     except RecipeError as error:
         if "is an index of" not in error.message:
             raise

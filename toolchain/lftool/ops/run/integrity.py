@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lftool.models.policy import TrustPolicy
     from lftool.store.store import Store
 
-_KIND = "contents-2"
+_KIND = "contents-3"
 
 
 @frozen(kw_only=True)
@@ -33,6 +33,7 @@ class CheckedBundle:
         runtime: Name and number of the runtime that it begins with; None for a GGUF.
         size: The parts of the model that take memory.
         unpacked: Whether it is a GGUF that is no bundle: nothing says what its bytes must be.
+        run_keys: Keys that its run contract sets.
     """
 
     backend: str
@@ -40,12 +41,13 @@ class CheckedBundle:
     runtime: str | None
     size: ModelSize
     unpacked: bool = False
+    run_keys: tuple[str, ...] = ()
 
 
 def recall(descriptor: int, store: Store) -> CheckedBundle | None:
     """Return the facts remembered for these exact bytes; None if they were never checked or have changed."""
     known = store.stamps.recall(os.fstat(descriptor), _KIND)
-    if known is None or not {"manifest", "backend", "keys", "runtime", "size"} <= known.keys():
+    if known is None or not {"manifest", "backend", "keys", "runtime", "size", "run"} <= known.keys():
         return None
     size = json.loads(known["size"])
     return CheckedBundle(
@@ -53,6 +55,7 @@ def recall(descriptor: int, store: Store) -> CheckedBundle | None:
         key_ids=tuple(known["keys"].split()),
         runtime=known["runtime"] or None,
         size=ModelSize(**{**size, "layers": tuple(size["layers"]), "cache": tuple(size["cache"])}),
+        run_keys=tuple(known["run"].split()),
     )
 
 
@@ -113,6 +116,7 @@ def check_opened(bundle: Bundle, store: Store) -> CheckedBundle:
         key_ids=signer_hints(bundle),
         runtime=runtime_name(bundle),
         size=model_size(weights_header(bundle), bundle.manifest.run),
+        run_keys=bundle.manifest.run.said,
     )
     if descriptor is None:
         return found
@@ -122,6 +126,7 @@ def check_opened(bundle: Bundle, store: Store) -> CheckedBundle:
         "keys": " ".join(found.key_ids),
         "runtime": found.runtime or "",
         "size": json.dumps(attrs.asdict(found.size)),
+        "run": " ".join(found.run_keys),
     }
     store.stamps.remember(bundle.status, os.fstat(descriptor), _KIND, facts)
     return found

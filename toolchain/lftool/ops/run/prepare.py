@@ -190,6 +190,16 @@ def _registered(registry: Registry, backend: str, engine: str | None) -> Registe
         raise UnavailableError(error.message, hints=hints) from None
 
 
+def _require_applied(checked: CheckedBundle, registered: Registered[BackendType]) -> None:
+    """Raise UnavailableError if an engine does not apply all that a run contract says."""
+    beyond = [key for key in checked.run_keys if key not in registered.record.applies]
+    if beyond:
+        raise UnavailableError(
+            f"the backend {registered.record.key} does not apply [run] {', '.join(beyond)}, which this bundle sets",
+            hints=("see which engines there are, and choose another with --engine: lftool backends",),
+        )
+
+
 def _chosen(
     backend: str | None, checked: CheckedBundle, signers: tuple[str, ...] | None, registry: Registry, store: Store
 ) -> tuple[str, Probe | None, str]:
@@ -238,6 +248,7 @@ def prepare_run(
         registry = Registry.discovered()
         chosen, probe, why = _chosen(backend, checked, signers, registry, store)
         registered = _registered(registry, chosen, engine)
+        _require_applied(checked, registered)
         opened = f"/dev/fd/{descriptor}"
         request = LaunchRequest(
             bundle=opened,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from lftool.api import LayoutType
+from lftool.api import LayoutType, Notice
 from lftool.codec.locks import locked_recipe
 from lftool.codec.recipes import recipe_digest, slice_recipe
 from lftool.errors import RecipeError, UsageError
@@ -20,6 +20,7 @@ from lftool.pipeline.locking.license import check_license
 from lftool.pipeline.locking.new_pins import ALL, NewPins, Upgrade
 from lftool.pipeline.locking.trial_load import try_loading
 from lftool.pipeline.model.adapters import check_adapter
+from lftool.pipeline.model.contract_checks import check_cache_type, check_runtime, check_stop_tokens, reasoning_notice
 from lftool.pipeline.model.header_edits import header_edits, new_header, template_text
 from lftool.pipeline.model.parts import LORA, WEIGHTS, ModelParts, formats_of, model_parts
 from lftool.pipeline.model.weights import check_part, weights_header
@@ -73,8 +74,10 @@ def _check_targets(recipe: Recipe, pins: NewPins, ports: Ports) -> dict[str, str
         if spec.quantize is None and spec.overrides:
             raise RecipeError(f"targets.{name}.overrides: there is no quantize stage to apply them to")
         runtime = pins.runtime(name)
-        if runtime is not None and runtime.record.compiled:
-            compiled[name] = runtime.record.semantics
+        if runtime is not None:
+            check_runtime(recipe.run, runtime.record, name)
+            if runtime.record.compiled:
+                compiled[name] = runtime.record.semantics
     return compiled
 
 
@@ -141,6 +144,17 @@ def _check_metadata(recipe: Recipe, parts: ModelParts, ports: Ports) -> None:
     new_header(edits, parts.artifact(WEIGHTS), text, ports)
 
 
+def _check_contract(recipe: Recipe, parts: ModelParts, ports: Ports) -> None:
+    """Raise unless the weights have what the run contract names; tell what changes nothing."""
+    weights = parts.artifact(WEIGHTS)
+    check_cache_type(recipe.run, weights, ports)
+    check_stop_tokens(recipe.run, weights, ports)
+    template = None if parts.template is None else template_text(parts.template[1].artifact, ports)
+    notice = reasoning_notice(recipe.run, weights, template, ports)
+    if notice is not None:
+        ports.emit(Notice(text=notice, warning=True))
+
+
 def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports, executor: Executor = THREADS) -> Lock:
     """Return the lock of `recipe`.
 
@@ -177,6 +191,7 @@ def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports, executo
     parts = attrs.evolve(parts, converted={role: stage.output for role, stage in converted.items()})
     _check_companions(parts, ports)
     _check_metadata(recipe, parts, ports)
+    _check_contract(recipe, parts, ports)
     pinned = attrs.evolve(pinned, tools=pins.tools, convert=converted)
     stages_of = _quantized(whole, work.made)
     made = {name: _target(name, stages_of.get(name), pinned, recipe, parts, pins) for name in targets}

@@ -14,24 +14,34 @@ from lftool.pipeline.model.headers import header_of
 from lftool.pipeline.model.parts import GGUF_TYPES, MMPROJ, WEIGHTS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lftool.api.gguf import GGUFHeader
     from lftool.models.digest import Artifact
     from lftool.pipeline.model.parts import Part
     from lftool.pipeline.ports import Ports
 
 
-def weights_header(artifact: Artifact, what: str, ports: Ports) -> GGUFHeader:
-    """Return the header of weights in the store.
+def weights_file(artifact: Artifact, what: str, ports: Ports) -> Path:
+    """Return a file that begins with the header of weights in the store.
 
     For weights that were converted and quantised in one pass, only the header is there.
+
+    Raises:
+        StorageError: They are missing.
+    """
+    header = None if ports.store.blobs.holds(artifact) else header_of(artifact, ports)
+    return header or ports.store.blobs.require(artifact, what)
+
+
+def weights_header(artifact: Artifact, what: str, ports: Ports) -> GGUFHeader:
+    """Return the header of weights in the store.
 
     Raises:
         FormatError: They are not a valid GGUF.
         StorageError: They are missing.
     """
-    header = None if ports.store.blobs.holds(artifact) else header_of(artifact, ports)
-    path = header or ports.store.blobs.require(artifact, what)
-    with path.open("rb") as file:
+    with weights_file(artifact, what, ports).open("rb") as file:
         try:
             return read_gguf(file, artifact.size, what)
         except MendableError as error:

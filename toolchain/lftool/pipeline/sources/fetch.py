@@ -19,6 +19,7 @@ from lftool.models.recipe import SourceSpec
 from lftool.pipeline.identity import fetch_key
 from lftool.pipeline.pinned import require_pinned_plugin
 from lftool.pipeline.ports import Ports
+from lftool.pipeline.sources.called import Called
 from lftool.pipeline.sources.local_files import take_local
 from lftool.pipeline.sources.opening import open_source
 from lftool.transfer.adoption import adopt
@@ -36,12 +37,12 @@ _FILE = "file"  # the output's name in the record of a fetched version
 
 @frozen(kw_only=True)
 class SourceReader:
-    """An opened source and its request; `name` is its name in the recipe, `options` are the recipe's."""
+    """An opened source and its request; `options` are the recipe's."""
 
     registered: Registered[Any]
     source: Source
     request: SourceRequest
-    name: str
+    called: Called
     options: Mapping[str, Any] = field(factory=dict)
 
     def fetch(self, file: SourceFile, revision: str, ports: Ports, *, locked: bool = False) -> Artifact:
@@ -62,7 +63,7 @@ class SourceReader:
         identity = fetch_key(self.request.uri, self.options, revision, file)
         wanted = self._wanted(identity, file, revision)
         expected = Artifact(file.sha256, file.size) if file.sha256 is not None and file.size is not None else None
-        listener = FetchListener(source=self.name, path=file.path, ports=ports)
+        listener = FetchListener(source=self.called.name, path=file.path, ports=ports)
         rules = attrs.evolve(ports.transfer, attempts=1) if self.registered.record.local else ports.transfer
         remote = self.remote(file, revision)
         with ports.store.doing(wanted.key, pulse=lambda: listener.wait(_LOOK_SECONDS)) as held:
@@ -82,7 +83,7 @@ class SourceReader:
                         f"{error.message}; the expected digest comes from the source, or from #sha256= in its uri",
                         hints=("compare the digest with the one that the file's owner publishes",),
                     ) from error
-                hint = f"to accept the change: lftool lock --upgrade {self.name}"
+                hint = f"to accept the change: lftool lock --upgrade {self.called.name}"
                 raise IntegrityError(f"{error.message}; it has changed since it was locked", hints=(hint,)) from error
             if expected is None and transfer.pinned and _is_one_version(file, revision):
                 ports.store.actions.put(identity, {_FILE: came})
@@ -95,7 +96,7 @@ class SourceReader:
     def _wanted(self, identity: Digest, file: SourceFile, revision: str) -> Wanted:
         one_version = file.sha256 is not None or _is_one_version(file, revision)
         return Wanted(
-            what=f"source {self.name!r}, file {file.path}",
+            what=f"{self.called.title}, file {file.path}",
             key=identity,
             size=file.size,
             sha256=file.sha256,
@@ -214,9 +215,9 @@ def fetch_locked(
     locked = lock.sources[name]
     options = ports.source_options.get(name, {})
     spec = SourceSpec(uri=locked.uri, include=locked.include, exclude=locked.exclude, options=options)
-    registered, source = open_source(spec, name, ports)
+    registered, source = open_source(spec, Called(name), ports)
     require_pinned_plugin(registered.origin, lock, ports)
     request = SourceRequest(uri=locked.uri, include=locked.include, exclude=locked.exclude)
-    reader = SourceReader(registered=registered, source=source, request=request, name=name, options=options)
+    reader = SourceReader(registered=registered, source=source, request=request, called=Called(name), options=options)
     file = SourceFile(path=wanted.path, size=wanted.size, sha256=wanted.sha256, revision=wanted.revision)
     return reader.fetch(file, locked.revision, ports, locked=pinned)

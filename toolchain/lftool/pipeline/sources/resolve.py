@@ -14,6 +14,7 @@ from lftool.host.guarding import awaited, guarded
 from lftool.models.digest import Artifact
 from lftool.models.lock import LockedFile, LockedSource, check_relative_path
 from lftool.pipeline.parallel import in_parallel
+from lftool.pipeline.sources.called import Called
 from lftool.pipeline.sources.fetch import SourceReader, fetch_detail
 from lftool.pipeline.sources.opening import open_source
 from lftool.transfer.fetch_rules import wait_before
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from lftool.pipeline.ports import Ports
 
 
-def _ask(registered: Registered[Any], source: Source, request: SourceRequest, name: str, ports: Ports) -> Resolution:
+def _ask(
+    registered: Registered[Any], source: Source, request: SourceRequest, called: Called, ports: Ports
+) -> Resolution:
     """Retry until the source responds or the attempts are used up."""
     rules = attrs.evolve(ports.transfer, attempts=1) if registered.record.local else ports.transfer
     failed = 0
@@ -34,23 +37,24 @@ def _ask(registered: Registered[Any], source: Source, request: SourceRequest, na
 
     while True:
         try:
-            with guarded(registered.origin), awaited(registered.origin, f"resolving source {name!r}", tell):
+            with guarded(registered.origin), awaited(registered.origin, f"resolving {called.title}", tell):
                 found = source.resolve(request)
         except TransientError as error:
             failed += 1
-            ports.wait(wait_before(failed, error, rules, f"source {name!r}"))
+            ports.wait(wait_before(failed, error, rules, called.title))
             continue
         if not isinstance(found, Resolution):
             raise PluginError(f"{registered.origin}: resolve() returned {type(found).__name__}, not Resolution")
         if not found.files:
             chosen = request.include or request.exclude
-            why = " that its `include` and `exclude` match" if chosen else ""
-            raise RecipeError(f"source {name!r}: there is no file at {request.uri}{why}")
+            why = f" that {'its ' if called.typed is None else ''}{called.selection[0]} match" if chosen else ""
+            place = f"{called.title}: " if called.typed is None else ""
+            raise RecipeError(f"{place}there is no file at {request.uri}{why}")
         return found
 
 
-def ask(spec: SourceSpec, name: str, ports: Ports) -> tuple[SourceReader, Resolution]:
-    """Return the current resolution of a source in the recipe, and a reader for its files.
+def ask(spec: SourceSpec, called: Called, ports: Ports) -> tuple[SourceReader, Resolution]:
+    """Return the current resolution of a source, and a reader for its files.
 
     Raises:
         RecipeError: The request is invalid.
@@ -58,13 +62,13 @@ def ask(spec: SourceSpec, name: str, ports: Ports) -> tuple[SourceReader, Resolu
         UnavailableError: The source needs a network, and the build is offline.
         PluginError: The plugin failed, or returned files that a lock cannot hold.
     """
-    registered, source = open_source(spec, name, ports)
+    registered, source = open_source(spec, called, ports)
     request = SourceRequest(uri=spec.uri, include=spec.include, exclude=spec.exclude)
-    found = _ask(registered, source, request, name, ports)
+    found = _ask(registered, source, request, called, ports)
     with guarded(registered.origin):
         _check_paths(found)
-    _check_cases(found, name)
-    reader = SourceReader(registered=registered, source=source, request=request, name=name, options=spec.options)
+    _check_cases(found, called)
+    reader = SourceReader(registered=registered, source=source, request=request, called=called, options=spec.options)
     return reader, found
 
 
@@ -80,14 +84,14 @@ def _vouched(file: SourceFile) -> Artifact | None:
     return None if file.sha256 is None or file.size is None else Artifact(file.sha256, file.size)
 
 
-def _check_cases(found: Resolution, name: str) -> None:
+def _check_cases(found: Resolution, called: Called) -> None:
     folded: dict[str, str] = {}
     for path in sorted(file.path for file in found.files):
         other = folded.setdefault(path.casefold(), path)
         if other != path:
             raise FetchError(
-                f"source {name!r}: {other!r} and {path!r} differ in case only, and would be one file on some disks",
-                hints=("leave one out with `exclude`",),
+                f"{called.title}: {other!r} and {path!r} differ in case only, and would be one file on some disks",
+                hints=(called.selection[1],),
             )
 
 
@@ -99,7 +103,7 @@ def resolve(spec: SourceSpec, name: str, ports: Ports) -> LockedSource:
         FetchError: The source has no such thing, or does not respond.
         UnavailableError: The source needs a network, and the build is offline.
     """
-    reader, found = ask(spec, name, ports)
+    reader, found = ask(spec, Called(name), ports)
 
     def pin(file: SourceFile) -> LockedFile:
         artifact = _vouched(file)

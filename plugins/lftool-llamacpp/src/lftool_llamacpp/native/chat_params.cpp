@@ -77,6 +77,21 @@ json schema_of(const json & body) {
     return schema;
 }
 
+// Where a request does not say what an answer is, the contract does.
+void hold_to_contract(json & body) {
+    for (const char * name : { "response_format", "json_schema", "grammar" }) {
+        if (body.contains(name) && !body.at(name).is_null()) {
+            return;
+        }
+    }
+    const auto & contract = lftool::own().contract;
+    if (contract.contains("json_schema")) {
+        body["json_schema"] = json::parse(contract.at("json_schema").get<std::string>());
+    } else if (contract.contains("grammar")) {
+        body["grammar"] = contract.at("grammar").get<std::string>();
+    }
+}
+
 // Which tools may be called, and whether one must be.
 struct Tools {
     json listed = json::array();
@@ -261,6 +276,9 @@ json ask_in_words(json & body, const Tools & tools, const server_chat_params & o
 json wrap_chat_params(json & body, const server_chat_params & options, std::vector<raw_buffer> & files) {
     add_system(body);
     const Tools tools    = choose_tools(body);
+    if (!tools.called) {
+        hold_to_contract(body);
+    }
     const auto  caps     = common_chat_templates_get_caps(options.tmpls.get());
     const auto  known    = caps.find("supports_tool_calls");
     const bool  in_words = !options.use_jinja || known == caps.end() || !known->second;

@@ -8,6 +8,7 @@
 
 #include <unistd.h>
 
+#include "applied.h"
 #include "arg.h"
 #include "log.h"
 #include "sampling.h"
@@ -55,6 +56,8 @@ common_params parse(const Bundle & bundle, const Options & options) {
     words.insert(words.begin(), "llama-completion");
     words.push_back("-c");
     words.push_back(std::to_string(bundle.contract.value("context", int64_t(0))));
+    const auto held = grammar_arguments(bundle.contract);
+    words.insert(words.end(), held.begin(), held.end());
     words.push_back("--no-warmup");  // it would only put the first token off
     std::vector<char *> argv;
     for (std::string & word : words) {

@@ -10,6 +10,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include "applied.h"
 #include "build-info.h"
 #include "ggml-backend.h"
 #include "files.h"
@@ -99,7 +100,7 @@ nlohmann::json contract_of(lftool::Descriptor file, const std::string & name) {
 }
 
 int run(int argc, char ** argv, std::string & name) {
-    const lftool::Options options = lftool::parse_options(argc, argv);
+    lftool::Options options = lftool::parse_options(argc, argv);
     if (options.licenses) {
         fwrite(lftool_licenses, 1, static_cast<size_t>(lftool_licenses_end - lftool_licenses), stdout);
         return 0;
@@ -131,6 +132,10 @@ int run(int argc, char ** argv, std::string & name) {
         return check(bundle);
     }
     bundle.content("weights");  // or there is nothing to run
+    lftool::check_contract(bundle.contract);
+    if (options.think < 0 && bundle.contract.contains("reasoning")) {
+        options.think = bundle.contract.at("reasoning") == "on" ? 1 : 0;
+    }
     // An executable for a device that is missing says so; it computes elsewhere only when it is asked to.
     const bool meant = options.require_device || (strcmp(LFTOOL_BACKEND, "cpu") != 0 && options.gpu_layers != "0");
     if (meant && !llama_supports_gpu_offload()) {

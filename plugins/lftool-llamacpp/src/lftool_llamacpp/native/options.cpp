@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "applied.h"
 #include "common.h"
 #include "cores.h"
 #include "neighbours.h"
@@ -203,6 +204,8 @@ std::vector<std::string> model_arguments(const Bundle & bundle, const Options & 
         add("--top-k", std::to_string(contract.at("top_k").get<int64_t>()));
     }
     add("--seed", std::to_string(contract.value("seed", int64_t(0))));
+    const auto context = context_arguments(contract);
+    words.insert(words.end(), context.begin(), context.end());
     if (bundle.find("adapter") != nullptr) {
         add("--lora", ADAPTER);
     }

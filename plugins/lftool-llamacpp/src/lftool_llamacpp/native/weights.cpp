@@ -1,5 +1,6 @@
 // llama.cpp loads models and adapters by path. The linker puts these functions in place of that (-Wl,--wrap), so that
 // whatever runs here, server or chat, gets what lies in the bundle, mapped where it lies.
+#include "applied.h"
 #include "bundle.h"
 
 #include <cstdio>
@@ -50,6 +51,9 @@ llama_model * wrap_load(const char * path, llama_model_params params) {
         weights              = lftool::own().open(lftool::own().content("weights"));
         llama_model * model  = llama_model_load_from_file_ptr(weights.get(), params);
         loaded               = model;
+        if (model != nullptr) {
+            lftool::end_at(model, lftool::own().contract);
+        }
         return model;
     });
 }

@@ -1,0 +1,59 @@
+"""The run contract as arguments of llama.cpp's server.
+
+Source: llama.cpp, common/arg.cpp.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Keys of the run contract, and the arguments that say the same, without their dashes.
+_ARGUMENTS = {
+    "context": ("ctx-size",),
+    "max_tokens": ("n-predict",),
+    "seed": ("seed",),
+    "temperature": ("temp",),
+    "top_k": ("top-k",),
+    "top_p": ("top-p",),
+    "min_p": ("min-p",),
+    "repeat_penalty": ("repeat-penalty",),
+    "reasoning": ("reasoning",),
+    "grammar": ("grammar",),
+    "json_schema": ("json-schema",),
+    "cache_type": ("cache-type-k", "cache-type-v"),
+    "rope_scaling": ("rope-scaling",),
+    "rope_scale": ("rope-scale",),
+    "rope_freq_base": ("rope-freq-base",),
+    "yarn_original_context": ("yarn-orig-ctx",),
+}
+_NOT_THERE = {
+    "system": "a system prompt",
+    "stop": "strings that end an answer",
+    "stop_tokens": "tokens that end an answer",
+}
+
+
+def llama_arguments(run: Mapping[str, Any]) -> dict[str, str]:
+    """Return argument to value; a schema is on one line, and has neither `#` nor `;`."""
+    found: dict[str, str] = {}
+    for key, names in _ARGUMENTS.items():
+        value = run.get(key)
+        if value is not None:
+            text = _one_line(value) if key == "json_schema" else str(value)
+            found |= dict.fromkeys(names, text)
+    return found
+
+
+def _one_line(schema: str) -> str:
+    text = json.dumps(json.loads(schema), separators=(",", ":"))
+    return text.replace("#", "\\u0023").replace(";", "\\u003b")  # which JSON has in strings only
+
+
+def lost_notes(run: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what is to be told of what a run contract says and no argument of the server does."""
+    lost = [text for key, text in _NOT_THERE.items() if run.get(key)]
+    return (f"llama-server has no argument for {' and '.join(lost)}: clients have to send them",) if lost else ()

@@ -1,0 +1,279 @@
+"""GBNF, llama.cpp's notation for grammars: whether a text is one that its engines take, and how large it may be.
+
+Source: llama.cpp, grammars/README.md for the notation; src/llama-grammar.cpp for what its parser refuses, such as left
+recursion. The bounds on size and nesting are ours: that parser recurses, and copies what repeats.
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import define, field
+
+MOST_CHARACTERS = 64 * 1024
+_MOST_DEPTH = 32  # of parentheses
+_MOST_REPEATS = 2000  # of one symbol, and of what they nest to; llama.cpp's MAX_REPETITION_THRESHOLD
+_MOST_SYMBOLS = 100_000  # with those that repeat
+_NOTHING = (None, True)  # characters, none of them: llama.cpp refuses to repeat that
+_NAME = re.compile(r"[A-Za-z0-9-]+")
+_ESCAPE = re.compile(r'\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|[tnr"\\\[\]-])')
+_TOKEN = re.compile(r"!?<(?:\[[0-9]{1,9}\]|[^\[>\n][^>\n]*)>")
+_TIMES = re.compile(r"\{\s*([0-9]{1,9})\s*(?:(,)\s*([0-9]{1,9})?\s*)?\}")
+_SPACE = re.compile(r"(?:[ \t]|#[^\r\n]*)*")
+_SPACE_AND_LINES = re.compile(r"(?:[ \t\r\n]|#[^\r\n]*)*")
+
+
+@define
+class _Parser:
+    """A recursive parser of one grammar; `at` is the place that it has come to.
+
+    Attributes:
+        rules: Rule to its alternatives; an alternative is its symbols, each with whether it may be left out. A symbol is
+            the name of a rule, or None for characters.
+        used: Rule to the place where it is named first.
+        groups: How many parentheses there are so far.
+        made: How many rules llama.cpp's parser would have by now: it makes some of parentheses and repetitions.
+        symbols: How many symbols it would have made by repeating.
+    """
+
+    text: str
+    at: int = 0
+    rules: dict[str, list[list[tuple[str | None, bool]]]] = field(factory=dict)
+    used: dict[str, int] = field(factory=dict)
+    groups: int = 0
+    made: int = 0
+    symbols: int = 0
+
+    def refuse(self, what: str, at: int | None = None) -> ValueError:
+        """Return an error with the line of a place."""
+        line = self.text.count("\n", 0, self.at if at is None else at) + 1
+        return ValueError(f"line {line} of the grammar: {what}")
+
+    def next(self) -> str:
+        """Return the next character; empty at the end."""
+        return self.text[self.at : self.at + 1]
+
+    def skip(self, *, lines: bool) -> None:
+        """Go on behind spaces and comments."""
+        found = (_SPACE_AND_LINES if lines else _SPACE).match(self.text, self.at)
+        self.at = found.end() if found else self.at
+
+    def name(self) -> str:
+        """Read the name of a rule."""
+        found = _NAME.match(self.text, self.at)
+        if not found:
+            raise self.refuse(f"expected the name of a rule, not {self._shown()}")
+        self.at = found.end()
+        return found[0]
+
+    def _shown(self) -> str:
+        return repr(self.next()) if self.next() else "the end"
+
+    def grammar(self) -> None:
+        """Read all rules."""
+        self.skip(lines=True)
+        while self.at < len(self.text):
+            begin = self.at
+            name = self.name()
+            self.skip(lines=False)
+            if not self.text.startswith("::=", self.at):
+                raise self.refuse(f"expected ::= behind {name}, not {self._shown()}")
+            if name in self.rules:
+                raise self.refuse(f"{name} is defined a second time", begin)
+            self.at += 3
+            self.skip(lines=True)
+            self.made += name not in self.used
+            self.rules[name] = []
+            self.alternatives(name, 0)
+            if self.next() not in {"", "\n", "\r"}:
+                raise self.refuse(f"expected a symbol or the end of the rule, not {self._shown()}")
+            self.skip(lines=True)
+
+    def alternatives(self, rule: str, depth: int) -> None:
+        """Read alternatives into a rule."""
+        self.sequence(rule, depth)
+        while self.next() == "|":
+            self.at += 1
+            self.skip(lines=True)
+            self.sequence(rule, depth)
+
+    def sequence(self, rule: str, depth: int) -> None:
+        """Read one alternative."""
+        symbols: list[tuple[str | None, bool]] = []
+        self.rules[rule].append(symbols)
+        weight = 0  # rules of the symbol that came last; 0 before there is one
+        while character := self.next():
+            if character in "*+?{":
+                weight = self._repeated(symbols, weight)
+            elif character == "(":
+                weight = self._group(symbols, depth)
+            elif character in '"[.<!' or _NAME.match(character):
+                symbols.append(self._symbol(character))
+                weight = int(symbols[-1] != _NOTHING)
+            else:
+                return
+            self.skip(lines=depth > 0)
+
+    def _group(self, symbols: list[tuple[str | None, bool]], depth: int) -> int:
+        """Read what is in parentheses; return how many rules it becomes."""
+        begin, before = self.at, self.made
+        if depth == _MOST_DEPTH:
+            raise self.refuse(f"more than {_MOST_DEPTH} parentheses in one another")
+        self.at += 1
+        self.skip(lines=True)
+        self.groups += 1
+        self.made += 1
+        name = f"({self.groups}"  # no rule is called so
+        self.rules[name] = []
+        self.alternatives(name, depth + 1)
+        if self.next() != ")":
+            raise self.refuse("a parenthesis is not closed", begin)
+        self.at += 1
+        symbols.append((name, False))
+        return self.made - before
+
+    def _symbol(self, first: str) -> tuple[str | None, bool]:
+        """Read characters, a token, or the name of a rule."""
+        begin = self.at
+        if first == ".":
+            self.at += 1
+        elif first in "<!":
+            found = _TOKEN.match(self.text, self.at)
+            if not found:
+                raise self.refuse("a token is <text> or <[number]>")
+            self.at = found.end()
+        elif first in '"[':
+            self.at += self.text.startswith("[^", self.at)
+            return None, not self._characters('"' if first == '"' else "]", begin)
+        else:
+            name = self.name()
+            self.made += name not in self.used and name not in self.rules
+            self.used.setdefault(name, begin)
+            return name, False
+        return None, False
+
+    def _characters(self, end: str, begin: int) -> int:
+        """Read characters until `end`; return how many there are."""
+        self.at += 1
+        count = 0
+        while self.next() != end:
+            if not self.next():
+                raise self.refuse(f"{self.text[begin]} is not closed by {end}", begin)
+            if self.next() == "\\":
+                found = _ESCAPE.match(self.text, self.at)
+                if not found:
+                    raise self.refuse(f"an unknown escape, {self.text[self.at : self.at + 2]!r}")
+                self.at = found.end()
+            else:
+                self.at += 1
+            count += 1
+        self.at += 1
+        return count
+
+    def _repeated(self, symbols: list[tuple[str | None, bool]], weight: int) -> int:
+        """Read how often the last symbol repeats; return how many rules it becomes."""
+        begin = self.at
+        if not weight:
+            raise self.refuse(f"{self.next()} has nothing before it to repeat")
+        least, most = self._times()
+        total = weight * (most or least or 1)
+        self.symbols += total
+        if total > _MOST_REPEATS or self.symbols > _MOST_SYMBOLS:
+            raise self.refuse(f"too many repetitions: at most {_MOST_REPEATS} in one another", begin)
+        self.made += 1 if most is None else most - least
+        name, empty = symbols[-1]
+        symbols[-1] = (name, empty or least == 0)
+        return 0 if most == 0 else total
+
+    def _times(self) -> tuple[int, int | None]:
+        """Read how often something comes, at least and at most; None for without end."""
+        simple: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
+        if self.next() in simple:
+            self.at += 1
+            return simple[self.text[self.at - 1]]
+        found = _TIMES.match(self.text, self.at)
+        if not found:
+            raise self.refuse("a repetition is {m}, {m,} or {m,n}")
+        least = int(found[1])
+        most = least if not found[2] else int(found[3]) if found[3] else None
+        if most is not None and most < least:
+            raise self.refuse(f"a repetition of {least} to {most}")
+        self.at = found.end()
+        return least, most
+
+    def check_rules(self) -> None:
+        """Refuse rules that are named and not there, and rules that begin with themselves."""
+        for name, place in self.used.items():
+            if name not in self.rules:
+                raise self.refuse(f"there is no rule {name}", place)
+        if "root" not in self.rules:
+            raise ValueError("the grammar has no rule root, which an answer begins with")
+        empty = self._empty()
+        leads = {name: self._leads(name, empty) for name in self.rules}
+        cleared: set[str] = set()
+        for name in self.rules:
+            self._walk(name, leads, cleared)
+
+    def _empty(self) -> set[str]:
+        """Return the rules that may match nothing."""
+        found: set[str] = set()
+        while True:
+            more = {
+                name
+                for name, alternatives in self.rules.items()
+                if name not in found
+                and any(all(left_out or symbol in found for symbol, left_out in sequence) for sequence in alternatives)
+            }
+            if not more:
+                return found
+            found |= more
+
+    def _leads(self, name: str, empty: set[str]) -> set[str]:
+        """Return the rules that a rule may begin with."""
+        made: set[str] = set()
+        for sequence in self.rules[name]:
+            for symbol, left_out in sequence:
+                if symbol is not None:
+                    made.add(symbol)
+                if not left_out and symbol not in empty:
+                    break
+        return made
+
+    def _walk(self, begin: str, leads: dict[str, set[str]], cleared: set[str]) -> None:
+        """Refuse a rule from which its own beginning can be reached."""
+        path: list[tuple[str, list[str]]] = [(begin, sorted(leads[begin]))]
+        on_path = {begin}
+        while path:
+            name, left = path[-1]
+            if not left:
+                path.pop()
+                on_path.discard(name)
+                cleared.add(name)
+                continue
+            following = left.pop()
+            if following in on_path:
+                title = next((item for item in (following, name) if not item.startswith("(")), begin)
+                raise ValueError(
+                    f"the rule {title} of the grammar begins with itself, which llama.cpp does not support"
+                )
+            if following not in cleared:
+                path.append((following, sorted(leads[following])))
+                on_path.add(following)
+
+
+def check_gbnf(text: str) -> None:
+    """Raise unless a text is a GBNF grammar with a rule `root`.
+
+    Whether tokens that it names are in a vocabulary is not known here.
+
+    Raises:
+        ValueError: It is not one, with the line; or it has more than 65536 characters, 32 parentheses in one another, or
+            2000 repetitions in one another; or a rule begins with itself.
+    """
+    if "\0" in text:
+        raise ValueError("a grammar with a NUL character")
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"a grammar of {len(text)} characters, where {MOST_CHARACTERS} are the most")
+    parser = _Parser(text)
+    parser.grammar()
+    parser.check_rules()
