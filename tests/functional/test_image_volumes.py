@@ -42,6 +42,21 @@ def test_the_weights_come_from_the_artifact_and_the_server_has_the_contract(expo
     assert "containerd 2 mounts images only" in exported.err
 
 
+def test_a_grammar_arrives_as_it_is(plain_project):
+    """Kubernetes would put the value of a variable in the place of `$(HOME)`; `$$(` stands for `$(`."""
+    grammar = 'root ::= "$(HOME)"\n# "quoted"\n'
+    run = f"\n[run]\ngrammar = '''\n{grammar}'''\nstop = ['x']\n"
+    plain_project.write_recipe(plain_project.recipe.read_text() + run)
+    plain_project.run("lock").assert_success()
+    plain_project.run("build").assert_success()
+    asked = ("export", "k8s", "dist/tiny-1-plain.gguf", "--image", IMAGE, "--image-volume", ARTIFACT)
+    done = plain_project.run(*asked).assert_success()
+    deployment, _ = yaml.safe_load_all(done.out)
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["args"][-2:] == ["--grammar", grammar.replace("$(", "$$(")]
+    assert "llama-server has no argument for strings that end an answer: clients have to send them" in done.err
+
+
 def test_kserve_gets_the_same_pod(export):
     deployment, _ = yaml.safe_load_all(export().out)
     (service,) = yaml.safe_load_all(export("--kserve").out)

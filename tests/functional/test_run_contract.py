@@ -11,6 +11,7 @@ import pytest
 from lftool.testing import tiny_gguf
 
 STORY = Path(__file__).parents[2] / "examples" / "tiny-story" / "tiny-story-f16.gguf"
+GRAMMAR = "grammar = '''\nroot ::= answer\nanswer ::= [a-z]+ # a comment\n'''\n"
 RECIPE = """\
 [bundle]
 name = "m"
@@ -115,3 +116,15 @@ def test_a_preset_has_what_answers_follow(story):
     assert done.out.splitlines()[4:] == []
     assert "a preset cannot hold a grammar of several lines, or with # or ;: clients have to send it" in done.err
     assert story.run("export", "preset", "dist/m-1-t.gguf", "--path", "/a;b.gguf").status == 2
+
+
+def test_inspect_shows_it_on_one_line(story):
+    write(story, GRAMMAR + 'stop_tokens = ["."]\nrope_freq_base = 1e6\n')
+    story.run("lock").assert_success()
+    story.run("build").assert_success()
+    (line,) = [
+        line for line in story.run("inspect", "dist/m-1-t.gguf").assert_success().out.splitlines() if "  run " in line
+    ]
+    assert line == (
+        r"  run        grammar 'root ::= answer\nanswer ::= [a-z]+ # a comment\n'; stop_tokens ['.']; rope_freq_base 1000000"
+    )

@@ -83,6 +83,12 @@ def test_a_rule_that_begins_with_itself_is_refused(text):
     assert "begins with itself, which llama.cpp does not support" in refusal(text)
 
 
+def test_a_long_chain_of_rules_that_match_nothing_is_read_at_once():
+    chain = "".join(f"r{number} ::= r{number + 1}\n" for number in range(4000))
+    check_gbnf(f'root ::= r0\n{chain}r4000 ::= ""')
+    assert "begins with itself" in refusal(f"root ::= r0\n{chain}r4000 ::= r0?")
+
+
 def test_so_many_symbols_that_repeat_are_refused_at_once():
     assert "too many repetitions" in refusal("root ::= " + '"a"{2000} ' * 60)
 

@@ -70,6 +70,8 @@ def nested(depth: int) -> str:
     [
         ("{", "a schema is JSON: line 1, column 2: Expecting property name enclosed in double quotes"),
         ('{"minimum": NaN}', "NaN is no JSON"),
+        ('{"a": {"b": 1, "c": 2, "b": 3}}', "the schema has the key 'b' twice"),
+        (r'{"enum": ["\ud800"]}', "the schema has half of a surrogate pair, which is no character"),
         ("[]", "a schema is an object of at most 65536 characters"),
         (json.dumps({"enum": ["x" * 65536]}), "a schema is an object of at most 65536 characters"),
         (nested(32), "the schema is too large, or too deep"),

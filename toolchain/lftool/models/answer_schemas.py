@@ -45,6 +45,15 @@ def _refuse_constant(text: str) -> float:
     raise ValueError(f"{text} is no JSON")
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; which of two values of a key counts, parsers do not agree on."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        twice = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
+        raise ValueError(f"the schema has the key {twice!r} twice")
+    return made
+
+
 def parse_answer_schema(text: str) -> dict[str, Any]:
     """Return the JSON Schema that a text is.
 
@@ -52,7 +61,10 @@ def parse_answer_schema(text: str) -> dict[str, Any]:
         ValueError: It is not JSON, or `check_answer_schema` refuses it.
     """
     try:
-        found = json.loads(text, parse_constant=_refuse_constant)
+        found = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("the schema has half of a surrogate pair, which is no character") from None
     except RecursionError:
         raise ValueError("the schema is too large, or too deep") from None
     except json.JSONDecodeError as error:

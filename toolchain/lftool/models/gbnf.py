@@ -217,16 +217,27 @@ class _Parser:
     def _empty(self) -> set[str]:
         """Return the rules that may match nothing."""
         found: set[str] = set()
-        while True:
-            more = {
-                name
-                for name, alternatives in self.rules.items()
-                if name not in found
-                and any(all(left_out or symbol in found for symbol, left_out in sequence) for sequence in alternatives)
-            }
-            if not more:
-                return found
-            found |= more
+        ready: list[str] = []
+        waiting: dict[str, list[tuple[str, set[str]]]] = {}  # rule to the alternatives that match nothing only if it does
+        for name, alternatives in self.rules.items():
+            for sequence in alternatives:
+                needed = {symbol for symbol, left_out in sequence if not left_out}
+                if not needed:
+                    ready.append(name)
+                elif None not in needed:
+                    left = {symbol for symbol in needed if symbol is not None}
+                    for symbol in left:
+                        waiting.setdefault(symbol, []).append((name, left))
+        while ready:
+            name = ready.pop()
+            if name in found:
+                continue
+            found.add(name)
+            for waits, left in waiting.get(name, ()):
+                left.discard(name)
+                if not left:
+                    ready.append(waits)
+        return found
 
     def _leads(self, name: str, empty: set[str]) -> set[str]:
         """Return the rules that a rule may begin with."""

@@ -149,6 +149,6 @@ def _contract(found: Inspection) -> list[str]:
     from lftool.codec.converter import to_plain
 
     return [
-        f"{key} {shortened(value)!r}" if isinstance(value, str) and key == "system" else f"{key} {value}"
+        f"{key} {shortened(value)!r}" if key in {"system", "grammar", "json_schema"} else f"{key} {value}"
         for key, value in to_plain(found.manifest.run).items()
     ]
