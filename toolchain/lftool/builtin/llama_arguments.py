@@ -5,7 +5,6 @@ Source: llama.cpp, common/arg.cpp.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ _ARGUMENTS = {
     "repeat_penalty": ("repeat-penalty",),
     "reasoning": ("reasoning",),
     "grammar": ("grammar",),
-    "json_schema": ("json-schema",),
     "cache_type": ("cache-type-k", "cache-type-v"),
     "rope_scaling": ("rope-scaling",),
     "rope_scale": ("rope-scale",),
@@ -38,22 +36,19 @@ _NOT_THERE = {
 
 
 def llama_arguments(run: Mapping[str, Any]) -> dict[str, str]:
-    """Return argument to value; a schema is on one line, and has neither `#` nor `;`."""
+    """Return argument to value."""
     found: dict[str, str] = {}
     for key, names in _ARGUMENTS.items():
         value = run.get(key)
         if value is not None:
-            text = _one_line(value) if key == "json_schema" else str(value)
-            found |= dict.fromkeys(names, text)
+            found |= dict.fromkeys(names, str(value))
     return found
-
-
-def _one_line(schema: str) -> str:
-    text = json.dumps(json.loads(schema), separators=(",", ":"))
-    return text.replace("#", "\\u0023").replace(";", "\\u003b")  # which JSON has in strings only
 
 
 def lost_notes(run: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what is to be told of what a run contract says and no argument of the server does."""
     lost = [text for key, text in _NOT_THERE.items() if run.get(key)]
-    return (f"llama-server has no argument for {' and '.join(lost)}: clients have to send them",) if lost else ()
+    notes = [f"llama-server has no argument for {' and '.join(lost)}: clients have to send them"] if lost else []
+    if run.get("json_schema"):  # findings/llama-server-default-schema-in-chats.sh
+        notes.append("llama-server does not hold chats to the schema of --json-schema: clients have to send it")
+    return tuple(notes)

@@ -218,7 +218,9 @@ class _Parser:
         """Return the rules that may match nothing."""
         found: set[str] = set()
         ready: list[str] = []
-        waiting: dict[str, list[tuple[str, set[str]]]] = {}  # rule to the alternatives that match nothing only if it does
+        waiting: dict[
+            str, list[tuple[str, set[str]]]
+        ] = {}  # rule to the alternatives that match nothing only if it does
         for name, alternatives in self.rules.items():
             for sequence in alternatives:
                 needed = {symbol for symbol, left_out in sequence if not left_out}
