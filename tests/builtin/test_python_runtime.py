@@ -7,8 +7,8 @@ from lftool.models.digest import Digest
 from lftool.pipeline.identity import runtime_digest
 
 PREFIX = "3c3dfef1b91fef309586c8705dfd2edcd43d4c1e35b7f283972462c340049462"
-RUNNER = "f5075edc30dcdc6a4d5031f460c70d951ddf864d0a2bba153eee7faaffd91cd4"
-RUNTIME = "3e9c4a6d7bd19b24a5e5f0c35292c97cb6f8c17dc536e0a96071629297b946de"
+RUNNER = "2bd5df4d382103aba19a0a386da9d5b6366d53f2aa4bb6f230e9e97839ac0905"
+RUNTIME = "2f71eb00b52af041c82f09427a34c2f2e648d3bb12de1135eaa0ac9f97599775"
 
 
 def test_runtime_python_1_has_the_bytes_that_bundles_name():

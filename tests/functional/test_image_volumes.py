@@ -43,8 +43,8 @@ def test_the_weights_come_from_the_artifact_and_the_server_has_the_contract(expo
 
 
 def test_a_grammar_arrives_as_it_is(plain_project):
-    """Kubernetes would put the value of a variable in the place of `$(HOME)`; `$$(` stands for `$(`."""
-    grammar = 'root ::= "$(HOME)"\n# "quoted"\n'
+    """Kubernetes would put the value of a variable in the place of `$(HOME)`; `$$` stands for `$`."""
+    grammar = 'root ::= "$(HOME)$$(HOME)$$"\n# "quoted"\n'
     run = f"\n[run]\ngrammar = '''\n{grammar}'''\nstop = ['x']\n"
     plain_project.write_recipe(plain_project.recipe.read_text() + run)
     plain_project.run("lock").assert_success()
@@ -53,7 +53,7 @@ def test_a_grammar_arrives_as_it_is(plain_project):
     done = plain_project.run(*asked).assert_success()
     deployment, _ = yaml.safe_load_all(done.out)
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    assert container["args"][-2:] == ["--grammar", grammar.replace("$(", "$$(")]
+    assert container["args"][-2:] == ["--grammar", grammar.replace("$", "$$")]
     assert "llama-server has no argument for strings that end an answer: clients have to send them" in done.err
 
 

@@ -36,6 +36,10 @@ def test_a_grammar_is_taken(text):
     check_gbnf(text)
 
 
+def test_it_tells_which_tokens_it_names():
+    assert check_gbnf("root ::= <think> !</think>* </think> <[12]> .*") == ("<think>", "</think>", "</think>", "<[12]>")
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -57,6 +61,19 @@ def test_a_grammar_is_taken(text):
         ('root ::= "a"{2001}', "line 1 of the grammar: too many repetitions: at most 2000 in one another"),
         ('root ::= ("a"{100}){100}{100}', "line 1 of the grammar: too many repetitions: at most 2000 in one another"),
         ('root ::= "\\q"', "line 1 of the grammar: an unknown escape, '\\\\q'"),
+        ('root ::= "\\x00"', "line 1 of the grammar: no text has the character \\x00"),
+        ('root ::= "\\uD800"', "line 1 of the grammar: no text has the character \\uD800"),
+        ("root ::= [a\\U00110000]", "line 1 of the grammar: no text has the character \\U00110000"),
+        ("root ::= [a-cz-b]", "line 1 of the grammar: a range that ends before it begins, 'z-b'"),
+        (
+            'root ::= ("a"?)*',
+            "line 1 of the grammar: what may match nothing repeats without end, which llama.cpp does not support",
+        ),
+        (
+            'root ::= one{33}\none ::= "a" | "b"?',
+            "line 1 of the grammar: what may match nothing repeats more than 32 times; let it match one character at least",
+        ),
+        ('root ::= "a"{\n2}', "line 1 of the grammar: a repetition is {m}, {m,} or {m,n}"),
         ("root ::= <[x]>", "line 1 of the grammar: a token is <text> or <[number]>"),
         ("root ::=" + "(" * 33 + '"a"' + ")" * 33, "line 1 of the grammar: more than 32 parentheses in one another"),
         ('root ::= "a\0"', "a grammar with a NUL character"),

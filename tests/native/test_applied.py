@@ -106,6 +106,14 @@ def test_an_answer_follows_the_schema(project, built):
         jsonschema.validate(json.loads(said), SCHEMA)
 
 
+@pytest.mark.parametrize(("engine", "says"), [("llama-cpp-python", "leaves out"), ("xllamacpp", "no rules for")])
+def test_a_schema_that_an_engine_would_not_follow_is_an_error(project, built, engine, says):
+    run = """json_schema = '{"properties": {"a": {"type": "integer", "minimum": 3}}, "required": ["a"]}'"""
+    done = project.spawn("run", "--engine", engine, built("bounded", "gguf", run), "-p", PROMPT)
+    assert (done.status, done.out) == (1, "")
+    assert re.search(rf"hold an(swers| answer) to \[run\] json_schema: .*{says} the keyword minimum", done.err)
+
+
 def test_whether_a_model_thinks_is_told_to_its_template(project, built):
     (project.root / "chat.jinja").write_text(THINKING)
     given = {"run": 'reasoning = "on"\n', "model": 'template = "chat.jinja"\n'}

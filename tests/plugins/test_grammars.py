@@ -31,12 +31,13 @@ def llama_takes(vocabulary, text: str) -> bool:
     return True
 
 
-def lftool_takes(text: str) -> bool:
+def refusal(text: str) -> str | None:
+    """Why lftool does not take a grammar; None if it does."""
     try:
         check_gbnf(text)
-    except ValueError:
-        return False
-    return True
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 SYMBOLS = st.sampled_from(
@@ -63,10 +64,12 @@ RULES = st.lists(SEQUENCES, min_size=1, max_size=3).map(" | ".join)
 
 @settings(max_examples=300, deadline=None)
 @given(root=RULES, one=RULES, two=RULES, gone=st.sampled_from(["", "one", "two"]))
-def test_both_take_the_same_grammars(vocabulary, root, one, two, gone):
+def test_what_one_takes_the_other_takes(vocabulary, root, one, two, gone):
     rules = {"root": root, "one": one, "two": two}
     text = "".join(f"{name} ::= {rule}\n" for name, rule in rules.items() if name != gone)
-    assert lftool_takes(text) == llama_takes(vocabulary, text)
+    taken, why = llama_takes(vocabulary, text), refusal(text)
+    # What repeats and may be nothing is a left recursion that llama.cpp finds sometimes only.
+    assert taken == (why is None) or (taken and "what may match nothing" in why)
 
 
 @pytest.mark.parametrize(
@@ -84,4 +87,4 @@ def test_both_take_the_same_grammars(vocabulary, root, one, two, gone):
     ],
 )
 def test_bounds_and_escapes_are_llama_cpps(vocabulary, text):
-    assert lftool_takes(text) == llama_takes(vocabulary, text)
+    assert (refusal(text) is None) == llama_takes(vocabulary, text)

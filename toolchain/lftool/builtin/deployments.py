@@ -211,7 +211,7 @@ def volume_pod(request: ExportRequest, image: str, volume: str) -> Pod:
     file = f"{bundle.name}-{bundle.version}-{bundle.target}.gguf"
     arguments = ["--model", f"/models/{file}", "--host", "0.0.0.0", "--port", str(PORT)]  # noqa: S104 - in a pod
     for option, value in llama_arguments(bundle.run).items():
-        arguments += [f"--{option}", value.replace("$(", "$$(")]  # which Kubernetes would expand
+        arguments += [f"--{option}", value.replace("$", "$$")]  # Kubernetes expands $(NAME), and makes $ of $$
     return Pod(
         name=label_of(bundle.name, bundle.target),
         image=image,

@@ -7,6 +7,7 @@ recursion. The bounds on size and nesting are ours: that parser recurses, and co
 from __future__ import annotations
 
 import re
+import sys
 
 from attrs import define, field
 
@@ -18,7 +19,10 @@ _NOTHING = (None, True)  # characters, none of them: llama.cpp refuses to repeat
 _NAME = re.compile(r"[A-Za-z0-9-]+")
 _ESCAPE = re.compile(r'\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|[tnr"\\\[\]-])')
 _TOKEN = re.compile(r"!?<(?:\[[0-9]{1,9}\]|[^\[>\n][^>\n]*)>")
-_TIMES = re.compile(r"\{\s*([0-9]{1,9})\s*(?:(,)\s*([0-9]{1,9})?\s*)?\}")
+_TIMES = re.compile(r"\{[ \t]*([0-9]{1,9})[ \t]*(?:(,)[ \t]*([0-9]{1,9})?[ \t]*)?\}", re.ASCII)
+_MOST_OF_NOTHING = 32  # repetitions of what may match nothing: llama.cpp follows all ways at once, and they multiply
+_MOST_WAYS = 4096
+_SURROGATES = range(0xD800, 0xE000)
 _SPACE = re.compile(r"(?:[ \t]|#[^\r\n]*)*")
 _SPACE_AND_LINES = re.compile(r"(?:[ \t\r\n]|#[^\r\n]*)*")
 
@@ -34,6 +38,9 @@ class _Parser:
         groups: How many parentheses there are so far.
         made: How many rules llama.cpp's parser would have by now: it makes some of parentheses and repetitions.
         symbols: How many symbols it would have made by repeating.
+        repeats: What repeats, with whether it may be an empty literal; how often at most, None for
+            without end; and its place.
+        tokens: Tokens that it names, as they stand there, each with its place.
     """
 
     text: str
@@ -43,6 +50,8 @@ class _Parser:
     groups: int = 0
     made: int = 0
     symbols: int = 0
+    repeats: list[tuple[str | None, bool, int | None, int]] = field(factory=list)
+    tokens: list[tuple[str, int]] = field(factory=list)
 
     def refuse(self, what: str, at: int | None = None) -> ValueError:
         """Return an error with the line of a place."""
@@ -142,6 +151,7 @@ class _Parser:
             if not found:
                 raise self.refuse("a token is <text> or <[number]>")
             self.at = found.end()
+            self.tokens.append((found[0].removeprefix("!"), begin))
         elif first in '"[':
             self.at += self.text.startswith("[^", self.at)
             return None, not self._characters('"' if first == '"' else "]", begin)
@@ -157,18 +167,37 @@ class _Parser:
         self.at += 1
         count = 0
         while self.next() != end:
-            if not self.next():
-                raise self.refuse(f"{self.text[begin]} is not closed by {end}", begin)
-            if self.next() == "\\":
-                found = _ESCAPE.match(self.text, self.at)
-                if not found:
-                    raise self.refuse(f"an unknown escape, {self.text[self.at : self.at + 2]!r}")
-                self.at = found.end()
-            else:
+            place = self.at
+            first = self._character(end, begin)
+            if end == "]" and self.next() == "-" and self.text[self.at + 1 : self.at + 2] not in {"]", ""}:
                 self.at += 1
+                if self._character(end, begin) < first:
+                    raise self.refuse(f"a range that ends before it begins, {self.text[place : self.at]!r}", place)
             count += 1
         self.at += 1
         return count
+
+    def _character(self, end: str, begin: int) -> int:
+        """Read one character; return its code point."""
+        if not self.next():
+            raise self.refuse(f"{self.text[begin]} is not closed by {end}", begin)
+        if self.next() != "\\":
+            self.at += 1
+            return ord(self.text[self.at - 1])
+        found = _ESCAPE.match(self.text, self.at)
+        if not found:
+            raise self.refuse(f"an unknown escape, {self.text[self.at : self.at + 2]!r}")
+        letter = found[0][1]
+        point = (
+            int(found[0].lstrip("\\xuU"), 16)
+            if letter in "xuU"
+            else ord({"t": "\t", "r": "\r", "n": "\n"}.get(letter, letter))
+        )
+        in_literal = end == '"'
+        if point > sys.maxunicode or point in _SURROGATES or (in_literal and point == 0):
+            raise self.refuse(f"no text has the character {found[0]}")
+        self.at = found.end()
+        return point
 
     def _repeated(self, symbols: list[tuple[str | None, bool]], weight: int) -> int:
         """Read how often the last symbol repeats; return how many rules it becomes."""
@@ -182,6 +211,7 @@ class _Parser:
             raise self.refuse(f"too many repetitions: at most {_MOST_REPEATS} in one another", begin)
         self.made += 1 if most is None else most - least
         name, empty = symbols[-1]
+        self.repeats.append((name, empty, most, begin))
         symbols[-1] = (name, empty or least == 0)
         return 0 if most == 0 else total
 
@@ -209,10 +239,26 @@ class _Parser:
         if "root" not in self.rules:
             raise ValueError("the grammar has no rule root, which an answer begins with")
         empty = self._empty()
+        self._check_repeats(empty)
         leads = {name: self._leads(name, empty) for name in self.rules}
         cleared: set[str] = set()
         for name in self.rules:
             self._walk(name, leads, cleared)
+
+    def _check_repeats(self, empty: set[str]) -> None:
+        """Refuse what may match nothing and repeats without end, or often."""
+        ways = 1
+        for name, nothing, most, place in self.repeats:
+            if not nothing and name not in empty:
+                continue
+            if most is None:
+                raise self.refuse("what may match nothing repeats without end, which llama.cpp does not support", place)
+            ways *= max(most, 1)
+            if most > _MOST_OF_NOTHING or ways > _MOST_WAYS:
+                raise self.refuse(
+                    f"what may match nothing repeats more than {_MOST_OF_NOTHING} times; let it match one character at least",
+                    place,
+                )
 
     def _empty(self) -> set[str]:
         """Return the rules that may match nothing."""
@@ -274,14 +320,15 @@ class _Parser:
                 on_path.add(following)
 
 
-def check_gbnf(text: str) -> None:
+def check_gbnf(text: str) -> tuple[str, ...]:
     """Raise unless a text is a GBNF grammar with a rule `root`.
 
-    Whether tokens that it names are in a vocabulary is not known here.
+    Returns:
+        The tokens that it names, `<text>` or `<[number]>`; whether a vocabulary has them is not known here.
 
     Raises:
         ValueError: It is not one, with the line; or it has more than 65536 characters, 32 parentheses in one another, or
-            2000 repetitions in one another; or a rule begins with itself.
+            2000 repetitions in one another, or 32 of what may match nothing; or a rule begins with itself.
     """
     if "\0" in text:
         raise ValueError("a grammar with a NUL character")
@@ -290,3 +337,4 @@ def check_gbnf(text: str) -> None:
     parser = _Parser(text)
     parser.grammar()
     parser.check_rules()
+    return tuple(token for token, _ in parser.tokens)

@@ -164,6 +164,8 @@ class RunContract:
             raise ValueError('\'rope_scale\' needs rope_scaling = "linear" or "yarn"')
         if self.yarn_original_context is not None and self.rope_scaling != "yarn":
             raise ValueError("'yarn_original_context' needs rope_scaling = \"yarn\"")
+        if as_decimal(self.rope_scale or "1") * (self.yarn_original_context or 1) > _MAX_COUNT:
+            raise ValueError(f"'yarn_original_context' times 'rope_scale' must be at most {_MAX_COUNT}")
 
     @property
     def said(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from lftool.api import check_answer_schema
+from lftool.api import check_answer_schema, check_gbnf
 from lftool_llamacpp.tool_calls import ToolCalling, call_schema, tool_names
 
 _REALS = ("temperature", "top_p", "min_p", "repeat_penalty")
@@ -158,7 +158,8 @@ def held_to(contract: Mapping[str, Any], limits: Limits) -> str | None:
 
 def with_grammar(asked: Asked, body: Mapping[str, Any], grammar: str | None) -> Asked:
     """Return what is asked, held to the run contract's grammar unless the client says what an answer is, or has tools."""
-    if asked.grammar is not None or asked.calling is not None or body.get("response_format") is not None:
+    own = asked.chat and body.get("response_format") is not None  # which is no field of a completion
+    if own or asked.grammar is not None or asked.calling is not None:
         return asked
     return evolve(asked, grammar=grammar)
 
@@ -281,6 +282,10 @@ def _grammar_of(schema: Any, limits: Limits, param: str) -> str:  # noqa: ANN401
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError) as error:
         told = str(error)[:200] or type(error).__name__
         raise BadRequestError(f"llama.cpp's grammars cannot express the schema: {told}", param) from None
+    try:  # llama.cpp does not stand all that its parser takes
+        check_gbnf(grammar)
+    except ValueError as error:
+        raise BadRequestError(f"llama.cpp's grammars cannot express the schema: {error}", param) from None
     if not limits.compiles(grammar):
         raise BadRequestError("the schema does not compile into a grammar", param)
     return grammar
@@ -334,7 +339,8 @@ def _tools(body: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
             raise BadRequestError(
                 "a tool has the type function, and a function with a name of up to 64 letters, digits, - or _", "tools"
             )
-        _check_schema(tool, "tools")
+        _check_schema({"const": tool}, "tools")  # its size: it becomes text of the prompt
+        _check_schema((function or {}).get("parameters") or {}, "tools")
     return tuple(tools)
 
 

@@ -202,6 +202,30 @@ def end_at(bundle, llama_cpp, model):
     llama_cpp.llama_vocab_is_eog = llama_cpp.llama_cpp.llama_vocab_is_eog = is_end
 
 
+# Keywords that llama-cpp-python's converter leaves out, and says nothing.
+LEFT_OUT = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "uniqueItems", "contains", "not", "if"]
+LEFT_OUT += ["minProperties", "maxProperties", "patternProperties", "propertyNames", "dependentRequired", "dependentSchemas"]
+
+
+def check_keywords(schema):
+    """Raise ValueError where a schema says what no grammar of llama-cpp-python's does."""
+    if isinstance(schema, list):
+        for part in schema:
+            check_keywords(part)
+    if not isinstance(schema, dict):
+        return
+    for name, value in schema.items():
+        if name in LEFT_OUT:
+            raise ValueError("it leaves out the keyword %s" % name)
+        if name in ("properties", "$defs", "definitions"):
+            check_keywords(list(value.values()))
+        elif name not in ("const", "enum", "default", "examples"):
+            check_keywords(value)
+    unknown = sorted(set(schema.get("required", [])) - set(schema.get("properties", {})))
+    if unknown:
+        raise ValueError("the required property %r has no schema" % unknown[0])
+
+
 def held_to(bundle, llama_cpp, model):
     """Return the grammar that the contract holds answers to; None where there is none."""
     from llama_cpp.llama_grammar import LlamaGrammar, json_schema_to_gbnf
@@ -210,14 +234,15 @@ def held_to(bundle, llama_cpp, model):
     text = contract.get("grammar")
     if "json_schema" in contract:
         try:
+            check_keywords(json.loads(contract["json_schema"]))
             text = json_schema_to_gbnf(contract["json_schema"])
         except Exception as error:  # whatever it meets in a schema
-            sys.exit("%s: llama.cpp's grammars cannot express [run] json_schema: %s" % (bundle.name, error))
+            sys.exit("%s: llama-cpp-python cannot hold answers to [run] json_schema: %s" % (bundle.name, error))
     if text is None:
         return None
     sampler = llama_cpp.llama_sampler_init_grammar(model._model.vocab, text.encode(), b"root")
     if not sampler:
-        sys.exit("%s: llama.cpp does not take the grammar of its run contract" % bundle.name)
+        sys.exit("%s: llama.cpp does not take [run] %s" % (bundle.name, "json_schema" if "json_schema" in contract else "grammar"))
     llama_cpp.llama_sampler_free(sampler)
     return LlamaGrammar.from_string(text, verbose=False)
 

@@ -9,10 +9,14 @@ from lftool.bundle.model_size import head_widths
 from lftool.errors import RecipeError
 from lftool.formats.ggml_types import GGML_TYPES
 from lftool.formats.gguf_arrays import text_array
+from lftool.models.gbnf import check_gbnf
 from lftool.pipeline.model.weights import weights_file, weights_header
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lftool.api import RuntimeType
+    from lftool.api.gguf import GGUFHeader
     from lftool.models.digest import Artifact
     from lftool.models.run_contract import RunContract
     from lftool.pipeline.ports import Ports
@@ -49,22 +53,43 @@ def check_cache_type(run: RunContract, weights: Artifact, ports: Ports) -> None:
             )
 
 
-def check_stop_tokens(run: RunContract, weights: Artifact, ports: Ports) -> None:
-    """Raise RecipeError unless every stop token is in the vocabulary of the weights."""
-    if not run.stop_tokens:
+def check_tokens(run: RunContract, weights: Artifact, ports: Ports) -> None:
+    """Raise RecipeError unless every stop token, and every token of the grammar, is in the vocabulary of the weights."""
+    named = () if run.grammar is None else check_gbnf(run.grammar)
+    if not run.stop_tokens and not named:
         return
     header = weights_header(weights, "the weights", ports)
     with weights_file(weights, "the weights", ports).open("rb") as file:
         found = text_array(file, header.metadata.get(_TOKENS))
     if found is None:
-        raise RecipeError("run.stop_tokens: the weights have no list of tokens")
+        raise RecipeError(f"run.{'stop_tokens' if run.stop_tokens else 'grammar'}: the weights have no list of tokens")
     known = set(found)
+    _check_named(named, header, found)
     for text in run.stop_tokens:
         if text.encode() not in known:
-            texts = (token.decode(errors="replace") for token in found)
-            near = difflib.get_close_matches(text, (item for item in texts if item[:1] == text[:1]), 3, 0.5)
-            hints = (f"it has {', '.join(map(repr, near))}",) if near else ()
+            hints = (f"it has {', '.join(map(repr, near))}",) if (near := _near(text, found)) else ()
             raise RecipeError(f"run.stop_tokens: the vocabulary has no token {text!r}", hints=hints)
+
+
+def _near(text: str, tokens: Sequence[bytes]) -> list[str]:
+    """Return tokens that may be meant; vocabularies write a space as `▁` or `Ġ`, and a byte as `<0x0A>`."""
+    plain = text.strip(" ")
+    spelt = {f"▁{plain}", f"Ġ{plain}", plain, *(f"<0x{ord(item):02X}>" for item in text if item in "\t\n\r")} - {""}
+    texts = [token.decode(errors="replace") for token in tokens]
+    exact = [token for token in texts if token in spelt]
+    return exact or difflib.get_close_matches(text, (item for item in texts if item[:1] == text[:1]), 3, 0.5)
+
+
+def _check_named(named: tuple[str, ...], header: GGUFHeader, tokens: Sequence[bytes]) -> None:
+    """Raise RecipeError unless every token that a grammar names is in the vocabulary, and none ends an answer."""
+    ends = {header.metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")}
+    numbers = {text: number for number, text in enumerate(tokens)}
+    for token in named:
+        number = int(token[2:-2]) if token.startswith("<[") else numbers.get(token.encode(), len(tokens))
+        if number >= len(tokens):
+            raise RecipeError(f"run.grammar: the vocabulary has no token {token}")
+        if number in ends:
+            raise RecipeError(f"run.grammar: the token {token} ends an answer; a grammar's end is where it may come")
 
 
 def reasoning_notice(run: RunContract, weights: Artifact, template: str | None, ports: Ports) -> str | None:
