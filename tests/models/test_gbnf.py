@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lftool.models.gbnf import check_gbnf
+from lftool.models.gbnf import check_characters, check_gbnf
 
 
 def refusal(text: str) -> str:
@@ -34,6 +35,22 @@ def refusal(text: str) -> str:
 )
 def test_a_grammar_is_taken(text):
     check_gbnf(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('root ::= "a" # "\\x00\nb ::= [a-z] | "[z-a]" (((', None),
+        ('root ::= "a"\nb ::= [z-a]', "line 2 of the grammar: a range that ends before it begins, 'z-a'"),
+        ('root ::= "\\x00"', "line 1 of the grammar: no text has the character \\x00"),
+    ],
+)
+def test_the_characters_of_a_grammar_that_a_program_has_made(text, told):
+    if told is None:
+        check_characters(text)
+        return
+    with pytest.raises(ValueError, match=re.escape(told)):
+        check_characters(text)
 
 
 def test_it_tells_which_tokens_it_names():
@@ -104,6 +121,11 @@ def test_a_long_chain_of_rules_that_match_nothing_is_read_at_once():
     chain = "".join(f"r{number} ::= r{number + 1}\n" for number in range(4000))
     check_gbnf(f'root ::= r0\n{chain}r4000 ::= ""')
     assert "begins with itself" in refusal(f"root ::= r0\n{chain}r4000 ::= r0?")
+
+
+def test_a_long_row_of_symbols_that_may_match_nothing_is_refused():
+    check_gbnf("root ::= " + '"a"? ' * 32 + '"b"' + ' "a"?' * 32)
+    assert "more than 32 symbols in a row that may match nothing" in refusal("root ::= " + '"a"? ' * 33)
 
 
 def test_so_many_symbols_that_repeat_are_refused_at_once():

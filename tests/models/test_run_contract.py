@@ -69,6 +69,7 @@ def test_a_schema_is_read():
     "schema",
     [
         {"const": {"minItems": 5000, "$ref": "http://a.example"}},
+        {"const": "\\u0000"},
         {"enum": [{"type": "word"}], "default": {"required": 5}},
         {"properties": {"minItems": {"type": "integer"}, "$ref": True}, "additionalProperties": False},
     ],
@@ -88,6 +89,7 @@ def nested(depth: int) -> str:
         ('{"minimum": NaN}', "NaN is no JSON"),
         ('{"a": {"b": 1, "c": 2, "b": 3}}', "the schema has the key 'b' twice"),
         (r'{"enum": ["\ud800"]}', "the schema has half of a surrogate pair, which is no character"),
+        (r'{"const": "\\\u0000"}', "the schema has the character U+0000, which no answer has"),
         ("[]", "a schema is an object, not []"),
         (json.dumps({"enum": ["x" * 65523]}), "a schema of 65537 characters, where 65536 are the most"),
         ('{"const": 1e400}', "the schema has a number that is too large"),

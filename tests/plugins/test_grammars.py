@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import llama_cpp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llama_cpp.llama_grammar import json_schema_to_gbnf
 
 from lftool.models.gbnf import check_gbnf
+from lftool_llamacpp.requests import BadRequestError, Limits, chat_asked, completion_asked, with_grammar
+from lftool_xllamacpp.grammar import grammar_of
 
 STORY = Path(__file__).parents[2] / "examples" / "tiny-story" / "tiny-story-f16.gguf"
 
@@ -88,3 +92,47 @@ def test_what_one_takes_the_other_takes(vocabulary, root, one, two, gone):
 )
 def test_bounds_and_escapes_are_llama_cpps(vocabulary, text):
     assert (refusal(text) is None) == llama_takes(vocabulary, text)
+
+
+LIMITS = Limits(vocabulary=1000, grammar=json_schema_to_gbnf, compiles=lambda _: True)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"const": "\0"},
+        {"type": "string", "pattern": "^[z-a]$"},
+        {"type": "string", "minLength": 5, "maxLength": 2},
+        {"type": "array", "minItems": "5"},
+    ],
+    ids=str,
+)
+def test_a_client_s_schema_that_makes_a_grammar_of_that_kind_is_refused(schema):
+    wanted = {"type": "json_schema", "json_schema": {"schema": schema}}
+    body = {"messages": [{"role": "user", "content": "hi"}], "response_format": wanted}
+    with pytest.raises(BadRequestError, match=r"schema"):
+        chat_asked(body, LIMITS)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {f"p{number}": {"type": "string", "maxLength": 20} for number in range(100)}},
+        {"type": "string", "maxLength": 1000},
+        {"type": "string", "pattern": "^[a-z\\\\-]{1,10}( [0-9]+)*$"},
+    ],
+    ids=["properties", "length", "pattern"],
+)
+def test_a_large_schema_is_taken(schema):
+    wanted = {"type": "json_schema", "json_schema": {"schema": schema}}
+    body = {"messages": [{"role": "user", "content": "hi"}], "response_format": wanted}
+    for grammar in (json_schema_to_gbnf, grammar_of):
+        if "pattern" not in schema or grammar is json_schema_to_gbnf:
+            assert chat_asked(body, attrs.evolve(LIMITS, grammar=grammar)).grammar
+
+
+def test_a_completion_stays_held_to_the_contract_whatever_a_field_of_chats_says():
+    body = {"prompt": "a", "response_format": {"type": "text"}}
+    assert with_grammar(completion_asked(body, LIMITS), body, "root ::= [a]").grammar == "root ::= [a]"
+    chat = {"messages": [{"role": "user", "content": "hi"}], "response_format": {"type": "text"}}
+    assert with_grammar(chat_asked(chat, LIMITS), chat, "root ::= [a]").grammar is None

@@ -221,6 +221,12 @@ def test_two_pulls_into_one_folder_wait_for_each_other(folder):
             "https://host.example/a.gguf?token=1",
             "error: a query string is refused: others could read it in logs and lists of processes\n",
         ),
+        (
+            "pull",
+            "https://127.0.0.1:99999/a.gguf",
+            "'https://127.0.0.1:99999/a.gguf' is not a valid URI: Port out of range",
+        ),
+        ("pull", "file:nothing.gguf", "error: file:nothing.gguf: there is no such file or folder\n"),
         ("pull", "oci://127.0.0.1:99999/a:1", "expected oci://REGISTRY/REPOSITORY:TAG"),
         ("push", "oci://me:hunter2@127.0.0.1:9/a:1", "a user name in the address is refused"),
     ],

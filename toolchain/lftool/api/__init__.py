@@ -135,7 +135,7 @@ if TYPE_CHECKING:
     from lftool.formats.model_kind import Does
     from lftool.models.answer_schemas import check_answer_schema
     from lftool.models.digest import Artifact, Digest
-    from lftool.models.gbnf import check_gbnf
+    from lftool.models.gbnf import check_characters
     from lftool.models.globs import is_chosen
     from lftool.models.lock import check_relative_path
     from lftool.models.manifest import RUNNER_PATH, WEIGHTS_PATH
@@ -279,7 +279,7 @@ __all__ = [
     "WorkStopped",
     "canonical_json",
     "check_answer_schema",
-    "check_gbnf",
+    "check_characters",
     "check_relative_path",
     "decode_utf8",
     "folded",
@@ -427,7 +427,7 @@ _MODULES = {
     "lftool.formats.model_kind": ("Does",),
     "lftool.models.answer_schemas": ("check_answer_schema",),
     "lftool.models.digest": ("Artifact", "Digest"),
-    "lftool.models.gbnf": ("check_gbnf",),
+    "lftool.models.gbnf": ("check_characters",),
     "lftool.models.globs": ("is_chosen",),
     "lftool.models.lock": ("check_relative_path",),
     "lftool.models.manifest": ("RUNNER_PATH", "WEIGHTS_PATH"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def _check_size(schema: dict[str, Any]) -> None:
         raise ValueError("the schema has a number that is too large") from None
     if len(text) > _MOST_CHARACTERS:
         raise ValueError(f"a schema of {len(text)} characters, where {_MOST_CHARACTERS} are the most")
+    if re.search(r"(?<!\\)(?:\\\\)*\\u0000", text):
+        raise ValueError("the schema has the character U+0000, which no answer has")
 
 
 def _subschemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:

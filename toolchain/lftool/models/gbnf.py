@@ -117,7 +117,7 @@ class _Parser:
             elif character == "(":
                 weight = self._group(symbols, depth)
             elif character in '"[.<!' or _NAME.match(character):
-                symbols.append(self._symbol(character))
+                symbols.append(self.symbol(character))
                 weight = int(symbols[-1] != _NOTHING)
             else:
                 return
@@ -141,7 +141,7 @@ class _Parser:
         symbols.append((name, False))
         return self.made - before
 
-    def _symbol(self, first: str) -> tuple[str | None, bool]:
+    def symbol(self, first: str) -> tuple[str | None, bool]:
         """Read characters, a token, or the name of a rule."""
         begin = self.at
         if first == ".":
@@ -246,7 +246,15 @@ class _Parser:
             self._walk(name, leads, cleared)
 
     def _check_repeats(self, empty: set[str]) -> None:
-        """Refuse what may match nothing and repeats without end, or often."""
+        """Refuse what may match nothing and repeats without end, or often, or stands in a long row."""
+        for sequence in (sequence for alternatives in self.rules.values() for sequence in alternatives):
+            row = 0
+            for symbol, left_out in sequence:
+                row = row + 1 if left_out or symbol in empty else 0
+                if row > _MOST_OF_NOTHING:
+                    raise ValueError(
+                        f"the grammar has more than {_MOST_OF_NOTHING} symbols in a row that may match nothing"
+                    )
         ways = 1
         for name, nothing, most, place in self.repeats:
             if not nothing and name not in empty:
@@ -338,3 +346,22 @@ def check_gbnf(text: str) -> tuple[str, ...]:
     parser.grammar()
     parser.check_rules()
     return tuple(token for token, _ in parser.tokens)
+
+
+def check_characters(text: str) -> None:
+    """Raise unless every character that a grammar names is one that a text can have, and every range begins before it ends.
+
+    For grammars that a program has made: their rules are not looked at, and their size is not bounded.
+
+    Raises:
+        ValueError: A character or a range is none, with the line. llama.cpp's engines end where nothing can match.
+    """
+    parser = _Parser(text)
+    while parser.at < len(text):
+        first = parser.next()
+        if first in '"[':
+            parser.symbol(first)
+        elif first == "#":
+            parser.skip(lines=False)
+        else:
+            parser.at += 1

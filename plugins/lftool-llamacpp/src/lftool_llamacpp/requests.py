@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from lftool.api import check_answer_schema, check_gbnf
+from lftool.api import check_answer_schema, check_characters
 from lftool_llamacpp.tool_calls import ToolCalling, call_schema, tool_names
 
 _REALS = ("temperature", "top_p", "min_p", "repeat_penalty")
@@ -283,7 +283,7 @@ def _grammar_of(schema: Any, limits: Limits, param: str) -> str:  # noqa: ANN401
         told = str(error)[:200] or type(error).__name__
         raise BadRequestError(f"llama.cpp's grammars cannot express the schema: {told}", param) from None
     try:  # llama.cpp does not stand all that its parser takes
-        check_gbnf(grammar)
+        check_characters(grammar)
     except ValueError as error:
         raise BadRequestError(f"llama.cpp's grammars cannot express the schema: {error}", param) from None
     if not limits.compiles(grammar):

@@ -9,7 +9,7 @@ from attrs import define, frozen
 
 from lftool.api import Notice, SourceFile
 from lftool.bundle.detached import RUNTIME, SIDECAR, WEIGHTS
-from lftool.errors import FetchError
+from lftool.errors import FetchError, UsageError
 from lftool.models.digest import Artifact
 from lftool.models.recipe import SourceSpec
 from lftool.pipeline.ports import Ports
@@ -105,8 +105,13 @@ def on_this_machine(uri: str, ports: Ports) -> tuple[str, tuple[str, ...], Ports
 
     Returns:
         The URI, globs of what it means (all if empty), and ports that may read there.
+
+    Raises:
+        UsageError: There is nothing at the path.
     """
     path = Path(uri.partition(":")[2]).absolute()
+    if not path.exists():
+        raise UsageError(f"{uri}: there is no such file or folder")
     include: tuple[str, ...] = ()
     if path.is_dir():
         root, name = path.parent, path.name

@@ -35,7 +35,9 @@ def scheme_of(uri: str, called: Called) -> str:
         )
     if scheme != "file":
         try:
-            host = urlsplit(uri).netloc
+            parts = urlsplit(uri)
+            host = parts.netloc
+            _ = scheme in {"http", "https"} and parts.port  # which fails if it is none
         except ValueError as error:
             raise RecipeError(f"{called.uri_place}{uri!r} is not a valid URI: {error}") from None
         if "@" in host:
