@@ -199,3 +199,15 @@ def test_several_bundles_are_verified_and_the_first_that_fails_ends_it(locked_pr
 
     copy.write_bytes(bundle.read_bytes()[:-1])
     assert locked_project.run("verify", *both).status == 4
+
+
+def test_a_key_that_is_named_signs_what_the_recipe_leaves_unsigned(plain_project):
+    plain_project.run("keygen", "-o", "mine").assert_success()
+    plain_project.run("lock").assert_success()
+    unsigned = plain_project.run("build").assert_success()
+    assert "note  unsigned: the recipe has no [sign]" in unsigned.err
+    before = plain_project.lock.read_bytes()
+    signed = plain_project.run("build", "--sign-key", "mine.key").assert_success()
+    assert "unsigned" not in signed.err
+    plain_project.run("verify", bundle_of(plain_project), "--key", "mine.pub").assert_success()
+    assert plain_project.lock.read_bytes() == before

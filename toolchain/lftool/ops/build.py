@@ -7,11 +7,13 @@ import errno
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 from attrs import frozen
 
 from lftool.api import Notice
 from lftool.errors import LockError, StorageError, UsageError, instead_of
 from lftool.models.lock import LOCK_NAME
+from lftool.models.recipe import SignSpec
 from lftool.ops.lock_check import check_lock
 from lftool.ops.lock_record import record_outputs
 from lftool.pipeline.building.builds import BuildRequest, plan_build, run_build
@@ -118,6 +120,14 @@ def _request(project: Project, lock: Lock, targets: Sequence[str], options: Buil
         signed=options.sign,
         rebuild=options.rebuild,
     )
+
+
+def signed_with(project: Project, key: Path | None) -> Project:
+    """Return a project whose bundles a key of the user's signs, also if its recipe names none; the lock stays what it is."""
+    if key is None or project.recipe.sign is not None:
+        return project
+    sign = SignSpec(key=f"file:{key.name}")  # the key itself is the user's
+    return attrs.evolve(project, recipe=attrs.evolve(project.recipe, sign=sign))
 
 
 def plan_project(project: Project, ports: Ports, options: BuildOptions) -> Graph:

@@ -12,8 +12,7 @@ from attrs import frozen
 from lftool.codec.recipes import parse_recipe
 from lftool.errors import UsageError
 from lftool.models.lock import LOCK_NAME, RECIPE_NAME
-from lftool.models.recipe import SignSpec
-from lftool.ops.build import BuildOptions, build_project
+from lftool.ops.build import BuildOptions, build_project, signed_with
 from lftool.ops.init import uri_of
 from lftool.ops.lock import lock_project
 from lftool.ops.named_model import NamedProject, is_remote, local_model, named_project, recipe_of
@@ -106,10 +105,7 @@ def pack(text: str, options: PackOptions) -> list[tuple[Path, BuiltBundle]]:
         named = NamedProject(project=_kept_project(text, options, keep))
     else:
         named = named_project(text, open_ports(None), options.quantize, options.layout, upgrade=options.upgrade)
-    project = named.project
-    if options.sign_key is not None and project.recipe.sign is None:
-        sign = SignSpec(key=f"file:{options.sign_key.name}")  # the key itself is the user's
-        project = attrs.evolve(project, recipe=attrs.evolve(project.recipe, sign=sign))
+    project = signed_with(named.project, options.sign_key)
     ports = open_ports(project, roots=named.roots)
     try:
         lock_project(project, ports, upgrade=() if named.upgrade and project.lock_path.exists() else None)
