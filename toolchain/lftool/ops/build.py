@@ -122,7 +122,7 @@ def _request(project: Project, lock: Lock, targets: Sequence[str], options: Buil
     )
 
 
-def signed_with(project: Project, key: Path | None) -> Project:
+def with_own_key(project: Project, key: Path | None) -> Project:
     """Return a project whose bundles a key of the user's signs, also if its recipe names none; the lock stays what it is."""
     if key is None or project.recipe.sign is not None:
         return project

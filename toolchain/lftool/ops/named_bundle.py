@@ -12,7 +12,7 @@ from attrs import frozen
 from lftool.codec.recipes import parse_recipe
 from lftool.errors import UsageError
 from lftool.models.lock import LOCK_NAME, RECIPE_NAME
-from lftool.ops.build import BuildOptions, build_project, signed_with
+from lftool.ops.build import BuildOptions, build_project, with_own_key
 from lftool.ops.init import uri_of
 from lftool.ops.lock import lock_project
 from lftool.ops.named_model import NamedProject, is_remote, local_model, named_project, recipe_of
@@ -105,7 +105,7 @@ def pack(text: str, options: PackOptions) -> list[tuple[Path, BuiltBundle]]:
         named = NamedProject(project=_kept_project(text, options, keep))
     else:
         named = named_project(text, open_ports(None), options.quantize, options.layout, upgrade=options.upgrade)
-    project = signed_with(named.project, options.sign_key)
+    project = with_own_key(named.project, options.sign_key)
     ports = open_ports(project, roots=named.roots)
     try:
         lock_project(project, ports, upgrade=() if named.upgrade and project.lock_path.exists() else None)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import xllamacpp
 from attrs import frozen
 
+from lftool.api.gguf import GGML_TYPES
 from lftool_llamacpp.newer_models import may_be_newer
 
 if TYPE_CHECKING:
@@ -45,8 +46,6 @@ class EngineError(ValueError):
 
 
 _ROPE_SCALINGS = {"none": 0, "linear": 1, "yarn": 2}  # llama_rope_scaling_type in llama.h
-# As ggml.h numbers them.
-_CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "iq4_nl": 20, "bf16": 30}
 
 
 @frozen(kw_only=True)
@@ -118,7 +117,7 @@ class EngineOptions:
         if self.threads:
             made.cpuparams.n_threads = made.cpuparams_batch.n_threads = self.threads
         if self.cache_type is not None:
-            made.cache_type_k = made.cache_type_v = xllamacpp.ggml_type(_CACHE_TYPES[self.cache_type])
+            made.cache_type_k = made.cache_type_v = xllamacpp.ggml_type(GGML_TYPES[self.cache_type.upper()].number)
         self.rope.tell(made)
         if self.pooling is not None:
             made.embedding = True

@@ -78,11 +78,11 @@ def command(
     as_json: bool,
 ) -> None:
     """Build bundles: resolve, fetch, convert, quantize, pack, sign. Builds every target unless you name some."""
-    from lftool.ops.build import BuildOptions, build_project, plan_project, signed_with
+    from lftool.ops.build import BuildOptions, build_project, plan_project, with_own_key
     from lftool.ops.project import find_project, open_ports
     from lftool.pipeline.parallel import apart
 
-    found = signed_with(find_project(project), sign_key)
+    found = with_own_key(find_project(project), sign_key)
     options = BuildOptions(
         targets=targets,
         output=output or found.root / "dist",

@@ -20,7 +20,7 @@ from lftool.pipeline.locking.license import check_license
 from lftool.pipeline.locking.new_pins import ALL, NewPins, Upgrade
 from lftool.pipeline.locking.trial_load import try_loading
 from lftool.pipeline.model.adapters import check_adapter
-from lftool.pipeline.model.contract_checks import check_cache_type, check_runtime, check_tokens, reasoning_notice
+from lftool.pipeline.model.contract_checks import check_cache_type, check_runtime, check_tokens, reads_thinking
 from lftool.pipeline.model.header_edits import header_edits, new_header, template_text
 from lftool.pipeline.model.parts import LORA, WEIGHTS, ModelParts, formats_of, model_parts
 from lftool.pipeline.model.weights import check_part, weights_header
@@ -149,10 +149,11 @@ def _check_contract(recipe: Recipe, parts: ModelParts, ports: Ports) -> None:
     weights = parts.artifact(WEIGHTS)
     check_cache_type(recipe.run, weights, ports)
     check_tokens(recipe.run, weights, ports)
-    template = None if parts.template is None else template_text(parts.template[1].artifact, ports)
-    notice = reasoning_notice(recipe.run, weights, template, ports)
-    if notice is not None:
-        ports.emit(Notice(text=notice, warning=True))
+    if recipe.run.reasoning is not None:
+        template = None if parts.template is None else template_text(parts.template[1].artifact, ports)
+        if not reads_thinking(weights, template, ports):
+            text = "run.reasoning: the chat template does not read enable_thinking, so it changes nothing with most engines"
+            ports.emit(Notice(text=text, warning=True))
 
 
 def make_lock(recipe: Recipe, old: Lock, upgrade: Upgrade, ports: Ports, executor: Executor = THREADS) -> Lock:

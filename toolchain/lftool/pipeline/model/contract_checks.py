@@ -92,18 +92,13 @@ def _check_named(named: tuple[str, ...], header: GGUFHeader, tokens: Sequence[by
             raise RecipeError(f"run.grammar: the token {token} ends an answer; a grammar's end is where it may come")
 
 
-def reasoning_notice(run: RunContract, weights: Artifact, template: str | None, ports: Ports) -> str | None:
-    """Return what is to be said if the chat template cannot do what `reasoning` says; None otherwise.
+def reads_thinking(weights: Artifact, template: str | None, ports: Ports) -> bool:
+    """Tell whether the chat template reads what `reasoning` sets.
 
     Args:
-        run: The run contract.
         weights: The weights.
         template: The recipe's chat template; None for the weights' own.
         ports: The store.
     """
-    if run.reasoning is None:
-        return None
     own = weights_header(weights, "the weights", ports).metadata.get(_TEMPLATE) if template is None else template
-    if isinstance(own, str) and _VARIABLE in own:
-        return None
-    return f"run.reasoning: the chat template does not read {_VARIABLE}, so it changes nothing with most engines"
+    return isinstance(own, str) and _VARIABLE in own
